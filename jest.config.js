@@ -1,0 +1,26 @@
+// Two projects: "unit" never loads the addon and runs in seconds; "native" needs the built addon.
+const base = {
+  testEnvironment: "<rootDir>/test/helpers/environment.js",
+  transform: {
+    "^.+\\.ts$": [
+      "@swc/jest",
+      { jsc: { parser: { syntax: "typescript" }, target: "es2022" }, module: { type: "commonjs" } },
+    ],
+  },
+};
+
+const nativeTests = ["addon", "ops", "models", "llm", "e2e", "cli"].map((dir) => `<rootDir>/test/${dir}/**/*.test.ts`);
+
+module.exports = {
+  testTimeout: 60_000,
+  projects: [
+    {
+      ...base,
+      displayName: "unit",
+      testMatch: ["architecture", "engine", "tokenizer", "server", "weights"].map(
+        (dir) => `<rootDir>/test/${dir}/**/*.test.ts`,
+      ),
+    },
+    { ...base, displayName: "native", testMatch: nativeTests },
+  ],
+};

@@ -1,0 +1,44 @@
+#pragma once
+// Checks of an op's tensors. A Checker binds named sizes (T, H, P, ...) on first use and compares them afterwards, so a
+// message can say `weight is [5, 64], expected [width, dim] with dim = 128 (from x)`.
+#include <array>
+#include <initializer_list>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "core/tensor.h"
+
+namespace mamba {
+
+class Checker {
+ public:
+  Checker(const char* op, const Device& device) : op_(op), device_(device) {}
+
+  // Requires rank and sizes as named. A name that is a number literal ("1") requires just that size.
+  Checker& shape(const Tensor& t, const char* name, std::initializer_list<const char*> dims);
+  Checker& dtype(const Tensor& t, const char* name, std::initializer_list<DType> allowed);
+  Checker& same_dtype(const Tensor& a, const char* a_name, const Tensor& b, const char* b_name);
+  // The last dimension (or all, for `contiguous`) must have stride 1.
+  Checker& last_contiguous(const Tensor& t, const char* name);
+  Checker& contiguous(const Tensor& t, const char* name);
+  Checker& argument(bool ok, const std::string& detail);
+
+  // A size bound by shape().
+  int64_t size(const char* dim) const;
+
+ private:
+  [[noreturn]] void fail(ErrorCode code, const std::string& detail) const { throw Error(code, op_, detail); }
+
+  struct Bound {
+    std::string dim, tensor;
+    int64_t size;
+  };
+  const char* op_;
+  const Device& device_;
+  std::vector<Bound> bound_;
+};
+
+}  // namespace mamba

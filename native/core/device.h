@@ -1,0 +1,63 @@
+#pragma once
+// What a backend must offer besides its ops: memory, streams, events, graphs. The CPU backend implements all of it too,
+// so that everything above (capture, replay, completion) is tested without a GPU.
+#include <cstddef>
+#include <memory>
+#include <string>
+
+namespace mamba {
+
+class Device;
+
+// Marks a point in a stream. wait() may be called from any thread.
+class Event {
+ public:
+  virtual ~Event() = default;
+  // Blocks until all work launched before the event was recorded is done. Throws the stream's error if that work failed.
+  virtual void wait() = 0;
+};
+
+// A captured sequence of launches, with their addresses.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  virtual int64_t nodes() const = 0;
+};
+
+// A queue of work that runs in order, apart from the calling thread. All calls return at once unless they say otherwise.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  virtual Device& device() const = 0;
+
+  // Copies `bytes` of host memory; `src` may be reused as soon as the call returns. Refused while capturing.
+  virtual void upload(void* dst, const void* src, size_t bytes) = 0;
+  // Copies to host memory; `dst` must stay valid until a later event is done. Refused while capturing.
+  virtual void download(void* dst, const void* src, size_t bytes) = 0;
+  virtual void copy(void* dst, const void* src, size_t bytes) = 0;
+  virtual void fill(void* dst, int byte, size_t bytes) = 0;
+
+  virtual std::shared_ptr<Event> record() = 0;
+  // Blocks until the stream is empty; throws its error. For start-up, shutdown and tests only.
+  virtual void synchronize() = 0;
+
+  virtual bool capturing() const = 0;
+  virtual void begin_capture() = 0;
+  virtual std::shared_ptr<Graph> end_capture() = 0;
+  virtual void replay(const std::shared_ptr<Graph>& graph) = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+  virtual std::string name() const = 0;
+  // One JSON object: what `doctor` prints about the device.
+  virtual std::string describe() const = 0;
+  virtual void* allocate(size_t bytes) = 0;  // 64-byte aligned at least; throws ErrorCode::Memory
+  virtual void free(void* data) = 0;
+  virtual size_t memory_free() const = 0;   // bytes
+  virtual size_t memory_total() const = 0;  // bytes
+  virtual std::unique_ptr<Stream> create_stream() = 0;
+};
+
+}  // namespace mamba

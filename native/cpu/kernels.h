@@ -1,0 +1,43 @@
+#pragma once
+// The inner loops, one table per instruction set. Each entry does one task: a slice of an op's work that runs on one
+// thread. How an op is cut into tasks is decided in <family>.cpp, which also runs them on the pool.
+#include <cstddef>
+#include <cstdint>
+
+#include "ops/conv1d.h"
+#include "ops/embedding.h"
+#include "ops/linear.h"
+#include "ops/norm.h"
+#include "ops/sampling.h"
+#include "ops/ssd.h"
+
+namespace mamba::cpu {
+
+// Half-open range of rows, columns, heads, ...
+struct Range {
+  int64_t begin, end;
+};
+
+struct Kernels {
+  const char* isa;
+
+  // linear: rows of x against columns of out; both ranges are multiples of the tile except at the end. `scratch` holds
+  // linear_scratch_bytes(params, rows.end - rows.begin).
+  void (*linear)(const LinearParams&, Range rows, Range columns, void* scratch);
+  void (*pack_linear_weight)(const PackLinearWeightParams&, Range panels);
+
+  void (*rms_norm)(const RmsNormParams&, Range rows);
+  void (*gated_rms_norm)(const GatedRmsNormParams&, Range rows);
+
+  void (*causal_conv1d_update)(const CausalConv1dUpdateParams&, int64_t row, Range channels);
+  void (*causal_conv1d_varlen)(const CausalConv1dVarlenParams&, int64_t block, Range channels);
+
+  // One sequence, heads of one group only. `scratch` holds ssd_chunk_scan_scratch_bytes(params, heads).
+  void (*ssd_chunk_scan)(const SsdChunkScanParams&, int64_t sequence, Range heads, void* scratch);
+  void (*ssd_state_update)(const SsdStateUpdateParams&, int64_t row, Range heads);
+};
+
+// The best table this machine can run, or the one named by MAMBA_SERVE_CPU_ISA (scalar, avx2, avx512, avx512bf16).
+const Kernels& kernels();
+
+}  // namespace mamba::cpu

@@ -1,0 +1,73 @@
+#pragma once
+// AVX-512 F/BW/VL/DQ: sixteen floats per register. With MAMBA_ISA_BF16 also the bf16 dot product (used by linear.inl) and
+// the bf16 conversion instruction.
+#include <immintrin.h>
+#include <stdint.h>
+
+#ifdef MAMBA_ISA_BF16
+#define MAMBA_ISA avx512bf16
+#else
+#define MAMBA_ISA avx512
+#endif
+
+namespace mamba::cpu::MAMBA_ISA {
+
+struct F32 {
+  static constexpr int lanes = 16;
+  __m512 v;
+};
+
+inline F32 zero() { return {_mm512_setzero_ps()}; }
+inline F32 set(float x) { return {_mm512_set1_ps(x)}; }
+inline __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+inline F32 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline void store(float* p, F32 a) { _mm512_storeu_ps(p, a.v); }
+inline F32 load_partial(const float* p, int n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+inline void store_partial(float* p, F32 a, int n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
+
+inline __m512 widen_bf16(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
+inline __m256i narrow_bf16(__m512 v) {
+#ifdef MAMBA_ISA_BF16
+  // vcvtneps2bf16 treats subnormals as zero; no value of a model lives there.
+  return (__m256i)_mm512_cvtneps_pbh(v);
+#else
+  const __m512i u = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+  const __m512i r = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd), 16);
+  const __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
+  return _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet));
+#endif
+}
+inline F32 load(const bf16* p) { return {widen_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+inline void store(bf16* p, F32 a) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), narrow_bf16(a.v)); }
+inline F32 load_partial(const bf16* p, int n) { return {widen_bf16(_mm256_maskz_loadu_epi16(first(n), p))}; }
+inline void store_partial(bf16* p, F32 a, int n) { _mm256_mask_storeu_epi16(p, first(n), narrow_bf16(a.v)); }
+
+inline F32 load(const f16* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+inline void store(f16* p, F32 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+inline F32 load_partial(const f16* p, int n) { return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p))}; }
+inline void store_partial(f16* p, F32 a, int n) {
+  _mm256_mask_storeu_epi16(p, first(n), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+inline F32 operator+(F32 a, F32 b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline F32 operator-(F32 a, F32 b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline F32 operator*(F32 a, F32 b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline F32 operator/(F32 a, F32 b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline F32 fma(F32 a, F32 b, F32 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+inline F32 min(F32 a, F32 b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline F32 max(F32 a, F32 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline float sum(F32 a) { return _mm512_reduce_add_ps(a.v); }
+inline float reduce_max(F32 a) { return _mm512_reduce_max_ps(a.v); }
+inline F32 round(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+inline F32 exp2_int(F32 n) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+}
+inline F32 select_less(F32 a, F32 b, F32 x, F32 y) {
+  return {_mm512_mask_mov_ps(y.v, _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), x.v)};
+}
+
+}  // namespace mamba::cpu::MAMBA_ISA

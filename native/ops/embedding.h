@@ -1,0 +1,30 @@
+#pragma once
+#include "core/device.h"
+#include "core/tensor.h"
+
+namespace mamba {
+
+struct EmbeddingParams {
+  int64_t tokens, hidden, vocab;
+  const void* weight;  // [vocab, hidden] contiguous
+  const int32_t* ids;  // [tokens]; an id outside [0, vocab) gives a row of zeros
+  void* out;           // [tokens, hidden] contiguous
+  DType weight_dtype, out_dtype;
+};
+
+struct GatherRowsParams {
+  int64_t rows, source_rows, width;
+  const void* x;         // [source_rows, width], row stride x_stride
+  int64_t x_stride;
+  const int32_t* index;  // [rows]; an index outside [0, source_rows) gives a row of zeros
+  void* out;             // [rows, width] contiguous
+  DType dtype;
+};
+
+// out[t] = weight[ids[t]], converted to out's type.
+void embedding(Stream& stream, Tensor out, Tensor weight, Tensor ids);
+
+// out[r] = x[index[r]].
+void gather_rows(Stream& stream, Tensor out, Tensor x, Tensor index);
+
+}  // namespace mamba

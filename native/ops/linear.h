@@ -1,0 +1,31 @@
+#pragma once
+#include <optional>
+
+#include "core/device.h"
+#include "core/tensor.h"
+
+namespace mamba {
+
+struct LinearParams {
+  int64_t m, n, k;    // rows of x, rows of weight, common width
+  const void* x;      // [m, k], row stride x_stride
+  int64_t x_stride;
+  const void* weight; // packed [n, k]
+  const float* bias;  // [n] or null
+  void* out;          // [m, n], row stride out_stride
+  int64_t out_stride;
+  DType x_dtype, weight_dtype, out_dtype;
+};
+
+struct PackLinearWeightParams {
+  int64_t n, k;
+  const void* src;  // host memory, row-major [n, k]
+  void* dst;        // linear_weight_bytes(n, k, dst_dtype)
+  DType src_dtype, dst_dtype;
+};
+
+// out = x weight^T + bias, accumulated in float. x is f32 or bf16, out f32 or x's type. The weight is f32 or bf16 in
+// the backend's packed order. With bf16 x and bf16 weights the products are of bf16 operands; otherwise of f32 ones.
+void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias);
+
+}  // namespace mamba

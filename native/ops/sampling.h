@@ -1,0 +1,46 @@
+#pragma once
+#include <cstdint>
+
+#include "core/device.h"
+#include "core/tensor.h"
+
+namespace mamba {
+
+// One row of sampling parameters, as src/engine/batch.ts writes it (eight 32-bit words).
+struct SamplingRow {
+  float temperature;  // 0 = greedy
+  int32_t top_k;      // 0 = off
+  float top_p;        // 1 = off
+  float min_p;        // 0 = off
+  uint32_t seed_low, seed_high;
+  int32_t position;  // index of the token to be generated in its sequence: the random stream's counter
+  int32_t reserved;
+};
+static_assert(sizeof(SamplingRow) == 32);
+
+struct SampleParams {
+  int64_t rows, vocab;
+  const float* logits;      // [rows, vocab], row stride logits_stride
+  int64_t logits_stride;
+  const SamplingRow* params;  // [rows]
+  int32_t* tokens;          // [rows]; -1 where the logits hold a NaN or no finite value
+};
+
+struct LogprobsParams {
+  int64_t rows, vocab, top;
+  const float* logits;  // [rows, vocab], row stride logits_stride
+  int64_t logits_stride;
+  const int32_t* tokens;  // [rows]
+  float* values;          // [rows, top + 1]: column 0 is the given token's, then the most likely ones, descending
+  int32_t* ids;           // [rows, top + 1]: column 0 is the given token; equal values in ascending id order
+};
+
+// Draws one token per row. Order of the filters: temperature, top-k, top-p, min-p. The draw is the Gumbel-max of the
+// kept tokens with noise hashed from (seed, position, token), so it depends on nothing but the row itself. Greedy takes
+// the lowest id among equal logits.
+void sample(Stream& stream, Tensor tokens, Tensor logits, Tensor params);
+
+// Natural log of softmax(logits): the given tokens' values, and the `top` most likely tokens (values.size(1) - 1).
+void logprobs(Stream& stream, Tensor values, Tensor ids, Tensor logits, Tensor tokens);
+
+}  // namespace mamba

@@ -1,0 +1,71 @@
+/** What an engine takes and gives: token ids only. Text lives in src/llm. */
+
+/** Sampling of one request, complete and checked (see src/llm/sampling-params.ts for the user's optional form). */
+export interface Sampling {
+  /** 0 = greedy. */
+  readonly temperature: number;
+  /** Keep the k most likely tokens; 0 = off. */
+  readonly topK: number;
+  /** Keep the smallest set of tokens whose probability reaches topP; 1 = off. */
+  readonly topP: number;
+  /** Keep tokens at least minP times as likely as the most likely one; 0 = off. */
+  readonly minP: number;
+  /** The same seed gives the same tokens, whatever else is in the batch. */
+  readonly seed: bigint;
+}
+
+export interface EngineRequest {
+  /** Unique among running requests. */
+  readonly id: string;
+  /** At least one token, each in [0, vocabSize). */
+  readonly prompt: readonly number[];
+  /** At most this many new tokens; at least 1. */
+  readonly maxTokens: number;
+  /** Generation ends when one of these is drawn; that token is delivered too, with finishReason "stop". */
+  readonly stopTokenIds: ReadonlySet<number>;
+  readonly sampling: Sampling;
+  /** Deliver the log probability of each token and of this many most likely ones; null = none. At most 20. */
+  readonly logprobs: number | null;
+  /** Lower runs first; equal ones in order of arrival. */
+  readonly priority: number;
+}
+
+export type FinishReason = "stop" | "length" | "abort";
+
+export interface TokenLogprobs {
+  readonly logprob: number;
+  /** The most likely tokens, most likely first. */
+  readonly top: readonly { readonly id: number; readonly logprob: number }[];
+}
+
+/** One new token of a request. */
+export interface EngineToken {
+  readonly id: number;
+  readonly logprobs: TokenLogprobs | null;
+  /** Set on the last one. */
+  readonly finishReason: FinishReason | null;
+}
+
+export interface EngineStats {
+  readonly running: number;
+  readonly waiting: number;
+  readonly slotsUsed: number;
+  readonly slotsTotal: number;
+  readonly steps: number;
+  readonly promptTokens: number;
+  readonly generatedTokens: number;
+}
+
+/** The engine as the layers above see it; an in-process engine and one in a child process both look like this. */
+export interface EngineClient {
+  /**
+   * Queues a request. The iterable ends after the token with a finishReason; leaving it early aborts the request.
+   * Throws ERR_REQUEST, ERR_TOO_LONG, ERR_OVERLOADED or ERR_CLOSED at once; ERR_NON_FINITE, ERR_DEVICE_LOST while iterated.
+   */
+  submit(request: EngineRequest): AsyncIterableIterator<EngineToken>;
+  /** Ends a request; its iterable finishes with "abort". Unknown ids are ignored. */
+  abort(id: string): void;
+  stats(): EngineStats;
+  /** Aborts what runs and frees the model. */
+  close(): Promise<void>;
+}
