@@ -2,33 +2,40 @@
 
 #include <cctype>
 #include <cstdlib>
+#include <cstring>
 
 namespace mamba {
 
+const Checker::Bound* Checker::find(const char* dim) const {
+  for (size_t i = 0; i < bound_count_; ++i) {
+    if (std::strcmp(bound_[i].dim, dim) == 0) return &bound_[i];
+  }
+  return nullptr;
+}
+
 Checker& Checker::shape(const Tensor& t, const char* name, std::initializer_list<const char*> dims) {
-  std::string expected = "[";
-  for (const char* dim : dims) expected += (expected.size() > 1 ? ", " : "") + std::string(dim);
-  expected += "]";
-  const std::string text = std::string(name) + " is " + t.shape_text() + ", expected " + expected;
+  const auto text = [&] {
+    std::string expected;
+    for (const char* dim : dims) expected += (expected.empty() ? "" : ", ") + std::string(dim);
+    return std::string(name) + " is " + t.shape_text() + ", expected [" + expected + "]";
+  };
   if (t.device != &device_) fail(ErrorCode::Device, std::string(name) + " lives on another device than the stream");
-  if (t.layout != Layout::strided) fail(ErrorCode::Shape, std::string(name) + " is a packed weight; only linear takes one");
-  if (t.rank != static_cast<int>(dims.size())) fail(ErrorCode::Shape, text);
+  if (t.layout != Layout::strided)
+    fail(ErrorCode::Shape, std::string(name) + " is a packed weight; only linear takes one");
+  if (t.rank != static_cast<int>(dims.size())) fail(ErrorCode::Shape, text());
   int i = 0;
   for (const char* dim : dims) {
     const int64_t actual = t.size(i++);
     if (std::isdigit(static_cast<unsigned char>(dim[0]))) {
-      if (actual != std::atoll(dim)) fail(ErrorCode::Shape, text);
-      continue;
-    }
-    bool known = false;
-    for (const Bound& b : bound_) {
-      if (b.dim != dim) continue;
-      known = true;
-      if (b.size != actual) {
-        fail(ErrorCode::Shape, text + " with " + b.dim + " = " + std::to_string(b.size) + " (from " + b.tensor + ")");
+      if (actual != std::atoll(dim)) fail(ErrorCode::Shape, text());
+    } else if (const Bound* known = find(dim)) {
+      if (known->size != actual) {
+        fail(ErrorCode::Shape,
+             text() + " with " + dim + " = " + std::to_string(known->size) + " (from " + known->tensor + ")");
       }
+    } else {
+      bound_.at(bound_count_++) = {dim, name, actual};
     }
-    if (!known) bound_.push_back({dim, name, actual});
   }
   return *this;
 }
@@ -53,8 +60,8 @@ Checker& Checker::same_dtype(const Tensor& a, const char* a_name, const Tensor& 
 Checker& Checker::last_contiguous(const Tensor& t, const char* name) {
   const int last = t.rank - 1;
   if (t.size(last) > 1 && t.stride(last) != 1) {
-    fail(ErrorCode::Shape, std::string(name) + " has stride " + std::to_string(t.stride(last)) +
-                               " in its last dimension, expected 1");
+    fail(ErrorCode::Shape,
+         std::string(name) + " has stride " + std::to_string(t.stride(last)) + " in its last dimension, expected 1");
   }
   return *this;
 }
@@ -64,15 +71,8 @@ Checker& Checker::contiguous(const Tensor& t, const char* name) {
   return *this;
 }
 
-Checker& Checker::argument(bool ok, const std::string& detail) {
-  if (!ok) fail(ErrorCode::Argument, detail);
-  return *this;
-}
-
 int64_t Checker::size(const char* dim) const {
-  for (const Bound& b : bound_) {
-    if (b.dim == dim) return b.size;
-  }
+  if (const Bound* bound = find(dim)) return bound->size;
   fail(ErrorCode::Argument, std::string("internal: size ") + dim + " was never bound");
 }
 

@@ -4,8 +4,6 @@
 #include <array>
 #include <initializer_list>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "core/device.h"
 #include "core/error.h"
@@ -24,7 +22,8 @@ class Checker {
   // The last dimension (or all, for `contiguous`) must have stride 1.
   Checker& last_contiguous(const Tensor& t, const char* name);
   Checker& contiguous(const Tensor& t, const char* name);
-  Checker& argument(bool ok, const std::string& detail);
+  // For everything else: `if (!ok) check.refuse("...")`, so that the text is only built when it is needed.
+  [[noreturn]] void refuse(const std::string& detail) const { fail(ErrorCode::Argument, detail); }
 
   // A size bound by shape().
   int64_t size(const char* dim) const;
@@ -33,12 +32,15 @@ class Checker {
   [[noreturn]] void fail(ErrorCode code, const std::string& detail) const { throw Error(code, op_, detail); }
 
   struct Bound {
-    std::string dim, tensor;
+    const char *dim, *tensor;
     int64_t size;
   };
+  const Bound* find(const char* dim) const;
+
   const char* op_;
   const Device& device_;
-  std::vector<Bound> bound_;
+  std::array<Bound, 12> bound_;
+  size_t bound_count_ = 0;
 };
 
 }  // namespace mamba

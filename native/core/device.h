@@ -13,7 +13,8 @@ class Device;
 class Event {
  public:
   virtual ~Event() = default;
-  // Blocks until all work launched before the event was recorded is done. Throws the stream's error if that work failed.
+  // Blocks until all work launched before the event was recorded is done. Throws the stream's error if that work
+  // failed.
   virtual void wait() = 0;
 };
 
@@ -24,7 +25,8 @@ class Graph {
   virtual int64_t nodes() const = 0;
 };
 
-// A queue of work that runs in order, apart from the calling thread. All calls return at once unless they say otherwise.
+// A queue of work that runs in order, apart from the calling thread. All calls return at once unless they say
+// otherwise.
 class Stream {
  public:
   virtual ~Stream() = default;

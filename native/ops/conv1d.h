@@ -10,7 +10,7 @@ inline constexpr int64_t kMinConvWidth = 2, kMaxConvWidth = 4;
 
 struct CausalConv1dUpdateParams {
   int64_t rows, dim, width, slots_in_pool;
-  const void* x;              // [rows, dim], row stride x_stride
+  const void* x;  // [rows, dim], row stride x_stride
   int64_t x_stride;
   void* state;                // [slots, width-1, dim]; the oldest input first; dim is contiguous
   int64_t state_slot_stride;  // elements
@@ -25,9 +25,9 @@ struct CausalConv1dUpdateParams {
 
 struct CausalConv1dVarlenParams {
   int64_t tokens, sequences, blocks, dim, width, slots_in_pool, block_size;
-  const void* x;                     // [tokens, dim], row stride x_stride
+  const void* x;  // [tokens, dim], row stride x_stride
   int64_t x_stride;
-  void* state;                       // [slots, width-1, dim], as above
+  void* state;  // [slots, width-1, dim], as above
   int64_t state_slot_stride;
   const float* weight;               // [width, dim]
   const float* bias;                 // [dim] or null
@@ -48,8 +48,8 @@ void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Te
                           Tensor slots, bool silu);
 
 // The same over packed sequences of any length: sequence s is tokens [query_start_loc[s], query_start_loc[s+1]). Blocks
-// come from the host (src/engine/batch.ts): one entry for each block_size tokens of each sequence; an empty sequence has
-// none and its state is not touched. The final window goes back to the sequence's slot.
+// come from the host (src/engine/batch.ts): one entry for each block_size tokens of each sequence; an empty sequence
+// has none and its state is not touched. The final window goes back to the sequence's slot.
 void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
                           Tensor query_start_loc, Tensor slots, Tensor has_initial_state, Tensor block_seq,
                           Tensor block_offset, int64_t block_size, bool silu);

@@ -14,7 +14,7 @@ struct EmbeddingParams {
 
 struct GatherRowsParams {
   int64_t rows, source_rows, width;
-  const void* x;         // [source_rows, width], row stride x_stride
+  const void* x;  // [source_rows, width], row stride x_stride
   int64_t x_stride;
   const int32_t* index;  // [rows]; an index outside [0, source_rows) gives a row of zeros
   void* out;             // [rows, width] contiguous

@@ -7,12 +7,12 @@
 namespace mamba {
 
 struct LinearParams {
-  int64_t m, n, k;    // rows of x, rows of weight, common width
-  const void* x;      // [m, k], row stride x_stride
+  int64_t m, n, k;  // rows of x, rows of weight, common width
+  const void* x;    // [m, k], row stride x_stride
   int64_t x_stride;
-  const void* weight; // packed [n, k]
-  const float* bias;  // [n] or null
-  void* out;          // [m, n], row stride out_stride
+  const void* weight;  // packed [n, k]
+  const float* bias;   // [n] or null
+  void* out;           // [m, n], row stride out_stride
   int64_t out_stride;
   DType x_dtype, weight_dtype, out_dtype;
 };

@@ -8,7 +8,7 @@ namespace mamba {
 
 struct RmsNormParams {
   int64_t rows, width;
-  const void* x;        // [rows, width], row stride x_stride
+  const void* x;  // [rows, width], row stride x_stride
   int64_t x_stride;
   void* residual;       // [rows, width] contiguous, or null
   const float* weight;  // [width]
@@ -19,14 +19,14 @@ struct RmsNormParams {
 
 struct GatedRmsNormParams {
   int64_t rows, width, group_size;
-  const void* x;        // [rows, width], row stride x_stride
+  const void* x;  // [rows, width], row stride x_stride
   int64_t x_stride;
-  const void* gate;     // [rows, width], row stride gate_stride
+  const void* gate;  // [rows, width], row stride gate_stride
   int64_t gate_stride;
   const float* weight;  // [width]
   void* out;            // [rows, width] contiguous; may be x
   float eps;
-  DType dtype;          // of x, gate and out
+  DType dtype;  // of x, gate and out
 };
 
 // Without residual: out = x / rms(x) * weight. With residual: residual += x first, and the norm is of the new residual.

@@ -20,10 +20,10 @@ static_assert(sizeof(SamplingRow) == 32);
 
 struct SampleParams {
   int64_t rows, vocab;
-  const float* logits;      // [rows, vocab], row stride logits_stride
+  const float* logits;  // [rows, vocab], row stride logits_stride
   int64_t logits_stride;
   const SamplingRow* params;  // [rows]
-  int32_t* tokens;          // [rows]; -1 where the logits hold a NaN or no finite value
+  int32_t* tokens;            // [rows]; -1 where the logits hold a NaN or no finite value
 };
 
 struct LogprobsParams {

@@ -16,10 +16,10 @@ inline constexpr float kSoftplusThreshold = 20.0f;
 
 struct SsdChunkScanParams {
   int64_t tokens, sequences, chunks, heads, head_dim, groups, state_size, slots_in_pool;
-  const void* x;  // [tokens, heads, head_dim]: token stride x_stride; heads and channels contiguous
-  const void* dt; // [tokens, heads]: token stride dt_stride
-  const void* b;  // [tokens, groups, state_size]: token stride b_stride; the rest contiguous
-  const void* c;  // [tokens, groups, state_size]: token stride c_stride
+  const void* x;   // [tokens, heads, head_dim]: token stride x_stride; heads and channels contiguous
+  const void* dt;  // [tokens, heads]: token stride dt_stride
+  const void* b;   // [tokens, groups, state_size]: token stride b_stride; the rest contiguous
+  const void* c;   // [tokens, groups, state_size]: token stride c_stride
   int64_t x_stride, dt_stride, b_stride, c_stride;
   const float* a;        // [heads], negative
   const float* d;        // [heads] or null
@@ -43,11 +43,11 @@ struct SsdChunkScanParams {
 
 struct SsdStateUpdateParams {
   int64_t rows, heads, head_dim, groups, state_size, slots_in_pool;
-  const void* x;  // [rows, heads, head_dim]: row stride x_stride
-  const void* dt; // [rows, heads] or [rows, heads, head_dim]
-  const void* b;  // [rows, groups, state_size]: row stride b_stride
-  const void* c;  // [rows, groups, state_size]: row stride c_stride
-  const void* z;  // [rows, heads, head_dim]: row stride z_stride, or null; out is multiplied by silu(z)
+  const void* x;   // [rows, heads, head_dim]: row stride x_stride
+  const void* dt;  // [rows, heads] or [rows, heads, head_dim]
+  const void* b;   // [rows, groups, state_size]: row stride b_stride
+  const void* c;   // [rows, groups, state_size]: row stride c_stride
+  const void* z;   // [rows, heads, head_dim]: row stride z_stride, or null; out is multiplied by silu(z)
   int64_t x_stride, b_stride, c_stride, z_stride;
   int64_t dt_row_stride, dt_head_stride, dt_channel_stride;
   const float* a;        // [heads], or [heads, head_dim, state_size] (Mamba-1)
@@ -55,7 +55,7 @@ struct SsdStateUpdateParams {
   const float* dt_bias;  // [heads] or [heads, head_dim], or null
   int64_t a_head_stride, a_channel_stride, a_state_stride;
   int64_t d_head_stride, d_channel_stride, dt_bias_head_stride, dt_bias_channel_stride;
-  void* state;           // [slots, heads, head_dim, state_size], slot stride state_slot_stride; the rest contiguous
+  void* state;  // [slots, heads, head_dim, state_size], slot stride state_slot_stride; the rest contiguous
   int64_t state_slot_stride;
   const int32_t* slots;  // [rows]; -1 = padding row: zeros to out, nothing to state
   void* out;             // [rows, heads, head_dim]: row stride out_stride
@@ -76,8 +76,8 @@ struct SsdStateUpdateParams {
 // wider row.
 void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c,
                     std::optional<Tensor> d, std::optional<Tensor> dt_bias, Tensor state, Tensor query_start_loc,
-                    Tensor slots, Tensor has_initial_state, Tensor cu_chunk_seqlens, Tensor chunk_seq, Tensor last_chunk,
-                    double dt_min, double dt_max, bool dt_softplus);
+                    Tensor slots, Tensor has_initial_state, Tensor cu_chunk_seqlens, Tensor chunk_seq,
+                    Tensor last_chunk, double dt_min, double dt_max, bool dt_softplus);
 
 // Decode. One token per row through the recurrence, in place on the slots.
 void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c,

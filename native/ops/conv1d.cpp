@@ -1,0 +1,105 @@
+#include "ops/conv1d.h"
+
+#include "core/check.h"
+#include "ops/backend.h"
+
+namespace mamba {
+namespace {
+
+// The tensors that both forms share: weight, bias and the pool of windows.
+void check_filter(Checker& check, const Tensor& state, const Tensor& weight, const std::optional<Tensor>& bias) {
+  check.shape(weight, "weight", {"width", "dim"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
+  const int64_t width = check.size("width");
+  if (!(width >= kMinConvWidth && width <= kMaxConvWidth))
+    check.refuse("weight has width " + std::to_string(width) + ", expected 2 to 4");
+  if (bias) check.shape(*bias, "bias", {"dim"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
+  check.shape(state, "state", {"slots", "window", "dim"}).last_contiguous(state, "state");
+  check.dtype(state, "state", {DType::f32, DType::bf16, DType::f16});
+  if (!(check.size("window") == width - 1 && (width == 2 || state.stride(1) == state.size(2))))
+    check.refuse("state is " + state.shape_text() + ", expected [slots, " + std::to_string(width - 1) +
+                 ", dim] with contiguous windows");
+}
+
+}  // namespace
+
+void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
+                          Tensor slots, bool silu) {
+  Checker check("causal_conv1d_update", stream.device());
+  check.shape(x, "x", {"rows", "dim"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  check_filter(check, state, weight, bias);
+  check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
+  check.shape(out, "out", {"rows", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
+  if (out.elements() == 0) return;
+  backend_of(stream).causal_conv1d_update(stream, {
+                                                      .rows = check.size("rows"),
+                                                      .dim = check.size("dim"),
+                                                      .width = check.size("width"),
+                                                      .slots_in_pool = check.size("slots"),
+                                                      .x = x.data,
+                                                      .x_stride = x.stride(0),
+                                                      .state = state.data,
+                                                      .state_slot_stride = state.stride(0),
+                                                      .weight = weight.as<float>(),
+                                                      .bias = bias ? bias->as<float>() : nullptr,
+                                                      .slots = slots.as<int32_t>(),
+                                                      .out = out.data,
+                                                      .out_stride = out.stride(0),
+                                                      .silu = silu,
+                                                      .x_dtype = x.dtype,
+                                                      .state_dtype = state.dtype,
+                                                  });
+}
+
+void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
+                          Tensor query_start_loc, Tensor slots, Tensor has_initial_state, Tensor block_seq,
+                          Tensor block_offset, int64_t block_size, bool silu) {
+  Checker check("causal_conv1d_varlen", stream.device());
+  check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  check_filter(check, state, weight, bias);
+  check.shape(slots, "slots", {"sequences"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
+  check.shape(has_initial_state, "has_initial_state", {"sequences"})
+      .dtype(has_initial_state, "has_initial_state", {DType::i32});
+  check.contiguous(has_initial_state, "has_initial_state");
+  check.shape(query_start_loc, "query_start_loc", {"sequences + 1"})
+      .dtype(query_start_loc, "query_start_loc", {DType::i32});
+  check.contiguous(query_start_loc, "query_start_loc");
+  if (!(check.size("sequences + 1") == check.size("sequences") + 1))
+    check.refuse("query_start_loc is " + query_start_loc.shape_text() + ", expected one more than slots");
+  check.shape(block_seq, "block_seq", {"blocks"})
+      .dtype(block_seq, "block_seq", {DType::i32})
+      .contiguous(block_seq, "block_seq");
+  check.shape(block_offset, "block_offset", {"blocks"}).dtype(block_offset, "block_offset", {DType::i32});
+  check.contiguous(block_offset, "block_offset");
+  if (!(block_size > 0)) check.refuse("block_size is " + std::to_string(block_size) + ", expected a positive number");
+  check.shape(out, "out", {"tokens", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
+  if (!(out.data != x.data || out.elements() == 0))
+    check.refuse("out is x; a block reads inputs that another one overwrites");
+  if (out.elements() == 0 || check.size("blocks") == 0) return;
+  backend_of(stream).causal_conv1d_varlen(stream, {
+                                                      .tokens = check.size("tokens"),
+                                                      .sequences = check.size("sequences"),
+                                                      .blocks = check.size("blocks"),
+                                                      .dim = check.size("dim"),
+                                                      .width = check.size("width"),
+                                                      .slots_in_pool = check.size("slots"),
+                                                      .block_size = block_size,
+                                                      .x = x.data,
+                                                      .x_stride = x.stride(0),
+                                                      .state = state.data,
+                                                      .state_slot_stride = state.stride(0),
+                                                      .weight = weight.as<float>(),
+                                                      .bias = bias ? bias->as<float>() : nullptr,
+                                                      .query_start_loc = query_start_loc.as<int32_t>(),
+                                                      .slots = slots.as<int32_t>(),
+                                                      .has_initial_state = has_initial_state.as<int32_t>(),
+                                                      .block_seq = block_seq.as<int32_t>(),
+                                                      .block_offset = block_offset.as<int32_t>(),
+                                                      .out = out.data,
+                                                      .out_stride = out.stride(0),
+                                                      .silu = silu,
+                                                      .x_dtype = x.dtype,
+                                                      .state_dtype = state.dtype,
+                                                  });
+}
+
+}  // namespace mamba

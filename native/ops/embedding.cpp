@@ -1,0 +1,45 @@
+#include "ops/embedding.h"
+
+#include "core/check.h"
+#include "ops/backend.h"
+
+namespace mamba {
+
+void embedding(Stream& stream, Tensor out, Tensor weight, Tensor ids) {
+  Checker check("embedding", stream.device());
+  check.shape(weight, "weight", {"vocab", "hidden"}).dtype(weight, "weight", {DType::f32, DType::bf16, DType::f16});
+  check.contiguous(weight, "weight");
+  check.shape(ids, "ids", {"tokens"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
+  check.shape(out, "out", {"tokens", "hidden"}).dtype(out, "out", {DType::f32, DType::bf16}).contiguous(out, "out");
+  if (out.elements() == 0) return;
+  backend_of(stream).embedding(stream, {
+                                           .tokens = check.size("tokens"),
+                                           .hidden = check.size("hidden"),
+                                           .vocab = check.size("vocab"),
+                                           .weight = weight.data,
+                                           .ids = ids.as<int32_t>(),
+                                           .out = out.data,
+                                           .weight_dtype = weight.dtype,
+                                           .out_dtype = out.dtype,
+                                       });
+}
+
+void gather_rows(Stream& stream, Tensor out, Tensor x, Tensor index) {
+  Checker check("gather_rows", stream.device());
+  check.shape(x, "x", {"source_rows", "width"}).last_contiguous(x, "x");
+  check.shape(index, "index", {"rows"}).dtype(index, "index", {DType::i32}).contiguous(index, "index");
+  check.shape(out, "out", {"rows", "width"}).same_dtype(out, "out", x, "x").contiguous(out, "out");
+  if (out.elements() == 0) return;
+  backend_of(stream).gather_rows(stream, {
+                                             .rows = check.size("rows"),
+                                             .source_rows = check.size("source_rows"),
+                                             .width = check.size("width"),
+                                             .x = x.data,
+                                             .x_stride = x.stride(0),
+                                             .index = index.as<int32_t>(),
+                                             .out = out.data,
+                                             .dtype = x.dtype,
+                                         });
+}
+
+}  // namespace mamba

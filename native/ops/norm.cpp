@@ -1,0 +1,58 @@
+#include "ops/norm.h"
+
+#include "core/check.h"
+#include "ops/backend.h"
+
+namespace mamba {
+
+void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residual, Tensor weight, double eps) {
+  Checker check("rms_norm", stream.device());
+  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  if (residual) {
+    check.shape(*residual, "residual", {"rows", "width"}).dtype(*residual, "residual", {DType::f32, DType::bf16});
+    check.contiguous(*residual, "residual");
+  }
+  check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
+  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", {DType::f32, DType::bf16}).contiguous(out, "out");
+  if (out.elements() == 0) return;
+  backend_of(stream).rms_norm(stream, {
+                                          .rows = check.size("rows"),
+                                          .width = check.size("width"),
+                                          .x = x.data,
+                                          .x_stride = x.stride(0),
+                                          .residual = residual ? residual->data : nullptr,
+                                          .weight = weight.as<float>(),
+                                          .out = out.data,
+                                          .eps = static_cast<float>(eps),
+                                          .x_dtype = x.dtype,
+                                          .residual_dtype = residual ? residual->dtype : x.dtype,
+                                          .out_dtype = out.dtype,
+                                      });
+}
+
+void gated_rms_norm(Stream& stream, Tensor out, Tensor x, Tensor gate, Tensor weight, int64_t group_size, double eps) {
+  Checker check("gated_rms_norm", stream.device());
+  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  check.shape(gate, "gate", {"rows", "width"}).same_dtype(gate, "gate", x, "x").last_contiguous(gate, "gate");
+  check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
+  check.shape(out, "out", {"rows", "width"}).same_dtype(out, "out", x, "x").contiguous(out, "out");
+  if (!(group_size > 0 && check.size("width") % group_size == 0))
+    check.refuse("group_size is " + std::to_string(group_size) + ", expected a divisor of width " +
+                 std::to_string(check.size("width")));
+  if (out.elements() == 0) return;
+  backend_of(stream).gated_rms_norm(stream, {
+                                                .rows = check.size("rows"),
+                                                .width = check.size("width"),
+                                                .group_size = group_size,
+                                                .x = x.data,
+                                                .x_stride = x.stride(0),
+                                                .gate = gate.data,
+                                                .gate_stride = gate.stride(0),
+                                                .weight = weight.as<float>(),
+                                                .out = out.data,
+                                                .eps = static_cast<float>(eps),
+                                                .dtype = x.dtype,
+                                            });
+}
+
+}  // namespace mamba

@@ -1,0 +1,205 @@
+#include "ops/ssd.h"
+
+#include "core/check.h"
+#include "ops/backend.h"
+
+namespace mamba {
+namespace {
+
+// x, b, c, out share a type; only their first dimension may be strided.
+void check_inner_contiguous(Checker& check, const Tensor& t, const char* name) {
+  check.last_contiguous(t, name);
+  if (!(t.rank < 3 || t.size(1) == 1 || t.stride(1) == t.size(2)))
+    check.refuse(std::string(name) + " has a gap between its rows; only the token dimension may be strided");
+}
+
+void check_pool(Checker& check, const Tensor& state) {
+  check.shape(state, "state", {"slots", "heads", "head_dim", "state_size"});
+  check.dtype(state, "state", {DType::f32, DType::bf16, DType::f16}).last_contiguous(state, "state");
+  if (!((state.size(2) == 1 || state.stride(2) == state.size(3)) &&
+        (state.size(1) == 1 || state.stride(1) == state.size(2) * state.size(3))))
+    check.refuse("state has a gap inside a slot; only the slot dimension may be strided");
+}
+
+void check_limits(Checker& check, double dt_min, double dt_max) {
+  if (!(dt_min >= 0 && dt_min <= dt_max))
+    check.refuse("dt limits are [" + std::to_string(dt_min) + ", " + std::to_string(dt_max) +
+                 "], expected 0 <= min <= max");
+}
+
+void check_groups(Checker& check) {
+  if (!(check.size("groups") > 0 && check.size("heads") % check.size("groups") == 0))
+    check.refuse("groups = " + std::to_string(check.size("groups")) +
+                 " does not divide heads = " + std::to_string(check.size("heads")));
+}
+
+// Strides over (heads, head_dim) of a parameter given per head or per head and channel.
+struct HeadStrides {
+  int64_t head, channel;
+};
+
+HeadStrides check_per_head(Checker& check, const Tensor& t, const char* name, int leading) {
+  const bool per_channel = t.rank == leading + 2;
+  if (leading == 0) {
+    per_channel ? check.shape(t, name, {"heads", "head_dim"}) : check.shape(t, name, {"heads"});
+  } else {
+    per_channel ? check.shape(t, name, {"rows", "heads", "head_dim"}) : check.shape(t, name, {"rows", "heads"});
+  }
+  return {t.stride(leading), per_channel ? t.stride(leading + 1) : 0};
+}
+
+}  // namespace
+
+void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c,
+                    std::optional<Tensor> d, std::optional<Tensor> dt_bias, Tensor state, Tensor query_start_loc,
+                    Tensor slots, Tensor has_initial_state, Tensor cu_chunk_seqlens, Tensor chunk_seq,
+                    Tensor last_chunk, double dt_min, double dt_max, bool dt_softplus) {
+  Checker check("ssd_chunk_scan", stream.device());
+  check.shape(x, "x", {"tokens", "heads", "head_dim"}).dtype(x, "x", {DType::f32, DType::bf16});
+  check_inner_contiguous(check, x, "x");
+  check.shape(dt, "dt", {"tokens", "heads"}).dtype(dt, "dt", {DType::f32, x.dtype}).last_contiguous(dt, "dt");
+  check.shape(a, "a", {"heads"}).dtype(a, "a", {DType::f32}).contiguous(a, "a");
+  check.shape(b, "b", {"tokens", "groups", "state_size"}).same_dtype(b, "b", x, "x");
+  check_inner_contiguous(check, b, "b");
+  check.shape(c, "c", {"tokens", "groups", "state_size"}).same_dtype(c, "c", x, "x");
+  check_inner_contiguous(check, c, "c");
+  check_groups(check);
+  if (d) check.shape(*d, "d", {"heads"}).dtype(*d, "d", {DType::f32}).contiguous(*d, "d");
+  if (dt_bias)
+    check.shape(*dt_bias, "dt_bias", {"heads"})
+        .dtype(*dt_bias, "dt_bias", {DType::f32})
+        .contiguous(*dt_bias, "dt_bias");
+  check_pool(check, state);
+  for (auto [t, name] :
+       {std::pair{&slots, "slots"}, {&has_initial_state, "has_initial_state"}, {&last_chunk, "last_chunk"}}) {
+    check.shape(*t, name, {"sequences"}).dtype(*t, name, {DType::i32}).contiguous(*t, name);
+  }
+  check.shape(chunk_seq, "chunk_seq", {"chunks"})
+      .dtype(chunk_seq, "chunk_seq", {DType::i32})
+      .contiguous(chunk_seq, "chunk_seq");
+  check.shape(query_start_loc, "query_start_loc", {"sequences + 1"})
+      .dtype(query_start_loc, "query_start_loc", {DType::i32});
+  check.contiguous(query_start_loc, "query_start_loc");
+  check.shape(cu_chunk_seqlens, "cu_chunk_seqlens", {"chunks + 1"})
+      .dtype(cu_chunk_seqlens, "cu_chunk_seqlens", {DType::i32});
+  check.contiguous(cu_chunk_seqlens, "cu_chunk_seqlens");
+  if (!(check.size("sequences + 1") == check.size("sequences") + 1))
+    check.refuse("query_start_loc is " + query_start_loc.shape_text() + ", expected one more than slots");
+  if (!(check.size("chunks + 1") == check.size("chunks") + 1))
+    check.refuse("cu_chunk_seqlens is " + cu_chunk_seqlens.shape_text() + ", expected one more than chunk_seq");
+  check.shape(out, "out", {"tokens", "heads", "head_dim"}).same_dtype(out, "out", x, "x");
+  check_inner_contiguous(check, out, "out");
+  check_limits(check, dt_min, dt_max);
+  if (out.elements() == 0 || check.size("chunks") == 0) return;
+  backend_of(stream).ssd_chunk_scan(stream, {
+                                                .tokens = check.size("tokens"),
+                                                .sequences = check.size("sequences"),
+                                                .chunks = check.size("chunks"),
+                                                .heads = check.size("heads"),
+                                                .head_dim = check.size("head_dim"),
+                                                .groups = check.size("groups"),
+                                                .state_size = check.size("state_size"),
+                                                .slots_in_pool = check.size("slots"),
+                                                .x = x.data,
+                                                .dt = dt.data,
+                                                .b = b.data,
+                                                .c = c.data,
+                                                .x_stride = x.stride(0),
+                                                .dt_stride = dt.stride(0),
+                                                .b_stride = b.stride(0),
+                                                .c_stride = c.stride(0),
+                                                .a = a.as<float>(),
+                                                .d = d ? d->as<float>() : nullptr,
+                                                .dt_bias = dt_bias ? dt_bias->as<float>() : nullptr,
+                                                .state = state.data,
+                                                .state_slot_stride = state.stride(0),
+                                                .query_start_loc = query_start_loc.as<int32_t>(),
+                                                .slots = slots.as<int32_t>(),
+                                                .has_initial_state = has_initial_state.as<int32_t>(),
+                                                .cu_chunk_seqlens = cu_chunk_seqlens.as<int32_t>(),
+                                                .chunk_seq = chunk_seq.as<int32_t>(),
+                                                .last_chunk = last_chunk.as<int32_t>(),
+                                                .out = out.data,
+                                                .out_stride = out.stride(0),
+                                                .dt_min = static_cast<float>(dt_min),
+                                                .dt_max = static_cast<float>(dt_max),
+                                                .dt_softplus = dt_softplus,
+                                                .dtype = x.dtype,
+                                                .dt_dtype = dt.dtype,
+                                                .state_dtype = state.dtype,
+                                            });
+}
+
+void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c,
+                      std::optional<Tensor> d, std::optional<Tensor> dt_bias, std::optional<Tensor> z, Tensor state,
+                      Tensor slots, double dt_min, double dt_max, bool dt_softplus) {
+  Checker check("ssd_state_update", stream.device());
+  check.shape(x, "x", {"rows", "heads", "head_dim"}).dtype(x, "x", {DType::f32, DType::bf16});
+  check_inner_contiguous(check, x, "x");
+  check.dtype(dt, "dt", {DType::f32, x.dtype});
+  const HeadStrides dt_strides = check_per_head(check, dt, "dt", 1);
+  check.dtype(a, "a", {DType::f32});
+  check_pool(check, state);
+  const bool full_a = a.rank == 3;
+  full_a ? check.shape(a, "a", {"heads", "head_dim", "state_size"}) : check.shape(a, "a", {"heads"});
+  check.shape(b, "b", {"rows", "groups", "state_size"}).same_dtype(b, "b", x, "x");
+  check_inner_contiguous(check, b, "b");
+  check.shape(c, "c", {"rows", "groups", "state_size"}).same_dtype(c, "c", x, "x");
+  check_inner_contiguous(check, c, "c");
+  check_groups(check);
+  HeadStrides d_strides{}, bias_strides{};
+  if (d) d_strides = check_per_head(check.dtype(*d, "d", {DType::f32}), *d, "d", 0);
+  if (dt_bias) bias_strides = check_per_head(check.dtype(*dt_bias, "dt_bias", {DType::f32}), *dt_bias, "dt_bias", 0);
+  if (z) {
+    check.shape(*z, "z", {"rows", "heads", "head_dim"}).same_dtype(*z, "z", x, "x");
+    check_inner_contiguous(check, *z, "z");
+  }
+  check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
+  check.shape(out, "out", {"rows", "heads", "head_dim"}).same_dtype(out, "out", x, "x");
+  check_inner_contiguous(check, out, "out");
+  check_limits(check, dt_min, dt_max);
+  if (out.elements() == 0) return;
+  backend_of(stream).ssd_state_update(stream, {
+                                                  .rows = check.size("rows"),
+                                                  .heads = check.size("heads"),
+                                                  .head_dim = check.size("head_dim"),
+                                                  .groups = check.size("groups"),
+                                                  .state_size = check.size("state_size"),
+                                                  .slots_in_pool = check.size("slots"),
+                                                  .x = x.data,
+                                                  .dt = dt.data,
+                                                  .b = b.data,
+                                                  .c = c.data,
+                                                  .z = z ? z->data : nullptr,
+                                                  .x_stride = x.stride(0),
+                                                  .b_stride = b.stride(0),
+                                                  .c_stride = c.stride(0),
+                                                  .z_stride = z ? z->stride(0) : 0,
+                                                  .dt_row_stride = dt.stride(0),
+                                                  .dt_head_stride = dt_strides.head,
+                                                  .dt_channel_stride = dt_strides.channel,
+                                                  .a = a.as<float>(),
+                                                  .d = d ? d->as<float>() : nullptr,
+                                                  .dt_bias = dt_bias ? dt_bias->as<float>() : nullptr,
+                                                  .a_head_stride = a.stride(0),
+                                                  .a_channel_stride = full_a ? a.stride(1) : 0,
+                                                  .a_state_stride = full_a ? a.stride(2) : 0,
+                                                  .d_head_stride = d_strides.head,
+                                                  .d_channel_stride = d_strides.channel,
+                                                  .dt_bias_head_stride = bias_strides.head,
+                                                  .dt_bias_channel_stride = bias_strides.channel,
+                                                  .state = state.data,
+                                                  .state_slot_stride = state.stride(0),
+                                                  .slots = slots.as<int32_t>(),
+                                                  .out = out.data,
+                                                  .out_stride = out.stride(0),
+                                                  .dt_min = static_cast<float>(dt_min),
+                                                  .dt_max = static_cast<float>(dt_max),
+                                                  .dt_softplus = dt_softplus,
+                                                  .dtype = x.dtype,
+                                                  .dt_dtype = dt.dtype,
+                                                  .state_dtype = state.dtype,
+                                              });
+}
+
+}  // namespace mamba
