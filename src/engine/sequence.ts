@@ -1,0 +1,74 @@
+import type { EngineRequest, FinishReason } from "./request";
+import { NO_SLOT } from "./state-slots";
+
+/**
+ * One request while the engine works on it. Prompt and generated tokens are one list: the state has taken the first
+ * `numComputed` of them, and a step that takes the last one draws the next. Decoding, prefilling in chunks and recomputing
+ * after a preemption are therefore the same thing with different numbers.
+ */
+export class Sequence {
+  readonly request: EngineRequest;
+  /** Place in the order of arrival; kept through preemptions. */
+  readonly arrival: number;
+  /** Prompt, then generated tokens. */
+  readonly tokens: number[];
+  /** `tokens` never grows past this: the prompt and maxTokens, or the context if that is shorter. */
+  readonly maxLength: number;
+  /** The two halves of the seed, as unsigned 32-bit words: split once, because BigInt arithmetic is slow in a step. */
+  readonly seedLow: number;
+  readonly seedHigh: number;
+
+  /** Tokens already in the state of `slot`. */
+  numComputed = 0;
+  /** Tokens of steps that are scheduled and not committed; the slot is in use by the device while this is not 0. */
+  numInFlight = 0;
+  /** Row of the state pool; -1 while waiting and after the end. */
+  slot = NO_SLOT;
+  finishReason: FinishReason | null = null;
+
+  /** `maxModelLen` is in tokens and more than the length of the prompt. */
+  constructor(request: EngineRequest, arrival: number, maxModelLen: number) {
+    this.request = request;
+    this.arrival = arrival;
+    this.tokens = request.prompt.slice();
+    this.maxLength = Math.min(request.prompt.length + request.maxTokens, maxModelLen);
+    const seed = BigInt.asUintN(64, request.sampling.seed);
+    this.seedLow = Number(seed & 0xffffffffn);
+    this.seedHigh = Number(seed >> 32n);
+  }
+
+  get id(): string {
+    return this.request.id;
+  }
+
+  /** Tokens that are not in the state yet; at least 1. */
+  get numNew(): number {
+    return this.tokens.length - this.numComputed;
+  }
+
+  get numGenerated(): number {
+    return this.tokens.length - this.request.prompt.length;
+  }
+
+  /** More than one token to compute, or none computed yet. A single token on top of a state is a decode, prompt or not. */
+  get isPrefill(): boolean {
+    return this.numComputed === 0 || this.numNew > 1;
+  }
+
+  get isFinished(): boolean {
+    return this.finishReason !== null;
+  }
+
+  /** Whether this one is served before `other`: the lower priority number, then the earlier arrival. */
+  outranks(other: Sequence): boolean {
+    const difference = this.request.priority - other.request.priority;
+    return difference === 0 ? this.arrival < other.arrival : difference < 0;
+  }
+
+  /** Adds a drawn token and applies the stop rules; a stop token that is also the last allowed one counts as "stop". */
+  append(token: number): void {
+    this.tokens.push(token);
+    if (this.request.stopTokenIds.has(token)) this.finishReason = "stop";
+    else if (this.tokens.length >= this.maxLength) this.finishReason = "length";
+  }
+}
