@@ -42,6 +42,8 @@ class Stream {
   virtual std::shared_ptr<Event> record() = 0;
   // Blocks until the stream is empty; throws its error. For start-up, shutdown and tests only.
   virtual void synchronize() = 0;
+  // The same, but leaves an error to the next event.
+  virtual void drain() noexcept = 0;
 
   virtual bool capturing() const = 0;
   virtual void begin_capture() = 0;

@@ -5,9 +5,11 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 namespace mamba::cpu {
@@ -36,10 +38,11 @@ class ThreadPool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls body(task, scratch) for every task in [0, tasks), each once, in any order, and returns when all are done.
-  // Only one thread may call this (the stream's). `body` must not throw.
+  // Only one thread may call this (the stream's). What a body throws is thrown here after the other threads are out.
   template <class Body>
   void parallel_for(int64_t tasks, Body&& body) {
-    run(tasks, [](void* b, int64_t task, Scratch& s) { (*static_cast<std::remove_reference_t<Body>*>(b))(task, s); },
+    run(
+        tasks, [](void* b, int64_t task, Scratch& s) { (*static_cast<std::remove_reference_t<Body>*>(b))(task, s); },
         &body);
   }
 
@@ -63,6 +66,7 @@ class ThreadPool {
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;
+  std::exception_ptr error_;
   std::vector<Scratch> scratch_;
   std::vector<std::thread> workers_;
 };

@@ -23,7 +23,7 @@ struct SampleParams {
   const float* logits;  // [rows, vocab], row stride logits_stride
   int64_t logits_stride;
   const SamplingRow* params;  // [rows]
-  int32_t* tokens;            // [rows]; -1 where the logits hold a NaN or no finite value
+  int32_t* tokens;            // [rows]; -1 where the logits hold a NaN or +inf, or no finite value
 };
 
 struct LogprobsParams {
@@ -35,7 +35,8 @@ struct LogprobsParams {
   int32_t* ids;           // [rows, top + 1]: column 0 is the given token; equal values in ascending id order
 };
 
-// Draws one token per row. Order of the filters: temperature, top-k, top-p, min-p. The draw is the Gumbel-max of the
+// Draws one token per row. Order of the filters: temperature, top-k, top-p (of what top-k kept), min-p; tokens as likely
+// as the least likely kept one are kept too. The draw is the Gumbel-max of the
 // kept tokens with noise hashed from (seed, position, token), so it depends on nothing but the row itself. Greedy takes
 // the lowest id among equal logits.
 void sample(Stream& stream, Tensor tokens, Tensor logits, Tensor params);

@@ -1,0 +1,79 @@
+#include "addon/completion.h"
+
+#include <exception>
+
+#include "addon/guard.h"
+
+namespace mamba::addon {
+
+struct Completion::Item {
+  std::shared_ptr<Event> event;
+  Napi::Promise::Deferred deferred;
+  Napi::ObjectReference keep;
+  std::exception_ptr error;
+};
+
+Completion::Completion(Napi::Env env)
+    : to_js_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
+                                           "mamba-serve completion", 0, 1)),
+      thread_([this] { run(); }) {
+  to_js_.Unref(env);  // an idle engine does not keep the process alive
+}
+
+Completion::~Completion() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+  for (Item* item : queue_) delete item;
+  to_js_.Abort();
+}
+
+Napi::Promise Completion::promise(Napi::Env env, std::shared_ptr<Event> event, Napi::Object keep) {
+  auto* item = new Item{std::move(event), Napi::Promise::Deferred::New(env), {}, nullptr};
+  if (!keep.IsEmpty()) item->keep = Napi::Persistent(keep);
+  const Napi::Promise promise = item->deferred.Promise();
+  if (pending_++ == 0) to_js_.Ref(env);
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back(item);
+  }
+  wake_.notify_one();
+  return promise;
+}
+
+void Completion::run() {
+  while (true) {
+    Item* item;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+      if (stop_) return;
+      item = queue_.front();
+      queue_.pop_front();
+    }
+    try {
+      item->event->wait();
+    } catch (...) {
+      item->error = std::current_exception();
+    }
+    const napi_status status =
+        to_js_.NonBlockingCall(item, [this](Napi::Env env, Napi::Function, Item* done) { settle(env, done); });
+    if (status != napi_ok) return;  // the environment is shutting down; nobody can hear the promise
+  }
+}
+
+void Completion::settle(Napi::Env env, Item* item) {
+  std::unique_ptr<Item> owned(item);
+  if (env == nullptr) return;
+  if (--pending_ == 0) to_js_.Unref(env);
+  if (owned->error) {
+    owned->deferred.Reject(to_js_error(env, owned->error).Value());
+  } else {
+    owned->deferred.Resolve(env.Undefined());
+  }
+}
+
+}  // namespace mamba::addon

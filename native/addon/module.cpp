@@ -1,0 +1,41 @@
+#include <napi.h>
+
+#include "addon/ops.h"
+#include "addon/runtime.h"
+#include "addon/state.h"
+#include "core/error.h"
+
+namespace mamba::addon {
+
+State& state_of(Napi::Env env) { return *env.GetInstanceData<State>(); }
+
+namespace {
+
+Napi::Value live_handles(const Napi::CallbackInfo& info) {
+  const State& state = state_of(info.Env());
+  return Napi::Number::New(info.Env(),
+                           static_cast<double>(state.devices.live() + state.files.live() + state.tensors.live() +
+                                               state.arenas.live() + state.graphs.live()));
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  auto* state = new State;
+  state->completion = std::make_unique<Completion>(env);
+  env.SetInstanceData(state);  // deleted with the environment
+
+  Napi::Array codes = Napi::Array::New(env);
+#define X(name, text) codes.Set(codes.Length(), Napi::String::New(env, text));
+  MAMBA_ERROR_CODES(X)
+#undef X
+  exports.Set("errorCodes", codes);
+  exports.Set("liveHandles", Napi::Function::New(env, live_handles, "liveHandles"));
+  register_runtime(env, exports);
+  register_ops(env, exports);
+  return exports;
+}
+
+}  // namespace
+}  // namespace mamba::addon
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) { return mamba::addon::initialize(env, exports); }
+NODE_API_MODULE(mamba_serve, init)

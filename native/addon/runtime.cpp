@@ -1,0 +1,403 @@
+#include "addon/runtime.h"
+
+#include <array>
+#include <cstring>
+
+#include "addon/bind.h"
+#include "cpu/backend.h"
+
+namespace mamba::addon {
+namespace {
+
+// Positional arguments of one call. Sizes and offsets arrive as JS numbers: exact to 2^53.
+class Arguments {
+ public:
+  explicit Arguments(const Napi::CallbackInfo& info) : info_(info), state(state_of(info.Env())) {}
+
+  Handle handle(size_t i) const { return info_[i].As<Napi::Number>().Int32Value(); }
+  int64_t integer(size_t i) const { return info_[i].As<Napi::Number>().Int64Value(); }
+  std::string text(size_t i) const { return info_[i].As<Napi::String>().Utf8Value(); }
+  DeviceEntry& device(size_t i) const { return state.device(handle(i)); }
+
+  DType dtype(size_t i) const {
+    const int64_t value = integer(i);
+    if (value < 0 || value >= kDTypeCount) throw Error(ErrorCode::Dtype, "native", "no dtype " + std::to_string(value));
+    return static_cast<DType>(value);
+  }
+
+  // A contiguous tensor without memory: dtype at i, rank at i + 1, then four sizes.
+  Tensor layout(size_t i, const DeviceEntry& device) const {
+    Tensor t;
+    t.device = device.backend.get();
+    t.dtype = dtype(i);
+    read_sizes(i + 1, t);
+    return t;
+  }
+
+  void read_sizes(size_t i, Tensor& t) const {
+    t.rank = static_cast<int32_t>(integer(i));
+    if (t.rank < 0 || t.rank > kMaxRank)
+      throw Error(ErrorCode::Shape, "tensor", "rank " + std::to_string(t.rank) + ", expected 0 to 4");
+    int64_t elements = 1;
+    for (int d = 0; d < t.rank; ++d) {
+      const int64_t size = integer(i + 1 + static_cast<size_t>(d));
+      if (size < 0 || (size > 0 && elements > kMaxElements / size)) {
+        throw Error(ErrorCode::Shape, "tensor",
+                    "size " + std::to_string(size) + " of dimension " + std::to_string(d) + " is out of range");
+      }
+      elements *= size;
+      t.sizes[static_cast<size_t>(d)] = size;
+    }
+    int64_t stride = 1;
+    for (int d = t.rank - 1; d >= 0; --d) {
+      t.strides[static_cast<size_t>(d)] = stride;
+      stride *= t.size(d);
+    }
+  }
+
+  // The bytes behind a typed array.
+  std::pair<char*, size_t> bytes(size_t i) const {
+    if (!info_[i].IsTypedArray()) throw Error(ErrorCode::Argument, "native", "expected a typed array");
+    const auto array = info_[i].As<Napi::TypedArray>();
+    return {static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+  }
+
+  Napi::Env env() const { return info_.Env(); }
+  Napi::Object object(size_t i) const { return info_[i].As<Napi::Object>(); }
+  Napi::Value number(double value) const { return Napi::Number::New(env(), value); }
+  Napi::Value undefined() const { return env().Undefined(); }
+
+ private:
+  static constexpr int64_t kMaxElements = int64_t{1} << 46;
+  const Napi::CallbackInfo& info_;
+
+ public:
+  State& state;
+};
+
+// --- devices ---------------------------------------------------------------------------------------------------------
+
+Napi::Value open_device(const Arguments& args) {
+  const std::string kind = args.text(0);
+  if (kind != "cpu")
+    throw Error(ErrorCode::NotBuilt, "device", "\"" + kind + "\" is not part of this build; \"cpu\" is");
+  auto entry = std::make_unique<DeviceEntry>();
+  entry->backend = std::make_unique<cpu::CpuBackend>(static_cast<int>(args.integer(1)));
+  entry->stream = entry->backend->create_stream();
+  return args.number(args.state.devices.insert(std::move(entry)));
+}
+
+Napi::Value close_device(const Arguments& args) {
+  const Handle handle = args.handle(0);
+  DeviceEntry& device = args.device(0);
+  device.stream->drain();
+  const Device* backend = device.backend.get();
+  args.state.graphs.erase_if([&](const GraphEntry& graph) { return graph.device == handle; });
+  args.state.tensors.erase_if([&](const TensorEntry& tensor) { return tensor.tensor.device == backend; });
+  args.state.arenas.erase_if([&](const ArenaEntry& arena) { return arena.device == handle; });
+  args.state.devices.erase(handle);
+  return args.undefined();
+}
+
+Napi::Value describe_device(const Arguments& args) {
+  return Napi::String::New(args.env(), args.device(0).backend->describe());
+}
+
+Napi::Value device_memory(const Arguments& args) {
+  const auto [out, bytes] = args.bytes(1);
+  if (bytes != 2 * sizeof(double)) throw Error(ErrorCode::Argument, "native", "expected a Float64Array of 2");
+  const std::array<double, 2> values = {static_cast<double>(args.device(0).backend->memory_free()),
+                                        static_cast<double>(args.device(0).backend->memory_total())};
+  std::memcpy(out, values.data(), bytes);
+  return args.undefined();
+}
+
+Napi::Value done(const Arguments& args) {
+  return args.state.completion->promise(args.env(), args.device(0).stream->record());
+}
+
+// --- tensors ---------------------------------------------------------------------------------------------------------
+
+Napi::Value create_tensor(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  TensorEntry entry;
+  entry.tensor = args.layout(1, device);
+  entry.memory = std::make_shared<Memory>(*device.backend, *device.stream, entry.tensor.bytes());
+  entry.tensor.data = entry.memory->data();
+  return args.number(args.state.tensors.insert(std::move(entry)));
+}
+
+Napi::Value free_tensor(const Arguments& args) {
+  const Handle handle = args.handle(0);
+  if (args.state.tensors.get(handle).arena != 0) {
+    throw Error(ErrorCode::Argument, "tensor", "belongs to an arena; it is freed when the arena's scope ends");
+  }
+  args.state.tensors.erase(handle);
+  return args.undefined();
+}
+
+// (tensor, offset in elements, rank, 4 sizes, 4 strides in elements)
+Napi::Value view_tensor(const Arguments& args) {
+  TensorEntry entry = args.state.tensors.get(args.handle(0));
+  if (entry.tensor.layout == Layout::packed) throw Error(ErrorCode::Argument, "tensor", "a packed weight has no views");
+  Tensor view = entry.tensor;
+  args.read_sizes(2, view);
+  int64_t first = args.integer(1), last = first;
+  for (int d = 0; d < view.rank; ++d) {
+    const int64_t stride = args.integer(7 + static_cast<size_t>(d));
+    view.strides[static_cast<size_t>(d)] = stride;
+    if (stride < 0 || (view.size(d) > 1 && stride > (int64_t{1} << 46) / view.size(d))) {
+      throw Error(ErrorCode::Shape, "tensor", "stride " + std::to_string(stride) + " of a view is out of range");
+    }
+    if (view.size(d) > 1) last += (view.size(d) - 1) * stride;
+  }
+  const size_t element = size_of(view.dtype);
+  const size_t begin = static_cast<size_t>(static_cast<char*>(entry.tensor.data) - entry.memory->data());
+  const bool empty = view.elements() == 0;
+  if (first < 0 || begin + static_cast<size_t>(empty ? first : last + 1) * element > entry.memory->bytes()) {
+    throw Error(ErrorCode::Shape, "tensor",
+                "a view of shape " + view.shape_text() + " at offset " + std::to_string(first) +
+                    " reaches past the memory of a tensor of shape " + entry.tensor.shape_text());
+  }
+  view.data = static_cast<char*>(entry.tensor.data) + static_cast<size_t>(first) * element;
+  entry.tensor = view;
+  const Handle arena = entry.arena;
+  const Handle handle = args.state.tensors.insert(std::move(entry));
+  if (arena != 0) args.state.arenas.get(arena).arena->adopt(handle);
+  return args.number(handle);
+}
+
+// --- arenas ----------------------------------------------------------------------------------------------------------
+
+// (device, bytes); 0 bytes makes a measuring arena, usable only while capturing.
+Napi::Value create_arena(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  const int64_t bytes = args.integer(1);
+  if (bytes < 0) throw Error(ErrorCode::Argument, "arena", std::to_string(bytes) + " bytes");
+  std::shared_ptr<Memory> memory(bytes == 0 ? Memory::measuring(*device.backend, *device.stream)
+                                            : new Memory(*device.backend, *device.stream, static_cast<size_t>(bytes)));
+  return args.number(args.state.arenas.insert({args.handle(0), std::make_unique<Arena>(std::move(memory))}));
+}
+
+Napi::Value free_arena(const Arguments& args) {
+  const Handle handle = args.handle(0);
+  args.state.arenas.get(handle);
+  args.state.tensors.erase_if([&](const TensorEntry& tensor) { return tensor.arena == handle; });
+  args.state.arenas.erase(handle);
+  return args.undefined();
+}
+
+Napi::Value arena_tensor(const Arguments& args) {
+  const Handle handle = args.handle(0);
+  ArenaEntry& arena = args.state.arenas.get(handle);
+  TensorEntry entry;
+  entry.tensor = args.layout(1, args.state.device(arena.device));
+  entry.tensor.data = arena.arena->allocate(entry.tensor.bytes());
+  entry.memory = arena.arena->memory();
+  entry.arena = handle;
+  const Handle tensor = args.state.tensors.insert(std::move(entry));
+  arena.arena->adopt(tensor);
+  return args.number(tensor);
+}
+
+Napi::Value open_arena_scope(const Arguments& args) {
+  args.state.arenas.get(args.handle(0)).arena->open_scope();
+  return args.undefined();
+}
+
+Napi::Value close_arena_scope(const Arguments& args) {
+  for (Handle tensor : args.state.arenas.get(args.handle(0)).arena->close_scope()) args.state.tensors.erase(tensor);
+  return args.undefined();
+}
+
+Napi::Value arena_high_water(const Arguments& args) {
+  return args.number(static_cast<double>(args.state.arenas.get(args.handle(0)).arena->high_water()));
+}
+
+// --- transfers -------------------------------------------------------------------------------------------------------
+
+const Tensor& transferable(const Arguments& args, size_t i, size_t bytes) {
+  const Tensor& t = args.state.use(args.handle(i), args.device(0));
+  if (!t.contiguous() || t.layout != Layout::strided)
+    throw Error(ErrorCode::Shape, "transfer", "the tensor is not contiguous");
+  if (t.bytes() != bytes) {
+    throw Error(ErrorCode::Shape, "transfer",
+                "the tensor has " + std::to_string(t.bytes()) + " bytes, the other side " + std::to_string(bytes));
+  }
+  return t;
+}
+
+Napi::Value upload(const Arguments& args) {
+  const auto [data, bytes] = args.bytes(2);
+  args.device(0).stream->upload(transferable(args, 1, bytes).data, data, bytes);
+  return args.undefined();
+}
+
+Napi::Value download(const Arguments& args) {
+  const auto [data, bytes] = args.bytes(2);
+  Stream& stream = *args.device(0).stream;
+  stream.download(data, transferable(args, 1, bytes).data, bytes);
+  return args.state.completion->promise(args.env(), stream.record(), args.object(2));
+}
+
+Napi::Value copy(const Arguments& args) {
+  const Tensor& source = args.state.use(args.handle(2), args.device(0));
+  const Tensor& target = transferable(args, 1, source.bytes());
+  transferable(args, 2, source.bytes());
+  args.device(0).stream->copy(target.data, source.data, source.bytes());
+  return args.undefined();
+}
+
+Napi::Value fill(const Arguments& args) {
+  const Tensor& t = args.state.use(args.handle(1), args.device(0));
+  args.device(0).stream->fill(transferable(args, 1, t.bytes()).data, static_cast<int>(args.integer(2)), t.bytes());
+  return args.undefined();
+}
+
+// --- graphs ----------------------------------------------------------------------------------------------------------
+
+Napi::Value begin_capture(const Arguments& args) {
+  args.device(0).stream->begin_capture();
+  args.device(0).captured.clear();
+  return args.undefined();
+}
+
+Napi::Value end_capture(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  std::shared_ptr<Graph> graph = device.stream->end_capture();
+  return args.number(args.state.graphs.insert({args.handle(0), std::move(graph), std::exchange(device.captured, {})}));
+}
+
+Napi::Value replay(const Arguments& args) {
+  GraphEntry& graph = args.state.graphs.get(args.handle(1));
+  if (graph.device != args.handle(0))
+    throw Error(ErrorCode::Device, "replay", "the graph was captured on another device");
+  for (const auto& memory : graph.memory) {
+    if (memory->measuring()) throw Error(ErrorCode::Capture, "replay", "the graph was captured over a measuring arena");
+  }
+  args.device(0).stream->replay(graph.graph);
+  return args.undefined();
+}
+
+Napi::Value free_graph(const Arguments& args) {
+  args.state.graphs.erase(args.handle(0));
+  return args.undefined();
+}
+
+Napi::Value graph_nodes(const Arguments& args) {
+  return args.number(static_cast<double>(args.state.graphs.get(args.handle(0)).graph->nodes()));
+}
+
+// --- files and weights -----------------------------------------------------------------------------------------------
+
+Napi::Value map_file(const Arguments& args) {
+  return args.number(args.state.files.insert(std::make_unique<FileMap>(args.text(0))));
+}
+
+// Waits for all devices: a launched copy may still read the mapping.
+Napi::Value unmap_file(const Arguments& args) {
+  args.state.devices.for_each([](std::unique_ptr<DeviceEntry>& device) { device->stream->drain(); });
+  args.state.files.erase(args.handle(0));
+  return args.undefined();
+}
+
+// (device, tensor, file, offset): the tensor's bytes from the file.
+Napi::Value upload_file(const Arguments& args) {
+  const Tensor& t = args.state.use(args.handle(1), args.device(0));
+  const char* source = args.state.files.get(args.handle(2))->range(static_cast<size_t>(args.integer(3)), t.bytes());
+  args.device(0).stream->copy(transferable(args, 1, t.bytes()).data, const_cast<char*>(source), t.bytes());
+  return args.undefined();
+}
+
+// (device, dtype, n, k, source dtype, source, offset): a weight in linear's order from a file or, with offset -1, from
+// a typed array, which is copied.
+Napi::Value pack_linear_weight(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  const DType dtype = args.dtype(1), source_dtype = args.dtype(4);
+  const int64_t n = args.integer(2), k = args.integer(3), offset = args.integer(6);
+  if (n < 1 || k < 1 || n > (int64_t{1} << 31) || k > (int64_t{1} << 31)) {
+    throw Error(ErrorCode::Shape, "pack_linear_weight", "[" + std::to_string(n) + ", " + std::to_string(k) + "]");
+  }
+  if ((dtype != DType::f32 && dtype != DType::bf16) || !is_float(source_dtype)) {
+    throw Error(ErrorCode::Dtype, "pack_linear_weight", std::string(name_of(source_dtype)) + " to " + name_of(dtype));
+  }
+  const size_t source_bytes = static_cast<size_t>(n * k) * size_of(source_dtype);
+  TensorEntry entry;
+  entry.tensor.device = device.backend.get();
+  entry.tensor.dtype = dtype;
+  entry.tensor.layout = Layout::packed;
+  entry.tensor.rank = 2;
+  entry.tensor.sizes = {n, k, 0, 0};
+  entry.tensor.strides = {k, 1, 0, 0};
+  entry.memory =
+      std::make_shared<Memory>(*device.backend, *device.stream, device.backend->linear_weight_bytes(n, k, dtype));
+  entry.tensor.data = entry.memory->data();
+
+  PackLinearWeightParams params{n, k, nullptr, entry.tensor.data, source_dtype, dtype};
+  if (offset >= 0) {
+    params.src = args.state.files.get(args.handle(5))->range(static_cast<size_t>(offset), source_bytes);
+    device.backend->pack_linear_weight(*device.stream, params);
+  } else {
+    const auto [data, bytes] = args.bytes(5);
+    if (bytes != source_bytes)
+      throw Error(ErrorCode::Shape, "pack_linear_weight",
+                  "the source has " + std::to_string(bytes) + " bytes, expected " + std::to_string(source_bytes));
+    params.src = data;
+    device.backend->pack_linear_weight(*device.stream, params);
+    device.stream->synchronize();  // the array belongs to the caller again when this returns
+  }
+  return args.number(args.state.tensors.insert(std::move(entry)));
+}
+
+template <Napi::Value (*function)(const Arguments&)>
+Napi::Value bound(const Napi::CallbackInfo& info) {
+  return guarded(info, [&] { return function(Arguments(info)); });
+}
+
+}  // namespace
+
+const Tensor& State::use(Handle handle, DeviceEntry& device) {
+  const TensorEntry& entry = tensors.get(handle);
+  if (device.stream->capturing()) {
+    if (device.captured.empty() || device.captured.back() != entry.memory) device.captured.push_back(entry.memory);
+  } else if (entry.memory->measuring()) {
+    throw Error(ErrorCode::Argument, "tensor",
+                "belongs to a measuring arena, which has no memory; it is for captures only");
+  }
+  return entry.tensor;
+}
+
+void register_runtime(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
+  add("openDevice", bound<open_device>);
+  add("closeDevice", bound<close_device>);
+  add("describeDevice", bound<describe_device>);
+  add("deviceMemory", bound<device_memory>);
+  add("done", bound<done>);
+  add("createTensor", bound<create_tensor>);
+  add("freeTensor", bound<free_tensor>);
+  add("viewTensor", bound<view_tensor>);
+  add("createArena", bound<create_arena>);
+  add("freeArena", bound<free_arena>);
+  add("arenaTensor", bound<arena_tensor>);
+  add("openArenaScope", bound<open_arena_scope>);
+  add("closeArenaScope", bound<close_arena_scope>);
+  add("arenaHighWater", bound<arena_high_water>);
+  add("upload", bound<upload>);
+  add("download", bound<download>);
+  add("copy", bound<copy>);
+  add("fill", bound<fill>);
+  add("beginCapture", bound<begin_capture>);
+  add("endCapture", bound<end_capture>);
+  add("replay", bound<replay>);
+  add("freeGraph", bound<free_graph>);
+  add("graphNodes", bound<graph_nodes>);
+  add("mapFile", bound<map_file>);
+  add("unmapFile", bound<unmap_file>);
+  add("uploadFile", bound<upload_file>);
+  add("packLinearWeight", bound<pack_linear_weight>);
+}
+
+}  // namespace mamba::addon

@@ -1,0 +1,32 @@
+#pragma once
+#include <memory>
+
+#include "ops/backend.h"
+
+namespace mamba::cpu {
+
+class CpuBackend : public Backend {
+ public:
+  // `threads` <= 0 takes one per core that this process may run on.
+  explicit CpuBackend(int threads);
+
+  std::string name() const override { return "cpu"; }
+  std::string describe() const override;
+  void* allocate(size_t bytes) override;
+  void free(void* data) override;
+  size_t memory_free() const override;
+  size_t memory_total() const override;
+  std::unique_ptr<Stream> create_stream() override;
+
+  size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const override;
+  void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) override;
+
+#define OP(name, Params) void name(Stream& stream, const Params& params) override;
+#include "ops/ops.def"
+#undef OP
+
+ private:
+  int threads_;
+};
+
+}  // namespace mamba::cpu

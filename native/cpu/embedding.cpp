@@ -1,0 +1,67 @@
+#include "cpu/embedding.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace mamba::cpu {
+namespace {
+
+constexpr int64_t kRowsPerTask = 64;
+
+template <class Row>
+void for_rows(ThreadPool& pool, int64_t rows, Row&& row) {
+  pool.parallel_for((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, Scratch&) {
+    const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
+    for (int64_t r = task * kRowsPerTask; r < end; ++r) row(r);
+  });
+}
+
+template <class In, class Out>
+void embed(const EmbeddingParams& p, ThreadPool& pool) {
+  const In* weight = static_cast<const In*>(p.weight);
+  Out* out = static_cast<Out*>(p.out);
+  for_rows(pool, p.tokens, [&](int64_t t) {
+    const int64_t id = p.ids[t];
+    Out* row = out + t * p.hidden;
+    if (id < 0 || id >= p.vocab) {
+      std::memset(row, 0, static_cast<size_t>(p.hidden) * sizeof(Out));
+    } else {
+      const In* source = weight + id * p.hidden;
+      for (int64_t i = 0; i < p.hidden; ++i) row[i] = from_float<Out>(to_float(source[i]));
+    }
+  });
+}
+
+template <class In>
+void embed_from(const EmbeddingParams& p, ThreadPool& pool) {
+  p.out_dtype == DType::f32 ? embed<In, float>(p, pool) : embed<In, bf16>(p, pool);
+}
+
+}  // namespace
+
+void run_embedding(const EmbeddingParams& p, ThreadPool& pool) {
+  switch (p.weight_dtype) {
+    case DType::f32:
+      return embed_from<float>(p, pool);
+    case DType::bf16:
+      return embed_from<bf16>(p, pool);
+    default:
+      return embed_from<f16>(p, pool);
+  }
+}
+
+void run_gather_rows(const GatherRowsParams& p, ThreadPool& pool) {
+  const size_t bytes = static_cast<size_t>(p.width) * size_of(p.dtype);
+  const size_t stride = static_cast<size_t>(p.x_stride) * size_of(p.dtype);
+  for_rows(pool, p.rows, [&](int64_t r) {
+    char* row = static_cast<char*>(p.out) + static_cast<size_t>(r) * bytes;
+    const int64_t source = p.index[r];
+    if (source < 0 || source >= p.source_rows) {
+      std::memset(row, 0, bytes);
+    } else {
+      std::memcpy(row, static_cast<const char*>(p.x) + static_cast<size_t>(source) * stride, bytes);
+    }
+  });
+}
+
+}  // namespace mamba::cpu

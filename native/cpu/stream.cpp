@@ -1,0 +1,130 @@
+#include "cpu/stream.h"
+
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+namespace mamba::cpu {
+
+void CpuEvent::wait() {
+  std::unique_lock lock(mutex_);
+  done_.wait(lock, [&] { return settled_; });
+  if (error_) std::rethrow_exception(error_);
+}
+
+void CpuEvent::settle(std::exception_ptr error) {
+  {
+    std::lock_guard lock(mutex_);
+    settled_ = true;
+    error_ = std::move(error);
+  }
+  done_.notify_all();
+}
+
+CpuStream::CpuStream(Device& device, int threads) : device_(device), pool_(threads), thread_([this] { run(); }) {}
+
+CpuStream::~CpuStream() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+void CpuStream::run() {
+  while (true) {
+    Task task;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+      if (queue_.empty()) return;  // work already queued is finished before the stream ends
+      task = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    task(pool_);
+  }
+}
+
+void CpuStream::push(Task task) {
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(task));
+  }
+  wake_.notify_one();
+}
+
+void CpuStream::launch(Task task) {
+  if (capturing_) {
+    captured_.push_back(std::move(task));
+    return;
+  }
+  push([this, task = std::move(task)](ThreadPool& pool) {
+    if (error_) return;  // what follows a failed op would read its output
+    try {
+      task(pool);
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  });
+}
+
+void CpuStream::upload(void* dst, const void* src, size_t bytes) {
+  refuse_capture("upload");
+  std::shared_ptr<char[]> staged(new char[bytes]);
+  std::memcpy(staged.get(), src, bytes);
+  launch([=](ThreadPool&) { std::memcpy(dst, staged.get(), bytes); });
+}
+
+void CpuStream::download(void* dst, const void* src, size_t bytes) {
+  refuse_capture("download");
+  launch([=](ThreadPool&) { std::memcpy(dst, src, bytes); });
+}
+
+void CpuStream::copy(void* dst, const void* src, size_t bytes) {
+  launch([=](ThreadPool&) { std::memmove(dst, src, bytes); });
+}
+
+void CpuStream::fill(void* dst, int byte, size_t bytes) {
+  launch([=](ThreadPool&) { std::memset(dst, byte, bytes); });
+}
+
+std::shared_ptr<Event> CpuStream::record() {
+  refuse_capture("an event");
+  auto event = std::make_shared<CpuEvent>();
+  // An event reports the failure and clears it: the ops launched after it start afresh.
+  push([this, event](ThreadPool&) { event->settle(std::exchange(error_, nullptr)); });
+  return event;
+}
+
+void CpuStream::drain() noexcept {
+  auto event = std::make_shared<CpuEvent>();
+  push([event](ThreadPool&) { event->settle(nullptr); });
+  event->wait();
+}
+
+void CpuStream::begin_capture() {
+  refuse_capture("a second capture");
+  capturing_ = true;
+}
+
+std::shared_ptr<Graph> CpuStream::end_capture() {
+  if (!capturing_) throw Error(ErrorCode::Capture, "end_capture", "no capture is running on this stream");
+  capturing_ = false;
+  return std::make_shared<CpuGraph>(std::exchange(captured_, {}));
+}
+
+void CpuStream::replay(const std::shared_ptr<Graph>& graph) {
+  refuse_capture("a replay");
+  auto cpu_graph = std::static_pointer_cast<CpuGraph>(graph);
+  launch([cpu_graph](ThreadPool& pool) {
+    for (const Task& task : cpu_graph->tasks()) task(pool);
+  });
+}
+
+void CpuStream::refuse_capture(const char* what) const {
+  if (capturing_) throw Error(ErrorCode::Capture, "stream", std::string(what) + " is not allowed while capturing");
+}
+
+}  // namespace mamba::cpu

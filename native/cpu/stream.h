@@ -1,0 +1,80 @@
+#pragma once
+// The CPU as an asynchronous device: a queue run by one thread, which forks into a pool for the large ops.
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/device.h"
+#include "cpu/thread_pool.h"
+
+namespace mamba::cpu {
+
+using Task = std::function<void(ThreadPool&)>;
+
+class CpuEvent : public Event {
+ public:
+  void wait() override;
+  void settle(std::exception_ptr error);
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable done_;
+  bool settled_ = false;
+  std::exception_ptr error_;
+};
+
+// A captured graph is the list of its tasks.
+class CpuGraph : public Graph {
+ public:
+  explicit CpuGraph(std::vector<Task> tasks) : tasks_(std::move(tasks)) {}
+  int64_t nodes() const override { return static_cast<int64_t>(tasks_.size()); }
+  const std::vector<Task>& tasks() const { return tasks_; }
+
+ private:
+  std::vector<Task> tasks_;
+};
+
+class CpuStream : public Stream {
+ public:
+  CpuStream(Device& device, int threads);
+  ~CpuStream() override;
+
+  // Runs `task` after everything launched before; while capturing, records it instead.
+  void launch(Task task);
+
+  Device& device() const override { return device_; }
+  void upload(void* dst, const void* src, size_t bytes) override;
+  void download(void* dst, const void* src, size_t bytes) override;
+  void copy(void* dst, const void* src, size_t bytes) override;
+  void fill(void* dst, int byte, size_t bytes) override;
+  std::shared_ptr<Event> record() override;
+  void synchronize() override { record()->wait(); }
+  void drain() noexcept override;
+  bool capturing() const override { return capturing_; }
+  void begin_capture() override;
+  std::shared_ptr<Graph> end_capture() override;
+  void replay(const std::shared_ptr<Graph>& graph) override;
+
+ private:
+  void refuse_capture(const char* what) const;
+  void push(Task task);
+  void run();
+
+  Device& device_;
+  ThreadPool pool_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Task> queue_;
+  bool stop_ = false;
+  std::exception_ptr error_;  // the first failure; only the stream's thread touches it
+  bool capturing_ = false;
+  std::vector<Task> captured_;
+  std::thread thread_;
+};
+
+}  // namespace mamba::cpu
