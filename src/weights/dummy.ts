@@ -1,0 +1,113 @@
+/** How the values of a tensor without a checkpoint are drawn. */
+export type DummyKind =
+  | { readonly law: "normal"; readonly deviation: number }
+  /** From -limit to limit. */
+  | { readonly law: "uniform"; readonly limit: number }
+  | { readonly law: "constant"; readonly value: number }
+  /** A_log: log of a decay rate, uniform from 1 to 16. */
+  | { readonly law: "decay" }
+  /** dt_bias: inverse softplus of a time step, log-uniform from 0.001 to 0.1. */
+  | { readonly law: "timeStep" };
+
+export interface DummyWeights {
+  readonly seed: number;
+  readonly kind: DummyKind;
+}
+
+const matrix: DummyKind = { law: "normal", deviation: 0.02 };
+const one: DummyKind = { law: "constant", value: 1 };
+const zero: DummyKind = { law: "constant", value: 0 };
+
+/** The initialisation that Mamba-2 models are trained from, so that dummy models stay finite over any length. */
+export function dummyKind(name: string, shape: readonly number[]): DummyKind {
+  if (name.endsWith("A_log")) return { law: "decay" };
+  if (name.endsWith("dt_bias")) return { law: "timeStep" };
+  if (name.endsWith("conv1d.weight")) return { law: "uniform", limit: 1 / Math.sqrt(shape.at(-1) ?? 1) };
+  if (name.endsWith(".bias")) return zero;
+  return name.endsWith(".D") || /norm(_f)?\.weight$/.test(name) ? one : matrix;
+}
+
+/** A seed of 32 bits for one tensor (FNV-1a of its name, started from the run's seed). */
+export function dummySeed(name: string, seed: number): number {
+  let hash = 0x811c9dc5 ^ seed;
+  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}
+
+/**
+ * Writes values start, start + 1, ... of the tensor's sequence: a pure function of (kind, seed, position), so that a large
+ * tensor can be filled in pieces, in any order.
+ *
+ * Normals are looked up in a table of 65,536 quantiles by a hash of the position: two multiplications a value, against a
+ * logarithm and a cosine of Box-Muller, and still more distinct values than bf16 keeps of them.
+ */
+export function fillDummy(kind: DummyKind, seed: number, out: Float32Array, start = 0): void {
+  switch (kind.law) {
+    case "constant":
+      out.fill(kind.value);
+      return;
+    case "normal":
+      fillFromTable(normalTable(), kind.deviation, seed, out, start);
+      return;
+    case "uniform":
+      fillWith((u) => (2 * u - 1) * kind.limit, seed, out, start);
+      return;
+    case "decay":
+      fillWith((u) => Math.log(1 + 15 * u), seed, out, start);
+      return;
+    case "timeStep":
+      fillWith((u) => inverseSoftplus(Math.exp(Math.log(0.001) + u * Math.log(100))), seed, out, start);
+      return;
+  }
+}
+
+/** "lowbias32" of C. Wellons. The seed goes in twice: once only, and the sequences of two seeds would be shuffled copies. */
+function hashAt(position: number, seed: number): number {
+  let hash = position ^ seed;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x21f0aaad) + seed;
+  hash = Math.imul(hash ^ (hash >>> 15), 0x735a2d97);
+  return (hash ^ (hash >>> 15)) >>> 0;
+}
+
+function fillWith(value: (u: number) => number, seed: number, out: Float32Array, start: number): void {
+  for (let i = 0; i < out.length; i++) out[i] = value((hashAt(start + i, seed) + 0.5) / 2 ** 32);
+}
+
+function fillFromTable(table: Float32Array, scale: number, seed: number, out: Float32Array, start: number): void {
+  for (let i = 0; i < out.length; i++) out[i] = scale * table[hashAt(start + i, seed) >>> 16]!;
+}
+
+const tableSize = 65_536;
+let normals: Float32Array | undefined;
+
+function normalTable(): Float32Array {
+  normals ??= Float32Array.from({ length: tableSize }, (_, i) => normalQuantile((i + 0.5) / tableSize));
+  return normals;
+}
+
+/** Inverse of the normal distribution function (Acklam's rational approximation, relative error below 1.2e-9). */
+function normalQuantile(p: number): number {
+  if (p > 0.5) return -normalQuantile(1 - p);
+  if (p < 0.02425) {
+    const q = Math.sqrt(-2 * Math.log(p));
+    const c = [-7.784894002430293e-3, -3.223964580411365e-1, -2.400758277161838, -2.549732539343734];
+    const top = polynomial([...c, 4.374664141464968, 2.938163982698783], q);
+    const d = [7.784695709041462e-3, 3.224671290700398e-1, 2.445134137142996, 3.754408661907416];
+    return top / polynomial([...d, 1], q);
+  }
+  const q = p - 0.5;
+  const r = q * q;
+  const a = [-3.969683028665376e1, 2.209460984245205e2, -2.759285104469687e2, 1.38357751867269e2];
+  const b = [-5.447609879822406e1, 1.615858368580409e2, -1.556989798598866e2, 6.680131188771972e1];
+  const top = q * polynomial([...a, -3.066479806614716e1, 2.506628277459239], r);
+  return top / polynomial([...b, -1.328068155288572e1, 1], r);
+}
+
+/** Coefficients from the highest power down. */
+function polynomial(coefficients: readonly number[], x: number): number {
+  return coefficients.reduce((sum, coefficient) => sum * x + coefficient, 0);
+}
+
+function inverseSoftplus(y: number): number {
+  return y + Math.log(-Math.expm1(-y));
+}

@@ -1,0 +1,226 @@
+import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
+import { EngineError } from "../errors";
+import { JsonCursor, quoted } from "./json-cursor";
+
+/** Element sizes in bits, of every type the format knows; F4 and F6 are packed. */
+const dtypeBits = {
+  BOOL: 8,
+  F4: 4,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  F8_E4M3: 8,
+  F8_E5M2: 8,
+  F8_E8M0: 8,
+  U8: 8,
+  I8: 8,
+  U16: 16,
+  I16: 16,
+  F16: 16,
+  BF16: 16,
+  U32: 32,
+  I32: 32,
+  F32: 32,
+  U64: 64,
+  I64: 64,
+  F64: 64,
+  C64: 64,
+} as const;
+
+export type SafetensorsDtype = keyof typeof dtypeBits;
+
+export interface TensorEntry {
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  /** Of the first byte, from the start of the file. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+export interface SafetensorsHeader {
+  /** By name, in the order of the header. */
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  /** The free-form strings under "__metadata__". */
+  readonly metadata: ReadonlyMap<string, string>;
+  /** Size of the file when it was read; whoever maps it must find the same. */
+  readonly fileBytes: number;
+}
+
+const maxHeaderBytes = 100_000_000;
+const maxTensors = 200_000;
+const maxRank = 8;
+
+const cutOff = "the file is cut off or damaged: download it again";
+const damaged = "the file is damaged: download it again, or convert it again";
+
+/**
+ * Reads and checks the header of a safetensors file; tensor data is not touched. The rules are those of the format's own
+ * Rust reader, and stricter where that one is silent: no repeated keys, at most 8 dimensions and 200,000 tensors.
+ * Throws ERR_WEIGHTS.
+ */
+export function readSafetensorsHeader(path: string): SafetensorsHeader {
+  const fd = openFile(path);
+  try {
+    return readHeader(path, fstatSync(fd).size, (offset, length) => readBytes(fd, path, offset, length));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The same for a file in memory; `name` is what errors call it. */
+export function parseSafetensorsHeader(file: Uint8Array, name: string): SafetensorsHeader {
+  return readHeader(name, file.length, (offset, length) => file.subarray(offset, offset + length));
+}
+
+function reject(file: string, problem: string, remedy: string, cause?: unknown): never {
+  throw new EngineError("ERR_WEIGHTS", `${file}: ${problem}; ${remedy}`, { subject: file, cause });
+}
+
+function openFile(path: string): number {
+  try {
+    // Opening a FIFO would block for ever, so the type is looked at first.
+    if (statSync(path).isFile()) return openSync(path, "r");
+  } catch (cause) {
+    return reject(path, `cannot be opened (${(cause as Error).message})`, "check the path and its permissions", cause);
+  }
+  return reject(path, "expected a regular file, got something else", "check the path");
+}
+
+function readBytes(fd: number, path: string, offset: number, length: number): Uint8Array {
+  const bytes = Buffer.allocUnsafe(length);
+  let done = 0;
+  while (done < length) {
+    let count: number;
+    try {
+      count = readSync(fd, bytes, done, length - done, offset + done);
+    } catch (cause) {
+      return reject(path, `cannot be read (${(cause as Error).message})`, "check the disk", cause);
+    }
+    if (count === 0) reject(path, `ended at byte ${offset + done} while it was read`, "another process is writing it");
+    done += count;
+  }
+  return bytes;
+}
+
+function readHeader(
+  file: string,
+  fileBytes: number,
+  read: (offset: number, length: number) => Uint8Array,
+): SafetensorsHeader {
+  if (fileBytes < 8) reject(file, `expected at least 8 bytes, got ${fileBytes}`, cutOff);
+  const start = Buffer.from(read(0, Math.min(fileBytes, 24)));
+  if (start.toString("latin1").startsWith("version https://git-lfs")) {
+    reject(file, "this is a Git LFS pointer, not the weights", "run `git lfs pull` in its directory");
+  }
+  const headerBytes = start.readBigUInt64LE(0);
+  if (headerBytes > BigInt(maxHeaderBytes)) {
+    reject(file, `expected a header of at most ${maxHeaderBytes} bytes, got a length of ${headerBytes}`, damaged);
+  }
+  const dataStart = 8 + Number(headerBytes);
+  if (dataStart > fileBytes) {
+    reject(
+      file,
+      `expected a header of ${headerBytes} bytes after the first 8, got a file of ${fileBytes} bytes`,
+      cutOff,
+    );
+  }
+  if (start[8] !== 0x7b) reject(file, "expected the header to start with '{'", damaged);
+  const { tensors, metadata } = parseHeader(file, decode(file, read(8, dataStart - 8)), dataStart);
+  checkLayout(file, tensors, dataStart, fileBytes);
+  return { tensors, metadata, fileBytes };
+}
+
+function decode(file: string, header: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header);
+  } catch (cause) {
+    return reject(file, "expected a header in UTF-8, got invalid bytes", damaged, cause);
+  }
+}
+
+function parseHeader(file: string, text: string, dataStart: number) {
+  const tensors = new Map<string, TensorEntry>();
+  const metadata = new Map<string, string>();
+  let subject = "header";
+  const fail = (message: string): never => reject(file, `${subject}: ${message}`, damaged);
+  const cursor = new JsonCursor(text, fail);
+  cursor.object("the header, an object", (name) => {
+    if (name === "__metadata__") {
+      subject = '"__metadata__"';
+      cursor.object("an object of strings", (key) => metadata.set(key, cursor.string(`a string for ${quoted(key)}`)));
+    } else {
+      subject = `tensor ${quoted(name)}`;
+      if (tensors.size === maxTensors) fail(`expected at most ${maxTensors} tensors, got more`);
+      tensors.set(name, parseTensor(cursor, dataStart, fail));
+    }
+    subject = "header";
+  });
+  cursor.end();
+  return { tensors, metadata };
+}
+
+function parseTensor(cursor: JsonCursor, dataStart: number, fail: (message: string) => never): TensorEntry {
+  let dtype: string | undefined;
+  let shape: number[] | undefined;
+  let offsets: number[] | undefined;
+  cursor.object("an object with dtype, shape and data_offsets", (key) => {
+    if (key === "dtype") dtype = cursor.string("dtype, a string");
+    else if (key === "shape") shape = sizes(cursor, "shape", maxRank, fail);
+    else if (key === "data_offsets") offsets = sizes(cursor, "data_offsets", 2, fail);
+    else cursor.skip();
+  });
+  if (dtype === undefined || shape === undefined || offsets === undefined) {
+    const missing = dtype === undefined ? "dtype" : shape === undefined ? "shape" : "data_offsets";
+    return fail(`expected dtype, shape and data_offsets, got no ${missing}`);
+  }
+  if (!isDtype(dtype)) return fail(`expected a dtype of ${Object.keys(dtypeBits).join(", ")}, got ${quoted(dtype)}`);
+  const [start, end] = offsets;
+  if (start === undefined || end === undefined) return fail(`expected two data_offsets, got ${offsets.length}`);
+  if (start > end) fail(`expected data_offsets in order, got [${start}, ${end}]`);
+  const bytes = bytesOf(dtype, shape, fail);
+  if (bytes !== end - start) {
+    fail(`expected ${bytes} bytes for ${dtype} [${shape}], got ${end - start} from data_offsets [${start}, ${end}]`);
+  }
+  return { dtype, shape, offset: dataStart + start, bytes };
+}
+
+function sizes(cursor: JsonCursor, key: string, most: number, fail: (message: string) => never): number[] {
+  const values: number[] = [];
+  cursor.array(`${key}, an array of integers`, () => {
+    if (values.length === most) fail(`expected at most ${most} numbers in ${key}, got more`);
+    values.push(cursor.size(`a number of ${key}`));
+  });
+  return values;
+}
+
+function isDtype(dtype: string): dtype is SafetensorsDtype {
+  return Object.hasOwn(dtypeBits, dtype);
+}
+
+function bytesOf(dtype: SafetensorsDtype, shape: readonly number[], fail: (message: string) => never): number {
+  let bits: number = dtypeBits[dtype];
+  for (const dimension of shape) {
+    bits *= dimension;
+    if (bits > Number.MAX_SAFE_INTEGER) fail(`the size of ${dtype} [${shape}] overflows`);
+  }
+  if (bits % 8 !== 0) fail(`expected whole bytes, got ${bits} bits for ${dtype} [${shape}]`);
+  return bits / 8;
+}
+
+/** Tensors must cover the data from its first to its last byte, each byte once. */
+function checkLayout(file: string, tensors: Map<string, TensorEntry>, dataStart: number, fileBytes: number): void {
+  const byOffset = [...tensors].sort(([, a], [, b]) => a.offset - b.offset || a.bytes - b.bytes);
+  let end = dataStart;
+  for (const [name, { offset, bytes }] of byOffset) {
+    if (offset !== end) {
+      const problem = offset < end ? "overlaps the tensor before it" : "leaves a hole before it";
+      const at = `expected data at offset ${end - dataStart}, got ${offset - dataStart}`;
+      reject(file, `tensor ${quoted(name)} ${problem}: ${at}`, damaged);
+    }
+    end = offset + bytes;
+  }
+  if (end !== fileBytes) {
+    const last = byOffset.at(-1);
+    const name = last === undefined ? "no tensors" : `tensor ${quoted(last[0])} being the last`;
+    reject(file, `expected ${end} bytes, ${name}, got ${fileBytes}`, end > fileBytes ? cutOff : damaged);
+  }
+}
