@@ -65,10 +65,10 @@ export class Sequence {
     return difference === 0 ? this.arrival < other.arrival : difference < 0;
   }
 
-  /** Adds a drawn token and applies the stop rules; a stop token that is also the last allowed one counts as "stop". */
-  append(token: number): void {
+  /** Adds a drawn token. Returns why generation ends with it, or null; a stop token in the last place counts as "stop". */
+  append(token: number): FinishReason | null {
     this.tokens.push(token);
-    if (this.request.stopTokenIds.has(token)) this.finishReason = "stop";
-    else if (this.tokens.length >= this.maxLength) this.finishReason = "length";
+    if (this.request.stopTokenIds.has(token)) return "stop";
+    return this.tokens.length >= this.maxLength ? "length" : null;
   }
 }

@@ -1,0 +1,63 @@
+import type { BatchFields } from "../../src/engine/batch";
+import type { Sequence } from "../../src/engine/sequence";
+
+interface Row {
+  readonly sequence: Sequence;
+  readonly start: number;
+  readonly numTokens: number;
+}
+
+/**
+ * The metadata of a step by its definition, token by token: every packed token knows its row and its position, and blocks
+ * and chunks begin at the tokens that say so. Rows may come in any order; none is empty.
+ */
+export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSize: number): BatchFields<number[]> {
+  const isDecode = (row: Row) => row.numTokens === 1 && row.start > 0;
+  const prefills = rows.filter((row) => !isDecode(row));
+  const decodes = rows.filter(isDecode);
+  const tokensOf = (list: readonly Row[]) =>
+    list.flatMap((row, index) =>
+      Array.from({ length: row.numTokens }, (_, i) => ({ row, index, position: row.start + i })),
+    );
+  const prefillTokens = tokensOf(prefills);
+  const tokens = [...prefillTokens, ...tokensOf(decodes)];
+
+  const indices = prefillTokens.map((_, i) => i);
+  const isFirst = (i: number) => prefillTokens[i]!.position === prefillTokens[i]!.row.start;
+  const chunkStarts = indices.filter((i) => isFirst(i) || prefillTokens[i]!.position % chunkSize === 0);
+  const blocks = prefillTokens
+    .map(({ row, index, position }) => ({ index, offset: position - row.start }))
+    .filter(({ offset }) => offset % blockSize === 0);
+  const chunkSeq = chunkStarts.map((i) => prefillTokens[i]!.index);
+  const draws = tokens
+    .map(({ row, position }, i) => ({ row, i, next: position + 1 }))
+    .filter(({ row, next }) => next === row.sequence.tokens.length);
+
+  return {
+    decodeSlots: decodes.map((row) => row.sequence.slot),
+    logitsRows: draws.map(({ i }) => i),
+    sampling: draws.flatMap(({ row, next }) => [...samplingWords(row.sequence, next)]),
+    inputIds: tokens.map(({ row, position }) => row.sequence.tokens[position]!),
+    queryStartLoc: [...indices.filter(isFirst), prefillTokens.length],
+    prefillSlots: prefills.map((row) => row.sequence.slot),
+    hasInitialState: prefills.map((row) => Math.sign(row.start)),
+    lastChunk: prefills.map((_, index) => chunkSeq.lastIndexOf(index)),
+    blockSeq: blocks.map(({ index }) => index),
+    blockOffset: blocks.map(({ offset }) => offset / blockSize),
+    cuChunkSeqlens: [...chunkStarts, prefillTokens.length],
+    chunkSeq,
+  };
+}
+
+/** The struct SamplingRow, written byte by byte. */
+function samplingWords(sequence: Sequence, position: number): Int32Array {
+  const { temperature, topK, topP, minP, seed } = sequence.request.sampling;
+  const row = new DataView(new ArrayBuffer(32));
+  row.setFloat32(0, temperature, true);
+  row.setInt32(4, topK, true);
+  row.setFloat32(8, topP, true);
+  row.setFloat32(12, minP, true);
+  row.setBigUint64(16, seed, true);
+  row.setInt32(24, position, true);
+  return new Int32Array(row.buffer);
+}
