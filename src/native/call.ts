@@ -5,7 +5,7 @@ import { loadAddon } from "./load";
 /** Set TRACE=ops to print every native call before it runs: after a crash the last line names the culprit. */
 const trace = process.env["TRACE"] === "ops";
 
-type Names = { [K in keyof Addon]: Addon[K] extends (...args: never[]) => unknown ? K : never }[keyof Addon];
+type Names = Extract<{ [K in keyof Addon]: Addon[K] extends (...args: never[]) => unknown ? K : never }[keyof Addon], string>;
 type Native = Record<string, (...args: unknown[]) => unknown>;
 
 /** Calls the addon; a native failure is rethrown as an EngineError whose stack is the caller's. */

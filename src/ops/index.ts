@@ -1,0 +1,6 @@
+export * from "./conv1d";
+export * from "./embedding";
+export * from "./linear";
+export * from "./norm";
+export * from "./sampling";
+export * from "./ssd";

@@ -1,0 +1,49 @@
+import type { DeviceHandle } from "../native/abi";
+import { call, callAsync } from "../native/call";
+import { Graph } from "./graph";
+import type { Tensor } from "./tensor";
+
+/** The device's queue. Ops and copies are launched here and run in order, apart from the event loop. */
+export class Stream {
+  constructor(readonly handle: DeviceHandle) {}
+
+  /** Copies raw bits to a contiguous tensor; `data` may be reused at once. Refused while capturing (ERR_CAPTURE). */
+  upload(tensor: Tensor, data: ArrayBufferView): void {
+    call("upload", this.handle, tensor.handle, data);
+  }
+
+  /** Copies raw bits of a contiguous tensor into `data`, which must not be read before the promise settles. */
+  download(tensor: Tensor, data: ArrayBufferView): Promise<void> {
+    return callAsync("download", this.handle, tensor.handle, data);
+  }
+
+  copy(target: Tensor, source: Tensor): void {
+    call("copy", this.handle, target.handle, source.handle);
+  }
+
+  /** Sets every byte of a contiguous tensor. */
+  fill(tensor: Tensor, byte: number): void {
+    call("fill", this.handle, tensor.handle, byte);
+  }
+
+  /** Settles when all launched so far is done; rejects with the first failure since the last such promise. */
+  done(): Promise<void> {
+    return callAsync("done", this.handle);
+  }
+
+  /** Records what `body` launches instead of running it. */
+  capture(body: () => void): Graph {
+    call("beginCapture", this.handle);
+    try {
+      body();
+    } catch (error) {
+      call("freeGraph", call("endCapture", this.handle));
+      throw error;
+    }
+    return new Graph(call("endCapture", this.handle));
+  }
+
+  replay(graph: Graph): void {
+    call("replay", this.handle, graph.handle);
+  }
+}

@@ -1,0 +1,48 @@
+import type { WeightDtype } from "./scope";
+
+const scratch = new Float32Array(1);
+const scratchBits = new Uint32Array(scratch.buffer);
+
+/** bf16 bits of a float, rounded to nearest even. */
+function bf16Bits(value: number): number {
+  scratch[0] = value;
+  const bits = scratchBits[0]!;
+  if ((bits & 0x7fffffff) > 0x7f800000) return (bits >>> 16) | 0x40;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}
+
+/** f16 bits of a float; values of dummy weights are far from its limits, so the rounding is to nearest. */
+function f16Bits(value: number): number {
+  scratch[0] = value;
+  const bits = scratchBits[0]!;
+  const sign = (bits >>> 16) & 0x8000;
+  const magnitude = bits & 0x7fffffff;
+  if (magnitude >= 0x47800000) return sign | 0x7c00;
+  if (magnitude < 0x38800000) return sign | Math.round(Math.abs(value) * 2 ** 24);
+  return sign | ((magnitude + 0xfff + ((magnitude >>> 13) & 1) - 0x38000000) >>> 13);
+}
+
+function f16Value(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const mantissa = bits & 0x3ff;
+  if (exponent === 0x1f) return mantissa === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+  return exponent === 0 ? sign * mantissa * 2 ** -24 : sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
+}
+
+/** Values as the raw bits of a type. */
+export function toBits(values: Float32Array, dtype: WeightDtype): Float32Array | Uint16Array {
+  if (dtype === "f32") return values;
+  return Uint16Array.from(values, dtype === "bf16" ? bf16Bits : f16Bits);
+}
+
+/** Raw bits of a type as floats. */
+export function fromBits(buffer: ArrayBufferLike, dtype: WeightDtype): Float32Array {
+  if (dtype === "f32") return new Float32Array(buffer);
+  const bits = new Uint16Array(buffer);
+  if (dtype === "f16") return Float32Array.from(bits, f16Value);
+  const values = new Float32Array(bits.length);
+  const target = new Uint32Array(values.buffer);
+  for (let i = 0; i < bits.length; i++) target[i] = bits[i]! << 16;
+  return values;
+}

@@ -1,0 +1,112 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { EngineError } from "../errors";
+import { packLinearWeight } from "../ops/linear";
+import type { Device } from "../tensor/device";
+import { sizeOf } from "../tensor/dtype";
+import { MappedFile } from "../tensor/mapped-file";
+import { elementsOf } from "../tensor/shape";
+import type { Tensor } from "../tensor/tensor";
+import { fillDummy } from "./dummy";
+import { fromBits, toBits } from "./float-bits";
+import type { WeightDescriptor } from "./scope";
+
+/** What the engine computes in: the type of activations, and of matrices unless the checkpoint's is smaller and exact. */
+export type ComputeDtype = "f32" | "bf16";
+
+/** Turns descriptors into tensors on a device. Copies run behind the caller; settle() waits for them and tells the progress. */
+export class WeightLoader {
+  private readonly files = new Map<string, MappedFile>();
+  private loadedBytes = 0;
+  /** Elements loaded so far: the model's parameters. */
+  parameters = 0;
+
+  /** `onProgress` gets the bytes of weights that are on the device. */
+  constructor(
+    readonly device: Device,
+    readonly dtype: ComputeDtype,
+    private readonly onProgress: (bytes: number) => void = () => {},
+  ) {}
+
+  /** A matrix [n, k] for `linear`. bf16 weights stay bf16 under f32 activations: the products are exact. */
+  matrix(weight: WeightDescriptor): Tensor {
+    const shape = weight.shape as [number, number];
+    const to = this.dtype === "bf16" || weight.dtype === "bf16" ? "bf16" : "f32";
+    this.count(weight);
+    if ("dummy" in weight.source) {
+      return packLinearWeight(this.device.stream, dummyValues(weight), shape, "f32", to);
+    }
+    const { file, offset } = weight.source;
+    const source = { file: this.map(file).handle, offset };
+    return packLinearWeight(this.device.stream, source, shape, weight.dtype, to);
+  }
+
+  /** A table [rows, width] for `embedding`, in the checkpoint's type. */
+  table(weight: WeightDescriptor): Tensor {
+    const tensor = this.device.tensor(weight.dtype, weight.shape);
+    this.count(weight);
+    if ("dummy" in weight.source) this.device.stream.upload(tensor, toBits(dummyValues(weight), weight.dtype));
+    else this.map(weight.source.file).upload(this.device.stream, tensor, weight.source.offset);
+    return tensor;
+  }
+
+  /** A small tensor as f32, after `change` (a transposition, say) if given. */
+  vector(weight: WeightDescriptor, change: (values: Float32Array) => Float32Array = (values) => values): Tensor {
+    const values = change(this.values(weight));
+    const tensor = this.device.tensor("f32", [values.length]);
+    this.count(weight);
+    this.device.stream.upload(tensor, values);
+    return tensor;
+  }
+
+  /** Waits until all of it is on the device. Rejects with the first failure. */
+  async settle(): Promise<void> {
+    await this.device.stream.done();
+    this.onProgress(this.loadedBytes);
+  }
+
+  /** Gives up the mappings; call after the last settle(). */
+  close(): void {
+    for (const file of this.files.values()) file.close();
+    this.files.clear();
+  }
+
+  private values(weight: WeightDescriptor): Float32Array {
+    if ("dummy" in weight.source) return dummyValues(weight);
+    const { file, offset, bytes } = weight.source;
+    const raw = new Uint8Array(bytes);
+    const descriptor = openSync(file, "r");
+    try {
+      if (readSync(descriptor, raw, 0, bytes, offset) !== bytes) {
+        throw new EngineError(
+          "ERR_WEIGHTS",
+          `${file}: tensor ${weight.name} is cut off: copy or download the file again`,
+        );
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+    return fromBits(raw.buffer, weight.dtype);
+  }
+
+  private map(path: string): MappedFile {
+    let file = this.files.get(path);
+    if (file === undefined) {
+      file = MappedFile.open(path);
+      this.files.set(path, file);
+    }
+    return file;
+  }
+
+  private count(weight: WeightDescriptor): void {
+    const elements = elementsOf(weight.shape);
+    this.parameters += elements;
+    this.loadedBytes += elements * sizeOf(weight.dtype);
+  }
+}
+
+function dummyValues(weight: WeightDescriptor): Float32Array {
+  if (!("dummy" in weight.source)) throw new EngineError("ERR_ARGUMENT", `${weight.name} is not a dummy weight`);
+  const values = new Float32Array(elementsOf(weight.shape));
+  fillDummy(weight.source.dummy.kind, weight.source.dummy.seed, values);
+  return values;
+}
