@@ -1,0 +1,159 @@
+import { EngineError } from "../errors";
+import { Sandbox, SandboxError } from "./sandbox";
+
+/** Running time of one rendering, milliseconds. */
+const RENDER_DEADLINE_MS = 1_000;
+const RENDER_HEAP_MIB = 128;
+/** Characters (UTF-16 units) of a template and of what it renders. */
+const MAX_TEMPLATE_CHARS = 1 << 20;
+const MAX_OUTPUT_CHARS = 1 << 22;
+
+/** Names the template gets from us or from the library; a keyword argument of these names is refused. */
+const RESERVED = new Set([
+  "messages",
+  "tools",
+  "documents",
+  "add_generation_prompt",
+  "range",
+  "raise_exception",
+  "strftime_now",
+  "namespace",
+  "true",
+  "false",
+  "none",
+  "True",
+  "False",
+  "None",
+]);
+
+const PROGRAM = `(data) => {
+  const { Template } = require(data.library);
+  let template;
+  return (items) => {
+    template ??= new Template(data.source);
+    if (items === null) return "";
+    const text = template.render(items);
+    if (text.length > data.maxOutputChars) {
+      throw new Error("the text is longer than " + data.maxOutputChars + " characters");
+    }
+    return text;
+  };
+}`;
+
+/** A message as templates read it; keys other than these two (tool_calls ...) pass through. */
+export interface TemplateMessage {
+  readonly role: string;
+  readonly content?: unknown;
+}
+
+export interface RenderOptions {
+  /** Default true: the text ends where the assistant's answer begins. */
+  readonly addGenerationPrompt?: boolean;
+  /** Tool definitions (OpenAI's shape); null to the template when left out. */
+  readonly tools?: readonly object[];
+  /** More variables for the template (enable_thinking ...). Own names of the template's environment are refused. */
+  readonly kwargs?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+export interface ChatTemplateLimits {
+  /** Milliseconds of one rendering. Default 1000. */
+  readonly deadlineMs?: number;
+  /** Characters of the rendered text. Default 4 Mi. */
+  readonly maxOutputChars?: number;
+  /** V8 heap of the rendering process. Default 128. */
+  readonly heapMiB?: number;
+}
+
+/**
+ * A model's Jinja chat template. Both the template and the messages are untrusted: everything, parsing included, happens
+ * in a sandbox process under a time, memory and output budget, and the event loop is never held up.
+ */
+export class ChatTemplate {
+  private readonly specialTokens: Readonly<Record<string, string>>;
+  private readonly sandbox: Sandbox;
+  private readonly deadlineMs: number;
+
+  private constructor(source: string, specialTokens: Readonly<Record<string, string>>, limits: ChatTemplateLimits) {
+    this.specialTokens = specialTokens;
+    this.deadlineMs = limits.deadlineMs ?? RENDER_DEADLINE_MS;
+    this.sandbox = new Sandbox({
+      program: PROGRAM,
+      data: () => ({
+        library: require.resolve("@huggingface/jinja"),
+        source,
+        maxOutputChars: limits.maxOutputChars ?? MAX_OUTPUT_CHARS,
+      }),
+      heapMiB: limits.heapMiB ?? RENDER_HEAP_MIB,
+    });
+  }
+
+  /**
+   * Cheap: parsing waits for the first rendering, so a model with a broken template still loads and completes text.
+   *
+   * @param source Jinja source, at most 1 Mi characters.
+   * @param specialTokens Variables by the names of tokenizer_config.json, `{ bos_token: "<s>", ... }`.
+   * @throws EngineError ERR_CHAT_TEMPLATE when the source is too long.
+   */
+  static compile(
+    source: string,
+    specialTokens: Readonly<Record<string, string>>,
+    limits: ChatTemplateLimits = {},
+  ): ChatTemplate {
+    if (source.length > MAX_TEMPLATE_CHARS) {
+      throw templateError(`it has ${source.length} characters, more than the ${MAX_TEMPLATE_CHARS} allowed`);
+    }
+    return new ChatTemplate(source, specialTokens, limits);
+  }
+
+  /** Starts the process and parses. Throws as `render` does; calling it at load time makes the first request quick. */
+  async warm(): Promise<void> {
+    await this.run(null);
+  }
+
+  /**
+   * The conversation as text. Encode it with `addSpecialTokens: false` (the template writes its own); pass contents
+   * through `Tokenizer.escapeSpecial` first, or they can forge turns.
+   *
+   * @throws EngineError ERR_CHAT_TEMPLATE with the cause: a syntax error, the text of `raise_exception`, a budget
+   *   overrun; ERR_OVERLOADED after 30 s of waiting behind other renderings; ERR_CLOSED after `close`.
+   */
+  async render(messages: readonly TemplateMessage[], options: RenderOptions = {}): Promise<string> {
+    const { addGenerationPrompt = true, tools = null, kwargs = {} } = options;
+    for (const name of Object.keys(kwargs)) {
+      if (RESERVED.has(name) || Object.hasOwn(this.specialTokens, name)) {
+        throw templateError(`the argument "${name}" would replace one of the template's own variables`);
+      }
+    }
+    return this.run({
+      ...kwargs,
+      ...this.specialTokens,
+      messages,
+      tools,
+      documents: null,
+      add_generation_prompt: addGenerationPrompt,
+    });
+  }
+
+  /** Ends the rendering process. */
+  close(): Promise<void> {
+    return this.sandbox.close();
+  }
+
+  private async run(items: object | null): Promise<string> {
+    try {
+      return (await this.sandbox.run(items, this.deadlineMs)) as string;
+    } catch (error) {
+      if (!(error instanceof SandboxError)) throw error;
+      if (error.reason === "closed") throw new EngineError("ERR_CLOSED", "the model is closed", { cause: error });
+      if (error.reason === "busy") throw new EngineError("ERR_OVERLOADED", error.message, { cause: error });
+      throw templateError(error.message, error);
+    }
+  }
+}
+
+function templateError(reason: string, cause?: unknown): EngineError {
+  return new EngineError("ERR_CHAT_TEMPLATE", `the chat template failed: ${reason}`, {
+    subject: "chat_template",
+    cause,
+  });
+}
