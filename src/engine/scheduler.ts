@@ -7,7 +7,10 @@ import { type ScheduledBatch, StepPlan } from "./step-plan";
 export interface SchedulerConfig {
   /** Sequences that run at once: the number of state slots. */
   readonly maxNumSeqs: number;
-  /** Tokens of one step, prefill and decode together; at least maxNumSeqs, so that every decode fits in every step. */
+  /**
+   * Tokens of one step, prefill and decode together; at least maxNumSeqs, so that every decode fits in every step. A multiple
+   * of chunkSize on top of maxNumSeqs leaves none of it unused, because prefills are cut at multiples of the chunk.
+   */
   readonly maxNumBatchedTokens: number;
   /** Tokens of an SSD chunk. */
   readonly chunkSize: number;

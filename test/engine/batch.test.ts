@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import fc from "fast-check";
 import { BatchBuilder, type BatchFields, type BatchLimits, batchLayout, CONV_BLOCK_SIZE } from "../../src/engine/batch";
 import type { Sampling } from "../../src/engine/request";
@@ -203,6 +204,23 @@ describe("the block", () => {
   });
 });
 
+test("takes under 50 us for 256 mixed rows", () => {
+  const specs = Array.from({ length: 256 }, (_, i) => ({
+    computed: i % 4 > 0 ? 100 : 0,
+    take: i % 4 > 1 ? 1 : 1 + (i % 30),
+  }));
+  const batch = schedule(specs);
+  const builder = new BatchBuilder({ maxNumSeqs: 256, maxNumBatchedTokens: 8192, chunkSize: 256 });
+  const microseconds = Array.from({ length: 1000 }, () => {
+    const start = process.hrtime.bigint();
+    builder.build(batch);
+    return Number(process.hrtime.bigint() - start) / 1000;
+  });
+  expect(batch.numPrefills).toBeGreaterThan(100);
+  // The best of many, because the machine may be busy.
+  expect(Math.min(...microseconds)).toBeLessThan(50);
+});
+
 test("equals a token-by-token reference on random batches, and writes nothing else", () => {
   const specs = fc.array(
     fc.record({
@@ -233,14 +251,14 @@ test("equals a token-by-token reference on random batches, and writes nothing el
         chunkSize,
         CONV_BLOCK_SIZE,
       );
-      expect(fields).toEqual(reference);
+      assert.deepEqual(fields, reference);
 
       for (const [name, values] of Object.entries(reference)) {
         const { offset, capacity } = builder.layout[name as keyof typeof reference];
-        expect(values.length).toBeLessThanOrEqual(capacity);
+        assert.ok(values.length <= capacity);
         builder.words.fill(unwritten, offset, offset + values.length);
       }
-      expect(builder.words.findIndex((word) => word !== unwritten)).toBe(-1);
+      assert.ok(builder.words.every((word) => word === unwritten));
     }),
     { numRuns: 2000 },
   );

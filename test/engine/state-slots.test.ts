@@ -47,6 +47,6 @@ test("is a set of free slots, whatever the order of calls", () => {
         expect([slots.numUsed, slots.numFree]).toEqual([used.size, numSlots - used.size]);
       }
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });

@@ -1,0 +1,259 @@
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import { BatchBuilder } from "../../src/engine/batch";
+import type { EngineRequest } from "../../src/engine/request";
+import { Scheduler, type SchedulerConfig } from "../../src/engine/scheduler";
+import type { Sequence } from "../../src/engine/sequence";
+import type { ScheduledBatch, ScheduledRow } from "../../src/engine/step-plan";
+import { greedy, makeRequest } from "../helpers/engine-request";
+import { generateAlone, RecurrentModel, vocabSize } from "../helpers/recurrent-model";
+
+type Event =
+  | { readonly kind: "add"; readonly fields: Omit<Partial<EngineRequest>, "id"> }
+  | { readonly kind: "abort"; readonly which: number }
+  | { readonly kind: "step"; readonly abortDuring: number | null };
+
+/** How often the random traffic met the rare cases: a property that never meets one would prove nothing about it. */
+const met = {
+  preemption: 0,
+  abortDuringStep: 0,
+  abortWaiting: 0,
+  unalignedCut: 0,
+  overload: 0,
+  promptDecode: 0,
+  stop: 0,
+};
+
+/** A sequence as it was before the step. */
+interface Before {
+  readonly hadSlot: boolean;
+  readonly wasDecoding: boolean;
+}
+
+/** A scheduler, the metadata of its steps and a model behind them, checked after every call. */
+class Traffic {
+  private readonly scheduler: Scheduler;
+  private readonly builder: BatchBuilder;
+  private readonly model: RecurrentModel;
+  private readonly sequences: Sequence[] = [];
+  private readonly delivered = new Map<Sequence, number[]>();
+
+  constructor(private readonly config: SchedulerConfig) {
+    this.scheduler = new Scheduler(config);
+    this.builder = new BatchBuilder(config);
+    this.model = new RecurrentModel(config.maxNumSeqs);
+  }
+
+  private alive = () => this.sequences.filter((sequence) => sequence.finishReason === null);
+  private waiting = () => this.alive().filter((sequence) => sequence.slot < 0);
+  private running = () => this.alive().filter((sequence) => sequence.slot >= 0);
+
+  add(fields: Omit<Partial<EngineRequest>, "id">): void {
+    const request = makeRequest({ ...fields, id: `request${this.sequences.length}` });
+    if (this.waiting().length >= this.config.maxQueue) {
+      met.overload += 1;
+      assert.throws(() => this.scheduler.add(request), { code: "ERR_OVERLOADED" });
+      return;
+    }
+    const sequence = this.scheduler.add(request);
+    this.sequences.push(sequence);
+    this.delivered.set(sequence, []);
+  }
+
+  abort(which: number): void {
+    const sequence = this.sequences[which % this.sequences.length];
+    if (sequence === undefined) return;
+    const wasAlive = sequence.finishReason === null;
+    if (wasAlive && sequence.slot < 0) met.abortWaiting += 1;
+    assert.equal(this.scheduler.abort(sequence.id), wasAlive);
+    if (wasAlive) assert.equal(sequence.finishReason, "abort");
+  }
+
+  /** False when there is nothing to do. */
+  step(abortDuring: number | null): boolean {
+    const before = new Map(this.alive().map((sequence) => [sequence, describeBefore(sequence)]));
+    const batch = this.scheduler.schedule();
+    if (batch === null) {
+      assert.deepEqual(this.alive(), []);
+      return false;
+    }
+    this.checkShape(batch);
+    this.checkDecodes(batch, before);
+    this.checkAdmission(batch, before);
+    this.checkCuts(batch, before);
+
+    const counts = this.builder.build(batch, batch.numPrefills === 0 ? this.config.maxNumSeqs : 0);
+    const tokens = this.model.run(this.builder, counts);
+    if (abortDuring !== null) {
+      const { sequence } = batch.rows[abortDuring % batch.rows.length]!;
+      const { numUsed } = this.scheduler.slots;
+      this.scheduler.abort(sequence.id);
+      met.abortDuringStep += 1;
+      assert.equal(this.scheduler.slots.numUsed, numUsed);
+    }
+    for (const { sequence, token, finishReason } of this.scheduler.commit(batch, tokens)) {
+      assert.equal(sequence.finishReason, finishReason);
+      this.delivered.get(sequence)!.push(token);
+    }
+    assert.equal(this.scheduler.slots.numUsed, this.running().length);
+    assert.equal(this.scheduler.numRunning, this.running().length);
+    assert.equal(this.scheduler.numWaiting, this.waiting().length);
+    return true;
+  }
+
+  /** Budget kept, prefills first, slots in range and not shared, the right rows draw. */
+  private checkShape({ rows, numPrefills, numTokens, numLogits }: ScheduledBatch): void {
+    const total = rows.reduce((sum, row) => sum + row.numTokens, 0);
+    assert.equal(numTokens, total);
+    assert.ok(total <= this.config.maxNumBatchedTokens);
+    const isDecode = (row: ScheduledRow) => row.numTokens === 1 && row.sequence.numComputed > 0;
+    assert.ok(rows.every((row, index) => row.numTokens > 0 && isDecode(row) === index >= numPrefills));
+    const slots = this.running().map((sequence) => sequence.slot);
+    assert.equal(new Set(slots).size, slots.length);
+    assert.ok(slots.every((slot) => slot < this.config.maxNumSeqs));
+    assert.equal(new Set(rows.map((row) => row.sequence)).size, rows.length);
+    assert.ok(rows.every((row) => row.samples === (row.start + row.numTokens === row.sequence.tokens.length)));
+    assert.equal(rows.filter((row) => row.samples).length, numLogits);
+    met.promptDecode += rows.slice(numPrefills).filter((row) => !row.samples).length;
+  }
+
+  /** Every decode is in the step, except a preempted one. */
+  private checkDecodes({ rows }: ScheduledBatch, before: Map<Sequence, Before>): void {
+    const scheduled = new Set(rows.map((row) => row.sequence));
+    for (const [sequence, { hadSlot, wasDecoding }] of before) {
+      const mustRun = hadSlot && wasDecoding && sequence.slot >= 0;
+      assert.ok(!mustRun || scheduled.has(sequence));
+    }
+  }
+
+  /** Rank decides who comes in and who goes out, and only a lower priority goes out for a higher. */
+  private checkAdmission({ rows }: ScheduledBatch, before: Map<Sequence, Before>): void {
+    const admitted = this.running().filter((sequence) => !before.get(sequence)!.hadSlot);
+    for (const sequence of admitted) {
+      assert.ok(this.waiting().every((other) => ranks(sequence, other)));
+      assert.ok(rows.some((row) => row.sequence === sequence));
+    }
+
+    const preempted = this.waiting().filter((sequence) => before.get(sequence)!.hadSlot);
+    met.preemption += preempted.length;
+    assert.ok(preempted.length <= admitted.length);
+    for (const sequence of preempted) {
+      assert.equal(sequence.numComputed, 0);
+      assert.equal(this.scheduler.slots.numFree, 0);
+      assert.ok(admitted.some((other) => other.request.priority < sequence.request.priority));
+      assert.ok(this.running().every((other) => ranks(other, sequence)));
+    }
+  }
+
+  /** Prefills end on multiples of the chunk where the budget allows, and none lacks budget that went further down. */
+  private checkCuts({ rows, numTokens }: ScheduledBatch, before: Map<Sequence, Before>): void {
+    const { chunkSize, maxNumBatchedTokens } = this.config;
+    const scheduled = new Map(rows.map((row) => [row.sequence, row.numTokens]));
+    const given = (sequence: Sequence) => scheduled.get(sequence) ?? 0;
+    const toBoundary = (position: number) => chunkSize - (position % chunkSize);
+    const prefills = this.alive().filter((sequence) => {
+      const { hadSlot, wasDecoding } = before.get(sequence)!;
+      return !(hadSlot && wasDecoding);
+    });
+    // A preempted decode's token goes to the one that took its slot, not up the ranks.
+    const takenBack = this.waiting().filter((sequence) => before.get(sequence)!.hadSlot).length;
+    for (const sequence of prefills) {
+      const end = sequence.numComputed + given(sequence);
+      const remaining = sequence.tokens.length - end;
+      if (remaining === 0) continue;
+      if (given(sequence) > 0 && end % chunkSize > 0) {
+        met.unalignedCut += 1;
+        assert.equal(numTokens, maxNumBatchedTokens);
+        assert.ok(given(sequence) < toBoundary(sequence.numComputed));
+        assert.ok(prefills.reduce((sum, other) => sum + given(other), -given(sequence)) <= takenBack);
+      }
+      const couldRun = sequence.slot >= 0 || (sequence === this.head() && this.slotFor(sequence));
+      const further = prefills.reduce((sum, other) => sum + (ranks(sequence, other) ? given(other) : 0), 0);
+      const available = maxNumBatchedTokens - numTokens + further - takenBack;
+      if (couldRun) assert.ok(available < Math.min(remaining, toBoundary(end)));
+    }
+  }
+
+  private head = () => this.waiting().reduce((best, sequence) => (ranks(sequence, best) ? sequence : best));
+  private slotFor = ({ request }: Sequence) =>
+    this.scheduler.slots.numFree > 0 || this.running().some((other) => other.request.priority > request.priority);
+
+  /** Runs dry: everything ends, with the tokens it would have alone, and nothing is left behind. */
+  finish(): void {
+    let numSteps = 0;
+    while (this.step(null)) assert.ok(++numSteps < 2000);
+    const { numRunning, numWaiting, slots } = this.scheduler;
+    assert.deepEqual([numRunning, numWaiting, slots.numUsed], [0, 0, 0]);
+    for (const sequence of this.sequences) {
+      const alone = generateAlone(sequence.request, this.config.maxModelLen);
+      const tokens = this.delivered.get(sequence)!;
+      assert.deepEqual(sequence.tokens.slice(sequence.request.prompt.length), tokens);
+      if (sequence.finishReason === "abort") assert.deepEqual(alone.tokens.slice(0, tokens.length), tokens);
+      else assert.deepEqual({ tokens, finishReason: sequence.finishReason }, alone);
+      if (sequence.finishReason === "stop") met.stop += 1;
+    }
+  }
+}
+
+const describeBefore = (sequence: Sequence): Before => ({
+  hadSlot: sequence.slot >= 0,
+  wasDecoding: sequence.numComputed > 0 && sequence.numNew === 1,
+});
+
+/** The order of service, from the requests themselves: ids count arrivals. */
+function ranks(a: Sequence, b: Sequence): boolean {
+  const arrival = ({ id }: Sequence) => Number(id.slice("request".length));
+  return (
+    a.request.priority < b.request.priority || (a.request.priority === b.request.priority && arrival(a) < arrival(b))
+  );
+}
+
+const configs = fc
+  .record({
+    maxNumSeqs: fc.integer({ min: 1, max: 5 }),
+    maxNumBatchedTokens: fc.integer({ min: 1, max: 24 }),
+    chunkSize: fc.integer({ min: 1, max: 8 }),
+    maxModelLen: fc.integer({ min: 13, max: 40 }),
+    maxQueue: fc.integer({ min: 1, max: 6 }),
+  })
+  .map((config) => ({ ...config, maxNumBatchedTokens: Math.max(config.maxNumBatchedTokens, config.maxNumSeqs) }));
+
+const token = fc.nat(vocabSize - 1);
+const rarely = <T>(arbitrary: fc.Arbitrary<T>) =>
+  fc.oneof({ weight: 12, arbitrary: fc.constant(null) }, { weight: 1, arbitrary });
+const events: fc.Arbitrary<Event> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("add" as const),
+      fields: fc.record({
+        prompt: fc.array(token, { minLength: 1, maxLength: 12, size: "max" }),
+        maxTokens: fc.integer({ min: 1, max: 12 }),
+        stopTokenIds: fc.array(token, { maxLength: 2 }).map((ids) => new Set(ids)),
+        priority: fc.integer({ min: -1, max: 1 }),
+        sampling: fc.nat(3).map((seed) => ({ ...greedy, seed: BigInt(seed) })),
+      }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("abort" as const), which: fc.nat(20) }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({ kind: fc.constant("step" as const), abortDuring: rarely(fc.nat(5)) }),
+  },
+);
+
+test("random traffic keeps every rule, and each request has the tokens it would have alone", () => {
+  fc.assert(
+    fc.property(configs, fc.array(events, { minLength: 5, maxLength: 80, size: "max" }), (config, list) => {
+      const traffic = new Traffic(config);
+      for (const event of list) {
+        if (event.kind === "add") traffic.add(event.fields);
+        else if (event.kind === "abort") traffic.abort(event.which);
+        else traffic.step(event.abortDuring);
+      }
+      traffic.finish();
+    }),
+    { numRuns: 400 },
+  );
+  for (const [name, count] of Object.entries(met)) expect({ name, often: count > 10 }).toEqual({ name, often: true });
+});
