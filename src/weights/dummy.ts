@@ -61,11 +61,14 @@ export function fillDummy(kind: DummyKind, seed: number, out: Float32Array, star
   }
 }
 
+// A local name: in a sandbox with its own global object, such as a test runner's, looking Math up costs more than the hash.
+const { imul } = Math;
+
 /** "lowbias32" of C. Wellons. The seed goes in twice: once only, and the sequences of two seeds would be shuffled copies. */
 function hashAt(position: number, seed: number): number {
   let hash = position ^ seed;
-  hash = Math.imul(hash ^ (hash >>> 16), 0x21f0aaad) + seed;
-  hash = Math.imul(hash ^ (hash >>> 15), 0x735a2d97);
+  hash = imul(hash ^ (hash >>> 16), 0x21f0aaad) + seed;
+  hash = imul(hash ^ (hash >>> 15), 0x735a2d97);
   return (hash ^ (hash >>> 15)) >>> 0;
 }
 

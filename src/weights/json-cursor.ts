@@ -1,5 +1,5 @@
-const whitespace = /[ \t\n\r]*/y;
 const numberToken = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
+const digits = /^[0-9]+$/;
 const word = /true|false|null/y;
 const loneSurrogate = /\p{Surrogate}/u;
 const maxDepth = 64;
@@ -31,10 +31,10 @@ export class JsonCursor {
       const key = this.string("a key in quotes");
       if (keys.has(key)) this.fail(`key ${quoted(key)} occurs twice in ${what}`);
       keys.add(key);
-      this.expect(":", `':' after key ${quoted(key)}`);
+      if (!this.take(":")) this.fail(`expected ':' after key ${quoted(key)}, got ${this.here()}`);
       visit(key);
     } while (this.take(","));
-    this.expect("}", `',' or '}' in ${what}`);
+    if (!this.take("}")) this.fail(`expected ',' or '}' in ${what}, got ${this.here()}`);
   }
 
   /** Calls `visit` for each element, which must read it. */
@@ -43,7 +43,7 @@ export class JsonCursor {
     if (this.take("]")) return;
     do visit();
     while (this.take(","));
-    this.expect("]", `',' or ']' in ${what}`);
+    if (!this.take("]")) this.fail(`expected ',' or ']' in ${what}, got ${this.here()}`);
   }
 
   string(what: string): string {
@@ -65,7 +65,7 @@ export class JsonCursor {
   size(what: string): number {
     const token = this.match(numberToken);
     const value = Number(token);
-    if (!/^[0-9]+$/.test(token) || !Number.isSafeInteger(value)) {
+    if (!digits.test(token) || !Number.isSafeInteger(value)) {
       this.fail(`expected ${what}: an integer from 0 to 2^53 - 1, got ${token.slice(0, 40) || this.here()}`);
     }
     return value;
@@ -100,9 +100,11 @@ export class JsonCursor {
 
   /** The next character that is no white space; "" at the end. */
   private peek(): string {
-    whitespace.lastIndex = this.position;
-    whitespace.test(this.text);
-    this.position = whitespace.lastIndex;
+    let unit = this.text.charCodeAt(this.position);
+    while (unit === 0x20 || unit === 0x0a || unit === 0x0d || unit === 0x09) {
+      this.position += 1;
+      unit = this.text.charCodeAt(this.position);
+    }
     return this.text.charAt(this.position);
   }
 

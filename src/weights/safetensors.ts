@@ -140,19 +140,20 @@ function decode(file: string, header: Uint8Array): string {
 function parseHeader(file: string, text: string, dataStart: number) {
   const tensors = new Map<string, TensorEntry>();
   const metadata = new Map<string, string>();
-  let subject = "header";
-  const fail = (message: string): never => reject(file, `${subject}: ${message}`, damaged);
+  let tensor: string | undefined;
+  const fail = (message: string): never => {
+    return reject(file, `${tensor === undefined ? "header" : `tensor ${quoted(tensor)}`}: ${message}`, damaged);
+  };
   const cursor = new JsonCursor(text, fail);
   cursor.object("the header, an object", (name) => {
+    tensor = name;
     if (name === "__metadata__") {
-      subject = '"__metadata__"';
-      cursor.object("an object of strings", (key) => metadata.set(key, cursor.string(`a string for ${quoted(key)}`)));
+      cursor.object("an object of strings", (key) => metadata.set(key, cursor.string("a string")));
     } else {
-      subject = `tensor ${quoted(name)}`;
       if (tensors.size === maxTensors) fail(`expected at most ${maxTensors} tensors, got more`);
       tensors.set(name, parseTensor(cursor, dataStart, fail));
     }
-    subject = "header";
+    tensor = undefined;
   });
   cursor.end();
   return { tensors, metadata };
