@@ -27,7 +27,8 @@ struct Kernels {
   void (*pack_linear_weight)(const PackLinearWeightParams&, Range panels);
 
   void (*rms_norm)(const RmsNormParams&, Range rows);
-  void (*gated_rms_norm)(const GatedRmsNormParams&, Range rows);
+  // `scratch` holds group_size floats.
+  void (*gated_rms_norm)(const GatedRmsNormParams&, Range rows, void* scratch);
 
   void (*causal_conv1d_update)(const CausalConv1dUpdateParams&, int64_t row, Range channels);
   void (*causal_conv1d_varlen)(const CausalConv1dVarlenParams&, int64_t block, Range channels);

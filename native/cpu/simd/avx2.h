@@ -70,8 +70,31 @@ inline F32 round(F32 a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT
 inline F32 exp2_int(F32 n) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
 }
+inline F32 scale_exp2(F32 a, F32 n) {
+  const F32 half = round(n * set(0.5f));
+  return a * exp2_int(half) * exp2_int(n - half);
+}
 inline F32 select_less(F32 a, F32 b, F32 x, F32 y) {
   return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))};
+}
+
+inline void transpose(F32 (&r)[8]) {
+  __m256 pairs[8], quads[8];  // quads[4 i + j]: column j (low lane) and 4 + j (high lane) of rows 4 i to 4 i + 3
+  for (int i = 0; i < 8; i += 2) {
+    pairs[i] = _mm256_unpacklo_ps(r[i].v, r[i + 1].v);
+    pairs[i + 1] = _mm256_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      const __m256d top = _mm256_castps_pd(pairs[i + j]), bottom = _mm256_castps_pd(pairs[i + j + 2]);
+      quads[i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(top, bottom));
+      quads[i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(top, bottom));
+    }
+  }
+  for (int j = 0; j < 4; ++j) {
+    r[j].v = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x20);
+    r[4 + j].v = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x31);
+  }
 }
 
 }  // namespace mamba::cpu::MAMBA_ISA

@@ -4,6 +4,10 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 warns of its own _mm512_undefined_* (PR 105593)
+#endif
+
 #ifdef MAMBA_ISA_BF16
 #define MAMBA_ISA avx512bf16
 #else
@@ -66,8 +70,34 @@ inline F32 round(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEARES
 inline F32 exp2_int(F32 n) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
 }
+inline F32 scale_exp2(F32 a, F32 n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 inline F32 select_less(F32 a, F32 b, F32 x, F32 y) {
   return {_mm512_mask_mov_ps(y.v, _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), x.v)};
+}
+
+inline void transpose(F32 (&r)[16]) {
+  __m512 pairs[16], quads[16];  // quads[4 i + j]: columns j, 4 + j, 8 + j, 12 + j (by lane) of rows 4 i to 4 i + 3
+  for (int i = 0; i < 16; i += 2) {
+    pairs[i] = _mm512_unpacklo_ps(r[i].v, r[i + 1].v);
+    pairs[i + 1] = _mm512_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      const __m512d top = _mm512_castps_pd(pairs[i + j]), bottom = _mm512_castps_pd(pairs[i + j + 2]);
+      quads[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(top, bottom));
+      quads[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(top, bottom));
+    }
+  }
+  for (int j = 0; j < 4; ++j) {
+    const __m512 even_top = _mm512_shuffle_f32x4(quads[j], quads[4 + j], 0x88);
+    const __m512 even_bottom = _mm512_shuffle_f32x4(quads[8 + j], quads[12 + j], 0x88);
+    const __m512 odd_top = _mm512_shuffle_f32x4(quads[j], quads[4 + j], 0xdd);
+    const __m512 odd_bottom = _mm512_shuffle_f32x4(quads[8 + j], quads[12 + j], 0xdd);
+    r[j].v = _mm512_shuffle_f32x4(even_top, even_bottom, 0x88);
+    r[4 + j].v = _mm512_shuffle_f32x4(odd_top, odd_bottom, 0x88);
+    r[8 + j].v = _mm512_shuffle_f32x4(even_top, even_bottom, 0xdd);
+    r[12 + j].v = _mm512_shuffle_f32x4(odd_top, odd_bottom, 0xdd);
+  }
 }
 
 }  // namespace mamba::cpu::MAMBA_ISA

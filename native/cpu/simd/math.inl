@@ -4,8 +4,9 @@ namespace mamba::cpu::MAMBA_ISA {
 
 // exp with about 2 ulp, 0 below -87.3 and +inf above 88.7: 2^n times a degree-6 polynomial on [-ln2/2, ln2/2].
 inline F32 exp(F32 x) {
-  const F32 n = round(x * set(1.44269504f));
-  F32 r = fma(n, set(-0.693359375f), x);
+  const F32 inside = max(set(-88.0f), min(set(89.0f), x));  // in this order a NaN stays one
+  const F32 n = round(inside * set(1.44269504f));
+  F32 r = fma(n, set(-0.693359375f), inside);
   r = fma(n, set(2.12194440e-4f), r);
   F32 p = set(1.9875691500e-4f);
   p = fma(p, r, set(1.3981999507e-3f));
@@ -14,20 +15,25 @@ inline F32 exp(F32 x) {
   p = fma(p, r, set(1.6666665459e-1f));
   p = fma(p, r, set(5.0000001201e-1f));
   p = fma(p, r * r, r + set(1.0f));
-  // Two factors, because 2^128 is not a float while exp(88.5) is.
-  const F32 half = round(n * set(0.5f));
-  const F32 clamped = max(min(n, set(200.0f)), set(-200.0f));
-  const F32 low = max(min(half, set(100.0f)), set(-100.0f));
-  const F32 y = p * exp2_int(low) * exp2_int(clamped - low);
-  const F32 small = select_less(x, set(-87.33655f), zero(), y);
-  return select_less(set(88.72284f), x, set(__builtin_inff()), small);
+  return select_less(x, set(-87.33655f), zero(), scale_exp2(p, n));
 }
 
 inline F32 silu(F32 x) { return x / (set(1.0f) + exp(zero() - x)); }
 
-// log(1 + exp(x)), and x itself past the threshold where the two agree to float precision.
-inline float softplus(float x, float threshold) {
-  return x > threshold ? x : __builtin_log1pf(__builtin_expf(x));
+// log(1 + exp(x)) = max(x, 0) + log(1 + e) with e = exp(-|x|) in [0, 1]; the logarithm is 2 artanh(e / (2 + e)), a series
+// in s^2 <= 1/9. About 2 ulp; past kSoftplusThreshold the second term is below half an ulp of x.
+inline F32 softplus(F32 x) {
+  const F32 e = exp(min(x, zero() - x));
+  const F32 s = e / (set(2.0f) + e), q = s * s;
+  F32 p = set(2.0f / 15);
+  p = fma(p, q, set(2.0f / 13));
+  p = fma(p, q, set(2.0f / 11));
+  p = fma(p, q, set(2.0f / 9));
+  p = fma(p, q, set(2.0f / 7));
+  p = fma(p, q, set(2.0f / 5));
+  p = fma(p, q, set(2.0f / 3));
+  p = fma(p, q, set(2.0f));
+  return fma(p, s, max(zero(), x));
 }
 
 }  // namespace mamba::cpu::MAMBA_ISA

@@ -79,7 +79,14 @@ inline float reduce_max(F32 a) { return a.v; }
 inline F32 round(F32 a) { return {__builtin_rintf(a.v)}; }
 // 2^n for integral n in [-126, 127].
 inline F32 exp2_int(F32 n) { return {bits_to_float(static_cast<uint32_t>(static_cast<int32_t>(n.v) + 127) << 23)}; }
+// a 2^n for integral n in [-252, 254]; two factors, because 2^128 is not a float.
+inline F32 scale_exp2(F32 a, F32 n) {
+  const F32 half = round(n * set(0.5f));
+  return a * exp2_int(half) * exp2_int(n - half);
+}
 // Both operands' comparison as a select: a < b ? x : y.
 inline F32 select_less(F32 a, F32 b, F32 x, F32 y) { return {a.v < b.v ? x.v : y.v}; }
+// A square block of registers: element j of register i becomes element i of register j.
+inline void transpose(F32 (&)[1]) {}
 
 }  // namespace mamba::cpu::MAMBA_ISA

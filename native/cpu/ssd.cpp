@@ -1,0 +1,83 @@
+#include "cpu/ssd.h"
+
+#include <algorithm>
+
+#include "cpu/kernels.h"
+#include "cpu/thread_pool.h"
+
+namespace mamba::cpu {
+namespace {
+
+// About 20 us of work on one core: less is not worth a fork.
+constexpr int64_t kSmallScan = 1 << 20;      // multiply-adds
+constexpr int64_t kSmallUpdate = 256 << 10;  // bytes of state
+// The states of a task stay in L2 from one sub-chunk to the next.
+constexpr int64_t kStateBytes = 512 << 10;
+// Enough for the threads to end together although one of them was disturbed.
+constexpr int64_t kTasksPerThread = 2;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Part i of `count` parts of n; the longer parts come first.
+Range part(int64_t n, int64_t count, int64_t i) {
+  const int64_t size = n / count, longer = n % count;
+  return {i * size + std::min(i, longer), (i + 1) * size + std::min(i + 1, longer)};
+}
+
+}  // namespace
+
+size_t ssd_chunk_scan_scratch_bytes(const SsdChunkScanParams& p, int64_t heads) {
+  return static_cast<size_t>(scan_layout(p, heads).floats) * sizeof(float);
+}
+
+// A task is a block of heads of one group and sequence. Few blocks: the products of B and C are made once per block.
+// Many: all threads have work. So a group is cut until the longest sequence's tasks are a fair share of the whole.
+void run_ssd_chunk_scan(const SsdChunkScanParams& p, ThreadPool& pool) {
+  if (p.tokens == 0 || p.heads == 0) return;
+  int64_t longest = 0;
+  for (int64_t s = 0; s < p.sequences; ++s) {
+    longest = std::max<int64_t>(longest, p.query_start_loc[s + 1] - p.query_start_loc[s]);
+  }
+  const int64_t group_heads = p.heads / p.groups;
+  const int64_t state_bytes = std::max<int64_t>(1, p.head_dim * p.state_size * 4);
+  const int64_t fair = ceil_div(kTasksPerThread * pool.threads() * longest, p.tokens * p.groups);
+  const int64_t cached = ceil_div(group_heads * state_bytes, kStateBytes);
+  const int64_t blocks = std::clamp<int64_t>(pool.threads() == 1 ? cached : std::max(fair, cached), 1, group_heads);
+  const int64_t per_sequence = p.groups * blocks, tasks = p.sequences * per_sequence;
+  const size_t scratch_bytes = ssd_chunk_scan_scratch_bytes(p, ceil_div(group_heads, blocks));
+
+  auto run = [&](int64_t task, Scratch& scratch) {
+    const int64_t group = task % per_sequence / blocks;
+    const Range heads = part(group_heads, blocks, task % blocks);
+    kernels().ssd_chunk_scan(p, task / per_sequence,
+                             {group * group_heads + heads.begin, group * group_heads + heads.end},
+                             scratch.get(scratch_bytes));
+  };
+  if (2 * p.tokens * p.heads * p.head_dim * p.state_size < kSmallScan) {
+    pool.parallel_for(1, [&](int64_t, Scratch& scratch) {
+      for (int64_t task = 0; task < tasks; ++task) run(task, scratch);
+    });
+  } else {
+    pool.parallel_for(tasks, run);
+  }
+}
+
+// A task is some heads of a row, of about kSmallUpdate / 2 bytes.
+void run_ssd_state_update(const SsdStateUpdateParams& p, ThreadPool& pool) {
+  if (p.rows == 0 || p.heads == 0) return;
+  const int64_t head_bytes =
+      std::max<int64_t>(1, p.head_dim * p.state_size * static_cast<int64_t>(size_of(p.state_dtype)));
+  const int64_t blocks = std::clamp<int64_t>(ceil_div(2 * p.heads * head_bytes, kSmallUpdate), 1, p.heads);
+  const auto run = [&](int64_t task) {
+    kernels().ssd_state_update(p, task / blocks, part(p.heads, blocks, task % blocks));
+  };
+  if (p.rows * p.heads * head_bytes < kSmallUpdate) {
+    pool.parallel_for(1, [&](int64_t, Scratch&) {
+      for (int64_t task = 0; task < p.rows * blocks; ++task) run(task);
+    });
+  } else {
+    pool.parallel_for(p.rows * blocks, [&](int64_t task, Scratch&) { run(task); });
+  }
+}
+
+}  // namespace mamba::cpu
