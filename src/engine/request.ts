@@ -59,11 +59,12 @@ export interface EngineStats {
 /** The engine as the layers above see it; an in-process engine and one in a child process both look like this. */
 export interface EngineClient {
   /**
-   * Queues a request. The iterable ends after the token with a finishReason; leaving it early aborts the request.
+   * Queues a request. The iterable ends after the token with a finishReason, or without one when the request was aborted;
+   * leaving it early aborts the request.
    * Throws ERR_REQUEST, ERR_TOO_LONG, ERR_OVERLOADED or ERR_CLOSED at once; ERR_NON_FINITE, ERR_DEVICE_LOST while iterated.
    */
   submit(request: EngineRequest): AsyncIterableIterator<EngineToken>;
-  /** Ends a request; its iterable finishes with "abort". Unknown ids are ignored. */
+  /** Ends a request and its iterable. Unknown ids are ignored. */
   abort(id: string): void;
   stats(): EngineStats;
   /** Aborts what runs and frees the model. */

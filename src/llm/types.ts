@@ -10,7 +10,7 @@ export type Prompt = string | readonly ChatMessage[] | readonly number[];
 
 /** All optional; what is left out comes from the model's generation_config.json, then from these defaults. */
 export interface GenerateParams {
-  /** New tokens at most. Default 256, or what the context leaves. */
+  /** New tokens at most. Default: what the context leaves. */
   maxTokens?: number;
   /** Default 1; 0 = greedy. */
   temperature?: number;
@@ -65,7 +65,7 @@ export interface GenerationResult {
 /** `for await` gives chunks, `await` gives the whole. Either starts it; using both is an error. */
 export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult> {
   readonly id: string;
-  /** Known once the generation was accepted. */
+  /** 0 until the prompt has been tokenized; known when the first chunk comes. */
   readonly promptTokens: number;
 }
 
@@ -87,7 +87,7 @@ export interface ModelInfo {
 export interface LanguageModel {
   readonly info: ModelInfo;
   generate(prompt: Prompt, params?: GenerateParams): Generation;
-  tokenize(text: string): number[];
+  tokenize(text: string): Promise<number[]>;
   detokenize(ids: readonly number[]): string;
   /** The conversation as the model sees it. Throws ERR_CHAT_TEMPLATE, or ERR_REQUEST where the model has none. */
   renderChat(messages: readonly ChatMessage[]): Promise<string>;

@@ -1,3 +1,4 @@
+import { EngineError } from "../errors";
 import { Embedding } from "../layers/embedding";
 import type { Forward } from "../layers/forward";
 import { Linear } from "../layers/linear";
@@ -28,6 +29,12 @@ export class Mamba2 implements Model {
 
   static async load(config: Mamba2Config, loader: WeightLoader, weights: WeightScope): Promise<Mamba2> {
     const { vocabSize, hiddenSize, numLayers, normEps, tieWordEmbeddings } = config;
+    if (!config.rmsNorm) {
+      throw new EngineError(
+        "ERR_MODEL_UNSUPPORTED",
+        "rms_norm is false: mixers without their gated norm are not implemented",
+      );
+    }
     const embeddings = Embedding.load(loader, weights.scope("embeddings"), [vocabSize, hiddenSize]);
     const layers: Block[] = [];
     for (let i = 0; i < numLayers; i++) {

@@ -1,0 +1,62 @@
+import type { SchedulerConfig } from "./scheduler";
+
+export type DtypeName = "auto" | "float32" | "bfloat16";
+export type StateDtypeName = "auto" | "float32" | "bfloat16" | "float16";
+
+/** How a model is loaded and run; everything has a default. */
+export interface EngineOptions {
+  /** Default "auto": the best device that this build has and this machine offers. */
+  readonly device?: "auto" | "cpu";
+  /** CPU threads that compute. Default: one per core that the process may use. */
+  readonly threads?: number;
+  /** Type of activations and matrices. Default "auto": float32 for float32 checkpoints, else bfloat16. */
+  readonly dtype?: DtypeName;
+  /** Type of the SSM state. Default "auto": what the checkpoint asks for, else float32. */
+  readonly stateDtype?: StateDtypeName;
+  /** Sequences that run at once; lowered, with a message, where their states would not fit in memory. Default 64. */
+  readonly maxNumSeqs?: number;
+  /** Tokens of one step. Default 512. */
+  readonly maxNumBatchedTokens?: number;
+  /** Tokens of prompt and output together. Default 131072. */
+  readonly maxModelLen?: number;
+  /** Requests that may wait. Default 1024. */
+  readonly maxQueue?: number;
+  /** "dummy": random weights from config.json alone, for benchmarks. Default "auto". */
+  readonly loadFormat?: "auto" | "dummy";
+}
+
+const defaults = { maxNumSeqs: 64, maxNumBatchedTokens: 512, maxModelLen: 131_072, maxQueue: 1024 };
+
+/** Share of the free memory that the states may take. */
+const STATE_MEMORY_SHARE = 0.5;
+
+export interface MemoryPlan extends SchedulerConfig {
+  readonly stateBytesPerSeq: number;
+  /** Why maxNumSeqs is lower than asked for; null when it is not. */
+  readonly note: string | null;
+}
+
+/** Sizes of the engine for a model: `stateBytesPerSeq` of state for each sequence, `freeBytes` of memory left. */
+export function planMemory(
+  options: EngineOptions,
+  model: { chunkSize: number; stateBytesPerSeq: number },
+  freeBytes: number,
+): MemoryPlan {
+  const { maxModelLen = defaults.maxModelLen, maxQueue = defaults.maxQueue } = options;
+  const wanted = options.maxNumSeqs ?? defaults.maxNumSeqs;
+  const fitting = Math.floor((freeBytes * STATE_MEMORY_SHARE) / model.stateBytesPerSeq);
+  const maxNumSeqs = Math.max(1, Math.min(wanted, fitting));
+  const lowered = maxNumSeqs < wanted;
+  const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  return {
+    maxNumSeqs,
+    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens ?? defaults.maxNumBatchedTokens, maxNumSeqs),
+    chunkSize: model.chunkSize,
+    maxModelLen,
+    maxQueue,
+    stateBytesPerSeq: model.stateBytesPerSeq,
+    note: lowered
+      ? `max_num_seqs is ${maxNumSeqs} instead of ${wanted}: a sequence takes ${mib(model.stateBytesPerSeq)} of state and ${mib(freeBytes)} are free`
+      : null,
+  };
+}

@@ -1,0 +1,133 @@
+import { EngineError } from "../errors";
+import type { ModelRunner, StepResult } from "./model-runner";
+import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./request";
+import { type ScheduledOutput, Scheduler, type SchedulerConfig } from "./scheduler";
+import type { ScheduledBatch } from "./step-plan";
+import { TokenChannel } from "./token-channel";
+
+/** The loop: schedule, run, commit, as long as there is work. */
+export class Engine implements EngineClient {
+  private readonly scheduler: Scheduler;
+  private readonly channels = new Map<string, TokenChannel>();
+  private loop: Promise<void> | null = null;
+  private closing: Promise<void> | null = null;
+  private steps = 0;
+  private promptTokens = 0;
+  private generatedTokens = 0;
+
+  /** `free` gives up the device; called once, when nothing runs any more. */
+  constructor(
+    private readonly runner: Pick<ModelRunner, "step" | "score">,
+    config: SchedulerConfig,
+    private readonly free: () => void,
+  ) {
+    this.scheduler = new Scheduler(config);
+  }
+
+  submit(request: EngineRequest): AsyncIterableIterator<EngineToken> {
+    if (this.closing !== null) throw new EngineError("ERR_CLOSED", "the engine is closed");
+    this.scheduler.add(request);
+    this.promptTokens += request.prompt.length;
+    const channel = new TokenChannel(() => this.abort(request.id));
+    this.channels.set(request.id, channel);
+    this.loop ??= this.run();
+    return channel;
+  }
+
+  abort(id: string): void {
+    this.scheduler.abort(id);
+    this.settle(id);
+  }
+
+  /** See ModelRunner.score(). Throws ERR_OVERLOADED while requests run. */
+  async score(tokens: readonly number[]): Promise<Float32Array> {
+    if (this.closing !== null) throw new EngineError("ERR_CLOSED", "the engine is closed");
+    if (this.loop !== null)
+      throw new EngineError("ERR_OVERLOADED", "scoring needs an idle engine; wait for running requests");
+    let scores: Float32Array | undefined;
+    this.loop = this.runner.score(tokens).then((result) => {
+      scores = result;
+    });
+    try {
+      await this.loop;
+    } finally {
+      this.loop = null;
+    }
+    return scores!;
+  }
+
+  stats(): EngineStats {
+    return {
+      running: this.scheduler.numRunning,
+      waiting: this.scheduler.numWaiting,
+      slotsUsed: this.scheduler.slots.numUsed,
+      slotsTotal: this.scheduler.slots.numSlots,
+      steps: this.steps,
+      promptTokens: this.promptTokens,
+      generatedTokens: this.generatedTokens,
+    };
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shutDown();
+    return this.closing;
+  }
+
+  private async shutDown(): Promise<void> {
+    for (const id of [...this.channels.keys()]) this.abort(id);
+    await this.loop?.catch(() => {});
+    this.free();
+  }
+
+  private async run(): Promise<void> {
+    await undefined; // requests submitted in the same tick share the first step
+    for (let batch = this.scheduler.schedule(); batch !== null; batch = this.scheduler.schedule()) {
+      await this.step(batch);
+    }
+    this.loop = null;
+  }
+
+  private async step(batch: ScheduledBatch): Promise<void> {
+    let result: StepResult;
+    try {
+      result = await this.runner.step(batch);
+    } catch (error) {
+      for (const { id } of this.scheduler.fail(batch)) this.settle(id, error);
+      return;
+    }
+    this.steps += 1;
+    for (const output of this.scheduler.commit(batch, result.tokens)) this.deliver(output, result);
+  }
+
+  private deliver({ sequence, token, finishReason, logitsRow }: ScheduledOutput, result: StepResult): void {
+    if (token < 0) {
+      const message = "the model produced logits that are not finite; its weights or this prompt are broken";
+      this.settle(sequence.id, new EngineError("ERR_NON_FINITE", message));
+      return;
+    }
+    this.generatedTokens += 1;
+    const logprobs =
+      sequence.request.logprobs === null ? null : readLogprobs(result, logitsRow, sequence.request.logprobs);
+    this.channels.get(sequence.id)?.push({ id: token, logprobs, finishReason });
+    if (finishReason !== null) this.settle(sequence.id);
+  }
+
+  /** Ends a request's iterable. */
+  private settle(id: string, error?: unknown): void {
+    this.channels.get(id)?.end(error);
+    this.channels.delete(id);
+  }
+}
+
+function readLogprobs({ logprobs }: StepResult, row: number, top: number): TokenLogprobs | null {
+  if (logprobs === null) return null;
+  const { values, ids, columns } = logprobs;
+  const at = row * columns;
+  return {
+    logprob: values[at]!,
+    top: Array.from({ length: Math.min(top, columns - 1) }, (_, i) => ({
+      id: ids[at + 1 + i]!,
+      logprob: values[at + 1 + i]!,
+    })),
+  };
+}

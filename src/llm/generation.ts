@@ -1,0 +1,103 @@
+import type { EngineToken, FinishReason } from "../engine/request";
+import { EngineError } from "../errors";
+import type { Detokenizer } from "../tokenizer/detokenizer";
+import type { StopStrings } from "./stop-strings";
+import type { Generation, GenerationChunk, GenerationResult, TokenLogprob } from "./types";
+
+/** A generation once its prompt is tokenized and the engine has accepted it. */
+export interface StartedGeneration {
+  readonly promptTokens: number;
+  readonly tokens: AsyncIterableIterator<EngineToken>;
+  /** null for a model without a tokenizer: no text is made. */
+  readonly detokenizer: Detokenizer | null;
+  readonly stop: StopStrings;
+  readonly describe: (token: EngineToken) => TokenLogprob | null;
+}
+
+/** Starts when it is first iterated or awaited. */
+export class TextGeneration implements Generation {
+  promptTokens = 0;
+  private started = false;
+  private whole: Promise<GenerationResult> | undefined;
+
+  constructor(
+    readonly id: string,
+    private readonly start: () => Promise<StartedGeneration>,
+    private readonly signal: AbortSignal | undefined,
+  ) {}
+
+  // biome-ignore lint/suspicious/noThenProperty: awaiting a generation gives its result, as the API promises
+  then<A = GenerationResult, B = never>(
+    resolve?: ((result: GenerationResult) => A | PromiseLike<A>) | null,
+    reject?: ((error: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.whole ??= this.collect();
+    return this.whole.then(resolve, reject);
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<GenerationChunk> {
+    if (this.started) throw new EngineError("ERR_REQUEST", "a generation can be iterated or awaited once");
+    this.started = true;
+    if (this.signal?.aborted) {
+      yield { text: "", tokenIds: [], logprobs: null, finishReason: "abort" };
+      return;
+    }
+    const run = await this.start();
+    this.promptTokens = run.promptTokens;
+    const onAbort = () => void run.tokens.return?.();
+    this.signal?.addEventListener("abort", onAbort);
+    if (this.signal?.aborted) onAbort();
+    try {
+      yield* this.chunks(run);
+    } finally {
+      this.signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
+  private async *chunks({ tokens, detokenizer, stop, describe }: StartedGeneration): AsyncGenerator<GenerationChunk> {
+    let tokenIds: number[] = [];
+    let logprobs: TokenLogprob[] | null = null;
+    const chunk = (text: string, finishReason: FinishReason | null): GenerationChunk => {
+      const made = { text, tokenIds, logprobs, finishReason };
+      tokenIds = [];
+      logprobs = null;
+      return made;
+    };
+    // Leaving this loop early ends the engine's request.
+    for await (const token of tokens) {
+      tokenIds.push(token.id);
+      const detail = describe(token);
+      if (detail !== null) logprobs = [...(logprobs ?? []), detail];
+      const { text, stopped } = stop.push(detokenizer?.push(token.id) ?? "");
+      if (stopped) {
+        yield chunk(text, "stop");
+        return;
+      }
+      if (token.finishReason !== null) {
+        const rest = stop.push(detokenizer?.flush() ?? "");
+        const tail = rest.text + (rest.stopped ? "" : stop.flush());
+        yield chunk(text + tail, rest.stopped ? "stop" : token.finishReason);
+        return;
+      }
+      if (text !== "") yield chunk(text, null);
+    }
+    yield chunk(stop.flush(), "abort");
+  }
+
+  private async collect(): Promise<GenerationResult> {
+    let text = "";
+    const tokenIds: number[] = [];
+    const logprobs: TokenLogprob[] = [];
+    let finishReason: FinishReason = "abort";
+    let hasLogprobs = false;
+    for await (const chunk of this) {
+      text += chunk.text;
+      tokenIds.push(...chunk.tokenIds);
+      hasLogprobs ||= chunk.logprobs !== null;
+      logprobs.push(...(chunk.logprobs ?? []));
+      finishReason = chunk.finishReason ?? finishReason;
+    }
+    const usage = { promptTokens: this.promptTokens, completionTokens: tokenIds.length };
+    return { text, tokenIds, logprobs: hasLogprobs ? logprobs : null, finishReason, usage };
+  }
+}

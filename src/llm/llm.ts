@@ -1,0 +1,181 @@
+import { basename, resolve } from "node:path";
+import { MAX_TOP_LOGPROBS } from "../engine/model-runner";
+import type { EngineClient, EngineToken } from "../engine/request";
+import { EngineError } from "../errors";
+import { ChatTemplate } from "../tokenizer/chat-template";
+import { Detokenizer } from "../tokenizer/detokenizer";
+import { Tokenizer } from "../tokenizer/tokenizer";
+import { modelPath } from "./bundled-model";
+import { type StartedGeneration, TextGeneration } from "./generation";
+import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
+import { resolveParams } from "./sampling-params";
+import { StopStrings } from "./stop-strings";
+import type { ChatMessage, GenerateParams, Generation, LanguageModel, ModelInfo, Prompt, TokenLogprob } from "./types";
+
+/** Most characters of a prompt for each token of context: longer text cannot fit, so it is refused before tokenizing. */
+const MAX_CHARS_PER_TOKEN = 16;
+
+/** A loaded model: text in, text out. */
+export class LLM implements LanguageModel {
+  private readonly template: ChatTemplate | null;
+  private requests = 0;
+
+  private constructor(
+    readonly info: ModelInfo,
+    private readonly engine: LoadedEngine,
+    private readonly tokenizer: Tokenizer | null,
+  ) {
+    const source = tokenizer?.chatTemplate ?? null;
+    this.template = source === null ? null : ChatTemplate.compile(source, tokenizer!.specialTokens);
+  }
+
+  /**
+   * Loads a model directory (config.json, safetensors, tokenizer.json), by default the bundled one.
+   *
+   * @throws EngineError ERR_MODEL_NOT_FOUND, ERR_MODEL_UNSUPPORTED, ERR_CONFIG, ERR_WEIGHTS, ERR_TOKENIZER, ERR_MEMORY,
+   * ERR_NOT_BUILT: the message names the file and what to do.
+   */
+  static async load(model?: string, options: LoadOptions = {}): Promise<LLM> {
+    const dir = modelPath(model);
+    const engine = await loadEngine(dir, options);
+    try {
+      // Dummy weights come from a config.json alone; such a model takes and gives token ids.
+      const tokenizer = options.loadFormat === "dummy" ? null : Tokenizer.load(dir);
+      const { config, plan } = engine;
+      const info: ModelInfo = {
+        id: options.modelId ?? basename(resolve(dir)),
+        path: resolve(dir),
+        modelType: config.modelType,
+        parameters: engine.parameters,
+        vocabSize: config.vocabSize,
+        maxModelLen: plan.maxModelLen,
+        device: engine.device,
+        dtype: engine.dtype,
+        stateDtype: engine.stateDtype,
+      };
+      return new LLM(info, engine, tokenizer);
+    } catch (error) {
+      await engine.client.close();
+      throw error;
+    }
+  }
+
+  /** Starts when the result is iterated or awaited; errors come there too. */
+  generate(prompt: Prompt, params: GenerateParams = {}): Generation {
+    this.requests += 1;
+    const id = `request-${this.requests}`;
+    return new TextGeneration(id, () => this.start(id, prompt, params), params.signal);
+  }
+
+  /** Natural log probability of each token after the first, given all before it. Needs an idle engine. */
+  score(ids: readonly number[]): Promise<Float32Array> {
+    this.checkIds(ids);
+    if (ids.length < 2) throw new EngineError("ERR_REQUEST", `scoring takes at least 2 tokens, got ${ids.length}`);
+    return this.engine.score(ids);
+  }
+
+  tokenize(text: string): Promise<number[]> {
+    return this.needTokenizer().encodeAsync(text, { maxChars: this.info.maxModelLen * MAX_CHARS_PER_TOKEN });
+  }
+
+  detokenize(ids: readonly number[]): string {
+    return this.needTokenizer().decode(ids, { skipSpecialTokens: false });
+  }
+
+  async renderChat(messages: readonly ChatMessage[]): Promise<string> {
+    if (this.template === null) {
+      throw new EngineError("ERR_REQUEST", `${this.info.id} has no chat template; use completions`, {
+        subject: "messages",
+      });
+    }
+    // Strings of control tokens in a message are text: they must not end a turn or start one.
+    const escaped = messages.map((message) => ({
+      ...message,
+      content: this.needTokenizer().escapeSpecial(message.content),
+    }));
+    return this.template.render(escaped);
+  }
+
+  get stats(): EngineClient["stats"] {
+    return () => this.engine.client.stats();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.engine.client.close(), this.template?.close(), this.tokenizer?.close()]);
+  }
+
+  private async start(id: string, prompt: Prompt, params: GenerateParams): Promise<StartedGeneration> {
+    const { sampling, maxTokens, stop, logprobs, priority } = resolveParams(
+      params,
+      this.engine.config.generationDefaults,
+    );
+    const ids = await this.promptIds(prompt);
+    const { maxModelLen } = this.info;
+    if (ids.length >= maxModelLen) {
+      const message = `the prompt has ${ids.length} tokens; the context is ${maxModelLen} tokens for prompt and output`;
+      throw new EngineError("ERR_TOO_LONG", message, { subject: "prompt" });
+    }
+    const eos =
+      params.ignoreEos === true ? [] : [...this.engine.config.eosTokenIds, ...(this.tokenizer?.eosTokenIds ?? [])];
+    const tokens = this.engine.client.submit({
+      id,
+      prompt: ids,
+      maxTokens: maxTokens ?? maxModelLen - ids.length,
+      stopTokenIds: new Set([...eos, ...(params.stopTokenIds ?? [])]),
+      sampling,
+      logprobs: logprobs === null ? null : Math.min(logprobs, MAX_TOP_LOGPROBS, this.info.vocabSize),
+      priority,
+    });
+    return {
+      promptTokens: ids.length,
+      tokens,
+      detokenizer: this.tokenizer === null ? null : new Detokenizer(this.tokenizer, { context: ids }),
+      stop: new StopStrings(stop),
+      describe: (token) => this.describe(token),
+    };
+  }
+
+  private async promptIds(prompt: Prompt): Promise<readonly number[]> {
+    if (typeof prompt === "string") {
+      const ids = await this.tokenize(prompt);
+      if (ids.length === 0)
+        throw new EngineError("ERR_REQUEST", "the prompt is empty; it needs at least one token", { subject: "prompt" });
+      return ids;
+    }
+    if (prompt.length === 0)
+      throw new EngineError("ERR_REQUEST", "the prompt is empty; it needs at least one token", { subject: "prompt" });
+    if (typeof prompt[0] === "number") {
+      this.checkIds(prompt as readonly number[]);
+      return prompt as readonly number[];
+    }
+    const text = await this.renderChat(prompt as readonly ChatMessage[]);
+    return this.needTokenizer().encodeAsync(text, { addSpecialTokens: false });
+  }
+
+  private checkIds(ids: readonly number[]): void {
+    for (const id of ids) {
+      if (Number.isInteger(id) && id >= 0 && id < this.info.vocabSize) continue;
+      throw new EngineError("ERR_REQUEST", `token id ${id} is not in the vocabulary of ${this.info.vocabSize}`, {
+        subject: "prompt",
+      });
+    }
+  }
+
+  private describe({ id, logprobs }: EngineToken): TokenLogprob | null {
+    if (logprobs === null) return null;
+    const entry = (token: number, logprob: number) => {
+      const bytes = this.tokenizer?.tokenBytes(token) ?? new Uint8Array();
+      return { id: token, token: Buffer.from(bytes).toString("utf8"), bytes: [...bytes], logprob };
+    };
+    return { ...entry(id, logprobs.logprob), top: logprobs.top.map((other) => entry(other.id, other.logprob)) };
+  }
+
+  private needTokenizer(): Tokenizer {
+    if (this.tokenizer === null) {
+      throw new EngineError("ERR_REQUEST", `${this.info.id} was loaded without a tokenizer; give token ids`, {
+        subject: "prompt",
+      });
+    }
+    return this.tokenizer;
+  }
+}

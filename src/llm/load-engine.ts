@@ -1,0 +1,100 @@
+import { type EngineOptions, type MemoryPlan, planMemory } from "../engine/config";
+import { Engine } from "../engine/engine";
+import { ModelRunner } from "../engine/model-runner";
+import type { EngineClient } from "../engine/request";
+import { createStatePool, stateBytesPerSlot } from "../engine/state-pool";
+import { EngineError } from "../errors";
+import { loadModelConfig, type ModelConfig } from "../models/config";
+import { loadModel } from "../models/registry";
+import { Device } from "../tensor/device";
+import type { DType } from "../tensor/dtype";
+import { Checkpoint } from "../weights/checkpoint";
+import { type ComputeDtype, WeightLoader } from "../weights/loader";
+import { WeightScope } from "../weights/scope";
+
+export interface LoadOptions extends EngineOptions {
+  /** Name shown to clients. Default: the directory's name. */
+  readonly modelId?: string;
+  /** Called while weights are loaded; total is 0 when it is not known (dummy weights). */
+  readonly onProgress?: (loadedBytes: number, totalBytes: number) => void;
+  /** Called with what the user should know, such as a lowered max_num_seqs. */
+  readonly onMessage?: (message: string) => void;
+}
+
+export interface LoadedEngine {
+  readonly client: EngineClient;
+  readonly config: ModelConfig;
+  readonly plan: MemoryPlan;
+  readonly parameters: number;
+  readonly device: string;
+  readonly dtype: string;
+  readonly stateDtype: string;
+  score(ids: readonly number[]): Promise<Float32Array>;
+}
+
+const names = { f32: "float32", bf16: "bfloat16", f16: "float16" } as const;
+const stateDtypes = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
+
+/** Config, weights, state pool and graphs, in this order; a failure frees what was built. */
+export async function loadEngine(dir: string, options: LoadOptions): Promise<LoadedEngine> {
+  const config = loadModelConfig(dir);
+  const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
+  const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
+  const device = Device.open({ kind: "cpu", ...(options.threads === undefined ? {} : { threads: options.threads }) });
+  try {
+    const dtype = computeDtype(options, config);
+    const stateDtype = stateDtypes[stateDtypeName(options, config)];
+    const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
+    const loader = new WeightLoader(device, dtype, onProgress);
+    const model = await loadModel(config, loader, weights);
+    loader.close();
+    refuseUnused(dir, weights.unused());
+
+    const dtypes: { conv: DType; ssm: DType } = { conv: dtype, ssm: stateDtype };
+    const stateBytesPerSeq = stateBytesPerSlot(model.stateShapes, dtypes);
+    const plan = planMemory(options, { chunkSize: config.chunkSize, stateBytesPerSeq }, device.memory().free);
+    if (plan.note !== null) options.onMessage?.(plan.note);
+    const state = createStatePool(device, model.stateShapes, dtypes, plan.maxNumSeqs);
+    const runner = new ModelRunner(device, model, state, plan, config.vocabSize);
+    const { kind, isa, threads } = device.describe();
+    const client = new Engine(runner, plan, () => device.close());
+    return {
+      client,
+      config,
+      plan,
+      parameters: loader.parameters,
+      device: `${kind} (${isa}, ${threads} threads)`,
+      dtype: names[dtype],
+      stateDtype: names[stateDtype],
+      score: (ids) => client.score(ids),
+    };
+  } catch (error) {
+    device.close();
+    throw error;
+  }
+}
+
+function computeDtype({ dtype = "auto" }: EngineOptions, config: ModelConfig): ComputeDtype {
+  if (dtype === "auto") return config.torchDtype === "float32" ? "f32" : "bf16";
+  if (dtype === "float32") return "f32";
+  if (dtype === "bfloat16") return "bf16";
+  throw new EngineError("ERR_ARGUMENT", `dtype must be auto, float32 or bfloat16, got ${String(dtype)}`, {
+    subject: "dtype",
+  });
+}
+
+function stateDtypeName({ stateDtype = "auto" }: EngineOptions, config: ModelConfig): keyof typeof stateDtypes {
+  const name = stateDtype === "auto" ? (config.mambaSsmCacheDtype ?? "float32") : stateDtype;
+  if (name in stateDtypes) return name;
+  const expected = `auto, ${Object.keys(stateDtypes).join(", ")}`;
+  throw new EngineError("ERR_ARGUMENT", `stateDtype must be one of ${expected}, got ${String(stateDtype)}`, {
+    subject: "stateDtype",
+  });
+}
+
+function refuseUnused(dir: string, unused: readonly string[]): void {
+  if (unused.length === 0) return;
+  const shown = unused.slice(0, 4).join(", ");
+  const message = `${dir}: ${unused.length} tensors belong to no part of this model (${shown}${unused.length > 4 ? ", ..." : ""}); config.json and the weights differ`;
+  throw new EngineError("ERR_WEIGHTS", message);
+}

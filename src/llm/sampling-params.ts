@@ -1,0 +1,70 @@
+import { randomBytes } from "node:crypto";
+import type { Sampling } from "../engine/request";
+import { EngineError } from "../errors";
+import type { GenerateParams } from "./types";
+
+/** What the model's authors recommend; see generation_config.json. */
+export type SamplingDefaults = Pick<GenerateParams, "temperature" | "topK" | "topP" | "minP">;
+
+export interface ResolvedParams {
+  readonly sampling: Sampling;
+  readonly maxTokens: number | null;
+  readonly stop: readonly string[];
+  readonly logprobs: number | null;
+  readonly priority: number;
+}
+
+const MAX_STOPS = 16;
+const MAX_TOP_LOGPROBS = 20;
+
+/** Fills in the defaults and checks every field. Throws ERR_REQUEST naming the field, what was expected and what came. */
+export function resolveParams(params: GenerateParams, defaults: SamplingDefaults): ResolvedParams {
+  const temperature = params.temperature ?? defaults.temperature ?? 1;
+  const topK = params.topK ?? defaults.topK ?? 0;
+  const topP = params.topP ?? defaults.topP ?? 1;
+  const minP = params.minP ?? defaults.minP ?? 0;
+  const { maxTokens, logprobs, seed, priority = 0 } = params;
+  expect("temperature", temperature, temperature >= 0 && temperature <= 100, "a number from 0 to 100");
+  expect("topK", topK, Number.isInteger(topK) && topK >= -1 && topK < 2 ** 31, "a whole number, 0 for off");
+  expect("topP", topP, topP > 0 && topP <= 1, "a number above 0, at most 1");
+  expect("minP", minP, minP >= 0 && minP <= 1, "a number from 0 to 1");
+  expect(
+    "maxTokens",
+    maxTokens,
+    maxTokens === undefined || (Number.isInteger(maxTokens) && maxTokens >= 1),
+    "a whole number of at least 1",
+  );
+  expect(
+    "logprobs",
+    logprobs,
+    logprobs === undefined || (Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MAX_TOP_LOGPROBS),
+    `a whole number from 0 to ${MAX_TOP_LOGPROBS}`,
+  );
+  expect("seed", seed, seed === undefined || typeof seed === "bigint" || Number.isSafeInteger(seed), "a whole number");
+  expect("priority", priority, Number.isSafeInteger(priority), "a whole number");
+  const stop = params.stop === undefined ? [] : typeof params.stop === "string" ? [params.stop] : params.stop;
+  expect("stop", stop.length, stop.length <= MAX_STOPS, `at most ${MAX_STOPS} strings`);
+  for (const text of stop) expect("stop", text, typeof text === "string" && text !== "", "non-empty strings");
+  return {
+    sampling: {
+      temperature,
+      topK: Math.max(topK, 0),
+      topP,
+      minP,
+      seed: seed === undefined ? randomSeed() : BigInt.asUintN(64, BigInt(seed)),
+    },
+    maxTokens: maxTokens ?? null,
+    stop,
+    logprobs: logprobs ?? null,
+    priority,
+  };
+}
+
+function randomSeed(): bigint {
+  return randomBytes(8).readBigUInt64LE();
+}
+
+function expect(field: string, value: unknown, ok: boolean, expected: string): void {
+  if (ok) return;
+  throw new EngineError("ERR_REQUEST", `${field} must be ${expected}, got ${String(value)}`, { subject: field });
+}
