@@ -1,0 +1,70 @@
+/** A few cases of each op with instruction-set kernels, in one process, without jest; prints a report as JSON. */
+import { Backend } from "../../helpers/backends";
+import { type Case, cases } from "../../helpers/table";
+import { checkConvUpdate, checkConvVarlen, convUpdateBase, convVarlenBase } from "./causal-conv1d";
+import { checkLinear, linearBase, linearBf16 } from "./linear";
+import { checkGated, checkRms, gatedBase, rmsBase } from "./norm";
+import { checkScan, scanBase } from "./ssd-chunk-scan";
+import { checkStateUpdate, stateUpdateBase } from "./ssd-state-update";
+
+const backend = new Backend("cpu");
+let checked = 0;
+
+/** The base row, and the changes that choose other kernels: types, ragged edges, no alignment. */
+async function all<Row>(op: string, table: readonly Case<Row>[], check: (backend: Backend, row: Row) => Promise<void>) {
+  for (const { name, row } of table) {
+    try {
+      await check(backend, row);
+    } catch (error) {
+      throw new Error(`${op}, ${name}: ${(error as Error).message}`, { cause: error });
+    }
+    backend.freeAll();
+    checked++;
+  }
+}
+
+async function main(): Promise<void> {
+  backend.open();
+  const ragged = { xPad: 7, outPad: 5, shift: 1 } as const;
+  const sixteen = { dtype: "bf16", stateDtype: "bf16" } as const;
+  await all(
+    "linear",
+    cases(linearBase, [
+      {},
+      { m: 1 },
+      { m: 33, n: 45, k: 131, bias: true },
+      { ...linearBf16 },
+      { ...linearBf16, m: 1 },
+      { ...linearBf16, m: 33, n: 45, k: 131, bias: true },
+      { weightDtype: "bf16" },
+      { dtype: "bf16" },
+      { ...ragged },
+    ]),
+    checkLinear,
+  );
+  await all("rmsNorm", cases(rmsBase, [{}, { width: 17 }, { dtype: "bf16", residual: "bf16", width: 17 }]), checkRms);
+  await all("gatedRmsNorm", cases(gatedBase, [{}, { groupSize: 3 }, { dtype: "bf16", groupSize: 48 }]), checkGated);
+  const conv = [{}, { width: 2 }, { width: 3, dim: 15 }, { stateDtype: "f16" }, { ...sixteen }, { ...ragged }] as const;
+  await all("causalConv1dUpdate", cases(convUpdateBase, conv), checkConvUpdate);
+  await all("causalConv1dVarlen", cases(convVarlenBase, conv), checkConvVarlen);
+  const ssd = [
+    {},
+    { headDim: 64, stateSize: 128 },
+    { headDim: 5, stateSize: 5 },
+    { headDim: 17, stateSize: 96 },
+    { stateDtype: "f16" },
+    { ...sixteen },
+    { ...sixteen, dtDtype: "bf16", headDim: 17 },
+    { ...ragged },
+  ] as const;
+  await all("ssdChunkScan", cases(scanBase, [...ssd, { dt: "huge" }, { chunk: 24, groups: 2 }]), checkScan);
+  await all("ssdStateUpdate", cases(stateUpdateBase, [...ssd, { z: true }, { per: "channel" }]), checkStateUpdate);
+  const { isa } = backend.device.describe();
+  backend.close();
+  process.stdout.write(JSON.stringify({ isa, checked }));
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${(error as Error).stack}\n`);
+  process.exitCode = 1;
+});

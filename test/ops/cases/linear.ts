@@ -1,0 +1,80 @@
+/** Runs one case of linear against the reference. */
+import { linear, packLinearWeight } from "../../../src/ops/linear";
+import type { Backend } from "../../helpers/backends";
+import { encode, rounded } from "../../helpers/bits";
+import { assertClose, tolerances } from "../../helpers/close";
+import * as reference from "../../helpers/reference";
+import { Rng } from "../../helpers/rng";
+
+type Type = "f32" | "bf16";
+
+export interface LinearRow {
+  readonly m: number; // rows of x
+  readonly n: number; // rows of weight
+  readonly k: number;
+  readonly dtype: Type; // of x
+  readonly sourceDtype: Type; // of the weight as loaded
+  readonly weightDtype: Type; // of the weight as packed
+  readonly outDtype: Type;
+  readonly bias: boolean;
+  readonly xPad: number;
+  readonly outPad: number;
+  readonly shift: number;
+}
+
+export const linearBase: LinearRow = {
+  m: 5,
+  n: 48,
+  k: 64,
+  dtype: "f32",
+  sourceDtype: "f32",
+  weightDtype: "f32",
+  outDtype: "f32",
+  bias: false,
+  xPad: 0,
+  outPad: 0,
+  shift: 0,
+};
+
+/** A model in bf16: weight file, packed weight and activations. */
+export const linearBf16 = { dtype: "bf16", sourceDtype: "bf16", weightDtype: "bf16", outDtype: "bf16" } as const;
+
+export function linearInputs({ m, n, k, ...row }: LinearRow) {
+  const rng = new Rng(0);
+  const x = rounded(row.dtype, rng.normal(m * k));
+  const weight = rounded(row.sourceDtype, rng.normal(n * k, 0, k ** -0.5));
+  const bias = row.bias ? rng.normal(n) : null;
+  return { x, weight, bias };
+}
+
+export type LinearInputs = ReturnType<typeof linearInputs>;
+
+export async function launchLinear(
+  backend: Backend,
+  row: LinearRow,
+  { x: values, weight, bias }: LinearInputs,
+): Promise<Float32Array> {
+  const { m, n, k, sourceDtype, weightDtype } = row;
+  const words = encode(sourceDtype, weight);
+  const source = words instanceof Uint16Array ? words : weight;
+  const packed = backend.keep(packLinearWeight(backend.stream, source, [n, k], sourceDtype, weightDtype));
+  const x = backend.place(row.dtype, [m, k], { values, rowPad: row.xPad, shift: row.shift });
+  const out = backend.place(row.outDtype, [m, n], { rowPad: row.outPad, shift: row.shift });
+  linear(backend.stream, {
+    out: out.tensor,
+    x: x.tensor,
+    weight: packed,
+    ...(bias && { bias: backend.floats([n], bias) }),
+  });
+  const y = (await out.values()) as Float32Array;
+  await x.assertUnchanged("x");
+  return y;
+}
+
+export async function checkLinear(backend: Backend, row: LinearRow): Promise<void> {
+  const { m, n, k, weightDtype, outDtype } = row;
+  const inputs = linearInputs(row);
+  const got = await launchLinear(backend, row, inputs);
+  const want = reference.linear(m, n, k, inputs.x, rounded(weightDtype, inputs.weight), inputs.bias);
+  assertClose("out", [m, n], got, want, tolerances[outDtype]);
+}

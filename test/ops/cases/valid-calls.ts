@@ -1,0 +1,98 @@
+/** One small valid call of each op, as a table of its arguments: what misuse tests start from. */
+import * as ops from "../../../src/ops";
+import type { DType } from "../../../src/tensor/dtype";
+import type { Stream } from "../../../src/tensor/stream";
+import type { Tensor } from "../../../src/tensor/tensor";
+
+/** A tensor argument: zeros of this type and shape, or integers as given. `packed` = linear's weight. */
+export interface TensorArg {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly values?: readonly number[];
+  readonly packed?: true;
+  /** Strides may be anything, as for parameters that are expanded over channels. */
+  readonly anyStrides?: true;
+}
+
+export type Arg = TensorArg | number | boolean;
+
+export interface ValidCall {
+  readonly op: string; // as messages name it
+  readonly args: Readonly<Record<string, Arg>>;
+  readonly call: (stream: Stream, args: Record<string, Tensor | number | boolean>) => void;
+}
+
+export const isTensorArg = (arg: Arg): arg is TensorArg => typeof arg === "object";
+
+const f32 = (...shape: number[]): TensorArg => ({ dtype: "f32", shape });
+const i32 = (...values: number[]): TensorArg => ({ dtype: "i32", shape: [values.length], values });
+const loose = (arg: TensorArg): TensorArg => ({ ...arg, anyStrides: true });
+
+// The wrappers are typed by their arguments; a table of them cannot be.
+// biome-ignore lint/suspicious/noExplicitAny: see above
+const as = (op: (stream: Stream, args: any) => void) => op as ValidCall["call"];
+
+const conv = { state: f32(4, 3, 16), weight: f32(4, 16), bias: f32(16), silu: true };
+const ssd = { state: f32(4, 2, 8, 16), dtMin: 0, dtMax: 1, dtSoftplus: true };
+// Three sequences of 3, 0 and 2 tokens in slots 2, 0 and 1.
+const sequences = { queryStartLoc: i32(0, 3, 3, 5), slots: i32(2, 0, 1), hasInitialState: i32(0, 0, 1) };
+
+export const validCalls: readonly ValidCall[] = [
+  { op: "embedding", call: as(ops.embedding), args: { out: f32(3, 16), weight: f32(10, 16), ids: i32(1, 2, 3) } },
+  { op: "gather_rows", call: as(ops.gatherRows), args: { out: f32(3, 16), x: f32(10, 16), index: i32(1, 2, 3) } },
+  {
+    op: "linear",
+    call: as(ops.linear),
+    args: { out: f32(3, 8), x: f32(3, 16), weight: { ...f32(8, 16), packed: true }, bias: f32(8) },
+  },
+  {
+    op: "rms_norm",
+    call: as(ops.rmsNorm),
+    args: { out: f32(3, 16), x: f32(3, 16), residual: f32(3, 16), weight: f32(16), eps: 1e-5 },
+  },
+  {
+    op: "gated_rms_norm",
+    call: as(ops.gatedRmsNorm),
+    args: { out: f32(3, 16), x: f32(3, 16), gate: f32(3, 16), weight: f32(16), groupSize: 8, eps: 1e-5 },
+  },
+  {
+    op: "causal_conv1d_update",
+    call: as(ops.causalConv1dUpdate),
+    args: { out: f32(3, 16), x: f32(3, 16), ...conv, slots: i32(2, -1, 1) },
+  },
+  {
+    op: "causal_conv1d_varlen",
+    call: as(ops.causalConv1dVarlen),
+    args: {
+      ...{ out: f32(5, 16), x: f32(5, 16), ...conv, ...sequences },
+      ...{ blockSeq: i32(0, 2), blockOffset: i32(0, 0), blockSize: 8 },
+    },
+  },
+  {
+    op: "ssd_chunk_scan",
+    call: as(ops.ssdChunkScan),
+    args: {
+      ...{ out: f32(5, 2, 8), x: f32(5, 2, 8), dt: f32(5, 2), a: f32(2), b: f32(5, 1, 16), c: f32(5, 1, 16) },
+      ...{ d: f32(2), dtBias: f32(2), ...ssd, ...sequences },
+      ...{ cuChunkSeqlens: i32(0, 3, 5), chunkSeq: i32(0, 2), lastChunk: i32(0, 0, 1) },
+    },
+  },
+  {
+    op: "ssd_state_update",
+    call: as(ops.ssdStateUpdate),
+    args: {
+      ...{ out: f32(3, 2, 8), x: f32(3, 2, 8), dt: loose(f32(3, 2)), a: loose(f32(2)), b: f32(3, 1, 16) },
+      ...{ c: f32(3, 1, 16), d: loose(f32(2)), dtBias: loose(f32(2)), z: f32(3, 2, 8), ...ssd, slots: i32(2, -1, 1) },
+    },
+  },
+  {
+    op: "sample",
+    call: as(ops.sample),
+    args: { tokens: i32(0, 0, 0), logits: f32(3, 16), params: { dtype: "i32", shape: [3, 8] } },
+  },
+  {
+    op: "logprobs",
+    call: as(ops.logprobs),
+    args: { values: f32(3, 5), ids: { dtype: "i32", shape: [3, 5] }, logits: f32(3, 16), tokens: i32(1, 2, 3) },
+  },
+];

@@ -1,0 +1,29 @@
+/** The CPU's instruction sets one by one: the choice is made once per process, so each runs in a process of its own. */
+import { execFile } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+const register = join(__dirname, "..", "helpers", "register.js");
+const script = join(__dirname, "cases", "isa-smoke.ts");
+const cpuinfo = "/proc/cpuinfo";
+const cpu = existsSync(cpuinfo) ? readFileSync(cpuinfo, "utf8") : "";
+
+/** Instruction sets by the name that MAMBA_SERVE_CPU_ISA takes, with the kernel's name of what they need. */
+test.each([
+  ["scalar", ""],
+  ["avx2", "avx2"],
+  ["avx512", "avx512bw"],
+  ["avx512bf16", "avx512_bf16"],
+])("%s", async (isa, flag) => {
+  if (!cpu.includes(flag)) {
+    console.info(`skipped: this CPU has no ${isa}`);
+    return;
+  }
+  const env = { ...process.env, MAMBA_SERVE_CPU_ISA: isa };
+  const { stdout } = await run(process.execPath, ["-r", register, script], { env });
+  const report = JSON.parse(stdout) as { isa: string; checked: number };
+  expect(report.isa).toBe(isa);
+  expect(report.checked).toBeGreaterThan(40); // cases
+});

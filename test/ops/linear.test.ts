@@ -1,0 +1,64 @@
+import { describeEachBackend } from "../helpers/backends";
+import { assertSameBits } from "../helpers/close";
+import { cases, describePublished, product } from "../helpers/table";
+import { checkLinear, type LinearRow, launchLinear, linearBase, linearBf16, linearInputs } from "./cases/linear";
+
+const table = cases(linearBase, [
+  {},
+  { m: 0 }, // no rows
+  { m: 1 }, // one row: decode
+  { m: 2 }, // fewer rows than a tile
+  { m: 17 }, // one more than a tile
+  { m: 200 }, // prefill
+  { n: 1 }, // a single output
+  { n: 33 }, // one more than a panel
+  { n: 1000 }, // many panels
+  { k: 1 }, // a single product
+  { k: 3 }, // less than a vector
+  { k: 65 }, // odd
+  { k: 2048 }, // long sums
+  { m: 33, n: 45, k: 131 }, // multiples of nothing
+  { bias: true }, // bias
+  { weightDtype: "bf16" }, // f32 x, weight rounded when packed
+  { sourceDtype: "bf16" }, // bf16 file, f32 weight
+  { sourceDtype: "bf16", weightDtype: "bf16" }, // bf16 weight, products in f32
+  { dtype: "bf16" }, // bf16 x, f32 weight
+  { dtype: "bf16", outDtype: "bf16" }, // bf16 x and out, f32 weight
+  { ...linearBf16 }, // everything in bf16
+  { ...linearBf16, outDtype: "f32" }, // bf16 operands, f32 out: the logits
+  { ...linearBf16, m: 1 }, // bf16 decode
+  { ...linearBf16, m: 33, n: 45, k: 131, bias: true }, // bf16, multiples of nothing
+  { ...linearBf16, k: 1 }, // bf16, half a pair of products
+  { ...linearBf16, m: 130, n: 300, k: 2048 }, // bf16 prefill
+  { xPad: 17 }, // x is a slice of a wider row
+  { outPad: 9 }, // out is a slice of a wider row
+  { xPad: 7, outPad: 5, shift: 1, bias: true }, // nothing is aligned
+  { ...linearBf16, xPad: 7, outPad: 5, shift: 1, bias: true }, // the same in bf16
+]);
+
+describeEachBackend((backend) => {
+  test.each(table)("$name", ({ row }) => checkLinear(backend, row));
+
+  test.each(cases(linearBase, [{}, linearBf16]))(
+    "a row's result does not depend on the rows beside it: $name",
+    async ({ row }) => {
+      const { n, k } = row;
+      const inputs = linearInputs({ ...row, m: 19 });
+      const together = await launchLinear(backend, { ...row, m: 19 }, inputs);
+      for (const i of [0, 7, 18]) {
+        const alone = await launchLinear(
+          backend,
+          { ...row, m: 1 },
+          { ...inputs, x: inputs.x.slice(i * k, (i + 1) * k) },
+        );
+        assertSameBits(`row ${i}`, alone, together.slice(i * n, (i + 1) * n));
+      }
+    },
+  );
+
+  describePublished(
+    "projections of published models",
+    cases(linearBase, product<LinearRow>({ m: [1, 8, 64], n: [1024, 3352], k: [768, 4096], dtype: ["f32", "bf16"] })),
+    (row) => checkLinear(backend, { ...row, weightDtype: row.dtype, outDtype: row.dtype }),
+  );
+});

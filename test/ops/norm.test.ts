@@ -1,0 +1,78 @@
+import { describeEachBackend } from "../helpers/backends";
+import { cases, describePublished, product } from "../helpers/table";
+import { checkGated, checkRms, type GatedRow, gatedBase, rmsBase } from "./cases/norm";
+
+const rmsTable = cases(rmsBase, [
+  {},
+  { rows: 0 }, // no rows
+  { rows: 1 }, // one row
+  { rows: 300 }, // more rows than threads
+  { width: 1 }, // a single channel
+  { width: 17 }, // one more than a vector
+  { width: 4096 }, // a large model's width
+  { dtype: "bf16", outDtype: "bf16" }, // bf16 throughout
+  { dtype: "bf16" }, // bf16 to f32
+  { outDtype: "bf16" }, // f32 to bf16
+  { residual: "f32" }, // adds the residual first
+  { residual: "bf16" }, // the residual rounds
+  { residual: "f32", dtype: "bf16", outDtype: "bf16" }, // bf16 activations, f32 residual: the engine's own
+  { residual: "bf16", dtype: "bf16", outDtype: "bf16" }, // bf16 throughout, with residual
+  { scale: 0 }, // zeros: eps keeps it finite
+  { scale: 1e-4 }, // small against eps
+  { scale: 1e4 }, // large
+  { xPad: 31 }, // x is a slice of a wider row
+  { dtype: "bf16", residual: "bf16", width: 17, xPad: 7, shift: 1 }, // nothing is aligned
+]);
+
+const gatedTable = cases(gatedBase, [
+  {},
+  { rows: 0 }, // no rows
+  { rows: 300 }, // more rows than threads
+  { width: 1, groupSize: 1 }, // a single channel
+  { width: 17, groupSize: 17 }, // one more than a vector
+  { groupSize: 48 }, // two groups
+  { groupSize: 3 }, // groups smaller than a vector
+  { groupSize: 1 }, // each channel its own group
+  { width: 4096, groupSize: 512 }, // a large model's groups
+  { dtype: "bf16" }, // bf16
+  { dtype: "bf16", width: 4096, groupSize: 4096 }, // long sums from bf16
+  { scale: 0 }, // zeros: eps keeps it finite
+  { scale: 1e4 }, // large
+  { xPad: 31 }, // x is a slice of a wider row
+  { gatePad: 160 }, // the gate is a slice of in_proj's row
+  { dtype: "bf16", width: 17, groupSize: 17, xPad: 7, gatePad: 3, shift: 1 }, // nothing is aligned
+  { inPlace: true }, // out is x
+  { inPlace: true, dtype: "bf16", groupSize: 48 }, // out is x in bf16
+]);
+
+describeEachBackend((backend) => {
+  describe("rmsNorm", () => {
+    test.each(rmsTable)("$name", ({ row }) => checkRms(backend, row));
+  });
+
+  describe("gatedRmsNorm", () => {
+    test.each(gatedTable)("$name", ({ row }) => checkGated(backend, row));
+  });
+
+  // fp16 in the suite, which no activation is here. norm_before_gate = True, LayerNorm, bias and the ungated variants of
+  // mamba_ssm's test_layernorm_gated.py do not apply.
+  describePublished(
+    "vLLM test_mamba_mixer2 gated norm",
+    cases(
+      { ...gatedBase, rows: 8 * 128, width: 64, tolerance: { rtol: 1e-3, atol: 5e-3 } },
+      [1, 2, 4].map((groups) => ({ groupSize: 64 / groups })),
+    ),
+    (row) => checkGated(backend, row),
+  );
+  describePublished(
+    "mamba_ssm test_layernorm_gated, RMS with z",
+    cases(
+      { ...gatedBase, rows: 16 * 1024, tolerance: { rtol: 1e-2, atol: 8e-3 } },
+      product<GatedRow>({ width: [2048, 4096], groupSize: [64, 0] }).map((row) => ({
+        ...row,
+        groupSize: row.groupSize || row.width!,
+      })),
+    ),
+    (row) => checkGated(backend, row),
+  );
+});

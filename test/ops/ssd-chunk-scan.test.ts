@@ -1,0 +1,206 @@
+import { describeEachBackend } from "../helpers/backends";
+import { assertClose, assertSameBits, tolerances } from "../helpers/close";
+import { Rng } from "../helpers/rng";
+import { cases, describePublished, full } from "../helpers/table";
+import { packed } from "./cases/causal-conv1d";
+import {
+  checkScan,
+  compareScan,
+  launchScan,
+  type ScanInputs,
+  type ScanSequence,
+  scanBase,
+  scanInputs,
+} from "./cases/ssd-chunk-scan";
+import { chunkedPrefills, continuousBatches, scanTables } from "./published/ssd-chunk-scan";
+
+const table = cases(scanBase, [
+  {},
+  { lengths: [200] }, // one sequence
+  { lengths: [1, 1, 1, 1] }, // one token each
+  { lengths: [31, 32, 33, 64, 96] }, // around the chunk size
+  { lengths: [0, 40, 3] }, // empty sequence first
+  { lengths: [40, 0, 0, 3] }, // empty sequences in the middle
+  { lengths: [40, 3, 0] }, // empty sequence last
+  { lengths: [0, 0], initial: "all" }, // all empty: no chunks
+  { lengths: [] }, // no sequences
+  { initial: "none" }, // dirty slots are ignored
+  { initial: "all" }, // every sequence continues
+  { heads: 1 }, // a single head
+  { heads: 5 }, // heads do not fill the threads
+  { headDim: 64, stateSize: 128 }, // the published models' shape
+  { headDim: 80, stateSize: 128 }, // Nemotron Nano v2's head
+  { headDim: 5, stateSize: 5 }, // multiples of nothing
+  { headDim: 1, stateSize: 1 }, // scalars
+  { headDim: 17 }, // one more than a vector
+  { stateSize: 96 }, // no power of two
+  { stateSize: 256 }, // the largest published state
+  { groups: 2 }, // heads share B and C in pairs
+  { groups: 4 }, // B and C for each head
+  { chunk: 1 }, // a chunk for each token
+  { chunk: 8 }, // small chunks
+  { chunk: 24 }, // no power of two
+  { chunk: 256 }, // one chunk for each sequence
+  { dtype: "bf16" }, // inputs in bf16
+  { dtype: "bf16", dtDtype: "bf16" }, // dt too
+  { stateDtype: "bf16" }, // state in bf16
+  { stateDtype: "f16" }, // state in f16
+  { dtype: "bf16", dtDtype: "bf16", stateDtype: "bf16" }, // everything in bf16
+  { dtype: "bf16", groups: 2, chunk: 24, headDim: 17 }, // bf16 with ragged edges
+  { d: false }, // no skip connection
+  { dtBias: false }, // no bias
+  { dtSoftplus: false, dtBias: false }, // dt as it comes
+  { dtMax: 0.02 }, // upper limit cuts most
+  { dtMin: 0.05 }, // lower limit lifts most
+  { dtMin: 0.03, dtMax: 0.03 }, // both limits the same
+  { dt: "zero" }, // the state must stand still
+  { dt: "zero", dtSoftplus: false, dtBias: false }, // exact zeros
+  { dt: "threshold", dtBias: false }, // both sides of softplus' threshold
+  { dt: "huge" }, // e^dt overflows, decays underflow
+  { aScale: 1e4 }, // decays underflow to zero
+  { aScale: 1e-6 }, // nothing decays
+  { wide: true }, // x, b and c are slices of one row
+  { wide: true, dtype: "bf16", groups: 2 }, // the same in bf16
+  { xPad: 24 }, // gap between the rows of x, b and c
+  { outPad: 9 }, // out is a slice of a wider row
+  { statePad: 40 }, // gap between slots
+  { wide: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // nothing is aligned
+  { dtype: "bf16", stateDtype: "bf16", wide: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in bf16
+  { padding: [0] }, // padding sequence first
+  { padding: [1] }, // padding sequence in the middle
+  { padding: [0, 1, 2] }, // nothing but padding
+  // 300 sequences of 1 to 199 tokens
+  { lengths: Array.from({ length: 300 }, (_, i) => 1 + ((i * 61) % 199)), slotsInPool: 300, heads: 2, headDim: 16 },
+  // 2048 prefills of one token
+  { lengths: new Array(2048).fill(1), slotsInPool: 2048, heads: 2, headDim: 8, stateSize: 16 },
+  { lengths: [full ? 131072 : 4096], heads: 2, headDim: 16, stateSize: 16, chunk: 128 }, // one long sequence
+]);
+
+type Launch = (inputs: ScanInputs) => ReturnType<typeof launchScan>;
+
+/** Feeds one sequence in pieces, each starting from the state that the last one left. */
+async function inPieces(launch: Launch, whole: ScanInputs, ends: readonly number[]) {
+  const [sequence] = whole.sequences as [ScanSequence];
+  const outs: Float32Array[] = [];
+  let initial = sequence.initial;
+  let start = 0;
+  for (const end of ends) {
+    const part = (values: Float32Array) => {
+      const size = values.length / sequence.length;
+      return values.subarray(start * size, end * size);
+    };
+    const { x, dt, b, c } = sequence;
+    const piece = { x: part(x), dt: part(dt), b: part(b), c: part(c), length: end - start, initial };
+    const [result] = await launch({ ...whole, sequences: [{ ...sequence, ...piece }] });
+    outs.push(result!.out);
+    initial = result!.state;
+    start = end;
+  }
+  return { out: packed(outs), state: initial! };
+}
+
+describeEachBackend((backend) => {
+  const launch: Launch = (inputs) => launchScan(backend, inputs);
+
+  test.each(table)("$name", ({ row }) => checkScan(backend, row));
+
+  describe("cut anywhere, the result is the whole's", () => {
+    const q = scanBase.chunk;
+    const length = 3 * q + 5;
+    test.each<[string, number[], "bits" | "close"]>([
+      ["after the first token", [1, length], "close"],
+      ["before a chunk ends", [q - 1, length], "close"],
+      ["where a chunk ends", [q, length], "bits"],
+      ["where each chunk ends", [q, 2 * q, 3 * q, length], "bits"],
+      ["after a chunk ends", [q + 1, length], "close"],
+      ["at primes", [2, 3, 5, 7, 11, 31, 37, 61, 97, length], "close"],
+      ["into single tokens at first", [1, 2, 3, length], "close"],
+      ["before the last token", [length - 1, length], "close"],
+    ])("%s", async (_name, ends, how) => {
+      for (const dtype of ["f32", "bf16"] as const) {
+        for (const initial of ["none", "all"] as const) {
+          const whole = scanInputs({ ...scanBase, dtype, lengths: [length], initial });
+          const [want] = await launch(whole);
+          const got = await inPieces(launch, whole, ends);
+          compareScan(whole, [got]);
+          if (how === "bits") {
+            assertSameBits("out", got.out, want!.out);
+            assertSameBits("state", got.state, want!.state!);
+          } else {
+            const tolerance = tolerances[dtype];
+            assertClose("out", [got.out.length], got.out, want!.out, tolerance);
+            assertClose("state", [got.state.length], got.state, want!.state!, tolerance);
+          }
+        }
+      }
+    });
+  });
+
+  describe("determinism", () => {
+    const inputs = scanInputs({ ...scanBase, dtype: "bf16", lengths: [33, 1, 0, 32, 120, 2] });
+
+    test("the same batch twice gives the same bits", async () => {
+      const [first, second] = [await launch(inputs), await launch(inputs)];
+      first.forEach((result, i) => {
+        assertSameBits("out", second[i]!.out, result.out);
+        if (result.state) assertSameBits("state", second[i]!.state!, result.state);
+      });
+    });
+
+    test("a permuted batch gives each sequence the same bits", async () => {
+      const order = new Rng(1).permutation(inputs.sequences.length);
+      const straight = await launch(inputs);
+      const permuted = await launch({ ...inputs, sequences: order.map((i) => inputs.sequences[i]!) });
+      order.forEach((from, to) => {
+        assertSameBits("out", permuted[to]!.out, straight[from]!.out);
+        if (straight[from]!.state) assertSameBits("state", permuted[to]!.state!, straight[from]!.state!);
+      });
+    });
+  });
+
+  for (const { title, table } of scanTables(scanBase)) {
+    describePublished(title, table, (row) => checkScan(backend, row));
+  }
+  describePublished(
+    "vLLM test_mamba_chunk_scan_cont_batch",
+    continuousBatches(scanBase),
+    async ({ row, seqlen, steps }) => {
+      // Each example's tokens come from its own endless stream; an example starts over after `seqlen` tokens.
+      const examples = steps[0]!.length;
+      const stream = scanInputs({ ...row, lengths: new Array(examples).fill(seqlen), initial: "none" });
+      const fed = new Array<number>(examples).fill(0);
+      const states = new Array<Float32Array | null>(examples).fill(null);
+      for (const step of steps) {
+        const sequences = step.map((length, i): ScanSequence => {
+          const whole = stream.sequences[i]!;
+          const start = fed[i]! % seqlen;
+          const part = (values: Float32Array) =>
+            Float32Array.from({ length: (length * values.length) / seqlen }, (_, at) => {
+              return values[((start * values.length) / seqlen + at) % values.length]!;
+            });
+          fed[i]! += length;
+          const initial = start === 0 ? null : states[i]!;
+          const { x, dt, b, c } = whole;
+          return { length, x: part(x), dt: part(dt), b: part(b), c: part(c), initial, slot: whole.slot };
+        });
+        const inputs = { ...stream, sequences };
+        const results = await launch(inputs);
+        compareScan(inputs, results);
+        results.forEach((result, i) => {
+          states[i] = result.state;
+        });
+      }
+    },
+  );
+  describePublished("prefill in two halves (vLLM, TensorRT-LLM)", chunkedPrefills(scanBase), async (row) => {
+    const whole = scanInputs(row);
+    const want = await launch(whole);
+    compareScan(whole, want);
+    for (const [i, sequence] of whole.sequences.entries()) {
+      const half = Math.floor(sequence.length / 2);
+      const got = await inPieces(launch, { ...whole, sequences: [sequence] }, [half, sequence.length]);
+      assertClose("out", [got.out.length], got.out, want[i]!.out, row.tolerance!);
+      assertClose("state", [got.state.length], got.state, want[i]!.state!, row.tolerance!);
+    }
+  });
+});

@@ -1,0 +1,67 @@
+import { describeEachBackend } from "../helpers/backends";
+import { cases, describePublished } from "../helpers/table";
+import { checkStateUpdate, stateUpdateBase } from "./cases/ssd-state-update";
+import { updateTables } from "./published/ssd-state-update";
+
+const table = cases(stateUpdateBase, [
+  {},
+  { rows: 1 }, // one row
+  { rows: 40, slotsInPool: 50 }, // more rows than threads
+  { rows: 0 }, // no rows
+  { heads: 1 }, // a single head
+  { heads: 5 }, // heads do not fill the threads
+  { headDim: 64, stateSize: 128 }, // the published models' shape
+  { headDim: 80, stateSize: 128 }, // Nemotron Nano v2's head
+  { headDim: 5, stateSize: 5 }, // multiples of nothing
+  { headDim: 1, stateSize: 1 }, // scalars
+  { headDim: 17 }, // one more than a vector
+  { stateSize: 16 }, // the smallest published state
+  { stateSize: 96 }, // no power of two
+  { stateSize: 256 }, // the largest published state
+  { groups: 2 }, // heads share B and C in pairs
+  { groups: 4 }, // B and C for each head
+  { dtype: "bf16" }, // inputs in bf16
+  { dtype: "bf16", dtDtype: "bf16" }, // dt too
+  { stateDtype: "bf16" }, // state in bf16
+  { stateDtype: "f16" }, // state in f16
+  { dtype: "bf16", dtDtype: "bf16", stateDtype: "bf16" }, // everything in bf16
+  { dtype: "bf16", stateDtype: "f16", stateSize: 5, headDim: 17 }, // 16 bits with ragged edges
+  { d: false }, // no skip connection
+  { dtBias: false }, // no bias
+  { z: true }, // gated output
+  { z: true, dtype: "bf16" }, // gated output in bf16
+  { per: "expanded" }, // per channel in shape, stride 0: the same as per head
+  { per: "channel" }, // Mamba-1: a, dt, d and dtBias of each channel its own
+  { per: "channel", heads: 1, headDim: 129, stateSize: 16, z: true }, // Mamba-1's shape
+  { per: "channel", dtype: "bf16", dtDtype: "bf16", stateDtype: "bf16" }, // Mamba-1 in bf16
+  { per: "channel", d: false, dtBias: false }, // Mamba-1 without d and bias
+  { dtSoftplus: false, dtBias: false }, // dt as it comes
+  { dtMax: 0.02 }, // upper limit cuts most
+  { dtMin: 0.05 }, // lower limit lifts most
+  { dtMin: 0.03, dtMax: 0.03 }, // both limits the same
+  { dtRange: [-31, -30] }, // dt of 1e-13: the state must stand still
+  { dtRange: [0, 0], dtSoftplus: false, dtBias: false }, // exact zeros
+  { dtRange: [19.9, 20.1], dtBias: false }, // both sides of softplus' threshold
+  { dtRange: [50, 200] }, // e^dt overflows, decays underflow
+  { aScale: 1e4 }, // decays underflow to zero
+  { aScale: 1e-6 }, // nothing decays
+  { xPad: 24 }, // gap between the rows of x, b, c and z
+  { outPad: 9 }, // out is a slice of a wider row
+  { statePad: 40 }, // gap between slots
+  { z: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // nothing is aligned
+  { z: true, dtype: "bf16", stateDtype: "bf16", xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in bf16
+  { padding: [0] }, // padding row first
+  { padding: [1] }, // padding row in the middle
+  { rows: 8, padding: [3, 4, 5, 6, 7] }, // padding rows last
+  { padding: [0, 1, 2] }, // nothing but padding
+  { lengths: [4, 1, 3] }, // several steps in place; finished rows become padding
+  { lengths: [30, 30, 30] }, // errors must not grow
+]);
+
+describeEachBackend((backend) => {
+  test.each(table)("$name", ({ row }) => checkStateUpdate(backend, row));
+
+  for (const { title, table } of updateTables(stateUpdateBase)) {
+    describePublished(title, table, (row) => checkStateUpdate(backend, row));
+  }
+});
