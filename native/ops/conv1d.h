@@ -49,7 +49,8 @@ void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Te
 
 // The same over packed sequences of any length: sequence s is tokens [query_start_loc[s], query_start_loc[s+1]). Blocks
 // come from the host (src/engine/batch.ts): one entry for each block_size tokens of each sequence; an empty sequence
-// has none and its state is not touched. The final window goes back to the sequence's slot.
+// has none and its state is not touched. The final window goes back to the sequence's slot. A block holds at least
+// width - 1 tokens, so that only the first of a sequence needs the slot's window.
 void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
                           Tensor query_start_loc, Tensor slots, Tensor has_initial_state, Tensor block_seq,
                           Tensor block_offset, int64_t block_size, bool silu);
