@@ -27,7 +27,8 @@ export function toleranceOf(...dtypes: readonly FloatDType[]): Tolerance {
 function distance(actual: number, expected: number, { rtol, atol }: Tolerance): number {
   if (actual === expected) return 0;
   const ratio = abs(actual - expected) / (atol + rtol * abs(expected));
-  return ratio < infinity ? ratio : infinity;
+  if (ratio < infinity) return ratio;
+  return infinity; // and for NaN, which Math.min would let through
 }
 
 function indexText(flat: number, shape: readonly number[]): string {

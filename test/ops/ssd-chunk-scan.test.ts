@@ -61,7 +61,7 @@ const table = cases(scanBase, [
   { aScale: 1e-6 }, // nothing decays
   { wide: true }, // x, b and c are slices of one row
   { wide: true, dtype: "bf16", groups: 2 }, // the same in bf16
-  { xPad: 24 }, // gap between the rows of x, b and c
+  { xPad: 24 }, // gap between the rows of x, b, c and dt
   { outPad: 9 }, // out is a slice of a wider row
   { statePad: 40 }, // gap between slots
   { wide: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // nothing is aligned

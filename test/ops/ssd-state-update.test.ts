@@ -45,7 +45,7 @@ const table = cases(stateUpdateBase, [
   { dtRange: [50, 200] }, // e^dt overflows, decays underflow
   { aScale: 1e4 }, // decays underflow to zero
   { aScale: 1e-6 }, // nothing decays
-  { xPad: 24 }, // gap between the rows of x, b, c and z
+  { xPad: 24 }, // gap between the rows of x, b, c, z and dt
   { outPad: 9 }, // out is a slice of a wider row
   { statePad: 40 }, // gap between slots
   { z: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // nothing is aligned

@@ -27,7 +27,7 @@ export interface ScanRow {
   readonly dt: "normal" | "zero" | "threshold" | "huge"; // raw values: see dtValues
   readonly aScale: number; // a is -aScale e^u, u in [0, 1)
   readonly wide: boolean; // x, b and c are slices of one row [x | b | c | pad], as the convolution leaves them
-  readonly xPad: number; // elements after each row of x (of the wide row)
+  readonly xPad: number; // elements after each row of x, b, c (or of the wide row) and dt
   readonly outPad: number;
   readonly statePad: number; // elements between slots
   readonly shift: number; // elements that x and out start off their alignment
@@ -181,7 +181,10 @@ export async function launchScan(backend: Backend, inputs: ScanInputs): Promise<
   const starts = startLocations(lengths);
   const tokens = starts.at(-1)!;
   const { x, b, c, buffers } = placeTokens(backend, inputs, tokens);
-  const dt = backend.place(row.dtDtype, [tokens, heads], { values: packed(sequences.map((s) => s.dt)) });
+  const dt = backend.place(row.dtDtype, [tokens, heads], {
+    values: packed(sequences.map((s) => s.dt)),
+    rowPad: row.xPad,
+  });
   const out = backend.place(row.dtype, [tokens, heads, headDim], { rowPad: row.outPad, shift: row.shift });
   const contents = new Map(sequences.filter((s) => s.slot >= 0 && s.initial).map((s) => [s.slot, s.initial!]));
   const slot = [heads, headDim, stateSize];

@@ -28,7 +28,7 @@ export interface UpdateRow {
   readonly dtMax: number;
   readonly dtRange: readonly [number, number] | null; // raw dt uniform in it; null = normal
   readonly aScale: number; // a is -aScale (1 + u), u in [0, 1)
-  readonly xPad: number; // elements between rows of x, b, c and z
+  readonly xPad: number; // elements between rows of x, b, c, z and dt
   readonly outPad: number;
   readonly statePad: number; // elements between slots
   readonly shift: number; // elements that x, b, c, z and out start off their alignment
@@ -122,13 +122,16 @@ function launchStep(backend: Backend, row: UpdateRow, p: Parameters, step: Step,
     b: place(step.b, [groups, stateSize]),
     c: place(step.c, [groups, stateSize]),
     ...(step.z && { z: place(step.z, [heads, headDim]) }),
-    dt: backend.place(row.dtDtype, row.per === "channel" ? [rows, heads, headDim] : [rows, heads], { values: step.dt }),
+    dt: backend.place(row.dtDtype, row.per === "channel" ? [rows, heads, headDim] : [rows, heads], {
+      values: step.dt,
+      rowPad: xPad,
+    }),
   };
   const out = backend.place(dtype, [rows, heads, headDim], { rowPad: row.outPad, shift });
   ssdStateUpdate(backend.stream, {
     out: out.tensor,
     x: inputs.x.tensor,
-    dt: row.per === "expanded" ? inputs.dt.view([rows, heads, headDim], [heads, 1, 0]) : inputs.dt.tensor,
+    dt: row.per === "expanded" ? inputs.dt.view([rows, heads, headDim], [heads + xPad, 1, 0]) : inputs.dt.tensor,
     a: placeParameter(backend, row, p.a, true),
     b: inputs.b.tensor,
     c: inputs.c.tensor,
