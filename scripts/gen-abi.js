@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // Writes src/native/abi.ts from the signatures that the built addon reports. `--check` only compares, for the tests.
+const { execFileSync } = require("node:child_process");
 const { readFileSync, writeFileSync } = require("node:fs");
 const { join } = require("node:path");
 
@@ -78,7 +79,11 @@ const ops = Object.entries(addon.signatures).map(([name, signature]) => {
   const args = signature.split(", ").map((type, i) => `${i === 0 ? "device" : `a${i}`}: ${types[type]}`);
   return `  ${name}(\n${args.map((arg) => `    ${arg},\n`).join("")}  ): void;\n`;
 });
-const text = `${header}${ops.join("")}}\n`;
+const biome = join(__dirname, "..", "node_modules", ".bin", "biome");
+const text = execFileSync(biome, ["format", "--stdin-file-path=src/native/abi.ts"], {
+  input: `${header}${ops.join("")}}\n`,
+  encoding: "utf8",
+});
 
 if (process.argv.includes("--check")) {
   if (readFileSync(target, "utf8") !== text) {

@@ -17,11 +17,23 @@ export const errorTable = {
   ERR_IO: { status: 500, type: "server_error", meaning: "a file could not be opened, mapped or read" },
 
   ERR_MODEL_NOT_FOUND: { status: 404, type: "invalid_request_error", meaning: "no model of that name or path" },
-  ERR_MODEL_UNSUPPORTED: { status: 500, type: "server_error", meaning: "no implementation for this model_type or option" },
+  ERR_MODEL_UNSUPPORTED: {
+    status: 500,
+    type: "server_error",
+    meaning: "no implementation for this model_type or option",
+  },
   ERR_CONFIG: { status: 500, type: "server_error", meaning: "config.json is missing, malformed or inconsistent" },
-  ERR_WEIGHTS: { status: 500, type: "server_error", meaning: "a weight file is missing, cut off, malformed or of the wrong shape" },
+  ERR_WEIGHTS: {
+    status: 500,
+    type: "server_error",
+    meaning: "a weight file is missing, cut off, malformed or of the wrong shape",
+  },
   ERR_TOKENIZER: { status: 500, type: "server_error", meaning: "tokenizer files are missing or malformed" },
-  ERR_CHAT_TEMPLATE: { status: 400, type: "invalid_request_error", meaning: "the chat template failed on these messages" },
+  ERR_CHAT_TEMPLATE: {
+    status: 400,
+    type: "invalid_request_error",
+    meaning: "the chat template failed on these messages",
+  },
   ERR_REQUEST: { status: 400, type: "invalid_request_error", meaning: "a request field is missing or out of range" },
   ERR_TOO_LONG: { status: 400, type: "invalid_request_error", meaning: "prompt and output do not fit the context" },
   ERR_OVERLOADED: { status: 429, type: "rate_limit_error", meaning: "the queue is full; try again later" },

@@ -15,7 +15,7 @@ export interface EngineOptions {
   readonly stateDtype?: StateDtypeName;
   /** Sequences that run at once; lowered, with a message, where their states would not fit in memory. Default 64. */
   readonly maxNumSeqs?: number;
-  /** Tokens of one step. Default 512. */
+  /** Tokens of one step. Default 512 and one for each running sequence, so that decodes take nothing from a prefill's chunks. */
   readonly maxNumBatchedTokens?: number;
   /** Tokens of prompt and output together. Default 131072. */
   readonly maxModelLen?: number;
@@ -25,7 +25,7 @@ export interface EngineOptions {
   readonly loadFormat?: "auto" | "dummy";
 }
 
-const defaults = { maxNumSeqs: 64, maxNumBatchedTokens: 512, maxModelLen: 131_072, maxQueue: 1024 };
+const defaults = { maxNumSeqs: 64, prefillTokens: 512, maxModelLen: 131_072, maxQueue: 1024 };
 
 /** Share of the free memory that the states may take. */
 const STATE_MEMORY_SHARE = 0.5;
@@ -50,7 +50,7 @@ export function planMemory(
   const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
   return {
     maxNumSeqs,
-    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens ?? defaults.maxNumBatchedTokens, maxNumSeqs),
+    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens ?? defaults.prefillTokens + maxNumSeqs, maxNumSeqs),
     chunkSize: model.chunkSize,
     maxModelLen,
     maxQueue,

@@ -52,7 +52,9 @@ export class Mamba2Mixer {
     this.inProj = Linear.load(loader, weights.scope("in_proj"), [inner + convDim + numHeads, hiddenSize], useBias);
     this.conv = {
       weight: loader
-        .vector(weights.tensor("conv1d.weight", [convDim, 1, convKernel]), (values) => transpose(values, convDim, convKernel))
+        .vector(weights.tensor("conv1d.weight", [convDim, 1, convKernel]), (values) =>
+          transpose(values, convDim, convKernel),
+        )
         .view({ shape: [convKernel, convDim] }),
       bias: useConvBias ? loader.vector(weights.tensor("conv1d.bias", [convDim])) : undefined,
       silu: true,

@@ -19,7 +19,13 @@ export class RmsNorm {
   /** norm(x) -> [rows, width]; with a branch: x += branch first, in place. */
   forward({ stream, arena }: Forward, x: Tensor, branch: Tensor | null, dtype: DType): Tensor {
     const out = arena.tensor(dtype, x.shape);
-    rmsNorm(stream, { out, x: branch ?? x, residual: branch === null ? undefined : x, weight: this.weight, eps: this.eps });
+    rmsNorm(stream, {
+      out,
+      x: branch ?? x,
+      residual: branch === null ? undefined : x,
+      weight: this.weight,
+      eps: this.eps,
+    });
     return out;
   }
 }

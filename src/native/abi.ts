@@ -22,7 +22,12 @@ export interface Addon {
 
   createTensor(device: DeviceHandle, dtype: number, rank: number, ...sizes: Sizes): TensorHandle;
   freeTensor(tensor: TensorHandle): void;
-  viewTensor(tensor: TensorHandle, offset: number, rank: number, ...sizesThenStrides: [...Sizes, ...Sizes]): TensorHandle;
+  viewTensor(
+    tensor: TensorHandle,
+    offset: number,
+    rank: number,
+    ...sizesThenStrides: [...Sizes, ...Sizes]
+  ): TensorHandle;
 
   createArena(device: DeviceHandle, bytes: number): ArenaHandle;
   freeArena(arena: ArenaHandle): void;
@@ -56,25 +61,9 @@ export interface Addon {
     offset: number,
   ): TensorHandle;
 
-  embedding(
-    device: DeviceHandle,
-    a1: TensorHandle,
-    a2: TensorHandle,
-    a3: TensorHandle,
-  ): void;
-  gatherRows(
-    device: DeviceHandle,
-    a1: TensorHandle,
-    a2: TensorHandle,
-    a3: TensorHandle,
-  ): void;
-  linear(
-    device: DeviceHandle,
-    a1: TensorHandle,
-    a2: TensorHandle,
-    a3: TensorHandle,
-    a4: TensorHandle | 0,
-  ): void;
+  embedding(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
+  gatherRows(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
+  linear(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle, a4: TensorHandle | 0): void;
   rmsNorm(
     device: DeviceHandle,
     a1: TensorHandle,
@@ -155,17 +144,6 @@ export interface Addon {
     a13: number,
     a14: boolean,
   ): void;
-  sample(
-    device: DeviceHandle,
-    a1: TensorHandle,
-    a2: TensorHandle,
-    a3: TensorHandle,
-  ): void;
-  logprobs(
-    device: DeviceHandle,
-    a1: TensorHandle,
-    a2: TensorHandle,
-    a3: TensorHandle,
-    a4: TensorHandle,
-  ): void;
+  sample(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
+  logprobs(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle, a4: TensorHandle): void;
 }

@@ -3,9 +3,12 @@ import type { Addon } from "./abi";
 import { loadAddon } from "./load";
 
 /** Set TRACE=ops to print every native call before it runs: after a crash the last line names the culprit. */
-const trace = process.env["TRACE"] === "ops";
+const trace = process.env.TRACE === "ops";
 
-type Names = Extract<{ [K in keyof Addon]: Addon[K] extends (...args: never[]) => unknown ? K : never }[keyof Addon], string>;
+type Names = Extract<
+  { [K in keyof Addon]: Addon[K] extends (...args: never[]) => unknown ? K : never }[keyof Addon],
+  string
+>;
 type Native = Record<string, (...args: unknown[]) => unknown>;
 
 /** Calls the addon; a native failure is rethrown as an EngineError whose stack is the caller's. */

@@ -7,7 +7,7 @@ const root = join(__dirname, "..", "..");
 
 /** Where the builds put the addon; the first that exists is taken. */
 const candidates = [
-  process.env["MAMBA_SERVE_ADDON"],
+  process.env.MAMBA_SERVE_ADDON,
   join(root, "build", "Release", "mamba_serve.node"),
   join(root, "build", "Debug", "mamba_serve.node"),
 ].filter((path): path is string => path !== undefined && path !== "");
@@ -19,7 +19,10 @@ export function loadAddon(): Addon {
   if (addon !== undefined) return addon;
   const path = addonPath();
   if (path === undefined) {
-    throw new EngineError("ERR_NOT_BUILT", "the native addon is not built; run `npm run build` in the project's folder");
+    throw new EngineError(
+      "ERR_NOT_BUILT",
+      "the native addon is not built; run `npm run build` in the project's folder",
+    );
   }
   try {
     addon = require(path) as Addon;

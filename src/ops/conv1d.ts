@@ -14,7 +14,10 @@ export interface Conv1dFilter {
 }
 
 /** Decode: one token per row. x and out [rows, dim] (out may be x), slots i32 [rows]; slot -1 = padding. */
-export function causalConv1dUpdate(stream: Stream, args: Conv1dFilter & { out: Tensor; x: Tensor; slots: Tensor }): void {
+export function causalConv1dUpdate(
+  stream: Stream,
+  args: Conv1dFilter & { out: Tensor; x: Tensor; slots: Tensor },
+): void {
   const { out, x, state, weight, bias, slots, silu } = args;
   call(
     "causalConv1dUpdate",
@@ -45,8 +48,12 @@ export interface Conv1dSequences {
 }
 
 /** Prefill: packed sequences of any length. x and out [tokens, dim]; out must not be x. */
-export function causalConv1dVarlen(stream: Stream, args: Conv1dFilter & Conv1dSequences & { out: Tensor; x: Tensor }): void {
-  const { out, x, state, weight, bias, queryStartLoc, slots, hasInitialState, blockSeq, blockOffset, blockSize, silu } = args;
+export function causalConv1dVarlen(
+  stream: Stream,
+  args: Conv1dFilter & Conv1dSequences & { out: Tensor; x: Tensor },
+): void {
+  const { out, x, state, weight, bias, queryStartLoc, slots, hasInitialState, blockSeq, blockOffset, blockSize, silu } =
+    args;
   call(
     "causalConv1dVarlen",
     stream.handle,

@@ -5,7 +5,10 @@ import type { Stream } from "../tensor/stream";
 import { Tensor } from "../tensor/tensor";
 
 /** out = x weightᵀ + bias: x [m, k] f32 or bf16, weight packed [n, k], bias f32 [n], out [m, n] f32 or x's type. */
-export function linear(stream: Stream, args: { out: Tensor; x: Tensor; weight: Tensor; bias?: Tensor | undefined }): void {
+export function linear(
+  stream: Stream,
+  args: { out: Tensor; x: Tensor; weight: Tensor; bias?: Tensor | undefined },
+): void {
   call("linear", stream.handle, args.out.handle, args.x.handle, args.weight.handle, args.bias?.handle ?? 0);
 }
 

@@ -4,6 +4,7 @@ import { call } from "../native/call";
 import type { DType } from "./dtype";
 
 export type { DType } from "./dtype";
+
 import { contiguousStrides, elementsOf, fourOf, type Shape } from "./shape";
 
 /** A typed view of device memory: a handle with what the host needs to know of it. Strides are in elements. */
@@ -21,12 +22,21 @@ export class Tensor {
 
   size(dim: number): number {
     const size = this.shape[dim];
-    if (size === undefined) throw new EngineError("ERR_SHAPE", `no dimension ${dim} in a tensor of shape [${this.shape}]`);
+    if (size === undefined)
+      throw new EngineError("ERR_SHAPE", `no dimension ${dim} in a tensor of shape [${this.shape}]`);
     return size;
   }
 
   /** Another shape over the same memory; offset and strides in elements. Dies with its arena, or when freed. */
-  view({ shape, strides = contiguousStrides(shape), offset = 0 }: { shape: Shape; strides?: Shape; offset?: number }): Tensor {
+  view({
+    shape,
+    strides = contiguousStrides(shape),
+    offset = 0,
+  }: {
+    shape: Shape;
+    strides?: Shape;
+    offset?: number;
+  }): Tensor {
     const handle = call("viewTensor", this.handle, offset, shape.length, ...fourOf(shape), ...fourOf(strides));
     return new Tensor(handle, this.dtype, shape, strides);
   }

@@ -16,6 +16,7 @@ export type ComputeDtype = "f32" | "bf16";
 /** Turns descriptors into tensors on a device. Copies run behind the caller; settle() waits for them and tells the progress. */
 export class WeightLoader {
   private readonly files = new Map<string, MappedFile>();
+  private readonly counted = new Set<string>();
   private loadedBytes = 0;
   /** Elements loaded so far: the model's parameters. */
   parameters = 0;
@@ -97,7 +98,10 @@ export class WeightLoader {
     return file;
   }
 
+  /** A tied embedding is loaded twice, as table and as matrix, and counted once. */
   private count(weight: WeightDescriptor): void {
+    if (this.counted.has(weight.name)) return;
+    this.counted.add(weight.name);
     const elements = elementsOf(weight.shape);
     this.parameters += elements;
     this.loadedBytes += elements * sizeOf(weight.dtype);

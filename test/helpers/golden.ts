@@ -1,0 +1,65 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { readSafetensorsHeader } from "../../src/weights/safetensors";
+
+const root = join(__dirname, "..", "..");
+
+/** A model with what the reference implementation computes from it (see test/golden/README.md). */
+export class Golden {
+  private readonly path: string;
+  private readonly file: Buffer;
+
+  constructor(
+    readonly name: string,
+    readonly modelDir: string,
+  ) {
+    this.path = join(root, "test", "golden", name, "golden.safetensors");
+    this.file = readFileSync(this.path);
+  }
+
+  get numPrompts(): number {
+    return [...this.header.tensors.keys()].filter((key) => key.startsWith("input_ids.")).length;
+  }
+
+  ids(key: string): number[] {
+    const { offset, bytes } = this.entry(key);
+    return [
+      ...new Int32Array(this.file.buffer.slice(this.file.byteOffset + offset, this.file.byteOffset + offset + bytes)),
+    ];
+  }
+
+  /** Values and shape. */
+  floats(key: string): { values: Float32Array; shape: readonly number[] } {
+    const { offset, bytes, shape } = this.entry(key);
+    const start = this.file.byteOffset + offset;
+    return { values: new Float32Array(this.file.buffer.slice(start, start + bytes)), shape };
+  }
+
+  private get header() {
+    return readSafetensorsHeader(this.path);
+  }
+
+  private entry(key: string) {
+    const entry = this.header.tensors.get(key);
+    if (entry === undefined) throw new Error(`${this.path} has no ${key}`);
+    return entry;
+  }
+}
+
+export const goldens = [
+  new Golden("mamba2", join(root, "test", "golden", "mamba2")),
+  new Golden("mamba2_groups", join(root, "test", "golden", "mamba2_groups")),
+  new Golden("storyteller-6m", join(root, "models", "storyteller-6m")),
+];
+
+/** Norm of the difference over the norm of the reference. */
+export function relativeError(actual: Float32Array, expected: Float32Array): number {
+  if (actual.length !== expected.length) throw new Error(`${actual.length} values, expected ${expected.length}`);
+  let difference = 0;
+  let norm = 0;
+  for (let i = 0; i < expected.length; i++) {
+    difference += (actual[i]! - expected[i]!) ** 2;
+    norm += expected[i]! ** 2;
+  }
+  return Math.sqrt(difference / norm);
+}

@@ -1,0 +1,53 @@
+import { loadEngine } from "../../src/llm/load-engine";
+import { makeRequest } from "../helpers/engine-request";
+import { goldens, relativeError } from "../helpers/golden";
+import { ModelHarness } from "../helpers/model-harness";
+
+/** Largest norm of the difference over the norm of the reference logits. */
+const tolerances = { f32: 2e-3, bf16: 2e-2 };
+
+describe.each(goldens)("$name", (golden) => {
+  const prompts = Array.from({ length: golden.numPrompts }, (_, i) => i);
+
+  test.each(["f32", "bf16"] as const)("logits in %s are the reference's", async (dtype) => {
+    const harness = await ModelHarness.load(golden.modelDir, dtype);
+    for (const i of prompts) {
+      const ids = golden.ids(`input_ids.${i}`);
+      const [logits] = await harness.step([{ tokens: ids, start: 0, slot: 0 }]);
+      const expected = golden.floats(`logits.${i}`).values;
+      const error = relativeError(logits!.slice(logits!.length - expected.length), expected);
+      expect(error).toBeLessThan(tolerances[dtype]);
+    }
+    harness.close();
+  });
+
+  test("greedy tokens in float32 are the reference's, one prompt after the other and all at once", async () => {
+    const { client } = await loadEngine(golden.modelDir, { dtype: "float32", maxNumSeqs: 4 });
+    const generate = async (i: number, run: string) => {
+      const expected = golden.ids(`greedy.${i}`);
+      const request = makeRequest({
+        id: `${run}-${i}`,
+        prompt: golden.ids(`input_ids.${i}`),
+        maxTokens: expected.length,
+      });
+      const tokens: number[] = [];
+      for await (const token of client.submit(request)) tokens.push(token.id);
+      expect(tokens).toEqual(expected);
+    };
+    for (const i of prompts) await generate(i, "alone");
+    await Promise.all(prompts.map((i) => generate(i, "together")));
+    await client.close();
+  });
+});
+
+test("the bundled model's perplexity is the reference's within 0.2 %", async () => {
+  const golden = goldens[2]!;
+  const { score, client } = await loadEngine(golden.modelDir, { maxNumSeqs: 4 });
+  const scores = await score(golden.ids("perplexity_text_ids"));
+  const mean = -scores.reduce((sum, value) => sum + value, 0) / scores.length;
+  const reference = golden.floats("perplexity_nll").values;
+  const expected = reference.reduce((sum, value) => sum + value, 0) / reference.length;
+  expect(expected).toBeCloseTo(3.6197, 3);
+  expect(Math.abs(mean / expected - 1)).toBeLessThan(0.002);
+  await client.close();
+});
