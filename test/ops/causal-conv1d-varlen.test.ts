@@ -35,6 +35,7 @@ const table = cases(convVarlenBase, [
   { dim: 1 }, // a single channel
   { dim: 15 }, // one less than a vector
   { dim: 2054 }, // not a multiple of 256
+  { dim: 2054, lengths: [200, 1, 3, 308], blockSize: 64 }, // channels of a block go to several tasks
   { dtype: "bf16" }, // inputs in bf16, window in f32
   { dtype: "bf16", stateDtype: "bf16" }, // both in bf16
   { stateDtype: "bf16" }, // window rounds f32 inputs

@@ -41,6 +41,7 @@ const table = cases(scanBase, [
   { chunk: 8 }, // small chunks
   { chunk: 24 }, // no power of two
   { chunk: 256 }, // one chunk for each sequence
+  { chunk: 128, lengths: [130, 300, 128], headDim: 16 }, // chunks longer than what a kernel does at once
   { dtype: "bf16" }, // inputs in bf16
   { dtype: "bf16", dtDtype: "bf16" }, // dt too
   { stateDtype: "bf16" }, // state in bf16
@@ -57,6 +58,7 @@ const table = cases(scanBase, [
   { dt: "zero", dtSoftplus: false, dtBias: false }, // exact zeros
   { dt: "threshold", dtBias: false }, // both sides of softplus' threshold
   { dt: "huge" }, // e^dt overflows, decays underflow
+  { dt: "mixed", dtBias: false }, // small steps right behind a large one
   { aScale: 1e4 }, // decays underflow to zero
   { aScale: 1e-6 }, // nothing decays
   { wide: true }, // x, b and c are slices of one row

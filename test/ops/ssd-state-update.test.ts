@@ -9,6 +9,7 @@ const table = cases(stateUpdateBase, [
   { rows: 40, slotsInPool: 50 }, // more rows than threads
   { rows: 0 }, // no rows
   { heads: 1 }, // a single head
+  { heads: 70, headDim: 4 }, // more heads than a kernel does at once
   { heads: 5 }, // heads do not fill the threads
   { headDim: 64, stateSize: 128 }, // the published models' shape
   { headDim: 80, stateSize: 128 }, // Nemotron Nano v2's head
@@ -35,6 +36,8 @@ const table = cases(stateUpdateBase, [
   { per: "channel", heads: 1, headDim: 129, stateSize: 16, z: true }, // Mamba-1's shape
   { per: "channel", dtype: "bf16", dtDtype: "bf16", stateDtype: "bf16" }, // Mamba-1 in bf16
   { per: "channel", d: false, dtBias: false }, // Mamba-1 without d and bias
+  { skipPer: "channel" }, // only d and dtBias of each channel its own
+  { per: "channel", skipPer: "head" }, // only a and dt of each channel its own
   { dtSoftplus: false, dtBias: false }, // dt as it comes
   { dtMax: 0.02 }, // upper limit cuts most
   { dtMin: 0.05 }, // lower limit lifts most

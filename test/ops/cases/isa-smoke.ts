@@ -57,7 +57,11 @@ async function main(): Promise<void> {
     { ...sixteen, dtDtype: "bf16", headDim: 17 },
     { ...ragged },
   ] as const;
-  await all("ssdChunkScan", cases(scanBase, [...ssd, { dt: "huge" }, { chunk: 24, groups: 2 }]), checkScan);
+  await all(
+    "ssdChunkScan",
+    cases(scanBase, [...ssd, { dt: "huge" }, { chunk: 24, groups: 2 }, { chunk: 128, lengths: [200] }]),
+    checkScan,
+  );
   await all("ssdStateUpdate", cases(stateUpdateBase, [...ssd, { z: true }, { per: "channel" }]), checkStateUpdate);
   const { isa } = backend.device.describe();
   backend.close();

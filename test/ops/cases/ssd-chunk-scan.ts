@@ -24,7 +24,7 @@ export interface ScanRow {
   readonly dtSoftplus: boolean;
   readonly dtMin: number;
   readonly dtMax: number;
-  readonly dt: "normal" | "zero" | "threshold" | "huge"; // raw values: see dtValues
+  readonly dt: "normal" | "zero" | "threshold" | "huge" | "mixed"; // raw values: see dtValues
   readonly aScale: number; // a is -aScale e^u, u in [0, 1)
   readonly wide: boolean; // x, b and c are slices of one row [x | b | c | pad], as the convolution leaves them
   readonly xPad: number; // elements after each row of x, b, c (or of the wide row) and dt
@@ -98,6 +98,8 @@ function dtValues(row: ScanRow, count: number, rng: Rng): Float32Array {
       return Float32Array.from({ length: count }, (_, i) => [19.5, 19.999, 20, 20.001, 20.5][i % 5]!);
     case "huge": // e^dt overflows
       return rng.uniform(count, 50, 200);
+    case "mixed": // a step of 1000 every now and then, among steps of softplus(-4) = 0.02
+      return Float32Array.from({ length: count }, () => (rng.next() < 0.1 ? 1000 : -4));
   }
 }
 

@@ -19,7 +19,8 @@ export interface UpdateRow {
   readonly dtype: "f32" | "bf16"; // of x, b, c, z and out
   readonly dtDtype: "f32" | "bf16";
   readonly stateDtype: FloatDType;
-  readonly per: Granularity; // of a, dt, d and dtBias
+  readonly per: Granularity; // of a and dt
+  readonly skipPer: Granularity | null; // of d and dtBias; null = as a and dt
   readonly d: boolean;
   readonly dtBias: boolean;
   readonly z: boolean;
@@ -48,6 +49,7 @@ export const stateUpdateBase: UpdateRow = {
   dtDtype: "f32",
   stateDtype: "f32",
   per: "head",
+  skipPer: null,
   d: true,
   dtBias: true,
   z: false,
@@ -94,13 +96,16 @@ function makeStep(row: UpdateRow, rng: Rng, slots: readonly number[]): Step {
   };
 }
 
+const skipPer = (row: UpdateRow): Granularity => row.skipPer ?? row.per;
+
 function makeParameters(row: UpdateRow, rng: Rng): Parameters {
   const { heads, headDim, stateSize } = row;
-  const channels = heads * (row.per === "channel" ? headDim : 1);
+  const aCount = row.per === "channel" ? heads * headDim * stateSize : heads;
+  const skipCount = skipPer(row) === "channel" ? heads * headDim : heads;
   return {
-    a: rng.uniform(row.per === "channel" ? channels * stateSize : heads, -2, -1).map((a) => row.aScale * a),
-    d: row.d ? rng.normal(channels) : null,
-    dtBias: row.dtBias ? rng.uniform(channels, -4, -3) : null,
+    a: rng.uniform(aCount, -2, -1).map((a) => row.aScale * a),
+    d: row.d ? rng.normal(skipCount) : null,
+    dtBias: row.dtBias ? rng.uniform(skipCount, -4, -3) : null,
   };
 }
 
@@ -108,9 +113,10 @@ function makeParameters(row: UpdateRow, rng: Rng): Parameters {
 function placeParameter(backend: Backend, row: UpdateRow, values: Float32Array, withState: boolean) {
   const { heads, headDim, stateSize } = row;
   const inner = withState ? [headDim, stateSize] : [headDim];
-  if (row.per === "channel") return backend.floats([heads, ...inner], values);
+  const per = withState ? row.per : skipPer(row);
+  if (per === "channel") return backend.floats([heads, ...inner], values);
   const placed = backend.place("f32", [heads], { values });
-  return row.per === "head" ? placed.tensor : placed.view([heads, ...inner], [1, ...inner.map(() => 0)]);
+  return per === "head" ? placed.tensor : placed.view([heads, ...inner], [1, ...inner.map(() => 0)]);
 }
 
 function launchStep(backend: Backend, row: UpdateRow, p: Parameters, step: Step, state: StatePool) {
