@@ -358,6 +358,9 @@ Napi::Value bound(const Napi::CallbackInfo& info) {
 
 const Tensor& State::use(Handle handle, DeviceEntry& device) {
   const TensorEntry& entry = tensors.get(handle);
+  if (entry.tensor.device != device.backend.get()) {
+    throw Error(ErrorCode::Device, "tensor", "lives on another device than the stream");
+  }
   if (device.stream->capturing()) {
     if (device.captured.empty() || device.captured.back() != entry.memory) device.captured.push_back(entry.memory);
   } else if (entry.memory->measuring()) {
