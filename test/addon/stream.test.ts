@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { embedding } from "../../src/ops";
 import { call } from "../../src/native/call";
+import { embedding } from "../../src/ops";
 import { Device } from "../../src/tensor/device";
 
 const thrown = (body: () => unknown): { code: string; message: string; stack: string } => {
@@ -22,7 +22,10 @@ afterEach(() => device.close());
 /** out = table[ids], as a small op whose result is easy to predict. */
 function lookup(ids: number[]) {
   const weight = device.tensor("f32", [4, 3]);
-  device.stream.upload(weight, Float32Array.from({ length: 12 }, (_, i) => i));
+  device.stream.upload(
+    weight,
+    Float32Array.from({ length: 12 }, (_, i) => i),
+  );
   const idsTensor = device.tensor("i32", [ids.length]);
   device.stream.upload(idsTensor, Int32Array.from(ids));
   const out = device.tensor("f32", [ids.length, 3]);
@@ -88,7 +91,10 @@ describe("handles", () => {
 
   test("views stay inside their tensor and keep its memory alive", async () => {
     const tensor = device.tensor("i32", [4, 4]);
-    device.stream.upload(tensor, Int32Array.from({ length: 16 }, (_, i) => i));
+    device.stream.upload(
+      tensor,
+      Int32Array.from({ length: 16 }, (_, i) => i),
+    );
     expect(thrown(() => tensor.rows(2, 5)).code).toBe("ERR_SHAPE");
     expect(thrown(() => tensor.view({ shape: [2], offset: -1 })).code).toBe("ERR_SHAPE");
     expect(thrown(() => tensor.view({ shape: [2 ** 40, 2 ** 40] })).code).toBe("ERR_SHAPE");
