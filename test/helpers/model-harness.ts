@@ -67,8 +67,8 @@ export class ModelHarness {
     }
   }
 
-  /** One step; prefill parts first. Returns each part's logits [tokens, vocab]. */
-  async step(parts: readonly Part[]): Promise<Float32Array[]> {
+  /** One step; prefill parts first. Returns each part's logits [tokens, vocab]. With `replay` it is captured and replayed. */
+  async step(parts: readonly Part[], { replay = false } = {}): Promise<Float32Array[]> {
     const { stream } = this.device;
     const rows = parts.map(({ tokens, start, slot }, i) => {
       const filler = new Array<number>(start).fill(0);
@@ -89,7 +89,9 @@ export class ModelHarness {
       const batch = sliceBatch(block, this.builder.layout, counts);
       const f = { stream, arena: this.arena, state: this.state, batch };
       const logits = this.arena.tensor("f32", [numTokens, vocabSize]);
-      this.model.logits(f, this.model.forward(f), logits);
+      const launch = () => this.model.logits(f, this.model.forward(f), logits);
+      if (replay) stream.replay(stream.capture(launch));
+      else launch();
       return stream.download(logits, out);
     });
     let row = 0;
