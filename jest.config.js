@@ -9,18 +9,12 @@ const base = {
   },
 };
 
-const nativeTests = ["addon", "ops", "models", "llm", "e2e", "cli"].map((dir) => `<rootDir>/test/${dir}/**/*.test.ts`);
+const unit = ["architecture", "engine", "tokenizer", "server", "weights"].map((dir) => `<rootDir>/test/${dir}/`);
 
 module.exports = {
   testTimeout: 60_000,
   projects: [
-    {
-      ...base,
-      displayName: "unit",
-      testMatch: ["architecture", "engine", "tokenizer", "server", "weights"].map(
-        (dir) => `<rootDir>/test/${dir}/**/*.test.ts`,
-      ),
-    },
-    { ...base, displayName: "native", testMatch: nativeTests },
+    { ...base, displayName: "unit", testMatch: unit.map((dir) => `${dir}**/*.test.ts`) },
+    { ...base, displayName: "native", testMatch: ["<rootDir>/test/**/*.test.ts"], testPathIgnorePatterns: unit },
   ],
 };

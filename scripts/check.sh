@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The quick gates: scripts/check.sh [step...], by default all of them. Every step runs, even after a failure; the exit
+# status is the number of steps that failed. `npm run fix` repairs format and lint.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PWD/node_modules/.bin:$PATH"
+
+check() {
+  case $1 in
+    format-native) bash scripts/format-native.sh ;;
+    biome) biome check --error-on-warnings . ;;
+    types) tsc --noEmit ;;
+    abi) if [ -e build/Release/mamba_serve.node ]; then node scripts/gen-abi.js --check; fi ;;
+    unit) jest --selectProjects unit ;;
+    *) echo "no such step; there are: format-native biome types abi unit" && return 1 ;;
+  esac
+}
+
+[ $# -gt 0 ] || set -- format-native biome types abi unit
+failed=0
+for step in "$@"; do
+  start=$SECONDS
+  if output=$(check "$step" 2>&1); then
+    echo "ok      $step ($((SECONDS - start)) s)"
+  else
+    failed=$((failed + 1))
+    printf 'FAILED  %s\n%s\n' "$step" "$output"
+  fi
+done
+exit $failed
