@@ -1,0 +1,92 @@
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import path from "node:path";
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import type { LanguageModel } from "../llm/types";
+import type { ServerContext } from "./context";
+import { drainOnClose } from "./drain";
+import { Endpoints } from "./endpoints";
+import { answerClientError, toErrorAnswer } from "./error-body";
+import { checkHost } from "./host-check";
+import { HttpError } from "./http-error";
+import { parseJson } from "./json-parser";
+import { defaultOptions, type ServerOptions } from "./options";
+import { chatCompletionRoutes } from "./routes/chat-completions";
+import { completionRoutes } from "./routes/completions";
+import { healthRoutes } from "./routes/health";
+import { modelRoutes } from "./routes/models";
+import { RunningRequests } from "./running-requests";
+import { validatorCompiler } from "./schemas/validator";
+
+const clientRequestId = /^[\w.-]{1,64}$/;
+
+function requestId(request: IncomingMessage): string {
+  const given = request.headers["x-request-id"];
+  return typeof given === "string" && clientRequestId.test(given) ? given : `req-${randomUUID()}`;
+}
+
+function packageVersion(): string {
+  const manifest = readFileSync(path.join(__dirname, "../../package.json"), "utf8");
+  return (JSON.parse(manifest) as { version: string }).version;
+}
+
+/** Builds the OpenAI-compatible server; does not listen. `close()` drains (see options); the model stays the caller's. */
+export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {}): FastifyInstance {
+  const options: ServerOptions = { ...defaultOptions, ...given };
+  const running = new RunningRequests(options.generationTimeoutMs);
+
+  const sendError = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
+    const { status, headers, body } = toErrorAnswer(error, options.retryAfterSeconds);
+    if (status >= 500) request.log.error({ err: error }, "request failed");
+    return reply
+      .code(status)
+      .headers({ ...headers, "x-request-id": request.id })
+      .send(body);
+  };
+
+  const app = Fastify({
+    logger: options.logger,
+    bodyLimit: options.bodyLimit,
+    requestTimeout: options.receiveTimeoutMs,
+    keepAliveTimeout: options.keepAliveTimeoutMs,
+    http: {
+      headersTimeout: options.headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(1000, options.headersTimeoutMs),
+    },
+    requestIdHeader: false,
+    genReqId: requestId,
+    // Our own onRequest hook answers while closing, in OpenAI's shape.
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: 512 },
+    frameworkErrors: sendError,
+    clientErrorHandler: answerClientError,
+  });
+  app.server.maxConnections = options.maxConnections;
+
+  app.setErrorHandler(sendError);
+  app.setNotFoundHandler(async ({ method }) => {
+    throw new HttpError(404, `there is no such endpoint for ${method}; GET / lists them`);
+  });
+  app.setValidatorCompiler(validatorCompiler);
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("application/json", { parseAs: "buffer" }, parseJson(app));
+
+  app.addHook("onRequest", async (request, reply) => {
+    reply.header("x-request-id", request.id);
+    checkHost(request.headers.host, options.allowedHosts);
+    if ((request.headers["content-encoding"] ?? "identity") !== "identity") {
+      throw new HttpError(415, "compressed request bodies are not supported; send the body without Content-Encoding");
+    }
+  });
+  drainOnClose(app, running, options.drainTimeoutMs);
+
+  const endpoints = new Endpoints(app);
+  const context: ServerContext = { model, options, running, endpoints, version: packageVersion() };
+  healthRoutes(app, context);
+  modelRoutes(app, context);
+  completionRoutes(app, context);
+  chatCompletionRoutes(app, context);
+  endpoints.refuseOtherMethods();
+  return app;
+}

@@ -1,0 +1,14 @@
+import type { LanguageModel } from "../llm/types";
+import type { Endpoints } from "./endpoints";
+import type { ServerOptions } from "./options";
+import type { RunningRequests } from "./running-requests";
+
+/** What every route gets. */
+export interface ServerContext {
+  readonly model: LanguageModel;
+  readonly options: ServerOptions;
+  readonly running: RunningRequests;
+  readonly endpoints: Endpoints;
+  /** Version of this package. */
+  readonly version: string;
+}

@@ -1,0 +1,45 @@
+import type { FastifyInstance } from "fastify";
+import { HttpError } from "./http-error";
+import type { RunningRequests } from "./running-requests";
+
+/** Time an aborted request has to say so to its client before its connection is cut. */
+const farewellMs = 2000;
+const sweepMs = 25;
+
+const closing = () => new HttpError(503, "the server is shutting down", { code: "closed" });
+
+/**
+ * `app.close()`: no new connections and requests, those running finish. After `drainTimeoutMs` they are aborted, and what is
+ * still connected two seconds later is cut, at once where nothing runs.
+ */
+export function drainOnClose(app: FastifyInstance, running: RunningRequests, drainTimeoutMs: number): void {
+  let isClosing = false;
+  let isOverdue = false;
+  const timers: NodeJS.Timeout[] = [];
+
+  // Node closes the connections that are idle when close() is called; those that become idle later would wait for the
+  // keep-alive timeout, those that never sent a request for ever.
+  const sweep = () => {
+    if (isOverdue && running.size === 0) app.server.closeAllConnections();
+    else app.server.closeIdleConnections();
+  };
+  const abort = () => {
+    isOverdue = true;
+    running.abortAll(closing());
+  };
+
+  app.addHook("onRequest", async () => {
+    if (isClosing) throw closing();
+  });
+  app.addHook("preClose", async () => {
+    isClosing = true;
+    timers.push(
+      setInterval(sweep, sweepMs),
+      setTimeout(abort, drainTimeoutMs),
+      setTimeout(() => app.server.closeAllConnections(), drainTimeoutMs + farewellMs),
+    );
+  });
+  app.addHook("onClose", async () => {
+    for (const timer of timers) clearTimeout(timer);
+  });
+}

@@ -1,0 +1,46 @@
+import type { FastifyServerOptions } from "fastify";
+
+/** Every limit of the server; times in milliseconds. See `defaultOptions`. */
+export interface ServerOptions {
+  /** Largest request body in bytes; a larger one gets 413. */
+  readonly bodyLimit: number;
+  /** Time a client has to send its headers, then 408. */
+  readonly headersTimeoutMs: number;
+  /** Time a client has to send headers and body, then 408. Does not limit the answer. */
+  readonly receiveTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly maxConnections: number;
+  /** Time one request may generate, then 504; 0 = no limit. */
+  readonly generationTimeoutMs: number;
+  /** Silence on a stream after which a comment is sent, so that proxies keep it open. */
+  readonly pingIntervalMs: number;
+  /** A client that reads nothing for this long while data waits for it is disconnected. */
+  readonly stallTimeoutMs: number;
+  /** How long `close()` lets running requests finish before it aborts them. */
+  readonly drainTimeoutMs: number;
+  /** Seconds in the Retry-After header of 429 and 503. */
+  readonly retryAfterSeconds: number;
+  /**
+   * Names accepted in the Host header besides IP addresses and localhost; null = any. A server on loopback needs a list:
+   * without one a web page can reach it through a DNS name that it points at 127.0.0.1.
+   */
+  readonly allowedHosts: readonly string[] | null;
+  /** Fastify's logger option. Prompts and outputs are never logged. */
+  readonly logger: NonNullable<FastifyServerOptions["logger"]>;
+}
+
+export const defaultOptions: ServerOptions = {
+  bodyLimit: 8 * 1024 * 1024,
+  headersTimeoutMs: 10_000,
+  receiveTimeoutMs: 30_000,
+  // Above the usual 60 s of load balancers, so that it is the balancer that closes an idle connection.
+  keepAliveTimeoutMs: 75_000,
+  maxConnections: 1024,
+  generationTimeoutMs: 0,
+  pingIntervalMs: 15_000,
+  stallTimeoutMs: 60_000,
+  drainTimeoutMs: 30_000,
+  retryAfterSeconds: 1,
+  allowedHosts: null,
+  logger: false,
+};

@@ -1,0 +1,99 @@
+import type { OutgoingHttpHeaders } from "node:http";
+import type { FastifyReply } from "fastify";
+import { toErrorAnswer } from "./error-body";
+import type { ServerOptions } from "./options";
+
+export type StreamOptions = Pick<ServerOptions, "pingIntervalMs" | "stallTimeoutMs" | "retryAfterSeconds">;
+
+/** Server-sent events on a raw response. The head is written with the first event or ping, not before. */
+class EventStream {
+  readonly #reply: FastifyReply;
+  readonly #options: StreamOptions;
+  readonly #ping: NodeJS.Timeout;
+  #opened = false;
+
+  constructor(reply: FastifyReply, options: StreamOptions) {
+    this.#reply = reply;
+    this.#options = options;
+    this.#ping = setInterval(() => this.#sendPing(), options.pingIntervalMs);
+  }
+
+  get opened(): boolean {
+    return this.#opened;
+  }
+
+  /** False once the client is gone. Waits while the client reads slower than we write. */
+  async send(data: string): Promise<boolean> {
+    const { raw } = this.#reply;
+    if (raw.destroyed) return false;
+    this.#open();
+    this.#ping.refresh();
+    if (!raw.write(`data: ${data}\n\n`)) await this.#drained();
+    return !raw.destroyed;
+  }
+
+  end(): void {
+    clearInterval(this.#ping);
+    if (this.#opened) this.#reply.raw.end();
+  }
+
+  #open(): void {
+    if (this.#opened) return;
+    this.#opened = true;
+    this.#reply.hijack();
+    this.#reply.raw.writeHead(200, {
+      ...(this.#reply.getHeaders() as OutgoingHttpHeaders),
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-cache, no-transform",
+      "x-accel-buffering": "no",
+    });
+  }
+
+  #sendPing(): void {
+    const { raw } = this.#reply;
+    if (raw.destroyed || raw.writableNeedDrain) return;
+    this.#open();
+    raw.write(": ping\n\n");
+  }
+
+  #drained(): Promise<void> {
+    const { raw } = this.#reply;
+    return new Promise((resolve) => {
+      const stalled = setTimeout(() => raw.destroy(), this.#options.stallTimeoutMs);
+      const settle = () => {
+        clearTimeout(stalled);
+        raw.off("drain", settle);
+        raw.off("close", settle);
+        resolve();
+      };
+      raw.on("drain", settle);
+      raw.on("close", settle);
+    });
+  }
+}
+
+/**
+ * Answers with one `data:` line per event, then `[DONE]`. What fails before the first event is thrown, so that it still gets
+ * its HTTP status; later errors become an event `{"error": ...}`, which OpenAI's clients raise.
+ */
+export async function sendEvents(
+  reply: FastifyReply,
+  events: AsyncIterable<object>,
+  options: StreamOptions,
+): Promise<void> {
+  const stream = new EventStream(reply, options);
+  try {
+    for await (const event of events) {
+      if (!(await stream.send(JSON.stringify(event)))) return;
+    }
+    await stream.send("[DONE]");
+  } catch (error) {
+    if (!stream.opened) throw error;
+    const { status, body } = toErrorAnswer(error, options.retryAfterSeconds);
+    if (status >= 500) reply.log.error({ err: error }, "stream failed");
+    await stream.send(JSON.stringify(body));
+    await stream.send("[DONE]");
+  } finally {
+    stream.end();
+  }
+}

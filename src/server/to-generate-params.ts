@@ -1,0 +1,30 @@
+import type { GenerateParams } from "../llm/types";
+import type { SamplingFields } from "./schemas/sampling";
+
+/** Below this a temperature means greedy: dividing logits by it overflows single precision. */
+const smallestTemperature = 1e-5;
+
+export interface OutputFields {
+  /** Undefined = the model's default. */
+  readonly maxTokens: number | undefined;
+  /** Alternatives per token; undefined = no log probabilities. */
+  readonly logprobs: number | undefined;
+}
+
+/** The fields a client left out stay out, so that the model's own defaults apply. */
+export function toGenerateParams(fields: SamplingFields, output: OutputFields): GenerateParams {
+  const { temperature, top_p, top_k, min_p, seed, stop, stop_token_ids, ignore_eos } = fields;
+  const params: GenerateParams = {};
+  if (temperature !== undefined) params.temperature = temperature < smallestTemperature ? 0 : temperature;
+  if (top_p !== undefined) params.topP = top_p;
+  // -1 is the usual spelling of "off" among servers; the engine's is 0.
+  if (top_k !== undefined) params.topK = Math.max(0, top_k);
+  if (min_p !== undefined) params.minP = min_p;
+  if (seed !== undefined) params.seed = seed;
+  if (stop !== undefined && stop.length > 0) params.stop = stop;
+  if (stop_token_ids !== undefined) params.stopTokenIds = stop_token_ids;
+  if (ignore_eos !== undefined) params.ignoreEos = ignore_eos;
+  if (output.maxTokens !== undefined) params.maxTokens = output.maxTokens;
+  if (output.logprobs !== undefined) params.logprobs = output.logprobs;
+  return params;
+}

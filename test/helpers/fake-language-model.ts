@@ -1,0 +1,190 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { FinishReason } from "../../src/engine/request";
+import { EngineError } from "../../src/errors";
+import type {
+  ChatMessage,
+  GenerateParams,
+  Generation,
+  GenerationChunk,
+  GenerationResult,
+  LanguageModel,
+  ModelInfo,
+  Prompt,
+  TokenLogprob,
+} from "../../src/llm/types";
+
+const words = "the a of river stone falls under blue light and slow water moves past old trees é 日本".split(" ");
+
+export interface FakeLanguageModelOptions {
+  readonly id?: string;
+  readonly maxModelLen?: number;
+  /** Milliseconds before each token. */
+  readonly delayMs?: number;
+  /** Tokens after which the text ends by itself with "stop". */
+  readonly naturalLength?: number;
+  /** Each generation throws this after so many tokens. */
+  readonly failure?: { readonly afterTokens: number; readonly error: unknown };
+  /** Generations beyond this many at once throw ERR_OVERLOADED when they start. */
+  readonly maxRunning?: number;
+}
+
+/**
+ * A language model without weights. Text depends on the prompt and, above temperature 0, on the seed. Like the real one it
+ * starts, and fails, when it is iterated or awaited; only a closed one throws in `generate`.
+ */
+export class FakeLanguageModel implements LanguageModel {
+  readonly info: ModelInfo;
+  /** What `generate` was called with. */
+  readonly calls: { readonly prompt: Prompt; readonly params: GenerateParams }[] = [];
+  running = 0;
+  /** Generations that their signal or their reader ended before they were complete. */
+  aborted = 0;
+  closed = false;
+  readonly #options: FakeLanguageModelOptions;
+
+  constructor(options: FakeLanguageModelOptions = {}) {
+    this.#options = options;
+    this.info = {
+      id: options.id ?? "fake-mamba",
+      path: "/secret/path/fake-mamba",
+      modelType: "fake",
+      parameters: 0,
+      vocabSize: words.length,
+      maxModelLen: options.maxModelLen ?? 4096,
+      device: "cpu",
+      dtype: "f32",
+      stateDtype: "f32",
+    };
+  }
+
+  generate(prompt: Prompt, params: GenerateParams = {}): Generation {
+    this.calls.push({ prompt, params });
+    if (this.closed) throw new EngineError("ERR_CLOSED", "closed");
+    let started = false;
+    let promptTokens = 0;
+    const start = () => {
+      if (started) throw new Error("a generation was started twice");
+      started = true;
+      promptTokens = this.#count(prompt);
+      return this.#run(prompt, promptTokens, params);
+    };
+    return {
+      id: `fake-${this.calls.length}`,
+      get promptTokens() {
+        return promptTokens;
+      },
+      [Symbol.asyncIterator]: start,
+      // biome-ignore lint/suspicious/noThenProperty: a Generation is awaitable by contract
+      then: (onResult, onError) => collect(start(), promptTokens).then(onResult, onError),
+    };
+  }
+
+  async tokenize(text: string): Promise<number[]> {
+    return toIds(text);
+  }
+
+  detokenize(ids: readonly number[]): string {
+    return ids.map((id) => ` ${words[id]}`).join("");
+  }
+
+  async renderChat(messages: readonly ChatMessage[]): Promise<string> {
+    return messages.map(({ role, content }) => `<${role}> ${content}`).join(" ");
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+  }
+
+  #count(prompt: Prompt): number {
+    if (typeof prompt === "string") return toIds(prompt).length;
+    return prompt.reduce<number>(
+      (sum, part) => sum + (typeof part === "number" ? 1 : toIds(part.content).length + 1),
+      0,
+    );
+  }
+
+  async *#run(prompt: Prompt, promptTokens: number, params: GenerateParams): AsyncGenerator<GenerationChunk> {
+    const room = this.info.maxModelLen - promptTokens;
+    if (room < 1) {
+      const message = `the prompt has ${promptTokens} tokens; the context is ${this.info.maxModelLen}`;
+      throw new EngineError("ERR_TOO_LONG", message, { subject: "prompt" });
+    }
+    const { delayMs = 0, naturalLength = 12, failure, maxRunning = Number.POSITIVE_INFINITY } = this.#options;
+    if (this.running >= maxRunning) throw new EngineError("ERR_OVERLOADED", "the queue is full");
+    this.running++;
+    let ended = false;
+    try {
+      const key = params.temperature === 0 ? "greedy" : String(params.seed ?? Math.random());
+      const context = `${JSON.stringify(prompt)}|${key}`;
+      const stops = [params.stop ?? []].flat();
+      const withhold = Math.max(0, ...stops.map((text) => text.length - 1));
+      const end = params.ignoreEos ? Number.POSITIVE_INFINITY : naturalLength;
+      const limit = Math.min(end, room, params.maxTokens ?? room);
+      let text = "";
+      let sent = 0;
+      for (let i = 0; i < limit; i++) {
+        if (delayMs > 0) await sleep(delayMs, undefined, params.signal && { signal: params.signal }).catch(() => {});
+        else await new Promise(setImmediate);
+        if (params.signal?.aborted) {
+          yield { text: "", tokenIds: [], logprobs: null, finishReason: "abort" };
+          return;
+        }
+        if (failure?.afterTokens === i) {
+          ended = true;
+          throw failure.error;
+        }
+        const id = hash(`${context}|${i}`) % words.length;
+        text += this.detokenize([id]);
+        const stopAt = Math.min(...stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0));
+        const isStop = stopAt < Number.POSITIVE_INFINITY || i === end - 1;
+        const finishReason = isStop ? "stop" : i === limit - 1 ? "length" : null;
+        const ready = finishReason === null ? text.length - withhold : text.length;
+        const upTo = Math.max(sent, Math.min(stopAt, ready));
+        const logprobs = params.logprobs === undefined ? null : [toLogprob(id, params.logprobs)];
+        ended = finishReason !== null;
+        yield { text: text.slice(sent, upTo), tokenIds: [id], logprobs, finishReason };
+        if (ended) return;
+        sent = upTo;
+      }
+    } finally {
+      if (!ended) this.aborted++;
+      this.running--;
+    }
+  }
+}
+
+function toIds(text: string): number[] {
+  const parts = text.split(/\s+/).filter((part) => part !== "");
+  return parts.map((part) => Math.max(0, words.indexOf(part)));
+}
+
+/** FNV-1a. */
+function hash(text: string): number {
+  let value = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193) >>> 0;
+  return value;
+}
+
+/** The drawn token is the likeliest; each further one is less likely by 1. */
+function toLogprob(drawn: number, alternatives: number): TokenLogprob {
+  const describe = (rank: number) => {
+    const id = (drawn + rank) % words.length;
+    const token = ` ${words[id]}`;
+    return { id, token, bytes: [...Buffer.from(token)], logprob: -0.5 - rank };
+  };
+  return { ...describe(0), top: Array.from({ length: alternatives }, (_, rank) => describe(rank)) };
+}
+
+async function collect(chunks: AsyncIterable<GenerationChunk>, promptTokens: number): Promise<GenerationResult> {
+  const tokenIds: number[] = [];
+  let logprobs: TokenLogprob[] | null = null;
+  let text = "";
+  let finishReason: FinishReason = "abort";
+  for await (const chunk of chunks) {
+    text += chunk.text;
+    tokenIds.push(...chunk.tokenIds);
+    if (chunk.logprobs !== null) logprobs = [...(logprobs ?? []), ...chunk.logprobs];
+    finishReason = chunk.finishReason ?? finishReason;
+  }
+  return { text, tokenIds, logprobs, finishReason, usage: { promptTokens, completionTokens: tokenIds.length } };
+}
