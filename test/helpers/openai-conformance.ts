@@ -222,11 +222,11 @@ export async function failure(request: PromiseLike<unknown>): Promise<InstanceTy
   throw new Error("the request was expected to fail");
 }
 
-/** Waits for a condition, two seconds at most. */
+/** Waits for a condition, ten seconds at most. */
 export async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 2000;
+  const deadline = performance.now() + 10_000;
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error("the condition did not come true within 2 s");
+    if (performance.now() > deadline) throw new Error("the condition did not come true within 10 s");
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
