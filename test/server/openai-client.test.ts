@@ -104,18 +104,24 @@ describe("errors", () => {
 });
 
 describe("aborts", () => {
-  const signalAfter = (ms: number) => ({ signal: AbortSignal.timeout(ms) });
-
   it("aborts the generations of a plain request when the client leaves", async () => {
     const { model, client } = await start({ delayMs: 10 });
-    await expect(client.completions.create({ ...request, n: 16 }, signalAfter(50))).rejects.toThrow(/abort/i);
+    const leaving = new AbortController();
+    const answer = expect(client.completions.create({ ...request, n: 16 }, leaving)).rejects.toThrow(/abort/i);
+    await until(() => model.running === 16);
+    leaving.abort();
+    await answer;
     await until(() => model.running === 0);
     expect(model.aborted).toBe(16);
   });
 
   it("aborts before the first token of a stream", async () => {
-    const { model, client } = await start({ delayMs: 500 });
-    await expect(client.completions.create({ ...request, stream: true }, signalAfter(50))).rejects.toThrow(/abort/i);
+    const { model, client } = await start({ delayMs: 60_000 });
+    const leaving = new AbortController();
+    const answer = expect(client.completions.create({ ...request, stream: true }, leaving)).rejects.toThrow(/abort/i);
+    await until(() => model.running === 1);
+    leaving.abort();
+    await answer;
     await until(() => model.running === 0);
     expect(model.aborted).toBe(1);
   });
