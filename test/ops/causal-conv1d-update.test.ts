@@ -1,6 +1,8 @@
 import { describeEachBackend } from "../helpers/backends";
+import { assertSameBits } from "../helpers/close";
+import { Rng } from "../helpers/rng";
 import { cases, describePublished } from "../helpers/table";
-import { checkConvUpdate, convUpdateBase } from "./cases/causal-conv1d";
+import { checkConvUpdate, convInputs, convUpdateBase, launchConv } from "./cases/causal-conv1d";
 import { updateTables } from "./published/causal-conv1d";
 
 const table = cases(convUpdateBase, [
@@ -35,6 +37,19 @@ const table = cases(convUpdateBase, [
 
 describeEachBackend((backend) => {
   test.each(table)("$name", ({ row }) => checkConvUpdate(backend, row));
+
+  test("a permuted batch gives each row the same bits", async () => {
+    const inputs = convInputs({ ...convUpdateBase, dtype: "bf16" }, new Array(7).fill(1), "all");
+    const order = new Rng(1).permutation(7);
+    const launch = (sequences: typeof inputs.sequences) =>
+      launchConv(backend, { ...inputs, sequences }, { kind: "update", inPlace: false });
+    const straight = await launch(inputs.sequences);
+    const permuted = await launch(order.map((i) => inputs.sequences[i]!));
+    order.forEach((from, to) => {
+      assertSameBits("out", permuted[to]!.out, straight[from]!.out);
+      assertSameBits("state", permuted[to]!.state!, straight[from]!.state!);
+    });
+  });
 
   for (const { title, table } of updateTables(convUpdateBase)) {
     describePublished(title, table, (row) => checkConvUpdate(backend, row));

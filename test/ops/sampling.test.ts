@@ -95,6 +95,7 @@ const filterTable = cases(free, [
   { topP: 0.5 }, // a small nucleus
   { topP: 1e-6 }, // always the most likely one
   { minP: 0.1 }, // a tenth as likely as the first
+  { minP: 0.1, temperature: 2 }, // as likely after the temperature
   { minP: 1 }, // only those as likely as the first
   { topK: 10, topP: 0.7 }, // the nucleus of ten
   { topP: 0.95, minP: 0.05 }, // both tails

@@ -1,6 +1,15 @@
 import { describeEachBackend } from "../helpers/backends";
+import { assertSameBits } from "../helpers/close";
+import { Rng } from "../helpers/rng";
 import { cases, describePublished } from "../helpers/table";
-import { checkStateUpdate, stateUpdateBase } from "./cases/ssd-state-update";
+import {
+  checkStateUpdate,
+  launchUpdate,
+  permuteRows,
+  stateUpdateBase,
+  type UpdateRow,
+  updateInputs,
+} from "./cases/ssd-state-update";
 import { updateTables } from "./published/ssd-state-update";
 
 const table = cases(stateUpdateBase, [
@@ -31,6 +40,7 @@ const table = cases(stateUpdateBase, [
   { dtBias: false }, // no bias
   { z: true }, // gated output
   { z: true, dtype: "bf16" }, // gated output in bf16
+  { z: true, d: false }, // gated output, no skip connection
   { per: "expanded" }, // per channel in shape, stride 0: the same as per head
   { per: "channel" }, // Mamba-1: a, dt, d and dtBias of each channel its own
   { per: "channel", heads: 1, headDim: 129, stateSize: 16, z: true }, // Mamba-1's shape
@@ -63,6 +73,18 @@ const table = cases(stateUpdateBase, [
 
 describeEachBackend((backend) => {
   test.each(table)("$name", ({ row }) => checkStateUpdate(backend, row));
+
+  test("a permuted batch gives each row the same bits", async () => {
+    const row: UpdateRow = { ...stateUpdateBase, rows: 7, dtype: "bf16" };
+    const inputs = updateInputs(row);
+    const order = new Rng(1).permutation(row.rows);
+    const straight = await launchUpdate(backend, row, inputs);
+    const permuted = await launchUpdate(backend, row, { ...inputs, step: permuteRows(inputs.step, order) });
+    order.forEach((from, to) => {
+      assertSameBits("out", permuted.outs[to]!, straight.outs[from]!);
+    });
+    for (const [slot, state] of straight.states) assertSameBits("state", permuted.states.get(slot)!, state);
+  });
 
   for (const { title, table } of updateTables(stateUpdateBase)) {
     describePublished(title, table, (row) => checkStateUpdate(backend, row));

@@ -5,29 +5,17 @@ import { EngineError, type ErrorCode } from "../../src/errors";
 import { packLinearWeight } from "../../src/ops/linear";
 import { Device } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
-import type { Tensor } from "../../src/tensor/tensor";
-import { type Backend, describeEachBackend } from "../helpers/backends";
-import { type Arg, isTensorArg, type TensorArg, type ValidCall, validCalls } from "./cases/valid-calls";
-
-type Values = Record<string, Tensor | number | boolean>;
-
-const elements = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
-
-function place(backend: Backend, arg: TensorArg): Tensor {
-  if (!arg.packed) {
-    const values = arg.values ?? new Float32Array(elements(arg.shape));
-    return backend.place(arg.dtype, arg.shape, { values }).tensor;
-  }
-  const [n, k] = arg.shape as [number, number];
-  const zeros = new Float32Array(n * k);
-  return backend.keep(packLinearWeight(backend.stream, zeros, [n, k], "f32", arg.dtype as "f32" | "bf16"));
-}
-
-/** The valid call's arguments, with some replaced. */
-function materialise(backend: Backend, { args }: ValidCall, changes: Record<string, Arg> = {}): Values {
-  const entries = Object.entries({ ...args, ...changes });
-  return Object.fromEntries(entries.map(([name, arg]) => [name, isTensorArg(arg) ? place(backend, arg) : arg]));
-}
+import { describeEachBackend } from "../helpers/backends";
+import {
+  type Arg,
+  elements,
+  isTensorArg,
+  materialise,
+  type TensorArg,
+  type ValidCall,
+  type Values,
+  validCalls,
+} from "./cases/valid-calls";
 
 function failureOf(body: () => void): EngineError {
   try {
@@ -103,11 +91,11 @@ const misuse: [op: string, changes: Record<string, Arg>, code: ErrorCode, messag
 ];
 
 describeEachBackend((backend) => {
-  /** Fails as said, naming the op; then the valid call still works. */
+  /** Fails as said, naming the subject; then the valid call still works. */
   async function expectFailure(valid: ValidCall, args: Values, code: ErrorCode, message: string): Promise<void> {
     const error = failureOf(() => valid.call(backend.stream, args));
     // A handle is looked up before its op begins.
-    const subject = code === "ERR_DISPOSED" ? "tensor" : valid.op;
+    const subject = code === "ERR_DISPOSED" || code === "ERR_DEVICE" ? "tensor" : valid.op;
     expect({ code: error.code, subject: error.subject }).toEqual({ code, subject });
     expect(error.message).toContain(message);
     valid.call(backend.stream, materialise(backend, valid));
@@ -176,7 +164,7 @@ describeEachBackend((backend) => {
       const foreign = arg.packed
         ? packLinearWeight(other.stream, new Float32Array(n * k), [n, k], "f32", "f32")
         : other.tensor(arg.dtype, arg.shape);
-      await expectFailure(valid, { ...args, [name]: foreign }, "ERR_DEVICE", `${snake(name)} lives on another device`);
+      await expectFailure(valid, { ...args, [name]: foreign }, "ERR_DEVICE", "lives on another device");
       foreign.free();
     });
   });

@@ -5,6 +5,7 @@ import { decode, encode, type FloatDType, rounded } from "../../helpers/bits";
 import { assertClose, assertSameBits, type Tolerance, toleranceOf } from "../../helpers/close";
 import * as reference from "../../helpers/reference";
 import { Rng } from "../../helpers/rng";
+import { packed } from "./causal-conv1d";
 import { chooseSlots, StatePool } from "./state-pool";
 
 /** A parameter per head, per channel (Mamba-1), or per channel in shape but with stride 0 over channels and states. */
@@ -181,24 +182,59 @@ function referenceStep(row: UpdateRow, p: Parameters, step: Step, states: Readon
   return want;
 }
 
+/** The first step's inputs, what all steps share, and the states before. */
+export function updateInputs(row: UpdateRow, rng = new Rng(0)) {
+  const slots = chooseSlots(rng, row.rows, row.slotsInPool, row.padding);
+  const parameters = makeParameters(row, rng);
+  const size = row.heads * row.headDim * row.stateSize;
+  const used = slots.filter((slot) => slot >= 0);
+  const initial = new Map(used.map((slot) => [slot, rounded(row.stateDtype, rng.normal(size))]));
+  return { parameters, initial, step: makeStep(row, rng, slots) };
+}
+
+type UpdateInputs = ReturnType<typeof updateInputs>;
+
+function placeStates(backend: Backend, row: UpdateRow, initial: UpdateInputs["initial"]): StatePool {
+  const slot = [row.heads, row.headDim, row.stateSize];
+  return new StatePool(backend, { slots: row.slotsInPool, slot, dtype: row.stateDtype, pad: row.statePad }, initial);
+}
+
+const rowsOf = <T extends Float32Array>(values: T, rows: number): Float32Array[] => {
+  const size = values.length / rows;
+  return Array.from({ length: rows }, (_, r) => values.slice(r * size, (r + 1) * size));
+};
+
+export function permuteRows(step: Step, order: readonly number[]): Step {
+  const permute = (values: Float32Array) => {
+    const rows = rowsOf(values, order.length);
+    return packed(order.map((from) => rows[from]!));
+  };
+  const { x, z, dt, b, c, slots } = step;
+  return {
+    ...{ x: permute(x), z: z && permute(z), dt: permute(dt), b: permute(b), c: permute(c) },
+    slots: order.map((from) => slots[from]!),
+  };
+}
+
+/** One step, without comparison: the output of each row and the state of each used slot. */
+export async function launchUpdate(backend: Backend, row: UpdateRow, { parameters, initial, step }: UpdateInputs) {
+  const state = placeStates(backend, row, initial);
+  const { out } = launchStep(backend, row, parameters, step, state);
+  const outs = rowsOf((await out.values()) as Float32Array, row.rows);
+  return { outs, states: await state.read(new Set(initial.keys())) };
+}
+
 export async function checkStateUpdate(backend: Backend, row: UpdateRow): Promise<void> {
   const { rows, heads, headDim, stateSize, stateDtype } = row;
   const rng = new Rng(0);
-  const slots = chooseSlots(rng, rows, row.slotsInPool, row.padding);
-  const parameters = makeParameters(row, rng);
-  const size = heads * headDim * stateSize;
-  const used = slots.filter((slot) => slot >= 0);
-  const initial = new Map(used.map((slot) => [slot, rounded(stateDtype, rng.normal(size))]));
-  const pool = { slots: row.slotsInPool, slot: [heads, headDim, stateSize], dtype: stateDtype, pad: row.statePad };
-  const state = new StatePool(backend, pool, initial);
+  const { parameters, initial, step: firstStep } = updateInputs(row, rng);
+  const { slots } = firstStep;
+  const state = placeStates(backend, row, initial);
   const expected = new Map([...initial].map(([slot, values]) => [slot, Float64Array.from(values)]));
   const lengths = row.lengths ?? slots.map(() => 1);
   for (let t = 0; t < Math.max(...lengths); t++) {
-    const step = makeStep(
-      row,
-      rng,
-      slots.map((slot, r) => (t < lengths[r]! ? slot : -1)),
-    );
+    const running = slots.map((slot, r) => (t < lengths[r]! ? slot : -1));
+    const step = t === 0 ? firstStep : makeStep(row, rng, running);
     const { out, inputs } = launchStep(backend, row, parameters, step, state);
     const want = referenceStep(row, parameters, step, expected);
     const y = (await out.values()) as Float32Array;
@@ -214,7 +250,7 @@ export async function checkStateUpdate(backend: Backend, row: UpdateRow): Promis
     // The pool keeps rounded states, and the next step starts from them.
     for (const values of expected.values()) values.set(decode(stateDtype, encode(stateDtype, values)));
   }
-  const after = await state.read(new Set(used));
+  const after = await state.read(new Set(initial.keys()));
   const tolerance = row.tolerance ?? toleranceOf(row.dtype, stateDtype);
   for (const [slot, values] of expected) {
     assertClose(`state of slot ${slot}`, [heads, headDim, stateSize], after.get(slot)!, values, tolerance);

@@ -3,8 +3,10 @@ import * as ops from "../../../src/ops";
 import type { DType } from "../../../src/tensor/dtype";
 import type { Stream } from "../../../src/tensor/stream";
 import type { Tensor } from "../../../src/tensor/tensor";
+import type { Backend } from "../../helpers/backends";
+import { Rng } from "../../helpers/rng";
 
-/** A tensor argument: zeros of this type and shape, or integers as given. `packed` = linear's weight. */
+/** A tensor argument: random numbers of this type and shape, or integers as given. `packed` = linear's weight. */
 export interface TensorArg {
   readonly dtype: DType;
   readonly shape: readonly number[];
@@ -16,10 +18,12 @@ export interface TensorArg {
 
 export type Arg = TensorArg | number | boolean;
 
+export type Values = Record<string, Tensor | number | boolean>;
+
 export interface ValidCall {
   readonly op: string; // as messages name it
   readonly args: Readonly<Record<string, Arg>>;
-  readonly call: (stream: Stream, args: Record<string, Tensor | number | boolean>) => void;
+  readonly call: (stream: Stream, args: Values) => void;
 }
 
 export const isTensorArg = (arg: Arg): arg is TensorArg => typeof arg === "object";
@@ -96,3 +100,18 @@ export const validCalls: readonly ValidCall[] = [
     args: { values: f32(3, 5), ids: { dtype: "i32", shape: [3, 5] }, logits: f32(3, 16), tokens: i32(1, 2, 3) },
   },
 ];
+
+export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+
+function place(backend: Backend, arg: TensorArg): Tensor {
+  const random = new Rng(0).uniform(elements(arg.shape), -1, 0); // negative, as `a` must be
+  if (!arg.packed) return backend.place(arg.dtype, arg.shape, { values: arg.values ?? random }).tensor;
+  const [n, k] = arg.shape as [number, number];
+  return backend.keep(ops.packLinearWeight(backend.stream, random, [n, k], "f32", arg.dtype as "f32" | "bf16"));
+}
+
+/** The valid call's arguments on a device, with some replaced. */
+export function materialise(backend: Backend, { args }: ValidCall, changes: Record<string, Arg> = {}): Values {
+  const entries = Object.entries({ ...args, ...changes });
+  return Object.fromEntries(entries.map(([name, arg]) => [name, isTensorArg(arg) ? place(backend, arg) : arg]));
+}
