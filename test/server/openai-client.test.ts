@@ -107,7 +107,9 @@ describe("aborts", () => {
   it("aborts the generations of a plain request when the client leaves", async () => {
     const { model, client } = await start({ delayMs: 10 });
     const leaving = new AbortController();
-    const answer = expect(client.completions.create({ ...request, n: 16 }, leaving)).rejects.toThrow(/abort/i);
+    const answer = expect(client.completions.create({ ...request, n: 16 }, { signal: leaving.signal })).rejects.toThrow(
+      /abort/i,
+    );
     await until(() => model.running === 16);
     leaving.abort();
     await answer;
@@ -118,7 +120,9 @@ describe("aborts", () => {
   it("aborts before the first token of a stream", async () => {
     const { model, client } = await start({ delayMs: 60_000 });
     const leaving = new AbortController();
-    const answer = expect(client.completions.create({ ...request, stream: true }, leaving)).rejects.toThrow(/abort/i);
+    const answer = expect(
+      client.completions.create({ ...request, stream: true }, { signal: leaving.signal }),
+    ).rejects.toThrow(/abort/i);
     await until(() => model.running === 1);
     leaving.abort();
     await answer;
