@@ -14,9 +14,9 @@ case $sanitize in
   thread) runtime=libtsan.so ;;
   *) runtime=libasan.so ;;
 esac
-[ $# -gt 0 ] || set -- test/ops test/native
+[ $# -gt 0 ] || set -- test/ops test/addon
 export MAMBA_SERVE_ADDON="$PWD/$build/mamba_serve.node"
 export ASAN_OPTIONS=detect_leaks=0
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=0:exitcode=66
-LD_PRELOAD=$(g++ -print-file-name=$runtime) node node_modules/jest/bin/jest.js --selectProjects native --runInBand "$@"
+LD_PRELOAD=$(g++ -print-file-name=$runtime) node node_modules/jest/bin/jest.js --runInBand "$@"

@@ -1,0 +1,162 @@
+/** Who may import whom, for src/ and native/. src/README.md and native/README.md show the same for people. */
+import { posix } from "node:path";
+import type { Files } from "./files";
+
+export interface Layer {
+  readonly name: string;
+  /** The files of this layer; the first layer that matches a path owns it. */
+  readonly files: RegExp;
+  /** Names of layers, or paths of single files without their extension. A layer may import itself. */
+  readonly imports: readonly string[];
+  /** npm packages, or headers in angle brackets for C++; each has one home. */
+  readonly packages?: readonly string[];
+}
+
+const policy = "sequence|step-plan|scheduler|state-slots|batch|config|request|graph-sizes|token-channel";
+
+/** From the bottom up. `policy` decides what the engine does and touches no tensor. */
+export const typescriptLayers: readonly Layer[] = [
+  { name: "errors", files: /^src\/errors\.ts$/, imports: [] },
+  { name: "native", files: /^src\/native\//, imports: ["errors"] },
+  { name: "tensor", files: /^src\/tensor\//, imports: ["errors", "native"] },
+  { name: "ops", files: /^src\/ops\//, imports: ["errors", "native", "tensor"] },
+  { name: "weights", files: /^src\/weights\//, imports: ["errors", "tensor", "ops"] },
+  { name: "layers", files: /^src\/layers\//, imports: ["errors", "tensor", "ops", "weights"] },
+  {
+    name: "models",
+    files: /^src\/models\//,
+    imports: ["errors", "tensor", "ops", "weights", "layers"],
+    packages: ["zod"],
+  },
+  { name: "policy", files: new RegExp(`^src/engine/(${policy})\\.ts$`), imports: ["errors"] },
+  {
+    name: "engine",
+    files: /^src\/engine\//,
+    imports: ["errors", "tensor", "ops", "layers", "models", "policy"],
+  },
+  {
+    name: "tokenizer",
+    files: /^src\/tokenizer\//,
+    imports: ["errors"],
+    packages: ["@huggingface/tokenizers", "@huggingface/jinja"],
+  },
+  {
+    name: "llm",
+    files: /^src\/llm\//,
+    imports: ["errors", "policy", "engine", "models", "weights", "tokenizer", "src/tensor/device", "src/tensor/dtype"],
+  },
+  {
+    name: "server",
+    files: /^src\/server\//,
+    imports: ["errors", "src/llm/types", "src/engine/request"],
+    packages: ["fastify", "fastify-type-provider-zod", "zod"],
+  },
+  {
+    name: "cli",
+    files: /^src\/cli\//,
+    imports: [
+      "errors",
+      "policy",
+      "models",
+      "weights",
+      "tokenizer",
+      "llm",
+      "server",
+      "src/tensor/device",
+      "src/native/load",
+    ],
+    packages: ["commander"],
+  },
+  { name: "index", files: /^src\/index\.ts$/, imports: ["errors", "policy", "llm", "server"] },
+];
+
+export const nativeLayers: readonly Layer[] = [
+  { name: "core", files: /^native\/core\//, imports: [] },
+  { name: "ops", files: /^native\/ops\//, imports: ["core"] },
+  { name: "cpu", files: /^native\/cpu\//, imports: ["core", "ops"] },
+  { name: "addon", files: /^native\/addon\//, imports: ["core", "ops", "native/cpu/backend"], packages: ["napi.h"] },
+  { name: "lab", files: /^native\/lab\//, imports: ["core", "ops", "cpu"], packages: ["dnnl.hpp"] },
+];
+
+interface Reference {
+  /** A path of the project without its extension, or the name of a package or a header. */
+  readonly target: string;
+  readonly isPackage: boolean;
+}
+
+function typescriptReferences(path: string, text: string): Reference[] {
+  const specifiers = text.matchAll(/^(?:import|export)\b[^;"]*?\bfrom "([^"]+)"|\b(?:import|require)\("([^"]+)"\)/gm);
+  return [...specifiers].flatMap((match) => {
+    const specifier = (match[1] ?? match[2])!;
+    if (specifier.startsWith("node:")) return [];
+    if (!specifier.startsWith(".")) return [{ target: specifier.match(/^(@[^/]+\/)?[^/]+/)![0], isPackage: true }];
+    return [{ target: posix.join(posix.dirname(path), specifier).replace(/\.[jt]s$/, ""), isPackage: false }];
+  });
+}
+
+/** Headers of the standard library and the system have no slash-free `.h` of their own except these. */
+const systemHeaders = new Set([
+  "fcntl.h",
+  "immintrin.h",
+  "sched.h",
+  "stdint.h",
+  "sys/mman.h",
+  "sys/stat.h",
+  "unistd.h",
+]);
+
+function nativeReferences(_path: string, text: string): Reference[] {
+  return [...text.matchAll(/^\s*#include (?:"([^"]+)"|<([^>]+)>)/gm)].flatMap(([, quoted, angled]) => {
+    if (quoted !== undefined) return [{ target: `native/${quoted.replace(/\.\w+$/, "")}`, isPackage: false }];
+    if (systemHeaders.has(angled!) || !angled!.includes(".")) return [];
+    return [{ target: angled!, isPackage: true }];
+  });
+}
+
+/** Every import that the table does not allow, as a line of text. */
+export function wrongImports(files: Files, layers: readonly Layer[]): string[] {
+  const layerOf = (path: string) => layers.find((layer) => layer.files.test(path));
+  const withoutExtension = new Map([...files.keys()].map((path) => [path.replace(/\.\w+$/, ""), path]));
+  const problems: string[] = [];
+  for (const [path, text] of files) {
+    const layer = layerOf(path);
+    if (layer === undefined) {
+      problems.push(`${path} belongs to no layer of test/architecture/layers.ts`);
+      continue;
+    }
+    const references = path.endsWith(".ts") ? typescriptReferences(path, text) : nativeReferences(path, text);
+    for (const { target, isPackage } of references) {
+      if (isPackage) {
+        if (!layer.packages?.includes(target)) problems.push(`${path} (${layer.name}) uses ${target}`);
+        continue;
+      }
+      const file = withoutExtension.get(target) ?? withoutExtension.get(`${target}/index`);
+      if (file === undefined) {
+        problems.push(`${path} imports ${target}, which is not there`);
+        continue;
+      }
+      const owner = layerOf(file);
+      const allowed = owner === layer || layer.imports.includes(target) || layer.imports.includes(owner?.name ?? "");
+      if (!allowed) problems.push(`${path} (${layer.name}) imports ${file} (${owner?.name ?? "no layer"})`);
+    }
+  }
+  return problems;
+}
+
+/** Loops among the imports that exist at run time, each as "a -> b -> a". Types may refer to each other. */
+export function importCycles(files: Files): string[] {
+  const importsOf = (path: string) =>
+    typescriptReferences(path, files.get(path)!.replace(/^(import|export) type [^;]*;/gm, ""))
+      .flatMap(({ target }) => [`${target}.ts`, `${target}/index.ts`])
+      .filter((target) => files.has(target));
+  const cycles: string[] = [];
+  const done = new Set<string>();
+  const visit = (path: string, trail: readonly string[]) => {
+    if (trail.includes(path)) cycles.push([...trail.slice(trail.indexOf(path)), path].join(" -> "));
+    if (done.has(path)) return;
+    done.add(path);
+    for (const target of importsOf(path)) visit(target, [...trail, path]);
+  };
+  for (const path of files.keys()) visit(path, []);
+  return cycles;
+}

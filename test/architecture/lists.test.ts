@@ -1,0 +1,118 @@
+/** Lists that exist more than once, or that mirror the tree: sources, error codes, ops. */
+import { errorTable } from "../../src/errors";
+import { type Files, ofType, readFiles, withFile } from "./files";
+
+const native = readFiles("native", "CMakeLists.txt", "binding.gyp");
+const src = ofType(readFiles("src"), "ts");
+const opTests = ofType(readFiles("test/ops"), "ts");
+
+describe("sources.json", () => {
+  function problems(files: Files): string[] {
+    const listed = new Set(
+      Object.values(JSON.parse(files.get("native/sources.json")!) as Record<string, string[]>).flat(),
+    );
+    const onDisk = new Set(
+      [...files.keys()]
+        .filter((path) => /^native\/(core|ops|cpu|addon)\/.*\.cpp$/.test(path))
+        .map((path) => path.slice("native/".length)),
+    );
+    const builds = ["CMakeLists.txt", "binding.gyp"];
+    return [
+      ...[...onDisk].filter((path) => !listed.has(path)).map((path) => `${path} is not listed`),
+      ...[...listed].filter((path) => !onDisk.has(path)).map((path) => `${path} is listed and does not exist`),
+      ...builds
+        .filter((path) => !files.get(path)!.includes("native/sources.json"))
+        .map((path) => `${path} reads no list`),
+      ...builds.filter((path) => /\/\w+\.cpp/.test(files.get(path)!)).map((path) => `${path} names a source itself`),
+    ];
+  }
+
+  it("is the one list of sources, and complete", () => {
+    expect(problems(native)).toEqual([]);
+  });
+
+  it.each([
+    ["native/cpu/unlisted.cpp", "", "cpu/unlisted.cpp is not listed"],
+    ["native/sources.json", '{ "cpu": ["cpu/gone.cpp"] }', "cpu/gone.cpp is listed and does not exist"],
+    ["binding.gyp", '"sources": ["native/core/arena.cpp"]', "binding.gyp names a source itself"],
+  ])("fails with a bad %s", (path, text, problem) => {
+    expect(problems(withFile(native, path, text))).toContain(problem);
+  });
+});
+
+describe("error codes", () => {
+  const header = native.get("native/core/error.h")!;
+
+  /** [name in C++, code] for each row of MAMBA_ERROR_CODES. */
+  const nativeRows = (text: string) =>
+    [...text.matchAll(/^\s*X\((\w+), "(ERR_\w+)"\)/gm)].map((match) => [match[1]!, match[2]!] as const);
+
+  function differences(text: string): string[] {
+    const rows = nativeRows(text).map(([, code]) => code);
+    const table = Object.keys(errorTable);
+    return table
+      .slice(0, table.indexOf("ERR_IO") + 1)
+      .concat(rows)
+      .filter((code, _, all) => all.filter((other) => other === code).length !== 2);
+  }
+
+  it("of native/core/error.h are the first rows of src/errors.ts", () => {
+    expect(nativeRows(header).length).toBeGreaterThan(5);
+    expect(differences(header)).toEqual([]);
+  });
+
+  it("differ when one side gets a row", () => {
+    expect(differences(`${header}\n  X(Other, "ERR_OTHER")`)).toEqual(["ERR_OTHER"]);
+  });
+
+  function unused(table: readonly string[]): string[] {
+    const code = [...src].filter(([path]) => path !== "src/errors.ts").map(([, text]) => text);
+    const cpp = [...native].map(([, text]) => text);
+    const nativeName = new Map(nativeRows(header).map(([name, errorCode]) => [errorCode, name]));
+    return table.filter(
+      (errorCode) =>
+        !code.some((text) => text.includes(`"${errorCode}"`)) &&
+        !cpp.some((text) => new RegExp(`ErrorCode::${nativeName.get(errorCode)}\\b`).test(text)),
+    );
+  }
+
+  /** Rows that wait for their first use. */
+  const reserved = ["ERR_UNSUPPORTED"]; // limits of one backend; the CPU backend has none
+
+  it("are all thrown or handled somewhere", () => {
+    expect(unused(Object.keys(errorTable).filter((code) => !reserved.includes(code)))).toEqual([]);
+  });
+
+  it("are found when nobody uses them", () => {
+    expect(unused(["ERR_NEVER"])).toEqual(["ERR_NEVER"]);
+  });
+});
+
+describe("ops", () => {
+  const names = (text: string) => [...text.matchAll(/^OP\((\w+),/gm)].map((match) => match[1]!);
+  const camelCase = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+  const anyMatches = (files: Files, pattern: RegExp) => [...files.values()].some((text) => pattern.test(text));
+  const cpu = ofType(new Map([...native].filter(([path]) => path.startsWith("native/cpu/"))), "cpp");
+  const wrappers = new Map([...src].filter(([path]) => path.startsWith("src/ops/")));
+
+  function missing(opsDef: string): string[] {
+    return names(opsDef).flatMap((op) => {
+      const name = camelCase(op);
+      return [
+        anyMatches(wrappers, new RegExp(`export function ${name}\\(`)) ? [] : [`${op} has no ${name}() in src/ops`],
+        anyMatches(cpu, new RegExp(`^void run_${op}\\(`, "m")) ? [] : [`${op} has no run_${op}() in native/cpu`],
+        anyMatches(opTests, new RegExp(`\\b${name}\\b`)) ? [] : [`${op} has no test in test/ops`],
+      ].flat();
+    });
+  }
+
+  it("have a wrapper, a CPU implementation and a test each", () => {
+    const opsDef = native.get("native/ops/ops.def")!;
+    expect(names(opsDef).length).toBeGreaterThan(10);
+    expect(missing(opsDef)).toEqual([]);
+  });
+
+  it("are missed where one of these is", () => {
+    expect(missing("OP(group_norm, GroupNormParams)")).toHaveLength(3);
+  });
+});
