@@ -86,7 +86,7 @@ interface Reference {
 
 function typescriptReferences(path: string, text: string): Reference[] {
   const specifiers = text.matchAll(/^(?:import|export)\b[^;"]*?\bfrom "([^"]+)"|\b(?:import|require)\("([^"]+)"\)/gm);
-  return [...specifiers].flatMap((match) => {
+  return [...specifiers].flatMap((match): Reference[] => {
     const specifier = (match[1] ?? match[2])!;
     if (specifier.startsWith("node:")) return [];
     if (!specifier.startsWith(".")) return [{ target: specifier.match(/^(@[^/]+\/)?[^/]+/)![0], isPackage: true }];
@@ -106,7 +106,7 @@ const systemHeaders = new Set([
 ]);
 
 function nativeReferences(_path: string, text: string): Reference[] {
-  return [...text.matchAll(/^\s*#include (?:"([^"]+)"|<([^>]+)>)/gm)].flatMap(([, quoted, angled]) => {
+  return [...text.matchAll(/^\s*#include (?:"([^"]+)"|<([^>]+)>)/gm)].flatMap(([, quoted, angled]): Reference[] => {
     if (quoted !== undefined) return [{ target: `native/${quoted.replace(/\.\w+$/, "")}`, isPackage: false }];
     if (systemHeaders.has(angled!) || !angled!.includes(".")) return [];
     return [{ target: angled!, isPackage: true }];
