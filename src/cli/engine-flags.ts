@@ -1,0 +1,47 @@
+import { type Command, Option } from "commander";
+import type { EngineOptions } from "../engine/config";
+import { BUNDLED_MODEL } from "../llm/bundled-model";
+import { wholeNumber } from "./numbers";
+
+/** What MODEL is, in the help of every command. */
+export const modelHelp = "model directory, or the name of a bundled model";
+
+/** Far above any machine's cores; the operating system may refuse more threads by ending the process. */
+const MAX_THREADS = 1024;
+
+export function addModelArgument(command: Command): Command {
+  return command.argument("[MODEL]", modelHelp, BUNDLED_MODEL);
+}
+
+/**
+ * The flags that say how a model is loaded and run. Their names are the fields of EngineOptions, so that a command's
+ * parsed flags are its options. `maxNumSeqs` is the default for that flag: state memory is taken for each sequence.
+ */
+export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs: number }): Command {
+  const choice = (flags: string, help: string, choices: readonly string[]) =>
+    new Option(flags, help).choices(choices).default("auto");
+  const size = (flags: string, help: string, value: number) =>
+    new Option(flags, help).argParser(wholeNumber(1, 2 ** 31 - 1)).default(value);
+  const options = [
+    choice("--device <name>", "where the model runs", ["auto", "cpu"]),
+    new Option("--threads <n>", "CPU threads that compute (default: one per core)").argParser(
+      wholeNumber(1, MAX_THREADS),
+    ),
+    choice("--dtype <type>", "type of activations and matrices", ["auto", "float32", "bfloat16"]),
+    choice("--state-dtype <type>", "type of the SSM state", ["auto", "float32", "bfloat16", "float16"]),
+    size("--max-num-seqs <n>", "sequences that run at once", maxNumSeqs),
+    size("--max-num-batched-tokens <n>", "tokens of one step", 512),
+    size("--max-model-len <n>", "tokens of prompt and output together", 131_072),
+    choice("--load-format <format>", "dummy: random weights from config.json alone", ["auto", "dummy"]),
+  ];
+  for (const option of options) command.addOption(option.helpGroup("Engine:"));
+  return command;
+}
+
+/** Ends a command that deals in text where the flags load no tokenizer. */
+export function refuseDummy(command: Command, { loadFormat }: EngineOptions): void {
+  if (loadFormat !== "dummy") return;
+  command.error(
+    `error: ${command.name()} needs a tokenizer, which --load-format dummy leaves out; dummy weights are for serve`,
+  );
+}

@@ -1,0 +1,16 @@
+#!/usr/bin/env node
+import { createProgram } from "./program";
+import { describeError } from "./report-error";
+
+// `mamba-serve generate | head -1` closes our stdout: that is no failure, and there is nobody left to write to.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+createProgram()
+  .parseAsync()
+  .catch((error: unknown) => {
+    process.stderr.write(describeError(error));
+    process.exitCode = 1;
+  });

@@ -1,0 +1,115 @@
+import { existsSync, statSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { EngineError } from "../errors";
+import { modelPath } from "../llm/bundled-model";
+import { loadModelConfig, type ModelConfig } from "../models/config";
+import { Tokenizer } from "../tokenizer/tokenizer";
+import { Checkpoint } from "../weights/checkpoint";
+
+/** A part of a model directory that cannot be used. */
+export interface Unreadable {
+  readonly error: string;
+}
+
+export interface WeightFacts {
+  readonly parameters: number;
+  /** Parameters by the element type they are stored in, the most first. */
+  readonly dtypes: Readonly<Record<string, number>>;
+  readonly bytes: number;
+}
+
+export interface TokenizerFacts {
+  /** Highest id plus one. */
+  readonly vocabSize: number;
+  readonly chatTemplate: boolean;
+  readonly eosTokens: readonly { readonly id: number; readonly token: string | null }[];
+}
+
+/** What a model directory says about the model, without loading weights. */
+export interface ModelFacts {
+  readonly id: string;
+  readonly path: string;
+  readonly config: ModelConfig;
+  readonly weights: WeightFacts | Unreadable;
+  readonly tokenizer: TokenizerFacts | Unreadable;
+  /** State of one sequence in bytes, by --state-dtype. */
+  readonly stateBytes: { readonly float32: number; readonly bfloat16: number };
+  readonly files: readonly { readonly name: string; readonly bytes: number }[];
+}
+
+const smallFiles = [
+  "config.json",
+  "generation_config.json",
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "chat_template.jinja",
+];
+
+/**
+ * Only a config.json is needed: what else is missing or broken is said in its place.
+ *
+ * @throws EngineError ERR_MODEL_NOT_FOUND, ERR_CONFIG, ERR_MODEL_UNSUPPORTED
+ */
+export async function readModelFacts(model: string): Promise<ModelFacts> {
+  const dir = modelPath(model);
+  const config = loadModelConfig(dir);
+  const checkpoint = readable(() => Checkpoint.open(dir));
+  const weightFiles = "error" in checkpoint ? [] : [...checkpoint.files].map(([file, { bytes }]) => ({ file, bytes }));
+  const present = smallFiles.filter((name) => existsSync(join(dir, name)));
+  return {
+    id: basename(resolve(dir)),
+    path: resolve(dir),
+    config,
+    weights: "error" in checkpoint ? checkpoint : weightFacts(checkpoint, config),
+    tokenizer: await tokenizerFacts(dir, config),
+    stateBytes: { float32: stateBytes(config, 4), bfloat16: stateBytes(config, 2) },
+    files: [
+      ...present.map((name) => ({ name, bytes: statSync(join(dir, name)).size })),
+      ...weightFiles.map(({ file, bytes }) => ({ name: basename(file), bytes })),
+    ],
+  };
+}
+
+function readable<T>(read: () => T): T | Unreadable {
+  try {
+    return read();
+  } catch (error) {
+    if (EngineError.is(error)) return { error: error.message };
+    throw error;
+  }
+}
+
+function weightFacts(checkpoint: Checkpoint, config: ModelConfig): WeightFacts {
+  const dtypes = new Map<string, number>();
+  let parameters = 0;
+  for (const name of checkpoint.names()) {
+    // Some checkpoints store tied embeddings twice.
+    if (config.tieWordEmbeddings && name.endsWith("lm_head.weight")) continue;
+    const { dtype, shape } = checkpoint.entry(name);
+    const elements = shape.reduce((product, size) => product * size, 1);
+    parameters += elements;
+    dtypes.set(dtype, (dtypes.get(dtype) ?? 0) + elements);
+  }
+  const sorted = [...dtypes].sort(([, a], [, b]) => b - a);
+  return { parameters, dtypes: Object.fromEntries(sorted), bytes: checkpoint.totalBytes };
+}
+
+async function tokenizerFacts(dir: string, config: ModelConfig): Promise<TokenizerFacts | Unreadable> {
+  const tokenizer = readable(() => Tokenizer.load(dir));
+  if ("error" in tokenizer) return tokenizer;
+  const ids = new Set([...config.eosTokenIds, ...tokenizer.eosTokenIds]);
+  const facts = {
+    vocabSize: tokenizer.vocabSize,
+    chatTemplate: tokenizer.chatTemplate !== null,
+    eosTokens: [...ids].map((id) => ({ id, token: tokenizer.token(id) ?? null })),
+  };
+  await tokenizer.close();
+  return facts;
+}
+
+/** The convolution's last inputs are in the type of activations, the SSM state in a type of its own. */
+function stateBytes(config: ModelConfig, ssmBytes: number): number {
+  const { numLayers, convKernel, convDim, numHeads, headDim, stateSize, torchDtype } = config;
+  const convBytes = torchDtype === "float32" ? 4 : 2;
+  return numLayers * ((convKernel - 1) * convDim * convBytes + numHeads * headDim * stateSize * ssmBytes);
+}

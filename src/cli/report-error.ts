@@ -1,0 +1,26 @@
+import { EngineError, type ErrorCode } from "../errors";
+import { BUNDLED_MODEL } from "../llm/bundled-model";
+import { suggestModel } from "./suggest-model";
+
+/** What to do about an error, where its message does not say so in terms of this program. */
+const hints: Partial<Record<ErrorCode, (error: EngineError) => string>> = {
+  ERR_MODEL_NOT_FOUND: ({ subject = "" }) => {
+    const similar = suggestModel(subject);
+    return similar === undefined
+      ? `MODEL is a local directory, nothing is downloaded; without it the bundled ${BUNDLED_MODEL} is used`
+      : `did you mean ${similar}?`;
+  },
+  ERR_NOT_BUILT: () => "`mamba-serve doctor` shows what this build has",
+  ERR_MEMORY: () => "fewer sequences take less memory: lower --max-num-seqs",
+  ERR_TOO_LONG: () => "shorten the text, or raise --max-model-len",
+};
+
+/** An error as the user reads it on stderr, with a newline at the end: a message, or a stack where it is our mistake. */
+export function describeError(error: unknown): string {
+  if (EngineError.is(error)) {
+    const hint = hints[error.code]?.(error);
+    return `error: ${error.message} (${error.code})\n${hint === undefined ? "" : `hint: ${hint}\n`}`;
+  }
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return `error: unexpected: ${stack}\n\nThis is a bug. Please report it with the output of \`mamba-serve doctor\`.\n`;
+}

@@ -1,0 +1,25 @@
+import { type Command, Option } from "commander";
+import type { GenerateParams } from "../llm/types";
+import { collect, realNumber, wholeNumber } from "./numbers";
+
+export type SamplingFlags = Pick<
+  GenerateParams,
+  "maxTokens" | "temperature" | "topP" | "topK" | "minP" | "seed" | "stop"
+>;
+
+/** The flags that say how tokens are drawn, named like the fields of GenerateParams. */
+export function addSamplingFlags(command: Command, { maxTokens }: { maxTokens: number }): Command {
+  const options = [
+    new Option("--max-tokens <n>", "new tokens at most").argParser(wholeNumber(1)).default(maxTokens),
+    new Option("--temperature <t>", "0 is greedy (default: the model's own)").argParser(realNumber(0, 100)),
+    new Option("--top-p <p>", "keep the likeliest tokens up to this probability").argParser(
+      realNumber(0, 1, { open: true }),
+    ),
+    new Option("--top-k <k>", "keep the k likeliest tokens; 0 is off").argParser(wholeNumber(0, 2 ** 31 - 1)),
+    new Option("--min-p <p>", "keep tokens this likely, relative to the likeliest").argParser(realNumber(0, 1)),
+    new Option("--seed <n>", "the same seed gives the same text (default: random)").argParser(wholeNumber(0)),
+    new Option("--stop <text>", "end before this text; may be given several times").argParser(collect),
+  ];
+  for (const option of options) command.addOption(option.helpGroup("Sampling:"));
+  return command;
+}

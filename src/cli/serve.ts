@@ -1,0 +1,129 @@
+import { constants } from "node:os";
+import { type Command, Option } from "commander";
+import type { EngineOptions } from "../engine/config";
+import type { LLM } from "../llm/llm";
+import { type RunningServer, serve } from "../server/serve";
+import { addEngineFlags, addModelArgument } from "./engine-flags";
+import { collect, realNumber, wholeNumber } from "./numbers";
+import { formatCount, formatMagnitude } from "./units";
+import { openModel } from "./with-model";
+
+/** npx passes on a signal that the terminal has already sent; a person presses more slowly. */
+const REPEATED_SIGNAL_MS = 100;
+
+const logLevels = ["silent", "error", "warn", "info", "debug"] as const;
+
+interface Flags extends EngineOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly modelName?: string;
+  readonly allowedHost?: string[];
+  readonly drainTimeout: number;
+  readonly logLevel: (typeof logLevels)[number];
+}
+
+export function addServe(program: Command): void {
+  const command = program
+    .command("serve")
+    .description("Serve a model over HTTP, with OpenAI's API.")
+    .option("--host <address>", "address to listen on; 0.0.0.0 is reachable from other machines", "127.0.0.1")
+    .option("--port <n>", "port to listen on; 0 is any free one", wholeNumber(0, 65_535), 8000)
+    .option("--model-name <name>", "name that clients use (default: the directory's)")
+    .option("--allowed-host <name>", "accept this name in the Host header; may be given several times", collect)
+    .option("--drain-timeout <seconds>", "time that running requests have after SIGTERM", realNumber(0, 86_400), 30)
+    .addOption(new Option("--log-level <level>", "JSON lines on stderr").choices(logLevels).default("error"))
+    .addHelpText(
+      "after",
+      `
+SIGINT or SIGTERM stops it once running requests are done; a second one stops it at once.
+
+Example:
+  mamba-serve serve
+  mamba-serve serve ./my-model --model-name my-model --port 8080 --max-num-seqs 16`,
+    );
+  addModelArgument(command);
+  addEngineFlags(command, { maxNumSeqs: 64 });
+  command
+    .addOption(
+      new Option("--max-queue <n>", "requests that may wait")
+        .argParser(wholeNumber(1))
+        .default(1024)
+        .helpGroup("Engine:"),
+    )
+    .action(run);
+}
+
+async function run(model: string, flags: Flags): Promise<void> {
+  const { modelName, host, port } = flags;
+  const llm = await openModel(model, { ...flags, ...(modelName === undefined ? {} : { modelId: modelName }) });
+  let server: RunningServer;
+  try {
+    server = await serve(llm, {
+      host,
+      port,
+      drainTimeoutMs: flags.drainTimeout * 1000,
+      logger: flags.logLevel === "silent" ? false : { level: flags.logLevel, stream: process.stderr },
+      ...(flags.allowedHost === undefined ? {} : { allowedHosts: flags.allowedHost }),
+    });
+  } catch (error) {
+    await llm.close();
+    throw error;
+  }
+  if (!isLoopback(host)) {
+    process.stderr.write(`note: ${host} may be reachable from other machines, and requests need no key\n`);
+  }
+  // Before anything is printed: who waits for the URL may send a signal as soon as it comes.
+  const stopped = untilSignal(server);
+  process.stdout.write(await greeting(llm, server.url));
+  await stopped;
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host.startsWith("127.");
+}
+
+async function greeting(llm: LLM, url: string): Promise<string> {
+  const { id, parameters, dtype, device, maxModelLen } = llm.info;
+  const { slotsTotal } = llm.stats();
+  return `${id}: ${formatMagnitude(parameters)} parameters, ${dtype}, on ${device}
+up to ${slotsTotal} sequences at once, ${formatCount(maxModelLen)} tokens each
+
+Listening on ${url}
+
+Try it:
+${await sampleRequest(llm, url)}
+`;
+}
+
+/** A curl command for this model, ready to paste: a chat, or a completion where there is no chat template. */
+async function sampleRequest(llm: LLM, url: string): Promise<string> {
+  const message = { role: "user", content: "Tell me a story about the king and a ship." };
+  const chats = await llm.renderChat([message]).then(
+    () => true,
+    () => false,
+  );
+  const model = llm.info.id;
+  const [path, body] = chats
+    ? ["chat/completions", { model, messages: [message] }]
+    : ["completions", { model, prompt: "Once upon a time", max_tokens: 64 }];
+  const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
+  return `  curl ${url}/v1/${path} \\\n    -H 'Content-Type: application/json' \\\n    -d '${quoted}'\n`;
+}
+
+/** Closes the server at the first signal and resolves when that is done; exits at the second. */
+function untilSignal(server: RunningServer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let first: number | undefined;
+    const onSignal = (signal: "SIGINT" | "SIGTERM") => {
+      if (first === undefined) {
+        first = performance.now();
+        process.stderr.write(`${signal}: closing once running requests are done; again to stop at once\n`);
+        server.close().then(resolve, reject);
+      } else if (performance.now() - first > REPEATED_SIGNAL_MS) {
+        process.exit(128 + constants.signals[signal]);
+      }
+    };
+    process.on("SIGINT", onSignal);
+    process.on("SIGTERM", onSignal);
+  });
+}

@@ -1,0 +1,67 @@
+import type { Command } from "commander";
+import { createProgram } from "../../src/cli/program";
+
+/** What the program prints for arguments that end it before a command runs. */
+async function printed(args: readonly string[]): Promise<string> {
+  const program = createProgram();
+  let output = "";
+  const write = (text: string) => {
+    output += text;
+  };
+  const capture = (command: Command): void => {
+    command.exitOverride().configureOutput({ writeOut: write, writeErr: write });
+    command.commands.forEach(capture);
+  };
+  capture(program);
+  await expect(program.parseAsync(args, { from: "user" })).rejects.toThrow();
+  return output;
+}
+
+const commands = ["serve", "generate", "chat", "inspect", "doctor", "eval", "eval perplexity"];
+
+test.each(["", ...commands])("%s --help shows an example of that command", async (command) => {
+  const help = await printed([...command.split(" ").filter(Boolean), "--help"]);
+  expect(help).toContain(`Usage: mamba-serve ${command}`.trim());
+  expect(help.slice(help.indexOf("Example:"))).toContain(`  mamba-serve ${command}`.trimEnd());
+});
+
+test.each(["serve", "generate", "chat", "eval perplexity"])("%s takes every engine option", async (command) => {
+  const help = await printed([...command.split(" "), "--help"]);
+  const flags = "device threads dtype state-dtype max-num-seqs max-num-batched-tokens max-model-len load-format";
+  for (const flag of flags.split(" ")) expect(help).toContain(`--${flag} <`);
+});
+
+test("--version", async () => {
+  expect(await printed(["--version"])).toMatch(/^\d+\.\d+\.\d+\n$/);
+});
+
+test.each([
+  ["generate --max-tokens 0", "--max-tokens <n>' argument '0' is invalid. Expected a whole number of at least 1."],
+  ["generate --max-tokens 1.5", "Expected a whole number of at least 1."],
+  ["generate --max-tokens many", "Expected a whole number of at least 1."],
+  ["generate --temperature -1", "Expected a number from 0 to 100."],
+  ["generate --temperature NaN", "Expected a number from 0 to 100."],
+  ["generate --top-p 0", "Expected a number above 0, at most 1."],
+  ["generate --seed 1e3", "Expected a whole number of at least 0."],
+  ["chat --min-p 2", "Expected a number from 0 to 1."],
+  ["chat --threads 100000", "Expected a whole number from 1 to 1024."],
+  ["serve --port 65536", "Expected a whole number from 0 to 65535."],
+  ["serve --max-num-seqs 0", "Expected a whole number from 1 to 2147483647."],
+  ["serve --dtype float64", "Allowed choices are auto, float32, bfloat16."],
+  ["serve --device gpu", "Allowed choices are auto, cpu."],
+  ["eval perplexity", "missing required argument 'FILE'"],
+  ["inspect one two", "too many arguments"],
+  ["generate --prompt x --load-format dummy", "generate needs a tokenizer"],
+])("%s is refused", async (line, message) => {
+  const output = await printed(line.split(" "));
+  expect(output).toContain(message);
+  expect(output).toContain("(--help lists the options)");
+});
+
+test.each([
+  ["generat", "(Did you mean generate?)"],
+  ["generate --promt x", "(Did you mean --prompt?)"],
+  ["eval perplexit", "(Did you mean perplexity?)"],
+])("%s: %s", async (line, suggestion) => {
+  expect(await printed(line.split(" "))).toContain(suggestion);
+});
