@@ -7,7 +7,7 @@ sanitize=${SANITIZE:-address,undefined}
 build=build-${sanitize%%,*}
 
 cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_COMPILER=g++ -DSANITIZE="$sanitize" >/dev/null
-cmake --build "$build" --parallel --target mamba_serve
+cmake --build "$build" --parallel "$(nproc)" --target mamba_serve
 
 # Node itself is not instrumented: the runtime is loaded ahead of it, and its own leaks are not ours to report.
 case $sanitize in
