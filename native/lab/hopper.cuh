@@ -1,0 +1,222 @@
+#pragma once
+// Hopper (sm_90a) instructions as functions: mbarriers, the bulk copy engine, warpgroup matrix products, 8x8 matrix
+// loads and stores. Nothing here knows of the kernels that use it.
+#include <cuda.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+namespace mamba::hopper {
+
+__device__ __forceinline__ uint32_t smem_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+// --- mbarriers -------------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ void barrier_init(uint64_t* barrier, uint32_t count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(barrier)), "r"(count) : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_address(barrier)) : "memory");
+}
+__device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(barrier)), "r"(bytes)
+               : "memory");
+}
+// Waits until the phase of this parity is complete.
+__device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra again;\n"
+      "}\n" ::"r"(smem_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+__device__ __forceinline__ void barrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+// Ordinary writes to shared memory before it are seen by the matrix unit and the copy engine after it.
+__device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// --- copies ----------------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ void copy_box_3d(void* dst, const CUtensorMap* map, uint64_t* barrier, int x, int y, int z) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
+      ::"r"(smem_address(dst)), "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "r"(z)
+      : "memory");
+}
+__device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+// To the L2; a multiple of 16 bytes.
+__device__ __forceinline__ void prefetch_l2(const void* p, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
+}
+
+// --- 8x8 matrices of 16-bit elements ---------------------------------------------------------------------------------
+
+__device__ __forceinline__ void load_transposed(uint32_t (&r)[4], uint32_t row_address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(row_address)
+               : "memory");
+}
+__device__ __forceinline__ void store_matrices(uint32_t row_address, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row_address), "r"(a), "r"(b),
+               "r"(c), "r"(d)
+               : "memory");
+}
+__device__ __forceinline__ void store_transposed(uint32_t row_address, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row_address), "r"(a),
+               "r"(b), "r"(c), "r"(d)
+               : "memory");
+}
+
+// Two floats as one register of 16-bit elements, and back.
+template <class T>
+__device__ __forceinline__ uint32_t pack(float low, float high);
+template <>
+__device__ __forceinline__ uint32_t pack<__nv_bfloat16>(float low, float high) {
+  uint32_t r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+template <>
+__device__ __forceinline__ uint32_t pack<__half>(float low, float high) {
+  uint32_t r;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+template <class T>
+__device__ __forceinline__ float2 unpack(uint32_t r);
+template <>
+__device__ __forceinline__ float2 unpack<__nv_bfloat16>(uint32_t r) {
+  return {__uint_as_float(r << 16), __uint_as_float(r & 0xffff0000u)};
+}
+template <>
+__device__ __forceinline__ float2 unpack<__half>(uint32_t r) {
+  return __half22float2(*reinterpret_cast<__half2*>(&r));
+}
+
+// --- warpgroup matrix products ---------------------------------------------------------------------------------------
+// Operand tiles are rows of 128 bytes with the 128-byte swizzle (16-byte piece i of row r lies at i ^ (r % 8)), tiles
+// aligned to 1024 bytes.
+
+// A tile whose contiguous dimension is the one summed over; +32 bytes is the next 16 of it.
+__device__ __forceinline__ uint64_t describe_along_sum(uint32_t address) {
+  return (uint64_t{1} << 62) | (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 16) | ((address & 0x3ffff) >> 4);
+}
+// A tile whose rows are the dimension summed over; `next` bytes further lie the next 64 columns; +2048 bytes is the next
+// 16 of the sum.
+__device__ __forceinline__ uint64_t describe_across_sum(uint32_t address, uint32_t next) {
+  return (uint64_t{1} << 62) | (uint64_t{1024 >> 4} << 32) | (uint64_t{next >> 4} << 16) | ((address & 0x3ffff) >> 4);
+}
+
+// Registers written so far are seen by the products after it.
+__device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int kPending>
+__device__ __forceinline__ void products_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+// Keeps the compiler from moving uses of these registers across.
+template <int kCount>
+__device__ __forceinline__ void pin(float (&r)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(r[i])::"memory");
+}
+
+#define MAMBA_F8(d, i) \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define MAMBA_F32(d, i) MAMBA_F8(d, i), MAMBA_F8(d, i + 8), MAMBA_F8(d, i + 16), MAMBA_F8(d, i + 24)
+#define MAMBA_D32                                                                                                  \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
+  "%24, %25, %26, %27, %28, %29, %30, %31}"
+#define MAMBA_D64                                                                                                   \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "  \
+  "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "   \
+  "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
+
+// d[64 x 64] (+)= a b over 16, both from shared memory, both contiguous along the sum.
+template <class T>
+__device__ __forceinline__ void multiply_64(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
+#define MAMBA_WGMMA(TYPE)                                                                     \
+  asm volatile(                                                                               \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                            \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32               \
+      ", %32, %33, p, 1, 1, 0, 0;\n}\n"                                                       \
+      : MAMBA_F32(d, 0)                                                                       \
+      : "l"(a), "l"(b), "r"(accumulate))
+  if constexpr (sizeof(T) == 2 && __is_same(T, __nv_bfloat16)) {
+    MAMBA_WGMMA("bf16");
+  } else {
+    MAMBA_WGMMA("f16");
+  }
+#undef MAMBA_WGMMA
+}
+
+// d[64 x 64] (+)= a b over 16, a from registers, b contiguous along the sum.
+template <class T>
+__device__ __forceinline__ void multiply_64(float (&d)[32], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+#define MAMBA_WGMMA(TYPE)                                                                     \
+  asm volatile(                                                                               \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                            \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32               \
+      ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}\n"                                         \
+      : MAMBA_F32(d, 0)                                                                       \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate))
+  if constexpr (__is_same(T, __nv_bfloat16)) {
+    MAMBA_WGMMA("bf16");
+  } else {
+    MAMBA_WGMMA("f16");
+  }
+#undef MAMBA_WGMMA
+}
+
+// d[64 x 64] += a b over 16, a from registers, b across the sum.
+template <class T>
+__device__ __forceinline__ void multiply_add_across(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
+#define MAMBA_WGMMA(TYPE)                                                                                  \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32                   \
+               ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"                                                \
+               : MAMBA_F32(d, 0)                                                                           \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+  if constexpr (__is_same(T, __nv_bfloat16)) {
+    MAMBA_WGMMA("bf16");
+  } else {
+    MAMBA_WGMMA("f16");
+  }
+#undef MAMBA_WGMMA
+}
+
+// d[64 x 128] += a b over 16, a from registers, b across the sum.
+template <class T>
+__device__ __forceinline__ void multiply_add_across(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
+#define MAMBA_WGMMA(TYPE)                                                                                  \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " " MAMBA_D64                  \
+               ", {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"                                                \
+               : MAMBA_F32(d, 0), MAMBA_F32(d, 32)                                                         \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
+  if constexpr (__is_same(T, __nv_bfloat16)) {
+    MAMBA_WGMMA("bf16");
+  } else {
+    MAMBA_WGMMA("f16");
+  }
+#undef MAMBA_WGMMA
+}
+
+template <int kRegisters>
+__device__ __forceinline__ void registers_more() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void registers_less() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+}  // namespace mamba::hopper
