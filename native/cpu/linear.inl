@@ -1,0 +1,301 @@
+// linear: out = x weight^T + bias, for one block of rows and columns.
+//
+// Idea. A register tile of R rows x V vectors of columns is kept in accumulators over the whole of k. There is no split
+// over k and no second order of summation: R and V only choose which elements are computed side by side, so an element
+// has the same bits whatever the batch. For few rows V grows, to keep enough independent sums in flight.
+//
+// Layout. All operands are streams of 32-bit words: a float, or the bf16 of k and k + 1 (k in the low half).
+//   weight  [ceil(n / 32)] panels of [steps][32] words; steps = k (f32) or ceil(k / 2) (bf16); zero padded.
+//   x tile  [chunks][R][16] words, in scratch; chunks = ceil(words of a row / 16); zero padded. A row of a chunk is one
+//           cache line: filling a tile is a copy and not a transposition, every address in the kernel is base +
+//           constant, and no stride of x can map the rows of a tile onto one cache set.
+//
+// Mapping. One step (a row of 32 words of a panel) is, by the types of x and weight:
+//   DotBf16   bf16 x bf16, with AVX512_BF16: one word of x, vdpbf16ps.
+//   FmaBf16   any x bf16 elsewhere: two floats of x against the low and then the high halves as floats (exact).
+//   FmaF32    any x f32: one float of x.
+// A group of panels is used for all row tiles of the task before the next one is touched: it comes from memory once and
+// then from L2, beside the block of x.
+//
+// Bound. Few rows: the weight's n k size_of(dtype) bytes. Many rows: m n k multiply-adds; a 12 x 32 tile of AVX-512
+// loads 2 vectors and 12 broadcasts for 24 multiply-adds, so the multipliers are what limits it.
+
+namespace mamba::cpu::MAMBA_ISA {
+namespace matmul {
+
+inline constexpr int kChunk = 16;  // words: one cache line
+inline constexpr int kPanel = kPanelColumns;
+// Columns that all row tiles of a task go through before the next ones: their panels stay in L2 beside the x tiles.
+inline constexpr int kGroupColumns = 4 * kPanel;
+
+// One register of words, with the operators of an integer.
+template <int lanes>
+struct WordsOf {
+  typedef uint32_t Type __attribute__((vector_size(4 * lanes)));
+};
+template <>
+struct WordsOf<1> {
+  using Type = uint32_t;
+};
+using Words = WordsOf<F32::lanes>::Type;
+
+inline Words load_words(const uint32_t* p) {
+  Words w;
+  __builtin_memcpy(&w, p, sizeof w);
+  return w;
+}
+inline F32 as_f32(Words w) { return {__builtin_bit_cast(decltype(F32::v), w)}; }
+inline F32 broadcast(const uint32_t* p) {
+  float x;
+  __builtin_memcpy(&x, p, 4);
+  return set(x);
+}
+
+struct FmaF32 {
+  static constexpr int words = 1;  // of x per step
+  static F32 weight(const uint32_t* p, int) { return as_f32(load_words(p)); }
+  static F32 add(const uint32_t* x, F32 w, F32 sum) { return fma(broadcast(x), w, sum); }
+};
+
+struct FmaBf16 {
+  static constexpr int words = 2;
+  static F32 weight(const uint32_t* p, int half) {
+    const Words w = load_words(p);
+    return as_f32(half == 0 ? w << 16 : w & 0xffff0000u);
+  }
+  static F32 add(const uint32_t* x, F32 w, F32 sum) { return fma(broadcast(x), w, sum); }
+};
+
+#ifdef MAMBA_ISA_BF16
+struct DotBf16 {
+  static constexpr int words = 1;
+  static F32 weight(const uint32_t* p, int) { return as_f32(load_words(p)); }
+  static F32 add(const uint32_t* x, F32 w, F32 sum) {
+    return {_mm512_dpbf16_ps(sum.v, (__m512bh)_mm512_set1_epi32(static_cast<int>(*x)), (__m512bh)w.v)};
+  }
+};
+#endif
+
+// Rows of the largest tile, and vectors of columns beside R rows, by the number of registers.
+inline constexpr int kMaxRows = F32::lanes == 16 ? 12 : F32::lanes == 8 ? 6 : 1;
+constexpr int vectors_beside(int rows) {
+  if (F32::lanes == 1) return kPanel;
+  if (F32::lanes == 16) return rows <= 3 ? 4 : 2;
+  return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
+}
+template <int R>
+inline constexpr int kVectors = vectors_beside(R);
+
+// Where results go.
+struct Output {
+  void* data;  // the first row of the tile, column 0
+  int64_t stride;
+  const float* bias;  // null, or one value per column
+  bool is_bf16;
+};
+
+template <class T>
+inline void store_columns(T* p, F32 a, int64_t n) {
+  if (n >= F32::lanes) {
+    store(p, a);
+  } else {
+    store_partial(p, a, static_cast<int>(n));
+  }
+}
+
+// R rows x kVectors<R> vectors of columns from columns.begin on; those past columns.end are not stored.
+template <class Op, int R>
+void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range columns, const Output& out) {
+  constexpr int V = kVectors<R>, L = F32::lanes;
+  constexpr int P = V * L > kPanel ? V * L / kPanel : 1;
+  // In place of a panel past the end the last one is read again.
+  const uint32_t* panel[P];
+  const int64_t first = columns.begin / kPanel, last = (columns.end - 1) / kPanel;
+  for (int p = 0; p < P; ++p) {
+    panel[p] = weight + (first + p < last ? first + p : last) * steps * kPanel + columns.begin % kPanel;
+  }
+
+  F32 sum[R][V];
+  for (int r = 0; r < R; ++r) {
+    for (int v = 0; v < V; ++v) sum[r][v] = zero();
+  }
+  for (int64_t left = steps, offset = 0; left > 0; x += R * kChunk) {
+    const int count = left < kChunk / Op::words ? static_cast<int>(left) : kChunk / Op::words;
+    left -= count;
+    const uint32_t* word = x;
+    for (int s = 0; s < count; ++s, offset += kPanel) {
+      // A strip of half a panel leaves every other cache line for the next strip: bring it along.
+      if constexpr (V * L < kPanel) __builtin_prefetch(panel[0] + offset + V * L);
+      for (int half = 0; half < Op::words; ++half, ++word) {
+        F32 w[V];
+        for (int v = 0; v < V; ++v) w[v] = Op::weight(panel[v * L / kPanel] + offset + v * L % kPanel, half);
+        for (int r = 0; r < R; ++r) {
+          for (int v = 0; v < V; ++v) sum[r][v] = Op::add(word + r * kChunk, w[v], sum[r][v]);
+        }
+      }
+    }
+  }
+
+  for (int v = 0; v < V; ++v) {
+    const int64_t c = columns.begin + v * L, n = columns.end - c;
+    if (n <= 0) break;
+    F32 bias = zero();
+    if (out.bias) bias = n >= L ? load(out.bias + c) : load_partial(out.bias + c, static_cast<int>(n));
+    for (int r = 0; r < R; ++r) {
+      const F32 y = out.bias ? sum[r][v] + bias : sum[r][v];
+      const int64_t at = r * out.stride + c;
+      if (out.is_bf16) {
+        store_columns(static_cast<bf16*>(out.data) + at, y, n);
+      } else {
+        store_columns(static_cast<float*>(out.data) + at, y, n);
+      }
+    }
+  }
+}
+
+template <class Op, int R>
+void row_of_tiles(const uint32_t* x, const uint32_t* weight, int64_t steps, Range columns, const Output& out) {
+  for (; columns.begin < columns.end; columns.begin += kVectors<R> * F32::lanes) {
+    tile<Op, R>(x, weight, steps, columns, out);
+  }
+}
+
+// row_of_tiles for a height known at run time.
+template <class Op, int R = kMaxRows>
+void row_of_tiles(int height, const uint32_t* x, const uint32_t* weight, int64_t steps, Range columns,
+                  const Output& out) {
+  if constexpr (R > 1) {
+    if (height < R) return row_of_tiles<Op, R - 1>(height, x, weight, steps, columns, out);
+  }
+  row_of_tiles<Op, R>(x, weight, steps, columns, out);
+}
+
+// How x becomes words: chunk() writes one row of a chunk from n elements, n at most per_chunk, and pads with zeros.
+struct FloatX {
+  using Type = float;
+  static constexpr int per_chunk = kChunk;
+  static void chunk(uint32_t* dst, const float* src, int n) {
+    if (n < per_chunk) __builtin_memset(dst, 0, 4 * kChunk);
+    __builtin_memcpy(dst, src, static_cast<size_t>(n) * sizeof *src);
+  }
+};
+
+struct WidenedX {
+  using Type = bf16;
+  static constexpr int per_chunk = kChunk;
+  static void chunk(uint32_t* dst, const bf16* src, int n) {
+    for (int i = 0; i < n; ++i) dst[i] = static_cast<uint32_t>(src[i].bits) << 16;
+    for (int i = n; i < kChunk; ++i) dst[i] = 0;
+  }
+};
+
+struct PairedX {
+  using Type = bf16;
+  static constexpr int per_chunk = 2 * kChunk;
+  static void chunk(uint32_t* dst, const bf16* src, int n) {
+    if (n < per_chunk) __builtin_memset(dst, 0, 4 * kChunk);
+    __builtin_memcpy(dst, src, static_cast<size_t>(n) * sizeof *src);
+  }
+};
+
+template <class X>
+void fill_tile(uint32_t* dst, const typename X::Type* x, int64_t stride, int height, int64_t k) {
+  for (; k >= X::per_chunk; k -= X::per_chunk, x += X::per_chunk) {
+    for (int r = 0; r < height; ++r, dst += kChunk) X::chunk(dst, x + r * stride, X::per_chunk);
+  }
+  if (k == 0) return;
+  for (int r = 0; r < height; ++r, dst += kChunk) X::chunk(dst, x + r * stride, static_cast<int>(k));
+}
+
+template <class Op, class X>
+void linear_block(const LinearParams& p, Range rows, Range columns, void* scratch) {
+  const bool out_bf16 = p.out_dtype == DType::bf16;
+  const int64_t steps = p.weight_dtype == DType::bf16 ? (p.k + 1) / 2 : p.k;
+  const int64_t row_words = (p.k + X::per_chunk - 1) / X::per_chunk * kChunk;
+  // Tiles of like heights: 16 rows are 8 + 8 and not 12 + 4.
+  const int64_t count = rows.end - rows.begin, tiles = (count + kMaxRows - 1) / kMaxRows;
+  const int64_t tile_rows = (count + tiles - 1) / tiles;
+  uint32_t* words = static_cast<uint32_t*>(scratch);
+  const auto height = [=](int64_t r) { return static_cast<int>(count - r < tile_rows ? count - r : tile_rows); };
+
+  for (int64_t r = 0; r < count; r += tile_rows) {
+    const auto* x = static_cast<const typename X::Type*>(p.x) + (rows.begin + r) * p.x_stride;
+    fill_tile<X>(words + r * row_words, x, p.x_stride, height(r), p.k);
+  }
+  for (int64_t c = columns.begin; c < columns.end; c += kGroupColumns) {
+    const Range group = {c, c + kGroupColumns < columns.end ? c + kGroupColumns : columns.end};
+    for (int64_t r = 0; r < count; r += tile_rows) {
+      char* data = static_cast<char*>(p.out) + (rows.begin + r) * p.out_stride * (out_bf16 ? 2 : 4);
+      row_of_tiles<Op>(height(r), words + r * row_words, static_cast<const uint32_t*>(p.weight), steps, group,
+                       {data, p.out_stride, p.bias, out_bf16});
+    }
+  }
+}
+
+}  // namespace matmul
+
+inline void linear(const LinearParams& p, Range rows, Range columns, void* scratch) {
+  using namespace matmul;
+  const bool x_bf16 = p.x_dtype == DType::bf16;
+  if (p.weight_dtype == DType::f32) {
+    return (x_bf16 ? linear_block<FmaF32, WidenedX> : linear_block<FmaF32, FloatX>)(p, rows, columns, scratch);
+  }
+#ifdef MAMBA_ISA_BF16
+  using OpOfBf16 = DotBf16;
+  using XOfBf16 = PairedX;
+#else
+  using OpOfBf16 = FmaBf16;
+  using XOfBf16 = WidenedX;
+#endif
+  (x_bf16 ? linear_block<OpOfBf16, XOfBf16> : linear_block<FmaBf16, FloatX>)(p, rows, columns, scratch);
+}
+
+namespace matmul {
+
+// A run of a weight's row in its packed type. The type of the source itself is kept bit by bit.
+template <class T>
+inline void convert(T* dst, const T* src, int n) {
+  __builtin_memcpy(dst, src, static_cast<size_t>(n) * sizeof(T));
+}
+template <class Dst, class Src>
+inline void convert(Dst* dst, const Src* src, int n) {
+  int i = 0;
+  for (; i + F32::lanes <= n; i += F32::lanes) store(dst + i, load(src + i));
+  if (i < n) store_partial(dst + i, load_partial(src + i, n - i), n - i);
+}
+
+template <class Dst, class Src>
+void pack_panels(const PackLinearWeightParams& p, Range panels) {
+  constexpr int kSteps = 32;  // 32 steps of a panel are 4 KB: they stay in L1 while each column adds its word to each
+  constexpr int per_step = 4 / sizeof(Dst);
+  const int64_t steps = (p.k + per_step - 1) / per_step;
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    uint32_t* dst = static_cast<uint32_t*>(p.dst) + panel * steps * kPanel;
+    for (int64_t s = 0; s < steps; s += kSteps) {
+      const int count = static_cast<int>(steps - s < kSteps ? steps - s : kSteps);
+      const int64_t k = s * per_step;
+      const int elements = static_cast<int>(p.k - k < kSteps * per_step ? p.k - k : kSteps * per_step);
+      for (int c = 0; c < kPanel; ++c) {
+        const int64_t column = panel * kPanel + c;
+        Dst run[kSteps * per_step] = {};
+        if (column < p.n) convert(run, static_cast<const Src*>(p.src) + column * p.k + k, elements);
+        for (int i = 0; i < count; ++i) __builtin_memcpy(dst + (s + i) * kPanel + c, run + i * per_step, 4);
+      }
+    }
+  }
+}
+
+template <class Dst>
+void pack_panels_from(const PackLinearWeightParams& p, Range panels) {
+  if (p.src_dtype == DType::f32) return pack_panels<Dst, float>(p, panels);
+  if (p.src_dtype == DType::bf16) return pack_panels<Dst, bf16>(p, panels);
+  pack_panels<Dst, f16>(p, panels);
+}
+
+}  // namespace matmul
+
+inline void pack_linear_weight(const PackLinearWeightParams& p, Range panels) {
+  (p.dst_dtype == DType::bf16 ? matmul::pack_panels_from<bf16> : matmul::pack_panels_from<float>)(p, panels);
+}
+
+}  // namespace mamba::cpu::MAMBA_ISA
