@@ -13,8 +13,7 @@
       ],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS", "NDEBUG"],
       # Node's own defaults, which are for code without exceptions; the flags after them are those of CMakeLists.txt.
-      "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20"],
-      "cflags!": ["-O2"],
+      "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17"],
       "cflags_cc": [
         "-std=gnu++20", "-O3", "-fexceptions", "-frtti", "-fvisibility=hidden",
         "-Wall", "-Wextra", "-Wno-unknown-warning-option", "-Wno-maybe-uninitialized"
