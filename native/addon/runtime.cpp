@@ -81,8 +81,13 @@ Napi::Value open_device(const Arguments& args) {
   const std::string kind = args.text(0);
   if (kind != "cpu")
     throw Error(ErrorCode::NotBuilt, "device", "\"" + kind + "\" is not part of this build; \"cpu\" is");
+  constexpr int64_t kMaxThreads = 1024;
+  const int64_t threads = args.integer(1);
+  if (threads < 0 || threads > kMaxThreads) {
+    throw Error(ErrorCode::Argument, "device", std::to_string(threads) + " threads, expected 0 (one per core) to 1024");
+  }
   auto entry = std::make_unique<DeviceEntry>();
-  entry->backend = std::make_unique<cpu::CpuBackend>(static_cast<int>(args.integer(1)));
+  entry->backend = std::make_unique<cpu::CpuBackend>(static_cast<int>(threads));
   entry->stream = entry->backend->create_stream();
   return args.number(args.state.devices.insert(std::move(entry)));
 }

@@ -1,8 +1,10 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
+import { resolveDtypes } from "../engine/config";
 import { EngineError } from "../errors";
 import { modelPath } from "../llm/bundled-model";
 import { loadModelConfig, type ModelConfig } from "../models/config";
+import { stateBytes } from "../models/registry";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { Checkpoint } from "../weights/checkpoint";
 
@@ -62,7 +64,10 @@ export async function readModelFacts(model: string): Promise<ModelFacts> {
     config,
     weights: "error" in checkpoint ? checkpoint : weightFacts(checkpoint, config),
     tokenizer: await tokenizerFacts(dir, config),
-    stateBytes: { float32: stateBytes(config, 4), bfloat16: stateBytes(config, 2) },
+    stateBytes: {
+      float32: stateBytes(config, resolveDtypes({ stateDtype: "float32" }, config)),
+      bfloat16: stateBytes(config, resolveDtypes({ stateDtype: "bfloat16" }, config)),
+    },
     files: [
       ...present.map((name) => ({ name, bytes: statSync(join(dir, name)).size })),
       ...weightFiles.map(({ file, bytes }) => ({ name: basename(file), bytes })),
@@ -105,11 +110,4 @@ async function tokenizerFacts(dir: string, config: ModelConfig): Promise<Tokeniz
   };
   await tokenizer.close();
   return facts;
-}
-
-/** The convolution's last inputs are in the type of activations, the SSM state in a type of its own. */
-function stateBytes(config: ModelConfig, ssmBytes: number): number {
-  const { numLayers, convKernel, convDim, numHeads, headDim, stateSize, torchDtype } = config;
-  const convBytes = torchDtype === "float32" ? 4 : 2;
-  return numLayers * ((convKernel - 1) * convDim * convBytes + numHeads * headDim * stateSize * ssmBytes);
 }

@@ -1,3 +1,4 @@
+import { EngineError } from "../errors";
 import type { SchedulerConfig } from "./scheduler";
 
 export type DtypeName = "auto" | "float32" | "bfloat16";
@@ -59,4 +60,33 @@ export function planMemory(
       ? `max_num_seqs is ${maxNumSeqs} instead of ${wanted}: a sequence takes ${mib(model.stateBytesPerSeq)} of state and ${mib(freeBytes)} are free`
       : null,
   };
+}
+
+const stateDtypes = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
+
+export interface Dtypes {
+  /** Activations and matrices. */
+  readonly compute: "f32" | "bf16";
+  /** The convolution's last inputs are activations. */
+  readonly conv: "f32" | "bf16";
+  readonly ssm: "f32" | "bf16" | "f16";
+}
+
+/** Types of a model; throws ERR_ARGUMENT for a name that is none. */
+export function resolveDtypes(
+  { dtype = "auto", stateDtype = "auto" }: Pick<EngineOptions, "dtype" | "stateDtype">,
+  model: { torchDtype: string | null; mambaSsmCacheDtype?: keyof typeof stateDtypes },
+): Dtypes {
+  const computeName = dtype === "auto" ? (model.torchDtype === "float32" ? "float32" : "bfloat16") : dtype;
+  const stateName = stateDtype === "auto" ? (model.mambaSsmCacheDtype ?? "float32") : stateDtype;
+  expectOneOf("dtype", computeName, ["float32", "bfloat16"]);
+  expectOneOf("stateDtype", stateName, Object.keys(stateDtypes));
+  const compute = stateDtypes[computeName];
+  return { compute, conv: compute, ssm: stateDtypes[stateName] };
+}
+
+function expectOneOf(option: string, value: string, allowed: readonly string[]): void {
+  if (allowed.includes(value)) return;
+  const message = `${option} must be auto, ${allowed.join(" or ")}, got ${value}`;
+  throw new EngineError("ERR_ARGUMENT", message, { subject: option });
 }

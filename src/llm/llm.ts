@@ -2,6 +2,7 @@ import { basename, resolve } from "node:path";
 import { MAX_TOP_LOGPROBS } from "../engine/model-runner";
 import type { EngineClient, EngineToken } from "../engine/request";
 import { EngineError } from "../errors";
+import { loadModelConfig, type ModelConfig } from "../models/config";
 import { ChatTemplate } from "../tokenizer/chat-template";
 import { Detokenizer } from "../tokenizer/detokenizer";
 import { Tokenizer } from "../tokenizer/tokenizer";
@@ -22,6 +23,7 @@ export class LLM implements LanguageModel {
 
   private constructor(
     readonly info: ModelInfo,
+    private readonly config: ModelConfig,
     private readonly engine: LoadedEngine,
     private readonly tokenizer: Tokenizer | null,
   ) {
@@ -37,27 +39,22 @@ export class LLM implements LanguageModel {
    */
   static async load(model?: string, options: LoadOptions = {}): Promise<LLM> {
     const dir = modelPath(model);
-    const engine = await loadEngine(dir, options);
-    try {
-      // Dummy weights come from a config.json alone; such a model takes and gives token ids.
-      const tokenizer = options.loadFormat === "dummy" ? null : Tokenizer.load(dir);
-      const { config, plan } = engine;
-      const info: ModelInfo = {
-        id: options.modelId ?? basename(resolve(dir)),
-        path: resolve(dir),
-        modelType: config.modelType,
-        parameters: engine.parameters,
-        vocabSize: config.vocabSize,
-        maxModelLen: plan.maxModelLen,
-        device: engine.device,
-        dtype: engine.dtype,
-        stateDtype: engine.stateDtype,
-      };
-      return new LLM(info, engine, tokenizer);
-    } catch (error) {
-      await engine.client.close();
-      throw error;
-    }
+    const config = loadModelConfig(dir);
+    // Dummy weights come from a config.json alone; such a model takes and gives token ids.
+    const tokenizer = options.loadFormat === "dummy" ? null : Tokenizer.load(dir);
+    const engine = await loadEngine(dir, config, options);
+    const info: ModelInfo = {
+      id: options.modelId ?? basename(resolve(dir)),
+      path: resolve(dir),
+      modelType: config.modelType,
+      parameters: engine.parameters,
+      vocabSize: config.vocabSize,
+      maxModelLen: engine.plan.maxModelLen,
+      device: engine.device,
+      dtype: engine.dtype,
+      stateDtype: engine.stateDtype,
+    };
+    return new LLM(info, config, engine, tokenizer);
   }
 
   /** Starts when the result is iterated or awaited; errors come there too. */
@@ -105,18 +102,14 @@ export class LLM implements LanguageModel {
   }
 
   private async start(id: string, prompt: Prompt, params: GenerateParams): Promise<StartedGeneration> {
-    const { sampling, maxTokens, stop, logprobs, priority } = resolveParams(
-      params,
-      this.engine.config.generationDefaults,
-    );
+    const { sampling, maxTokens, stop, logprobs, priority } = resolveParams(params, this.config.generationDefaults);
     const ids = await this.promptIds(prompt);
     const { maxModelLen } = this.info;
     if (ids.length >= maxModelLen) {
       const message = `the prompt has ${ids.length} tokens; the context is ${maxModelLen} tokens for prompt and output`;
       throw new EngineError("ERR_TOO_LONG", message, { subject: "prompt" });
     }
-    const eos =
-      params.ignoreEos === true ? [] : [...this.engine.config.eosTokenIds, ...(this.tokenizer?.eosTokenIds ?? [])];
+    const eos = params.ignoreEos === true ? [] : [...this.config.eosTokenIds, ...(this.tokenizer?.eosTokenIds ?? [])];
     const tokens = this.engine.client.submit({
       id,
       prompt: ids,

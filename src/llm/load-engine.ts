@@ -1,15 +1,14 @@
-import { type EngineOptions, type MemoryPlan, planMemory } from "../engine/config";
+import { type EngineOptions, type MemoryPlan, planMemory, resolveDtypes } from "../engine/config";
 import { Engine } from "../engine/engine";
 import { ModelRunner } from "../engine/model-runner";
 import type { EngineClient } from "../engine/request";
-import { createStatePool, stateBytesPerSlot } from "../engine/state-pool";
+import { createStatePool } from "../engine/state-pool";
 import { EngineError } from "../errors";
-import { loadModelConfig, type ModelConfig } from "../models/config";
-import { loadModel } from "../models/registry";
+import type { ModelConfig } from "../models/config";
+import { loadModel, stateBytes, stateShapes } from "../models/registry";
 import { Device } from "../tensor/device";
-import type { DType } from "../tensor/dtype";
 import { Checkpoint } from "../weights/checkpoint";
-import { type ComputeDtype, WeightLoader } from "../weights/loader";
+import { WeightLoader } from "../weights/loader";
 import { WeightScope } from "../weights/scope";
 
 export interface LoadOptions extends EngineOptions {
@@ -23,7 +22,6 @@ export interface LoadOptions extends EngineOptions {
 
 export interface LoadedEngine {
   readonly client: EngineClient;
-  readonly config: ModelConfig;
   readonly plan: MemoryPlan;
   readonly parameters: number;
   readonly device: string;
@@ -33,63 +31,40 @@ export interface LoadedEngine {
 }
 
 const names = { f32: "float32", bf16: "bfloat16", f16: "float16" } as const;
-const stateDtypes = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
 
-/** Config, weights, state pool and graphs, in this order; a failure frees what was built. */
-export async function loadEngine(dir: string, options: LoadOptions): Promise<LoadedEngine> {
-  const config = loadModelConfig(dir);
+/** Weights, state pool and graphs, in this order; a failure frees what was built. */
+export async function loadEngine(dir: string, config: ModelConfig, options: LoadOptions): Promise<LoadedEngine> {
   const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
   const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
   const device = Device.open({ kind: "cpu", ...(options.threads === undefined ? {} : { threads: options.threads }) });
   try {
-    const dtype = computeDtype(options, config);
-    const stateDtype = stateDtypes[stateDtypeName(options, config)];
+    const { compute, conv, ssm } = resolveDtypes(options, config);
     const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
-    const loader = new WeightLoader(device, dtype, onProgress);
+    const loader = new WeightLoader(device, compute, onProgress);
     const model = await loadModel(config, loader, weights);
     loader.close();
     refuseUnused(dir, weights.unused());
 
-    const dtypes: { conv: DType; ssm: DType } = { conv: dtype, ssm: stateDtype };
-    const stateBytesPerSeq = stateBytesPerSlot(model.stateShapes, dtypes);
+    const stateBytesPerSeq = stateBytes(config, { conv, ssm });
     const plan = planMemory(options, { chunkSize: config.chunkSize, stateBytesPerSeq }, device.memory().free);
     if (plan.note !== null) options.onMessage?.(plan.note);
-    const state = createStatePool(device, model.stateShapes, dtypes, plan.maxNumSeqs);
+    const state = createStatePool(device, stateShapes(config), { conv, ssm }, plan.maxNumSeqs);
     const runner = new ModelRunner(device, model, state, plan, config.vocabSize);
     const { kind, isa, threads } = device.describe();
     const client = new Engine(runner, plan, () => device.close());
     return {
       client,
-      config,
       plan,
       parameters: loader.parameters,
       device: `${kind} (${isa}, ${threads} threads)`,
-      dtype: names[dtype],
-      stateDtype: names[stateDtype],
+      dtype: names[compute],
+      stateDtype: names[ssm],
       score: (ids) => client.score(ids),
     };
   } catch (error) {
     device.close();
     throw error;
   }
-}
-
-function computeDtype({ dtype = "auto" }: EngineOptions, config: ModelConfig): ComputeDtype {
-  if (dtype === "auto") return config.torchDtype === "float32" ? "f32" : "bf16";
-  if (dtype === "float32") return "f32";
-  if (dtype === "bfloat16") return "bf16";
-  throw new EngineError("ERR_ARGUMENT", `dtype must be auto, float32 or bfloat16, got ${String(dtype)}`, {
-    subject: "dtype",
-  });
-}
-
-function stateDtypeName({ stateDtype = "auto" }: EngineOptions, config: ModelConfig): keyof typeof stateDtypes {
-  const name = stateDtype === "auto" ? (config.mambaSsmCacheDtype ?? "float32") : stateDtype;
-  if (name in stateDtypes) return name;
-  const expected = `auto, ${Object.keys(stateDtypes).join(", ")}`;
-  throw new EngineError("ERR_ARGUMENT", `stateDtype must be one of ${expected}, got ${String(stateDtype)}`, {
-    subject: "stateDtype",
-  });
 }
 
 function refuseUnused(dir: string, unused: readonly string[]): void {

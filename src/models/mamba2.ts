@@ -53,8 +53,14 @@ export class Mamba2 implements Model {
     return new Mamba2(config, loader.dtype, embeddings, layers, normF, lmHead);
   }
 
-  get stateShapes(): readonly LayerStateShape[] {
-    const { numHeads, headDim, stateSize, convKernel, convDim, numLayers } = this.config;
+  static stateShapes({
+    numHeads,
+    headDim,
+    stateSize,
+    convKernel,
+    convDim,
+    numLayers,
+  }: Mamba2Config): LayerStateShape[] {
     const shape = { conv: [convKernel - 1, convDim], ssm: [numHeads, headDim, stateSize] };
     return Array.from({ length: numLayers }, () => shape);
   }

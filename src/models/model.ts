@@ -1,4 +1,5 @@
 import type { Forward } from "../layers/forward";
+import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
 
 /** One layer's state per slot. */
@@ -9,10 +10,13 @@ export interface LayerStateShape {
   readonly ssm: readonly number[];
 }
 
+export interface StateDtypes {
+  readonly conv: DType;
+  readonly ssm: DType;
+}
+
 /** What the engine needs of a model. */
 export interface Model {
-  /** Of every layer that has a state, in the order of Forward.state. */
-  readonly stateShapes: readonly LayerStateShape[];
   /** A step: the batch's token ids to final hidden states [numTokens, hidden], in the arena. */
   forward(f: Forward): Tensor;
   /** Hidden states [rows, hidden] -> logits f32 [rows, vocab] in `out`. */

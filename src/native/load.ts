@@ -24,13 +24,18 @@ export function loadAddon(): Addon {
       "the native addon is not built; run `npm run build` in the project's folder",
     );
   }
+  let loaded: Addon;
   try {
-    addon = require(path) as Addon;
+    loaded = require(path) as Addon;
   } catch (cause) {
     throw new EngineError("ERR_NOT_BUILT", `cannot load ${path}: ${String(cause)}; rebuild it with \`npm run build\``, {
       cause,
     });
   }
+  if (typeof loaded.openDevice !== "function") {
+    throw new EngineError("ERR_NOT_BUILT", `${path} is not the addon of mamba-serve; check MAMBA_SERVE_ADDON`);
+  }
+  addon = loaded;
   return addon;
 }
 

@@ -5,7 +5,7 @@ import { createStatePool } from "../../src/engine/state-pool";
 import type { LayerState } from "../../src/layers/forward";
 import { loadModelConfig, type ModelConfig } from "../../src/models/config";
 import type { Model } from "../../src/models/model";
-import { loadModel } from "../../src/models/registry";
+import { loadModel, stateShapes } from "../../src/models/registry";
 import type { Arena } from "../../src/tensor/arena";
 import { Device } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
@@ -56,7 +56,7 @@ export class ModelHarness {
     const model = await loadModel(config, loader, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
     loader.close();
     const dtypes = { conv: dtype, ssm: options.stateDtype ?? "f32" };
-    return new ModelHarness(device, config, model, createStatePool(device, model.stateShapes, dtypes, MAX_SEQS));
+    return new ModelHarness(device, config, model, createStatePool(device, stateShapes(config), dtypes, MAX_SEQS));
   }
 
   /** Every slot becomes NaN. */

@@ -1,4 +1,5 @@
 import { loadEngine } from "../../src/llm/load-engine";
+import { loadModelConfig } from "../../src/models/config";
 import { makeRequest } from "../helpers/engine-request";
 import { goldens, relativeError } from "../helpers/golden";
 import { ModelHarness } from "../helpers/model-harness";
@@ -22,7 +23,10 @@ describe.each(goldens)("$name", (golden) => {
   });
 
   test("greedy tokens in float32 are the reference's, one prompt after the other and all at once", async () => {
-    const { client } = await loadEngine(golden.modelDir, { dtype: "float32", maxNumSeqs: 4 });
+    const { client } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), {
+      dtype: "float32",
+      maxNumSeqs: 4,
+    });
     const generate = async (i: number, run: string) => {
       const expected = golden.ids(`greedy.${i}`);
       const request = makeRequest({
@@ -42,7 +46,7 @@ describe.each(goldens)("$name", (golden) => {
 
 test("the bundled model's perplexity is the reference's within 0.2 %", async () => {
   const golden = goldens[2]!;
-  const { score, client } = await loadEngine(golden.modelDir, { maxNumSeqs: 4 });
+  const { score, client } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), { maxNumSeqs: 4 });
   const scores = await score(golden.ids("perplexity_text_ids"));
   const mean = -scores.reduce((sum, value) => sum + value, 0) / scores.length;
   const reference = golden.floats("perplexity_nll").values;

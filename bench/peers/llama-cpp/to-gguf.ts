@@ -88,7 +88,10 @@ class Metadata {
   }
 
   int32s(name: string, values: readonly number[]): void {
-    this.key(name, types.array).uint32(types.int32).uint64(values.length).bytes(new Uint8Array(Int32Array.from(values).buffer));
+    this.key(name, types.array)
+      .uint32(types.int32)
+      .uint64(values.length)
+      .bytes(new Uint8Array(Int32Array.from(values).buffer));
   }
 
   concat(): Buffer {
