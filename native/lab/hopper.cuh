@@ -58,10 +58,26 @@ __device__ __forceinline__ void prefetch_l2(const void* p, uint32_t bytes) {
   asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
 }
 
+__device__ __forceinline__ void copy_box_out_3d(const CUtensorMap* map, uint32_t src, int x, int y, int z) {
+  asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4}], [%1];" ::"l"(map),
+               "r"(src), "r"(x), "r"(y), "r"(z)
+               : "memory");
+}
+__device__ __forceinline__ void copy_out_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+// Until the sources of this thread's copies may be written again.
+__device__ __forceinline__ void copy_out_wait_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
+__device__ __forceinline__ void copy_out_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+
 // --- 8x8 matrices of 16-bit elements ---------------------------------------------------------------------------------
 
 __device__ __forceinline__ void load_transposed(uint32_t (&r)[4], uint32_t row_address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(row_address)
+               : "memory");
+}
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t row_address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(row_address)
                : "memory");
@@ -71,12 +87,6 @@ __device__ __forceinline__ void store_matrices(uint32_t row_address, uint32_t a,
                "r"(c), "r"(d)
                : "memory");
 }
-__device__ __forceinline__ void store_transposed(uint32_t row_address, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row_address), "r"(a),
-               "r"(b), "r"(c), "r"(d)
-               : "memory");
-}
-
 // Two floats as one register of 16-bit elements, and back.
 template <class T>
 __device__ __forceinline__ uint32_t pack(float low, float high);
@@ -153,24 +163,6 @@ __device__ __forceinline__ void multiply_64(float (&d)[32], uint64_t a, uint64_t
       : MAMBA_F32(d, 0)                                                                       \
       : "l"(a), "l"(b), "r"(accumulate))
   if constexpr (sizeof(T) == 2 && __is_same(T, __nv_bfloat16)) {
-    MAMBA_WGMMA("bf16");
-  } else {
-    MAMBA_WGMMA("f16");
-  }
-#undef MAMBA_WGMMA
-}
-
-// d[64 x 64] (+)= a b over 16, a from registers, b contiguous along the sum.
-template <class T>
-__device__ __forceinline__ void multiply_64(float (&d)[32], const uint32_t (&a)[4], uint64_t b, int accumulate) {
-#define MAMBA_WGMMA(TYPE)                                                                     \
-  asm volatile(                                                                               \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                            \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32               \
-      ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}\n"                                         \
-      : MAMBA_F32(d, 0)                                                                       \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate))
-  if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
   } else {
     MAMBA_WGMMA("f16");

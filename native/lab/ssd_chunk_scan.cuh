@@ -3,18 +3,17 @@
 //
 // Idea. One block walks the tokens of one (sequence, head, 64 channels) 64 at a time ("steps", counted from the start of
 // each chunk) and goes on to its next item. With a[l] the running sum of dt' A inside a step of T tokens:
-//   M[l][m]   = C_l . B_m exp(a[l] - a[m]) dt'_m   for m <= l
-//   y^T[p][l] = exp(a[l]) (S C^T)[p][l] + (x^T M^T)[p][l] + D x[l][p]
-//   S[p][n]  <- exp(a[T-1]) S + (x^T diag(dt'_m exp(a[T-1] - a[m]))) B
-// y is computed transposed so that the state is the left operand of its product: accumulators of one product are, packed
-// to 16 bits, the left operand of the next. The state never leaves the registers of its warpgroup.
+//   M[l][m] = C_l . B_m exp(a[l] - a[m]) dt'_m   for m <= l
+//   y       = diag(exp(a)) C S^T + M x + D x
+//   S      <- exp(a[T-1]) S + (diag(dt'_m exp(a[T-1] - a[m])) x)^T B
+// The running state never leaves the registers of its warpgroup; a copy of it, rounded to 16 bits, goes to shared memory
+// once a step. Accumulators of C B^T become, packed to 16 bits, the left operand of M x.
 //
-// Mapping. 3 warpgroups, joined by a ring of kStages steps in shared memory and two M tiles:
+// Mapping. 4 warpgroups, joined by a ring of kStages steps in shared memory and two rounded states:
 //   producer  warp 0: copies x, B, C (bulk tensor copies). warps 1-3: everything that depends on dt only, in turns.
-//   mixer     C B^T (from shared memory), times decay, to an M tile. Below the diagonal blocks of 16 the decay is the
-//             product of a factor of l and a factor of m, both <= 1: the exponentials of a step are 1024 plus a few.
-//   state     S C^T, x^T M^T and the update of S; y through a private 2 KiB of each warp to 32-byte pieces of out.
-// The mixer depends on no state, so it runs ahead: the matrix unit has its products while the state warpgroup packs.
+//   state     rounds S, updates S. The only serial part: one product of 64 x 128 x 64 a step.
+//   output    2 of them, on alternate steps: C B^T, C S^T, M x, y to rows of out. Below the diagonal blocks of 16 the
+//             decay in M is a factor of l times a factor of m, both <= 1: the exponentials of a step are 1024 plus a few.
 //
 // Layout. Tiles of 64 tokens x 64 elements, 128-byte rows, 128-byte swizzle. Rows of a step past its last token belong
 // to the next sequence: x and B of those are zeroed (0 x NaN), their dt' is 0, their y is not stored.
@@ -39,6 +38,7 @@ namespace mamba::cuda {
 
 struct ScanMaps {
   CUtensorMap x, b, c;  // (channel, head, token), (n, group, token) in boxes of 64 x 1 x 64
+  CUtensorMap out;      // (channel, head, token) in boxes of 64 x 1 x 16
 };
 
 // Segments of a sequence; 1 = none, without workspace.
@@ -54,7 +54,7 @@ namespace scan {
 
 inline constexpr int kTokens = 64;    // of a step
 inline constexpr int kChannels = 64;  // of an item
-inline constexpr int kThreads = 384;
+inline constexpr int kThreads = 512;
 inline constexpr int kPreparers = 3;
 inline constexpr uint32_t kTileBytes = kTokens * 128;
 inline constexpr float kLog2e = 1.4426950408889634f;
@@ -70,7 +70,7 @@ struct Step {
   float to_end[kTokens];      // dt'[m] exp2(a[T-1] - a[m])
   float row[kTokens];         // exp2(a[l] - a[16 (l / 16)])
   float column[3][kTokens];   // [w-1][m < 16 w]: exp2(a[16 w] - a[m]) dt'[m]
-  float end, total;           // a[T-1], exp2(a[T-1])
+  float end, total, d;        // a[T-1], exp2(a[T-1]), D
   int token, tokens, head, channel;  // tokens = 0: there are no more steps
   bool first;                        // of its item
   Where load, store;          // of the state before this step and after it
@@ -86,10 +86,10 @@ struct Shared {
     uint8_t x[kTileBytes], b[kBlocks][kTileBytes], c[kBlocks][kTileBytes];
   };
   Stage stage[kStages];
-  uint8_t mixing[2][kTileBytes];
-  uint8_t out[4][kTokens * 32];
+  uint8_t state[2][kBlocks][kTileBytes];  // before an even step, before an odd one
+  uint8_t out[8][16 * 128];               // of each output warp
   Step step[kStages];
-  uint64_t loaded[kStages], ready[kStages], empty[kStages], mixed[2], unmixed[2];
+  uint64_t loaded[kStages], ready[kStages], empty[kStages], rounded[2], used[2];
 };
 
 // The position in a ring of kCount.
@@ -300,6 +300,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
     if (lane == 0) {
       step.total = exp2(end);
       step.end = end;
+      step.d = p.d ? __ldg(p.d + head) : 0.0f;
       step.token = now.token;
       step.tokens = tokens;
       step.first = now.first;
@@ -343,11 +344,13 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
     if (lane == 0) barrier_arrive(shared.ready + ring.index);
   }
   if (index % kPreparers != turn) return;
-  const Ring<Shared<kN>::kStages> ring(index);
-  barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
-  if (lane == 0) {
-    shared.step[ring.index].tokens = 0;
-    barrier_arrive(shared.ready + ring.index);
+  for (int i = index; i < index + 2; ++i) {  // one for each output warpgroup
+    const Ring<Shared<kN>::kStages> ring(i);
+    barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
+    if (lane == 0) {
+      shared.step[ring.index].tokens = 0;
+      barrier_arrive(shared.ready + ring.index);
+    }
   }
 }
 
@@ -364,67 +367,138 @@ __device__ __forceinline__ void zero_padding(const SsdChunkScanParams& p, Walk w
   }
 }
 
-// Warp w has rows 16 w .. 16 w + 15 of M, a thread of it rows g and g + 8 of those, columns 8 j + 2 t and + 1.
+// The part of M that warp kWarp has, as left operands: 16 tokens l, row g and g + 8 in a thread.
+template <class T, int kWarp>
+__device__ __forceinline__ void mix(uint32_t (&m)[4][4], const float (&cb)[32], const Step& step, int g, int t) {
+  using hopper::pack;
+  const int l = 16 * kWarp + g;
+  const float row[2] = {step.row[l], step.row[l + 8]}, a_row[2] = {step.a[l], step.a[l + 8]};
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int column = 16 * j + 8 * half + 2 * t;
+      const float* v = cb + 8 * j + 4 * half;
+      if (j < kWarp) {
+        const float2 factor = *reinterpret_cast<const float2*>(step.column[kWarp > 0 ? kWarp - 1 : 0] + column);
+        m[j][2 * half] = pack<T>(v[0] * row[0] * factor.x, v[1] * row[0] * factor.y);
+        m[j][2 * half + 1] = pack<T>(v[2] * row[1] * factor.x, v[3] * row[1] * factor.y);
+      } else if (j == kWarp) {
+        const float2 a = *reinterpret_cast<const float2*>(step.a + column);
+        const float2 dt = *reinterpret_cast<const float2*>(step.dt + column);
+        const auto weight = [&](int r, int first, float value, float a_m, float dt_m) {
+          const float w = value * exp2(fminf(a_row[r] - a_m, 0.0f)) * dt_m;
+          return column + first <= l + 8 * r ? w : 0.0f;
+        };
+        m[j][2 * half] = pack<T>(weight(0, 0, v[0], a.x, dt.x), weight(0, 1, v[1], a.y, dt.y));
+        m[j][2 * half + 1] = pack<T>(weight(1, 0, v[2], a.x, dt.x), weight(1, 1, v[3], a.y, dt.y));
+      } else {
+        m[j][2 * half] = m[j][2 * half + 1] = 0;
+      }
+    }
+  }
+}
+
+// Every second step. Warp w has tokens 16 w .. 16 w + 15, a thread of it tokens g and g + 8 of those, columns (tokens of
+// M, channels of y) 8 j + 2 t and + 1.
 template <class T, int kN>
-__device__ __forceinline__ void mix(Shared<kN>& shared) {
+__device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const ScanMaps& maps, int turn,
+                                          Shared<kN>& shared) {
   using namespace hopper;
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  Ring<Shared<kN>::kStages> ring;
-  Ring<2> tile;
   const int l = 16 * warp + g;
-  const int matrix_row = 16 * warp + lane % 16, matrix_piece = lane / 16;  // of stmatrix
-  for (;; ring.advance(), tile.advance()) {
+  const int matrix_row = lane % 16, matrix_piece = lane / 16;  // of ldmatrix and stmatrix
+  uint8_t* const out_tile = shared.out[4 * turn + warp];
+  const uint32_t out_row = smem_address(out_tile) + 128 * matrix_row;
+  for (int i = 0;; ++i) {
+    if (i % 2 != turn) continue;
+    const Ring<Shared<kN>::kStages> ring(i);
+    const uint32_t phase = i / 2 % 2;
     const auto& stage = shared.stage[ring.index];
     const Step& step = shared.step[ring.index];
     barrier_wait(shared.ready + ring.index, ring.phase);
     if (step.tokens == 0) break;
     barrier_wait(shared.loaded + ring.index, ring.phase);
-    float cb[32];
-    products_begin();
+    float cb[32], y[32];
     const uint64_t c = describe_along_sum(smem_address(stage.c)), b = describe_along_sum(smem_address(stage.b));
+    const uint64_t s = describe_along_sum(smem_address(shared.state[i % 2]));
+    products_begin();
 #pragma unroll
     for (int k = 0; k < kN / 16; ++k) {
       const uint32_t at = (k / 4 * kTileBytes + k % 4 * 32) >> 4;
       multiply_64<T>(cb, c + at, b + at, k != 0);
     }
     products_commit();
-    products_wait<0>();
-    pin(cb);
+    const float from_start[2] = {step.from_start[l], step.from_start[l + 8]}, d = step.d;
+    const int tokens = step.tokens, token = step.token, head = step.head, channel = step.channel;
+    barrier_wait(shared.rounded + i % 2, phase);
+    products_begin();
+#pragma unroll
+    for (int k = 0; k < kN / 16; ++k) {
+      const uint32_t at = (k / 4 * kTileBytes + k % 4 * 32) >> 4;
+      multiply_64<T>(y, c + at, s + at, k != 0);
+    }
+    products_commit();
 
-    const float row[2] = {step.row[l], step.row[l + 8]};
-    barrier_wait(shared.unmixed + tile.index, tile.phase ^ 1);
-    const uint32_t rows = smem_address(shared.mixing[tile.index]) + 128 * matrix_row;
+    products_wait<1>();
+    pin(cb);
+    uint32_t m[4][4];
+    switch (warp) {
+      case 0: mix<T, 0>(m, cb, step, g, t); break;
+      case 1: mix<T, 1>(m, cb, step, g, t); break;
+      case 2: mix<T, 2>(m, cb, step, g, t); break;
+      default: mix<T, 3>(m, cb, step, g, t); break;
+    }
+
+    products_wait<0>();
+    pin(y);
+    if (lane == 0) barrier_arrive(shared.used + i % 2);
+    const uint32_t x_row = smem_address(stage.x) + 128 * (16 * warp + matrix_row);
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
-      if (j > 2 * warp) break;
-      uint32_t r[4];
+      uint32_t x[4];
+      load_matrices(x, x_row + 16 * ((j + matrix_piece) ^ (matrix_row % 8)));
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int m = 8 * (j + i) + 2 * t;
-        const float* v = cb + 4 * (j + i);
-        if (j < 2 * warp) {
-          const float2 column = *reinterpret_cast<const float2*>(step.column[warp - 1] + m);
-          r[2 * i] = pack<T>(v[0] * row[0] * column.x, v[1] * row[0] * column.y);
-          r[2 * i + 1] = pack<T>(v[2] * row[1] * column.x, v[3] * row[1] * column.y);
-        } else {
-          const float2 a = *reinterpret_cast<const float2*>(step.a + m);
-          const float2 dt = *reinterpret_cast<const float2*>(step.dt + m);
-          const auto weight = [&](int l_, int m_, float value, float a_m, float dt_m) {
-            return m_ <= l_ ? value * exp2(fminf(step.a[l_] - a_m, 0.0f)) * dt_m : 0.0f;
-          };
-          r[2 * i] = pack<T>(weight(l, m, v[0], a.x, dt.x), weight(l, m + 1, v[1], a.y, dt.y));
-          r[2 * i + 1] = pack<T>(weight(l + 8, m, v[2], a.x, dt.x), weight(l + 8, m + 1, v[3], a.y, dt.y));
+      for (int i = 0; i < 4; ++i) {
+        const float2 v = unpack<T>(x[i]);
+        float* at = y + 4 * j + 2 * i;
+        at[0] = fmaf(d, v.x, at[0] * from_start[i % 2]);
+        at[1] = fmaf(d, v.y, at[1] * from_start[i % 2]);
+      }
+    }
+    const uint64_t x = describe_across_sum(smem_address(stage.x), kTileBytes);
+    products_begin();
+#pragma unroll
+    for (int k = 0; k < 4; ++k) multiply_add_across<T>(y, m[k], x + ((k * 2048) >> 4));
+    products_commit();
+    copy_out_wait_read();
+    __syncwarp();
+    products_wait<0>();
+    pin(y);
+    if (lane == 0) barrier_arrive(shared.empty + ring.index);
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      const float* v = y + 4 * j;
+      store_matrices(out_row + 16 * ((j + matrix_piece) ^ (matrix_row % 8)), pack<T>(v[0], v[1]), pack<T>(v[2], v[3]),
+                     pack<T>(v[4], v[5]), pack<T>(v[6], v[7]));
+    }
+    if (16 * warp + 16 <= tokens) {
+      fence_async();
+      __syncwarp();
+      if (lane == 0) copy_box_out_3d(&maps.out, smem_address(out_tile), channel, head, token + 16 * warp);
+      copy_out_commit();
+    } else {
+      __syncwarp();
+      for (int r = lane / 8; r < tokens - 16 * warp; r += 4) {
+        const int at = channel + 8 * (lane % 8);
+        T* out = static_cast<T*>(p.out) + (token + 16 * warp + r) * p.out_stride + head * p.head_dim + at;
+        if (at < p.head_dim) {
+          *reinterpret_cast<uint4*>(out) = reinterpret_cast<const uint4*>(out_tile)[8 * r + (lane % 8 ^ r % 8)];
         }
       }
-      store_matrices(rows + 16 * ((j + matrix_piece) ^ (matrix_row % 8)), r[0], r[1], r[2], r[3]);
-    }
-    fence_async();
-    __syncwarp();
-    if (lane == 0) {
-      barrier_arrive(shared.mixed + tile.index);
-      barrier_arrive(shared.empty + ring.index);
     }
   }
+  copy_out_wait();
 }
 
 template <class S>
@@ -469,25 +543,52 @@ __device__ __forceinline__ void store_state(const float (&state)[kN / 2], S* to,
   }
 }
 
-// Warp w has channels 16 w .. 16 w + 15 of the item; a thread channels g and g + 8 of those, and tokens (n, for the
-// state) 8 j + 2 t and + 1.
+// Warp w has channels 16 w .. 16 w + 15 of the item; a thread channels g and g + 8 of those, n = 8 j + 2 t and + 1.
 template <class T, class S, int kN, ScanPass kPass>
 __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Shared<kN>& shared) {
   using namespace hopper;
   constexpr bool kScan = kPass == ScanPass::kScan;
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  const int channel = 16 * warp + g;
+  const int x_row = lane / 16 * 8 + lane % 8, x_piece = (2 * warp + lane / 8 % 2) ^ (lane % 8);
+  const int state_row = 16 * warp + lane % 16;
+
+  // x^T as a left operand, weighted.
+  const auto load_weighted = [&](uint32_t(&weighted)[4][4], int index) {
+    const uint32_t x_tile = smem_address(shared.stage[index].x) + 128 * x_row + 16 * x_piece;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      uint32_t x[4];
+      load_transposed(x, x_tile + 2048 * k);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float2 w = *reinterpret_cast<const float2*>(shared.step[index].to_end + 16 * k + 8 * half + 2 * t);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float2 v = unpack<T>(x[2 * half + i]);
+          weighted[k][2 * half + i] = pack<T>(v.x * w.x, v.y * w.y);
+        }
+      }
+    }
+  };
+
   Ring<Shared<kN>::kStages> ring;
   Ring<2> tile;
+  uint32_t weighted[4][4], next_weighted[4][4];
+  barrier_wait(shared.ready + ring.index, ring.phase);
+  bool more = shared.step[ring.index].tokens != 0;
+  if (more) {
+    barrier_wait(shared.loaded + ring.index, ring.phase);
+    load_weighted(next_weighted, ring.index);
+  }
   float state[kN / 2];
 #pragma unroll
   for (int i = 0; i < kN / 2; ++i) state[i] = 0;
   float decay = 0;  // log2, of a segment
-  for (;; ring.advance(), tile.advance()) {
-    const auto& stage = shared.stage[ring.index];
-    const Step& step = shared.step[ring.index];
-    barrier_wait(shared.ready + ring.index, ring.phase);
-    if (step.tokens == 0) break;
-    const int channel = 16 * warp + g, channels = static_cast<int>(p.head_dim) - step.channel;
+  while (more) {
+    const int index = ring.index;
+    const Step& step = shared.step[index];
+    const int channels = static_cast<int>(p.head_dim) - step.channel;
     if (step.first) {
       if (step.load == Where::kSlot) {
         load_state<S, kN>(state, static_cast<const S*>(step.load_from), channel, channels, t);
@@ -498,110 +599,58 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
         for (int i = 0; i < kN / 2; ++i) state[i] = 0;
       }
     }
-    if constexpr (!kScan) decay = step.first ? step.end : decay + step.end;
-    uint32_t packed[kN / 16][4];
-    float y[32], mixed[32];
+    uint32_t rounded[kN / 4];
     if constexpr (kScan) {
 #pragma unroll
-      for (int k = 0; k < kN / 16; ++k) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) packed[k][i] = pack<T>(state[8 * k + 2 * i], state[8 * k + 2 * i + 1]);
-      }
+      for (int i = 0; i < kN / 4; ++i) rounded[i] = pack<T>(state[2 * i], state[2 * i + 1]);
+    } else {
+      decay = step.first ? step.end : decay + step.end;
     }
-    // Before the first product: ptxas waits for it before it lets any accumulator be touched.
+    // Not under way with the product: ptxas waits for all of it before it lets an accumulator be touched.
     const float total = step.total;
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) state[i] *= total;
-    barrier_wait(shared.loaded + ring.index, ring.phase);
-    if constexpr (kScan) {
-      const uint64_t c = describe_along_sum(smem_address(stage.c));
-      products_begin();
-#pragma unroll
-      for (int k = 0; k < kN / 16; ++k) {
-        multiply_64<T>(y, packed[k], c + ((k / 4 * kTileBytes + k % 4 * 32) >> 4), k != 0);
-      }
-      products_commit();
-    }
-
-    // x^T as a left operand, as it is and weighted.
-    uint32_t x[4][4], weighted[4][4];
-    const uint32_t x_tile = smem_address(stage.x);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      const int row = 16 * k + lane / 16 * 8 + lane % 8, piece = 2 * warp + lane / 8 % 2;
-      load_transposed(x[k], x_tile + 128 * row + 16 * (piece ^ (row % 8)));
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float2 w = *reinterpret_cast<const float2*>(step.to_end + 16 * k + 8 * half + 2 * t);
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const float2 v = unpack<T>(x[k][2 * half + i]);
-          weighted[k][2 * half + i] = pack<T>(v.x * w.x, v.y * w.y);
-        }
-      }
+      for (int i = 0; i < 4; ++i) weighted[k][i] = next_weighted[k][i];
     }
-
-    if constexpr (kScan) {
-      barrier_wait(shared.mixed + tile.index, tile.phase);
-      const uint64_t m = describe_along_sum(smem_address(shared.mixing[tile.index]));
-      products_begin();
-#pragma unroll
-      for (int k = 0; k < 4; ++k) multiply_64<T>(mixed, x[k], m + ((k * 32) >> 4), k != 0);
-      products_commit();
-    }
-    const uint64_t b = describe_across_sum(smem_address(stage.b), kTileBytes);
+    const uint64_t b = describe_across_sum(smem_address(shared.stage[index].b), kTileBytes);
     products_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k) multiply_add_across<T>(state, weighted[k], b + ((k * 2048) >> 4));
     products_commit();
 
+    // Under the product: the rounded state to the outputs, the next step's left operand.
     if constexpr (kScan) {
-      products_wait<1>();
-      pin(y);
-      pin(mixed);
-      if (lane == 0) barrier_arrive(shared.unmixed + tile.index);
-      const float d = p.d ? __ldg(p.d + step.head) : 0.0f;
-      const uint32_t rows = smem_address(shared.out[warp]);
+      barrier_wait(shared.used + tile.index, tile.phase ^ 1);
+      const uint32_t rows = smem_address(shared.state[tile.index]) + 128 * state_row;
 #pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        uint32_t r[4];
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const float2 decay = *reinterpret_cast<const float2*>(step.from_start + 16 * k + 8 * half + 2 * t);
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const int at = 8 * k + 4 * half + 2 * i;
-            const float2 v = unpack<T>(x[k][2 * half + i]);
-            r[2 * half + i] = pack<T>(fmaf(decay.x, y[at], fmaf(d, v.x, mixed[at])),
-                                      fmaf(decay.y, y[at + 1], fmaf(d, v.y, mixed[at + 1])));
-          }
-        }
-        const int row = 16 * k + lane / 16 * 8 + lane % 8, piece = lane / 8 % 2;
-        store_transposed(rows + 32 * row + 16 * (piece ^ (row / 4 % 2)), r[0], r[1], r[2], r[3]);
+      for (int j = 0; j < kN / 8; j += 2) {
+        const uint32_t* v = rounded + 2 * j;
+        store_matrices(rows + j / 8 * kTileBytes + 16 * ((j % 8 + lane / 16) ^ (state_row % 8)), v[0], v[1], v[2], v[3]);
       }
+      fence_async();
       __syncwarp();
-      const int piece = lane % 2;
-      T* out = static_cast<T*>(p.out) + step.token * p.out_stride + step.head * p.head_dim + step.channel + 16 * warp +
-               8 * piece;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = lane / 2 + 16 * i;
-        const uint4 v = reinterpret_cast<const uint4*>(shared.out[warp])[2 * row + (piece ^ (row / 4 % 2))];
-        if (row < step.tokens && 16 * warp + 8 * piece < channels) {
-          *reinterpret_cast<uint4*>(out + row * p.out_stride) = v;
-        }
-      }
-      __syncwarp();
+      if (lane == 0) barrier_arrive(shared.rounded + tile.index);
+      tile.advance();
     }
-    products_wait<0>();
-    pin(state);
     const Where store = step.store;
     void* store_to = step.store_to;
     if constexpr (!kScan) {
-      if (step.store != Where::kNowhere && step.decay_to && threadIdx.x % 128 == 0) *step.decay_to = decay;
+      if (store != Where::kNowhere && step.decay_to && threadIdx.x % 128 == 0) *step.decay_to = decay;
     }
+    ring.advance();
+    barrier_wait(shared.ready + ring.index, ring.phase);
+    more = shared.step[ring.index].tokens != 0;
+    if (more) {
+      barrier_wait(shared.loaded + ring.index, ring.phase);
+      load_weighted(next_weighted, ring.index);
+    }
+    products_wait<0>();
+    pin(state);
     __syncwarp();
-    if (lane == 0) barrier_arrive(shared.empty + ring.index);
+    if (lane == 0) barrier_arrive(shared.empty + index);
     if (store == Where::kSlot) {
       store_state<S, kN>(state, static_cast<S*>(store_to), channel, channels, t);
     } else if (store == Where::kWorkspace) {
@@ -625,21 +674,16 @@ __global__ __launch_bounds__(kThreads, 1) void scan_kernel(const __grid_constant
       barrier_init(shared.empty + i, kPass == ScanPass::kScan ? 8 : 4);
     }
     for (int i = 0; i < 2; ++i) {
-      barrier_init(shared.mixed + i, 4);
-      barrier_init(shared.unmixed + i, 4);
+      barrier_init(shared.rounded + i, 4);
+      barrier_init(shared.used + i, 4);
     }
     barrier_init_fence();
   }
-  // Above the diagonal M stays zero.
-  for (int i = threadIdx.x; i < static_cast<int>(sizeof(shared.mixing) / 16); i += kThreads) {
-    reinterpret_cast<uint4*>(shared.mixing)[i] = uint4{};
-  }
-  fence_async();
   __syncthreads();
   const Walk walk(p, split.segments, kPass == ScanPass::kStates ? split.segments - 1 : split.segments);
   const int group = threadIdx.x / 128;
   if (group == 0) {
-    registers_less<88>();
+    registers_less<72>();
     const int warp = threadIdx.x / 32;
     if (threadIdx.x == 0) {
       copy_tiles<S, kN, kPass>(p, maps, split, walk, shared);
@@ -648,11 +692,11 @@ __global__ __launch_bounds__(kThreads, 1) void scan_kernel(const __grid_constant
       if (warp == 3 && kPass == ScanPass::kScan) zero_padding<T>(p, walk);
     }
   } else if (group == 1) {
-    registers_less<160>();
-    if constexpr (kPass == ScanPass::kScan) mix<T, kN>(shared);
-  } else {
-    registers_more<240>();
+    registers_more<168>();
     advance_state<T, S, kN, kPass>(p, shared);
+  } else {
+    registers_more<136>();
+    if constexpr (kPass == ScanPass::kScan) write_out<T, kN>(p, maps, group - 2, shared);
   }
 }
 
