@@ -50,13 +50,18 @@ inline __attribute__((always_inline)) void multiply_add(F32 (&tile)[kRows][kVect
   }
 }
 
-// dst[j][i] = src[i][j] for i < rows and j < columns, with zeros up to a whole register of i.
-template <class T>
+// dst[j][i] = src[i][j] for i < rows and j < columns, with zeros up to a whole register of i. With `ahead` the rows
+// follow each other in memory and the next ones are prefetched in order: reading many rows side by side, which a
+// transposition must do, is not foreseen by the processor.
+template <bool ahead, class T>
 void load_transposed(const T* src, int64_t src_stride, int64_t rows, int64_t columns, float* dst, int64_t dst_stride) {
   for (int64_t i = 0; i < rows; i += F32::lanes) {
     for_lanes(0, columns, [&](int64_t j, auto n) {
       F32 block[F32::lanes];
-      for (int r = 0; r < F32::lanes; ++r) block[r] = i + r < rows ? load_n(src + (i + r) * src_stride + j, n) : zero();
+      for (int r = 0; r < F32::lanes; ++r) {
+        block[r] = i + r < rows ? load_n(src + (i + r) * src_stride + j, n) : zero();
+        if (ahead) __builtin_prefetch(src + (i + F32::lanes) * src_stride + (j + r) * F32::lanes);
+      }
       transpose(block);
       for (int r = 0; r < n; ++r) store(dst + (j + r) * dst_stride + i, block[r]);
     });
@@ -118,6 +123,12 @@ class Task {
   T* out(int64_t token, int64_t head) const {
     return static_cast<T*>(p.out) + token * p.out_stride + head * p.head_dim;
   }
+  const T* x_row(int64_t token, int64_t head) const {
+    return static_cast<const T*>(p.x) + token * p.x_stride + head * p.head_dim;
+  }
+  static void prefetch_columns(const T* row) {
+    for (int i = 0; i < kColumns; i += 64 / static_cast<int>(sizeof(T))) __builtin_prefetch(row + i);
+  }
   // The panel of a head's state that begins with `column`.
   float* state_panel(int64_t head, int64_t column) const {
     return scratch + at.state + (head - heads.begin) * at.state_stride + column * at.state_rows;
@@ -130,8 +141,8 @@ class Task {
     }
     for (int64_t h = heads.begin; h < heads.end; ++h) {
       for (int64_t column = 0; column < p.head_dim; column += kColumns) {
-        load_transposed(state + (h * p.head_dim + column) * p.state_size, p.state_size,
-                        smaller(kColumns, p.head_dim - column), p.state_size, state_panel(h, column), kColumns);
+        load_transposed<true>(state + (h * p.head_dim + column) * p.state_size, p.state_size,
+                              smaller(kColumns, p.head_dim - column), p.state_size, state_panel(h, column), kColumns);
       }
     }
   }
@@ -161,7 +172,7 @@ class Task {
     load_time_steps(begin, tokens);
     const T* b = static_cast<const T*>(p.b) + begin * p.b_stride + group * p.state_size;
     const T* c = static_cast<const T*>(p.c) + begin * p.c_stride + group * p.state_size;
-    load_transposed(b, p.b_stride, tokens, p.state_size, scratch + at.b, kTokens);
+    load_transposed<false>(b, p.b_stride, tokens, p.state_size, scratch + at.b, kTokens);
     for (int64_t l = 0; l < tokens; ++l) {
       for_lanes(0, p.state_size, [&](int64_t n, auto count) {
         store_n(scratch + at.c + l * at.c_stride + n, load_n(c + l * p.c_stride + n, count), count);
@@ -241,7 +252,7 @@ class Task {
     for (int64_t l = 0; l < tokens; l += F32::lanes) {
       store(weight + l, load(steps.dt + l) * exp(steps.difference(tokens - 1, l)));
     }
-    const T* x = static_cast<const T*>(p.x) + begin * p.x_stride + h * p.head_dim;
+    const T* x = x_row(begin, h);
     for (int64_t column = 0; column < p.head_dim; column += kColumns) {
       for (int64_t l = 0; l < tokens; ++l) {
         float* panel = scratch + at.x + column * kTokens + l * kColumns;
@@ -261,6 +272,9 @@ class Task {
     for (int64_t column = 0; column < p.head_dim; column += kColumns) {
       const float *state = state_panel(h, column), *x = scratch + at.x + column * kTokens;
       for (int64_t l = 0; l < tokens; l += kRows) {
+        // The next head's x, which lies in pieces too short and too far apart to be foreseen.
+        const T* next = h + 1 < heads.end ? x_row(begin + l, h + 1) + column : nullptr;
+        for (int r = 0; next && r < kRows && l + r < tokens; ++r) prefetch_columns(next + r * p.x_stride);
         F32 tile[kRows][kVectors] = {};
         multiply_add(tile, scratch + at.c + l * at.c_stride, at.c_stride, state, kColumns, p.state_size);
         for (int r = 0; r < kRows; ++r) {

@@ -2,9 +2,11 @@
 //
 // Idea. S <- decay S + (dt' x) B^T and y = S C in one pass over the state: each element is read, used and written once.
 //
-// Mapping. Vectors run along the state's last dimension; kRows channels go side by side, so that B and C are loaded
-// once for all of them and their sums hide each other's latency. What belongs to a head (tied) or a channel (untied) is
-// made in registers of kTile heads or channels beforehand.
+// Mapping. Vectors run along the state's last dimension, channel after channel: strictly in the order of memory,
+// because four channels side by side (which would share the loads of B and C) get a third of the bandwidth from the
+// prefetchers. The sums across the lanes are made for kRows channels at once. What belongs to a head (tied) or a
+// channel (untied) is made in registers of kTile heads or channels beforehand; B and C are turned into floats once per
+// group.
 //
 // Bound. Memory: heads P N state elements read and written, 64 KiB per head at P = 64, N = 128 and float.
 #include "cpu/simd/vectors.inl"
@@ -21,25 +23,65 @@ struct Operands {
   T* out;
 };
 
-// R channels from `state` on. decay(r, n, count): the factor of elements [n, n + count) of channel r.
-template <int R, class S, class T, class Decay>
-inline void update_rows(S* state, int64_t state_size, const float* weighted_x, const T* b, const T* c, Decay decay,
-                        float* y) {
-  F32 sums[R], x[R];
-  for (int r = 0; r < R; ++r) {
-    sums[r] = zero();
-    x[r] = set(weighted_x[r]);
-  }
-  for_lanes(0, state_size, [&](int64_t n, auto count) {
-    const F32 bn = load_n(b + n, count), cn = load_n(c + n, count);
-    for (int r = 0; r < R; ++r) {
-      S* element = state + r * state_size + n;
-      const F32 s = fma(x[r], bn, decay(r, n, count) * load_n(element, count));
-      store_n(element, s, count);
-      sums[r] = fma(s, cn, sums[r]);
+// B and C of one group as floats, or where they lie if the state is larger than kMaxState.
+template <class T>
+class GroupInputs {
+ public:
+  GroupInputs(const SsdStateUpdateParams& params, const Operands<T>& operands)
+      : p(params), o(operands), fits(params.state_size <= kMaxState) {}
+
+  // f(b, c) for head h.
+  template <class F>
+  void use(int64_t h, F f) {
+    const int64_t group = h / (p.heads / p.groups);
+    const T *from_b = o.b + group * p.state_size, *from_c = o.c + group * p.state_size;
+    if (!fits) return f(from_b, from_c);
+    if (group != loaded) {
+      for_lanes(0, p.state_size, [&](int64_t n, auto count) {
+        store_n(b + n, load_n(from_b + n, count), count);
+        store_n(c + n, load_n(from_c + n, count), count);
+      });
+      loaded = group;
     }
-  });
+    f(static_cast<const float*>(b), static_cast<const float*>(c));
+  }
+
+ private:
+  static constexpr int64_t kMaxState = 512;
+  const SsdStateUpdateParams& p;
+  const Operands<T>& o;
+  const bool fits;
+  int64_t loaded = -1;
+  alignas(64) float b[kMaxState], c[kMaxState];
+};
+
+// R channels from `state` on. decay(r, n, count): the factor of elements [n, n + count) of channel r.
+template <int R, class S, class B, class Decay>
+inline void update_rows(S* state, int64_t state_size, const float* weighted_x, const B* b, const B* c, Decay decay,
+                        float* y) {
+  F32 sums[R];
+  for (int r = 0; r < R; ++r) {
+    const F32 x = set(weighted_x[r]);
+    F32 row_sum = zero();
+    S* row = state + r * state_size;
+    for_lanes(0, state_size, [&](int64_t n, auto count) {
+      const F32 s = fma(x, load_n(b + n, count), decay(r, n, count) * load_n(row + n, count));
+      store_n(row + n, s, count);
+      row_sum = fma(s, load_n(c + n, count), row_sum);
+    });
+    sums[r] = row_sum;
+  }
   for (int r = 0; r < R; ++r) y[r] = sum(sums[r]);
+}
+
+template <class S, class B, class Decay>
+inline void update_channels(int64_t channels, S* state, int64_t state_size, const float* weighted_x, const B* b,
+                            const B* c, Decay decay, float* y) {
+  int64_t i = 0;
+  for (; i + kRows <= channels; i += kRows) {
+    update_rows<kRows>(state + i * state_size, state_size, weighted_x + i, b, c, decay, y + i);
+  }
+  for (; i < channels; ++i) update_rows<1>(state + i * state_size, state_size, weighted_x + i, b, c, decay, y + i);
 }
 
 // Loads a run of time steps from index i on.
@@ -68,7 +110,7 @@ inline void write_out(const SsdStateUpdateParams& p, const Operands<T>& o, int64
 // One decay and one time step per head.
 template <class T, class S>
 void tied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t row, Range heads) {
-  const int64_t heads_per_group = p.heads / p.groups;
+  GroupInputs<T> inputs(p, o);
   for (int64_t begin = heads.begin; begin < heads.end; begin += kTile) {
     const int64_t end = smaller(begin + kTile, heads.end);
     float dt[kTile], decay[kTile];
@@ -81,7 +123,6 @@ void tied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t
       store_n(decay + h - begin, exp(v * load_strided(p.a + h * p.a_head_stride, p.a_head_stride, n)), n);
     });
     for (int64_t h = begin; h < end; ++h) {
-      const T *b = o.b + h / heads_per_group * p.state_size, *c = o.c + h / heads_per_group * p.state_size;
       const F32 head_decay = set(decay[h - begin]), head_dt = set(dt[h - begin]);
       const auto factor = [head_decay](int, int64_t, int) { return head_decay; };
       for (int64_t first = 0; first < p.head_dim; first += kTile) {
@@ -90,11 +131,7 @@ void tied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t
         for_lanes(0, count,
                   [&](int64_t i, auto n) { store_n(x + i, load_n(o.x + h * p.head_dim + first + i, n) * head_dt, n); });
         S* channel = state + (h * p.head_dim + first) * p.state_size;
-        int64_t i = 0;
-        for (; i + kRows <= count; i += kRows) {
-          update_rows<kRows>(channel + i * p.state_size, p.state_size, x + i, b, c, factor, y + i);
-        }
-        for (; i < count; ++i) update_rows<1>(channel + i * p.state_size, p.state_size, x + i, b, c, factor, y + i);
+        inputs.use(h, [&](auto* b, auto* c) { update_channels(count, channel, p.state_size, x, b, c, factor, y); });
         write_out(p, o, h, first, count, y);
       }
     }
@@ -104,9 +141,8 @@ void tied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t
 // A time step per channel and a decay per element, as in Mamba-1.
 template <class T, class S>
 void untied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t row, Range heads) {
-  const int64_t heads_per_group = p.heads / p.groups;
+  GroupInputs<T> inputs(p, o);
   for (int64_t h = heads.begin; h < heads.end; ++h) {
-    const T *b = o.b + h / heads_per_group * p.state_size, *c = o.c + h / heads_per_group * p.state_size;
     for (int64_t first = 0; first < p.head_dim; first += kTile) {
       const int64_t count = smaller(kTile, p.head_dim - first);
       float dt[kTile], x[kTile], y[kTile];
@@ -126,7 +162,7 @@ void untied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64
           return exp(channel_dt * load_strided(a + n * p.a_state_stride, p.a_state_stride, lanes));
         };
         S* channel = state + (h * p.head_dim + first + i) * p.state_size;
-        update_rows<1>(channel, p.state_size, x + i, b, c, factor, y + i);
+        inputs.use(h, [&](auto* b, auto* c) { update_rows<1>(channel, p.state_size, x + i, b, c, factor, y + i); });
       }
       write_out(p, o, h, first, count, y);
     }

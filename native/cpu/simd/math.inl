@@ -1,3 +1,4 @@
+#pragma once
 // Elementary functions on F32, the same for every instruction set.
 
 namespace mamba::cpu::MAMBA_ISA {

@@ -1,6 +1,7 @@
 #pragma once
 // Runs of elements whose length is no multiple of a register, and dispatch on element types.
 #include "cpu/kernels.h"
+#include "cpu/simd/math.inl"
 
 namespace mamba::cpu::MAMBA_ISA {
 
