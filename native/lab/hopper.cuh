@@ -113,6 +113,22 @@ __device__ __forceinline__ float2 unpack<__half>(uint32_t r) {
   return __half22float2(*reinterpret_cast<__half2*>(&r));
 }
 
+// Products of two pairs.
+template <class T>
+__device__ __forceinline__ uint32_t multiply_pairs(uint32_t a, uint32_t b);
+template <>
+__device__ __forceinline__ uint32_t multiply_pairs<__nv_bfloat16>(uint32_t a, uint32_t b) {
+  uint32_t r;
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+template <>
+__device__ __forceinline__ uint32_t multiply_pairs<__half>(uint32_t a, uint32_t b) {
+  uint32_t r;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
+  return r;
+}
+
 // --- warpgroup matrix products ---------------------------------------------------------------------------------------
 // Operand tiles are rows of 128 bytes with the 128-byte swizzle (16-byte piece i of row r lies at i ^ (r % 8)), tiles
 // aligned to 1024 bytes.

@@ -3,8 +3,8 @@
 //
 // Idea. One block walks the tokens of one (sequence, head, 64 channels) 64 at a time ("steps", counted from the start of
 // each chunk) and goes on to its next item. With a[l] the running sum of dt' A inside a step of T tokens:
-//   M[l][m] = C_l . B_m exp(a[l] - a[m]) dt'_m   for m <= l
-//   y       = diag(exp(a)) C S^T + M x + D x
+//   M[l][m] = C_l . B_m exp(a[l] - a[m]) dt'_m   for m <= l, plus D for m = l
+//   y       = diag(exp(a)) C S^T + M x
 //   S      <- exp(a[T-1]) S + (diag(dt'_m exp(a[T-1] - a[m])) x)^T B
 // The running state never leaves the registers of its warpgroup; a copy of it, rounded to 16 bits, goes to shared memory
 // once a step. Accumulators of C B^T become, packed to 16 bits, the left operand of M x.
@@ -65,11 +65,11 @@ enum class Where : int { kNowhere, kSlot, kWorkspace };
 // What a step needs besides its tiles.
 struct Step {
   float a[kTokens];           // log2 of the decay since the start of the step
-  float dt[kTokens];          // dt', 0 past the last token
+  float source[kTokens];      // a[m] - log2(dt'[m])
   float from_start[kTokens];  // exp2(a[l])
-  float to_end[kTokens];      // dt'[m] exp2(a[T-1] - a[m])
   float row[kTokens];         // exp2(a[l] - a[16 (l / 16)])
   float column[3][kTokens];   // [w-1][m < 16 w]: exp2(a[16 w] - a[m]) dt'[m]
+  uint4 to_end[4][2];         // [t]: pairs m = 2 t + 8 i and + 1 of dt'[m] exp2(a[T-1] - a[m])
   float end, total, d;        // a[T-1], exp2(a[T-1]), D
   int token, tokens, head, channel;  // tokens = 0: there are no more steps
   bool first;                        // of its item
@@ -198,9 +198,19 @@ __device__ __forceinline__ float load_dt(const SsdChunkScanParams& p, int token,
   return p.dt_dtype == DType::f32 ? __ldg(static_cast<const float*>(p.dt) + i)
                                   : to_float(static_cast<const T*>(p.dt)[i]);
 }
+__device__ __forceinline__ float log2_fast(float v) {
+  float r;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
+  return r;
+}
 __device__ __forceinline__ float time_step(float dt, float bias, const SsdChunkScanParams& p) {
   dt += bias;
-  if (p.dt_softplus && dt <= kSoftplusThreshold) dt = log1pf(__expf(dt));
+  if (p.dt_softplus) {
+    const float e = exp2(fminf(dt, kSoftplusThreshold) * kLog2e);
+    const float series = e * fmaf(e, fmaf(e, 1.0f / 3, -0.5f), 1.0f);
+    const float v = e < 0x1p-7f ? series : log2_fast(1.0f + e) * (1 / kLog2e);
+    dt = dt > kSoftplusThreshold ? dt : v;
+  }
   return fminf(p.dt_max, fmaxf(p.dt_min, dt));
 }
 
@@ -230,14 +240,45 @@ __device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const Sc
   }
 }
 
+// Where the state of an item comes from and goes to.
+template <class S, ScanPass kPass>
+__device__ __forceinline__ void place_state(const SsdChunkScanParams& p, const ScanSplit& split, const Position& at,
+                                            Step& step) {
+  const int64_t in_slot = (at.head * p.head_dim + at.channel) * p.state_size;
+  S* slot = static_cast<S*>(p.state) + at.slot * p.state_slot_stride + in_slot;
+  const int64_t part = (static_cast<int64_t>(at.sequence) * split.segments + at.segment) * p.heads + at.head;
+  float* workspace = split.states + (part * p.head_dim + at.channel) * p.state_size;
+  if (at.first && kPass == ScanPass::kScan) {
+    if (split.segments > 1) {
+      step.load = Where::kWorkspace;
+      step.load_from = workspace;
+    } else if (__ldg(p.has_initial_state + at.sequence) != 0) {
+      step.load = Where::kSlot;
+      step.load_from = slot;
+    }
+  }
+  if (!at.last) return;
+  if (kPass == ScanPass::kStates) {
+    step.store = Where::kWorkspace;
+    step.store_to = workspace;
+    step.decay_to = at.channel == 0 ? split.decay + part : nullptr;
+  } else if (at.segment == split.segments - 1) {
+    step.store = Where::kSlot;
+    step.store_to = slot;
+  }
+}
+
 // Every third step, so that the loads of three steps are under way. A lane holds tokens 2 lane and 2 lane + 1.
 template <class T, class S, int kN, ScanPass kPass>
 __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const ScanSplit& split, Walk walk, int turn,
                                               Shared<kN>& shared) {
   using namespace hopper;
   const int lane = threadIdx.x % 32;
-  float next[2];
+  float next[2], next_a, next_bias, next_d;
   const auto load = [&] {
+    next_a = __ldg(p.a + walk.head);
+    next_bias = p.dt_bias ? __ldg(p.dt_bias + walk.head) : 0.0f;
+    next_d = p.d ? __ldg(p.d + walk.head) : 0.0f;
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int l = 2 * lane + i;
@@ -257,11 +298,10 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
   while (more) {
     const Position now = walk;
     const Ring<Shared<kN>::kStages> ring(index);
-    const float raw[2] = {next[0], next[1]};
+    const float raw[2] = {next[0], next[1]}, a_log2 = next_a * kLog2e, bias = next_bias, d = next_d;
     more = advance();
     if (more) load();
     const int tokens = now.tokens, head = now.head;
-    const float a_log2 = __ldg(p.a + head) * kLog2e, bias = p.dt_bias ? __ldg(p.dt_bias + head) : 0.0f;
     float dt[2], term[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -282,10 +322,11 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
     Step& step = shared.step[ring.index];
     const auto store = [&](float* dst, float v0, float v1) { reinterpret_cast<float2*>(dst)[lane] = {v0, v1}; };
-    store(step.to_end, dt[0] * exp2(end - a[0]), dt[1] * exp2(fminf(end - a[1], 0.0f)));
+    reinterpret_cast<uint32_t*>(step.to_end)[lane % 4 * 8 + lane / 4] =
+        pack<T>(dt[0] * exp2(end - a[0]), dt[1] * exp2(end - a[1]));
     if constexpr (kPass == ScanPass::kScan) {
       store(step.a, a[0], a[1]);
-      store(step.dt, dt[0], dt[1]);
+      store(step.source, a[0] - log2_fast(dt[0]), a[1] - log2_fast(dt[1]));
       store(step.from_start, exp2(a[0]), exp2(a[1]));
       const float start = __shfl_sync(~0u, a[0], lane / 8 * 8);
       store(step.row, exp2(a[0] - start), exp2(a[1] - start));
@@ -293,43 +334,21 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
       for (int w = 1; w < 4; ++w) {
         const float at = __shfl_sync(~0u, a[0], 8 * w);
         if (lane < 8 * w) {
-          store(step.column[w - 1], exp2(fminf(at - a[0], 0.0f)) * dt[0], exp2(fminf(at - a[1], 0.0f)) * dt[1]);
+          store(step.column[w - 1], exp2(at - a[0]) * dt[0], exp2(at - a[1]) * dt[1]);
         }
       }
     }
     if (lane == 0) {
       step.total = exp2(end);
       step.end = end;
-      step.d = p.d ? __ldg(p.d + head) : 0.0f;
+      step.d = d;
       step.token = now.token;
       step.tokens = tokens;
       step.first = now.first;
       step.head = head;
       step.channel = now.channel;
       step.load = step.store = Where::kNowhere;
-      const int64_t in_slot = (head * p.head_dim + now.channel) * p.state_size;
-      S* slot = static_cast<S*>(p.state) + now.slot * p.state_slot_stride + in_slot;
-      const int64_t part = (static_cast<int64_t>(now.sequence) * split.segments + now.segment) * p.heads + head;
-      float* workspace = split.states + (part * p.head_dim + now.channel) * p.state_size;
-      if (now.first && kPass == ScanPass::kScan) {
-        if (split.segments > 1) {
-          step.load = Where::kWorkspace;
-          step.load_from = workspace;
-        } else if (__ldg(p.has_initial_state + now.sequence) != 0) {
-          step.load = Where::kSlot;
-          step.load_from = slot;
-        }
-      }
-      if (now.last) {
-        if (kPass == ScanPass::kStates) {
-          step.store = Where::kWorkspace;
-          step.store_to = workspace;
-          step.decay_to = now.channel == 0 ? split.decay + part : nullptr;
-        } else if (now.segment == split.segments - 1) {
-          step.store = Where::kSlot;
-          step.store_to = slot;
-        }
-      }
+      if (now.first || now.last) place_state<S, kPass>(p, split, now, step);
     }
     if (tokens < kTokens) {
       barrier_wait(shared.loaded + ring.index, ring.phase);
@@ -367,7 +386,7 @@ __device__ __forceinline__ void zero_padding(const SsdChunkScanParams& p, Walk w
   }
 }
 
-// The part of M that warp kWarp has, as left operands: 16 tokens l, row g and g + 8 in a thread.
+// The part of M (with D on its diagonal) that warp kWarp has, as left operands: 16 tokens l, row g and g + 8 in a thread.
 template <class T, int kWarp>
 __device__ __forceinline__ void mix(uint32_t (&m)[4][4], const float (&cb)[32], const Step& step, int g, int t) {
   using hopper::pack;
@@ -384,14 +403,13 @@ __device__ __forceinline__ void mix(uint32_t (&m)[4][4], const float (&cb)[32], 
         m[j][2 * half] = pack<T>(v[0] * row[0] * factor.x, v[1] * row[0] * factor.y);
         m[j][2 * half + 1] = pack<T>(v[2] * row[1] * factor.x, v[3] * row[1] * factor.y);
       } else if (j == kWarp) {
-        const float2 a = *reinterpret_cast<const float2*>(step.a + column);
-        const float2 dt = *reinterpret_cast<const float2*>(step.dt + column);
-        const auto weight = [&](int r, int first, float value, float a_m, float dt_m) {
-          const float w = value * exp2(fminf(a_row[r] - a_m, 0.0f)) * dt_m;
-          return column + first <= l + 8 * r ? w : 0.0f;
+        const float2 a = *reinterpret_cast<const float2*>(step.source + column);
+        const auto weight = [&](int r, int i, float value, float a_m) {
+          const int after = l + 8 * r - column - i;
+          return after < 0 ? 0.0f : fmaf(value, exp2(a_row[r] - a_m), after == 0 ? step.d : 0.0f);
         };
-        m[j][2 * half] = pack<T>(weight(0, 0, v[0], a.x, dt.x), weight(0, 1, v[1], a.y, dt.y));
-        m[j][2 * half + 1] = pack<T>(weight(1, 0, v[2], a.x, dt.x), weight(1, 1, v[3], a.y, dt.y));
+        m[j][2 * half] = pack<T>(weight(0, 0, v[0], a.x), weight(0, 1, v[1], a.y));
+        m[j][2 * half + 1] = pack<T>(weight(1, 0, v[2], a.x), weight(1, 1, v[3], a.y));
       } else {
         m[j][2 * half] = m[j][2 * half + 1] = 0;
       }
@@ -410,18 +428,15 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
   const int matrix_row = lane % 16, matrix_piece = lane / 16;  // of ldmatrix and stmatrix
   uint8_t* const out_tile = shared.out[4 * turn + warp];
   const uint32_t out_row = smem_address(out_tile) + 128 * matrix_row;
-  for (int i = 0;; ++i) {
-    if (i % 2 != turn) continue;
-    const Ring<Shared<kN>::kStages> ring(i);
-    const uint32_t phase = i / 2 % 2;
+  float cb[32], y[32];
+  // Starts C B^T of a step, also (of whatever lies there) if there is none: ptxas wants products on every path. Returns
+  // whether there is one.
+  const auto begin_cb = [&](const Ring<Shared<kN>::kStages>& ring) {
     const auto& stage = shared.stage[ring.index];
-    const Step& step = shared.step[ring.index];
     barrier_wait(shared.ready + ring.index, ring.phase);
-    if (step.tokens == 0) break;
-    barrier_wait(shared.loaded + ring.index, ring.phase);
-    float cb[32], y[32];
+    const bool valid = shared.step[ring.index].tokens != 0;
+    if (valid) barrier_wait(shared.loaded + ring.index, ring.phase);
     const uint64_t c = describe_along_sum(smem_address(stage.c)), b = describe_along_sum(smem_address(stage.b));
-    const uint64_t s = describe_along_sum(smem_address(shared.state[i % 2]));
     products_begin();
 #pragma unroll
     for (int k = 0; k < kN / 16; ++k) {
@@ -429,9 +444,19 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
       multiply_64<T>(cb, c + at, b + at, k != 0);
     }
     products_commit();
-    const float from_start[2] = {step.from_start[l], step.from_start[l + 8]}, d = step.d;
-    const int tokens = step.tokens, token = step.token, head = step.head, channel = step.channel;
-    barrier_wait(shared.rounded + i % 2, phase);
+    return valid;
+  };
+  int i = turn;
+  bool more = begin_cb(Ring<Shared<kN>::kStages>(i));
+  products_wait<0>();
+  pin(cb);
+  while (more) {
+    const Ring<Shared<kN>::kStages> ring(i);
+    const auto& stage = shared.stage[ring.index];
+    const Step& step = shared.step[ring.index];
+    const uint64_t c = describe_along_sum(smem_address(stage.c));
+    const uint64_t s = describe_along_sum(smem_address(shared.state[turn]));
+    barrier_wait(shared.rounded + turn, i / 2 % 2);
     products_begin();
 #pragma unroll
     for (int k = 0; k < kN / 16; ++k) {
@@ -439,6 +464,8 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
       multiply_64<T>(y, c + at, s + at, k != 0);
     }
     products_commit();
+    const float from_start[2] = {step.from_start[l], step.from_start[l + 8]};
+    const int tokens = step.tokens, token = step.token, head = step.head, channel = step.channel;
 
     products_wait<1>();
     pin(cb);
@@ -452,28 +479,21 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
 
     products_wait<0>();
     pin(y);
-    if (lane == 0) barrier_arrive(shared.used + i % 2);
-    const uint32_t x_row = smem_address(stage.x) + 128 * (16 * warp + matrix_row);
+    if (lane == 0) barrier_arrive(shared.used + turn);
 #pragma unroll
-    for (int j = 0; j < 8; j += 2) {
-      uint32_t x[4];
-      load_matrices(x, x_row + 16 * ((j + matrix_piece) ^ (matrix_row % 8)));
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float2 v = unpack<T>(x[i]);
-        float* at = y + 4 * j + 2 * i;
-        at[0] = fmaf(d, v.x, at[0] * from_start[i % 2]);
-        at[1] = fmaf(d, v.y, at[1] * from_start[i % 2]);
-      }
-    }
+    for (int j = 0; j < 32; ++j) y[j] *= from_start[j / 2 % 2];
     const uint64_t x = describe_across_sum(smem_address(stage.x), kTileBytes);
     products_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k) multiply_add_across<T>(y, m[k], x + ((k * 2048) >> 4));
     products_commit();
+
+    // The next step's first product runs under what is left of this step.
+    i += 2;
+    more = begin_cb(Ring<Shared<kN>::kStages>(i));
     copy_out_wait_read();
     __syncwarp();
-    products_wait<0>();
+    products_wait<1>();
     pin(y);
     if (lane == 0) barrier_arrive(shared.empty + ring.index);
 #pragma unroll
@@ -497,6 +517,8 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
         }
       }
     }
+    products_wait<0>();
+    pin(cb);
   }
   copy_out_wait();
 }
@@ -556,19 +578,14 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
   // x^T as a left operand, weighted.
   const auto load_weighted = [&](uint32_t(&weighted)[4][4], int index) {
     const uint32_t x_tile = smem_address(shared.stage[index].x) + 128 * x_row + 16 * x_piece;
+    const uint4 low = shared.step[index].to_end[t][0], high = shared.step[index].to_end[t][1];
+    const uint32_t w[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       uint32_t x[4];
       load_transposed(x, x_tile + 2048 * k);
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float2 w = *reinterpret_cast<const float2*>(shared.step[index].to_end + 16 * k + 8 * half + 2 * t);
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const float2 v = unpack<T>(x[2 * half + i]);
-          weighted[k][2 * half + i] = pack<T>(v.x * w.x, v.y * w.y);
-        }
-      }
+      for (int i = 0; i < 4; ++i) weighted[k][i] = multiply_pairs<T>(x[i], w[2 * k + i / 2]);
     }
   };
 
@@ -577,9 +594,12 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
   uint32_t weighted[4][4], next_weighted[4][4];
   barrier_wait(shared.ready + ring.index, ring.phase);
   bool more = shared.step[ring.index].tokens != 0;
+  bool first = true;
+  float total = 0;
   if (more) {
     barrier_wait(shared.loaded + ring.index, ring.phase);
     load_weighted(next_weighted, ring.index);
+    total = shared.step[ring.index].total;
   }
   float state[kN / 2];
 #pragma unroll
@@ -589,7 +609,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     const int index = ring.index;
     const Step& step = shared.step[index];
     const int channels = static_cast<int>(p.head_dim) - step.channel;
-    if (step.first) {
+    if (first) {
       if (step.load == Where::kSlot) {
         load_state<S, kN>(state, static_cast<const S*>(step.load_from), channel, channels, t);
       } else if (step.load == Where::kWorkspace) {
@@ -607,7 +627,6 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
       decay = step.first ? step.end : decay + step.end;
     }
     // Not under way with the product: ptxas waits for all of it before it lets an accumulator be touched.
-    const float total = step.total;
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) state[i] *= total;
 #pragma unroll
@@ -630,10 +649,6 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
         const uint32_t* v = rounded + 2 * j;
         store_matrices(rows + j / 8 * kTileBytes + 16 * ((j % 8 + lane / 16) ^ (state_row % 8)), v[0], v[1], v[2], v[3]);
       }
-      fence_async();
-      __syncwarp();
-      if (lane == 0) barrier_arrive(shared.rounded + tile.index);
-      tile.advance();
     }
     const Where store = step.store;
     void* store_to = step.store_to;
@@ -646,6 +661,14 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     if (more) {
       barrier_wait(shared.loaded + ring.index, ring.phase);
       load_weighted(next_weighted, ring.index);
+      first = shared.step[ring.index].first;
+      total = shared.step[ring.index].total;
+    }
+    if constexpr (kScan) {
+      fence_async();
+      __syncwarp();
+      if (lane == 0) barrier_arrive(shared.rounded + tile.index);
+      tile.advance();
     }
     products_wait<0>();
     pin(state);
@@ -681,7 +704,7 @@ __global__ __launch_bounds__(kThreads, 1) void scan_kernel(const __grid_constant
   }
   __syncthreads();
   const Walk walk(p, split.segments, kPass == ScanPass::kStates ? split.segments - 1 : split.segments);
-  const int group = threadIdx.x / 128;
+  const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x / 128), 0);  // ptxas sees that it is uniform
   if (group == 0) {
     registers_less<72>();
     const int warp = threadIdx.x / 32;
