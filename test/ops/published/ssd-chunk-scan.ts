@@ -58,7 +58,8 @@ export function scanTables(base: ScanRow): Table<ScanRow>[] {
     tokens: [16, 512],
   }).map(({ dim, tokens, ...row }): Partial<ScanRow> => {
     const heads = dim! / row.headDim!;
-    return { ...row, heads, lengths: [tokens!, tokens!], tolerance: trtTolerance[row.dtype!] };
+    const checkedHeads = [0, heads - 1]; // of the first group and of the last
+    return { ...row, heads, checkedHeads, lengths: [tokens!, tokens!], tolerance: trtTolerance[row.dtype!] };
   });
   const long = [16384, 131072].flatMap((tokens) =>
     (["f32", "bf16"] as const).map(
