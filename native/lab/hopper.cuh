@@ -50,6 +50,11 @@ __device__ __forceinline__ void copy_box_3d(void* dst, const CUtensorMap* map, u
       ::"r"(smem_address(dst)), "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "r"(z)
       : "memory");
 }
+// To the L2.
+__device__ __forceinline__ void prefetch_box_3d(const CUtensorMap* map, int x, int y, int z) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" ::"l"(map), "r"(x), "r"(y), "r"(z)
+               : "memory");
+}
 __device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
 }

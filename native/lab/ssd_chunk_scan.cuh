@@ -214,9 +214,9 @@ __device__ __forceinline__ float time_step(float dt, float bias, const SsdChunkS
   return fminf(p.dt_max, fmaxf(p.dt_min, dt));
 }
 
-template <class S, int kN, ScanPass kPass>
-__device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const ScanMaps& maps, const ScanSplit& split,
-                                           Walk walk, Shared<kN>& shared) {
+template <int kN, ScanPass kPass>
+__device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const ScanMaps& maps, Walk walk,
+                                           Shared<kN>& shared) {
   using namespace hopper;
   constexpr uint32_t kBytes = kTileBytes * (1 + (kPass == ScanPass::kScan ? 2 : 1) * Shared<kN>::kBlocks);
   const int heads_per_group = static_cast<int>(p.heads / p.groups);
@@ -225,11 +225,6 @@ __device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const Sc
     auto& stage = shared.stage[ring.index];
     uint64_t* barrier = shared.loaded + ring.index;
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
-    if (kPass == ScanPass::kScan && split.segments == 1 && walk.first && __ldg(p.has_initial_state + walk.sequence)) {
-      const int64_t at = (walk.head * p.head_dim + walk.channel) * kN;
-      prefetch_l2(static_cast<const S*>(p.state) + walk.slot * p.state_slot_stride + at,
-                  min(kChannels, static_cast<int>(p.head_dim) - walk.channel) * kN * static_cast<int>(sizeof(S)));
-    }
     barrier_expect(barrier, kBytes);
     const int group = walk.head / heads_per_group;
     for (int i = 0; i < Shared<kN>::kBlocks; ++i) {
@@ -270,10 +265,11 @@ __device__ __forceinline__ void place_state(const SsdChunkScanParams& p, const S
 
 // Every third step, so that the loads of three steps are under way. A lane holds tokens 2 lane and 2 lane + 1.
 template <class T, class S, int kN, ScanPass kPass>
-__device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const ScanSplit& split, Walk walk, int turn,
-                                              Shared<kN>& shared) {
+__device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const ScanMaps& maps, const ScanSplit& split,
+                                              Walk walk, int turn, Shared<kN>& shared) {
   using namespace hopper;
   const int lane = threadIdx.x % 32;
+  const int heads_per_group = static_cast<int>(p.heads / p.groups);
   float next[2], next_a, next_bias, next_d;
   const auto load = [&] {
     next_a = __ldg(p.a + walk.head);
@@ -284,6 +280,23 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
       const int l = 2 * lane + i;
       next[i] = l < walk.tokens ? load_dt<T>(p, walk.token + l, walk.head) : 0.0f;
     }
+    // The copies of this step come 3 steps later: the L2 may have it by then. The first head of a group asks for B and C.
+    if (lane == 0) {
+      prefetch_box_3d(&maps.x, walk.channel, walk.head, walk.token);
+      if (walk.head % heads_per_group == 0 && walk.channel == 0) {
+        for (int i = 0; i < Shared<kN>::kBlocks; ++i) {
+          prefetch_box_3d(&maps.b, 64 * i, walk.head / heads_per_group, walk.token);
+          if (kPass == ScanPass::kScan) prefetch_box_3d(&maps.c, 64 * i, walk.head / heads_per_group, walk.token);
+        }
+      }
+      if (kPass == ScanPass::kScan && split.segments == 1 && walk.first &&
+          __ldg(p.has_initial_state + walk.sequence)) {
+        const int64_t at = (walk.head * p.head_dim + walk.channel) * kN;
+        prefetch_l2(static_cast<const S*>(p.state) + walk.slot * p.state_slot_stride + at,
+                    min(kChannels, static_cast<int>(p.head_dim) - walk.channel) * kN * static_cast<int>(sizeof(S)));
+      }
+    }
+    __syncwarp();
   };
   int index = -1;  // of the walk's step
   const auto advance = [&] {
@@ -388,31 +401,34 @@ __device__ __forceinline__ void zero_padding(const SsdChunkScanParams& p, Walk w
 
 // The part of M (with D on its diagonal) that warp kWarp has, as left operands: 16 tokens l, row g and g + 8 in a thread.
 template <class T, int kWarp>
-__device__ __forceinline__ void mix(uint32_t (&m)[4][4], const float (&cb)[32], const Step& step, int g, int t) {
+__device__ __forceinline__ void mix(uint32_t (&m)[4][4], const float (&cb)[32], const Step& step, const float (&row)[2],
+                                    const float (&a)[2], const float2 (&source)[2], float d, int g, int t) {
   using hopper::pack;
-  const int l = 16 * kWarp + g;
-  const float row[2] = {step.row[l], step.row[l + 8]}, a_row[2] = {step.a[l], step.a[l + 8]};
+  float2 factor[2 * kWarp + 1];
 #pragma unroll
-  for (int j = 0; j < 4; ++j) {
+  for (int i = 0; i < 2 * kWarp; ++i) {
+    factor[i] = *reinterpret_cast<const float2*>(step.column[kWarp > 0 ? kWarp - 1 : 0] + 8 * i + 2 * t);
+  }
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int column = 16 * j + 8 * half + 2 * t;
-      const float* v = cb + 8 * j + 4 * half;
-      if (j < kWarp) {
-        const float2 factor = *reinterpret_cast<const float2*>(step.column[kWarp > 0 ? kWarp - 1 : 0] + column);
-        m[j][2 * half] = pack<T>(v[0] * row[0] * factor.x, v[1] * row[0] * factor.y);
-        m[j][2 * half + 1] = pack<T>(v[2] * row[1] * factor.x, v[3] * row[1] * factor.y);
-      } else if (j == kWarp) {
-        const float2 a = *reinterpret_cast<const float2*>(step.source + column);
-        const auto weight = [&](int r, int i, float value, float a_m) {
-          const int after = l + 8 * r - column - i;
-          return after < 0 ? 0.0f : fmaf(value, exp2(a_row[r] - a_m), after == 0 ? step.d : 0.0f);
-        };
-        m[j][2 * half] = pack<T>(weight(0, 0, v[0], a.x), weight(0, 1, v[1], a.y));
-        m[j][2 * half + 1] = pack<T>(weight(1, 0, v[2], a.x), weight(1, 1, v[3], a.y));
-      } else {
-        m[j][2 * half] = m[j][2 * half + 1] = 0;
+  for (int i = 0; i < 8; ++i) {  // 8 columns
+    const float* v = cb + 4 * i;
+    uint32_t* r = m[i / 2] + i % 2 * 2;
+    if (i < 2 * kWarp) {
+      r[0] = pack<T>(v[0] * (row[0] * factor[i].x), v[1] * (row[0] * factor[i].y));
+      r[1] = pack<T>(v[2] * (row[1] * factor[i].x), v[3] * (row[1] * factor[i].y));
+    } else if (i < 2 * kWarp + 2) {
+      const float2 from = source[i % 2];
+      const float weight[4] = {exp2(a[0] - from.x), exp2(a[0] - from.y), exp2(a[1] - from.x), exp2(a[1] - from.y)};
+      float w[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int after = g + j / 2 * 8 - (i % 2 * 8 + 2 * t + j % 2);
+        w[j] = after < 0 ? 0.0f : fmaf(v[j], weight[j], after == 0 ? d : 0.0f);
       }
+      r[0] = pack<T>(w[0], w[1]);
+      r[1] = pack<T>(w[2], w[3]);
+    } else {
+      r[0] = r[1] = 0;
     }
   }
 }
@@ -464,17 +480,20 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
       multiply_64<T>(y, c + at, s + at, k != 0);
     }
     products_commit();
-    const float from_start[2] = {step.from_start[l], step.from_start[l + 8]};
+    const float from_start[2] = {step.from_start[l], step.from_start[l + 8]}, d = step.d;
+    const float row[2] = {step.row[l], step.row[l + 8]}, a[2] = {step.a[l], step.a[l + 8]};
+    const float2* sources = reinterpret_cast<const float2*>(step.source + 16 * warp + 2 * t);
+    const float2 source[2] = {sources[0], sources[4]};
     const int tokens = step.tokens, token = step.token, head = step.head, channel = step.channel;
 
     products_wait<1>();
     pin(cb);
     uint32_t m[4][4];
     switch (warp) {
-      case 0: mix<T, 0>(m, cb, step, g, t); break;
-      case 1: mix<T, 1>(m, cb, step, g, t); break;
-      case 2: mix<T, 2>(m, cb, step, g, t); break;
-      default: mix<T, 3>(m, cb, step, g, t); break;
+      case 0: mix<T, 0>(m, cb, step, row, a, source, d, g, t); break;
+      case 1: mix<T, 1>(m, cb, step, row, a, source, d, g, t); break;
+      case 2: mix<T, 2>(m, cb, step, row, a, source, d, g, t); break;
+      default: mix<T, 3>(m, cb, step, row, a, source, d, g, t); break;
     }
 
     products_wait<0>();
@@ -709,9 +728,9 @@ __global__ __launch_bounds__(kThreads, 1) void scan_kernel(const __grid_constant
     registers_less<72>();
     const int warp = threadIdx.x / 32;
     if (threadIdx.x == 0) {
-      copy_tiles<S, kN, kPass>(p, maps, split, walk, shared);
+      copy_tiles<kN, kPass>(p, maps, walk, shared);
     } else if (warp != 0) {
-      prepare_steps<T, S, kN, kPass>(p, split, walk, warp - 1, shared);
+      prepare_steps<T, S, kN, kPass>(p, maps, split, walk, warp - 1, shared);
       if (warp == 3 && kPass == ScanPass::kScan) zero_padding<T>(p, walk);
     }
   } else if (group == 1) {
