@@ -15,7 +15,7 @@ constexpr int64_t kTasksPerThread = 8;       // a preempted thread holds the oth
 constexpr int64_t kMinTaskWork = 128 << 10;  // multiply-adds: 1 to 2 us of one core, far above the cost of a task
 constexpr int64_t kStripPanels = 2;          // what the kernel for few rows takes side by side
 // Rows that cost so much arithmetic for each panel that reading it, even twice as often, does not show.
-constexpr int64_t kFewRows = 8 * kTileRows;
+constexpr int64_t kFewRows = 4 * kTileRows;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -37,7 +37,7 @@ Cut cut(const LinearParams& p, int64_t threads) {
   // A row alone costs as much as a few, for it waits for the weight.
   const auto work = [&] { return std::max(rows, int64_t{4}) * panels * kPanelColumns * k; };
   while (ceil_div(p.m, rows) * ceil_div(all_panels, panels) < threads * kTasksPerThread && work() >= 2 * kMinTaskWork) {
-    if (rows >= kFewRows) {
+    if (rows > kFewRows) {
       rows = round_up(ceil_div(rows, 2), kTileRows);
     } else if (panels > kStripPanels) {
       panels = ceil_div(panels, 2);
