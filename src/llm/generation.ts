@@ -79,7 +79,8 @@ export class TextGeneration implements Generation {
         yield chunk(text + tail, rest.stopped ? "stop" : token.finishReason);
         return;
       }
-      if (text !== "") yield chunk(text, null);
+      // Without a tokenizer the tokens are all there is; with one they come with the text they complete.
+      if (text !== "" || detokenizer === null) yield chunk(text, null);
     }
     yield chunk(stop.flush(), "abort");
   }

@@ -264,6 +264,8 @@ test("dummy weights come from config.json alone; ids in, ids out", async () => {
   const dummy = await LLM.load(dir, { loadFormat: "dummy", maxNumSeqs: 2 });
   const result = await dummy.generate([1, 2, 3], { maxTokens: 5, ignoreEos: true });
   expect(result).toMatchObject({ text: "", usage: { completionTokens: 5 } });
+  const chunks = await chunksOf(dummy.generate([1, 2, 3], { maxTokens: 5, ignoreEos: true }));
+  expect(chunks.map((chunk) => chunk.tokenIds.length)).toEqual([1, 1, 1, 1, 1]);
   await expect(Promise.resolve(dummy.generate("text"))).rejects.toMatchObject({ code: "ERR_REQUEST" });
   await dummy.close();
   rmSync(dir, { recursive: true });
