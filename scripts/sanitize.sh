@@ -18,5 +18,7 @@ esac
 export MAMBA_SERVE_ADDON="$PWD/$build/mamba_serve.node"
 export ASAN_OPTIONS=detect_leaks=0
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-export TSAN_OPTIONS=halt_on_error=0:exitcode=66
+# V8's own worker threads look like racing. Wider patterns would match the stacks of all calls from JavaScript.
+echo 'race:v8::platform::' >"$build/suppressions"
+export TSAN_OPTIONS="suppressions=$PWD/$build/suppressions exitcode=66"
 LD_PRELOAD=$(g++ -print-file-name=$runtime) node node_modules/jest/bin/jest.js --runInBand "$@"
