@@ -1,0 +1,237 @@
+#pragma once
+// What memory-bound kernels share on the device: vectors of 1 to 8 elements moved as whole words, and their floats.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "core/dtype.h"
+
+namespace mamba::cuda {
+
+// How caches keep data: as usual, not in L1, or as the first to leave (the .cs of loads and stores).
+enum class Use { usual, no_l1, once };
+
+template <int Bytes>
+struct Word;
+template <>
+struct Word<2> {
+  using type = uint16_t;
+};
+template <>
+struct Word<4> {
+  using type = uint32_t;
+};
+template <>
+struct Word<8> {
+  using type = uint2;
+};
+template <>
+struct Word<16> {
+  using type = uint4;
+};
+
+// V elements of T as they lie in memory. More than 16 bytes take several accesses.
+template <class T, int V>
+struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) Vec {
+  static constexpr int kBytes = V * static_cast<int>(sizeof(T));
+  static constexpr int kWordBytes = kBytes < 16 ? kBytes : 16;
+  static constexpr int kWords = kBytes / kWordBytes;
+  using W = typename Word<kWordBytes>::type;
+  using Pair = typename Word<kBytes < 4 ? 2 : 4>::type;
+  union {
+    W words[kWords];
+    T elements[V];
+    Pair pairs[(kBytes + 3) / 4];
+  };
+};
+
+template <int V, Use U = Use::usual, class T>
+__device__ __forceinline__ Vec<T, V> load(const T* from) {
+  Vec<T, V> v;
+  using W = typename Vec<T, V>::W;
+#pragma unroll
+  for (int i = 0; i < Vec<T, V>::kWords; ++i) {
+    const W* at = reinterpret_cast<const W*>(from) + i;
+    if constexpr (U == Use::once) {
+      v.words[i] = __ldcs(at);
+    } else if constexpr (U == Use::no_l1 && sizeof(W) == 16) {
+      asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(v.words[i].x), "=r"(v.words[i].y), "=r"(v.words[i].z), "=r"(v.words[i].w)
+                   : "l"(at)
+                   : "memory");
+    } else {
+      v.words[i] = *at;
+    }
+  }
+  return v;
+}
+
+// For memory that nothing writes while the kernel runs.
+template <int V, class T>
+__device__ __forceinline__ Vec<T, V> load_constant(const T* from) {
+  Vec<T, V> v;
+  using W = typename Vec<T, V>::W;
+#pragma unroll
+  for (int i = 0; i < Vec<T, V>::kWords; ++i) v.words[i] = __ldg(reinterpret_cast<const W*>(from) + i);
+  return v;
+}
+
+template <int V, Use U = Use::usual, class T>
+__device__ __forceinline__ void store(T* to, const Vec<T, V>& v) {
+  using W = typename Vec<T, V>::W;
+#pragma unroll
+  for (int i = 0; i < Vec<T, V>::kWords; ++i) {
+    W* at = reinterpret_cast<W*>(to) + i;
+    if constexpr (U == Use::once) {
+      __stcs(at, v.words[i]);
+    } else {
+      *at = v.words[i];
+    }
+  }
+}
+
+template <class T, int V>
+__device__ __forceinline__ Vec<T, V> zeros() {
+  Vec<T, V> v;
+  memset(&v, 0, sizeof(v));
+  return v;
+}
+
+__device__ __forceinline__ float as_float(float x) { return x; }
+__device__ __forceinline__ float as_float(bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
+__device__ __forceinline__ float as_float(f16 x) { return __half2float(__ushort_as_half(x.bits)); }
+
+template <class T>
+__device__ __forceinline__ T rounded(float x);
+template <>
+__device__ __forceinline__ float rounded<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ bf16 rounded<bf16>(float x) {
+  return {__bfloat16_as_ushort(__float2bfloat16_rn(x))};
+}
+template <>
+__device__ __forceinline__ f16 rounded<f16>(float x) {
+  return {__half_as_ushort(__float2half_rn(x))};
+}
+
+template <class T, int V>
+__device__ __forceinline__ void unpack(const Vec<T, V>& v, float (&to)[V]) {
+  if constexpr (sizeof(T) == 4) {
+#pragma unroll
+    for (int i = 0; i < V; ++i) to[i] = __uint_as_float(v.pairs[i]);
+  } else if constexpr (V == 1) {
+    to[0] = as_float(v.elements[0]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < V / 2; ++i) {
+      if constexpr (std::is_same_v<T, bf16>) {
+        to[2 * i] = __uint_as_float(v.pairs[i] << 16);
+        to[2 * i + 1] = __uint_as_float(v.pairs[i] & 0xffff0000u);
+      } else {
+        const float2 f = __half22float2(*reinterpret_cast<const __half2*>(&v.pairs[i]));
+        to[2 * i] = f.x;
+        to[2 * i + 1] = f.y;
+      }
+    }
+  }
+}
+
+template <class T, int V>
+__device__ __forceinline__ Vec<T, V> pack(const float (&from)[V]) {
+  Vec<T, V> v;
+  if constexpr (sizeof(T) == 4) {
+#pragma unroll
+    for (int i = 0; i < V; ++i) v.pairs[i] = __float_as_uint(from[i]);
+  } else if constexpr (V == 1) {
+    v.elements[0] = rounded<T>(from[0]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < V / 2; ++i) {
+      if constexpr (std::is_same_v<T, bf16>) {
+        const __nv_bfloat162 two = __floats2bfloat162_rn(from[2 * i], from[2 * i + 1]);
+        v.pairs[i] = *reinterpret_cast<const uint32_t*>(&two);
+      } else {
+        const __half2 two = __floats2half2_rn(from[2 * i], from[2 * i + 1]);
+        v.pairs[i] = *reinterpret_cast<const uint32_t*>(&two);
+      }
+    }
+  }
+  return v;
+}
+
+// Flushing subnormals saves the six instructions with which the compiler guards their ranges.
+__device__ __forceinline__ float fast_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ float fast_reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// exp2 overflows to infinity at x < -88, and the result is then -0.
+__device__ __forceinline__ float silu(float x) {
+  return x * fast_reciprocal(1.0f + fast_exp2(x * -1.4426950408889634f));
+}
+
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+// The copy engine: whole multiples of 16 bytes between device and shared memory, 16-byte aligned.
+__device__ __forceinline__ void init_barrier(uint64_t* barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+
+__device__ __forceinline__ void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+
+__device__ __forceinline__ void arrive(uint64_t* barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+
+__device__ __forceinline__ void arrive_and_expect(uint64_t* barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+}
+
+__device__ __forceinline__ void bulk_load(void* to, const void* from, uint32_t bytes, uint64_t* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+
+__device__ __forceinline__ void bulk_store(void* to, const void* from, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
+               "r"(bytes)
+               : "memory");
+}
+
+__device__ __forceinline__ void commit_stores() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+
+// Until shared memory of all but the latest Pending groups of stores may be written again.
+template <int Pending>
+__device__ __forceinline__ void wait_stores_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Pending) : "memory");
+}
+
+// Before the copy engine reads what this thread has written to shared memory.
+__device__ __forceinline__ void fence_shared_writes() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+__device__ __forceinline__ void wait_barrier(uint64_t* barrier, uint32_t parity) {
+  asm volatile(
+      "{\n.reg .pred done;\nwait:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@!done bra wait;\n}" ::"r"(
+          shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+
+}  // namespace mamba::cuda
