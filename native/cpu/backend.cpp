@@ -1,6 +1,7 @@
 #include "cpu/backend.h"
 
 #include <sched.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -60,6 +61,8 @@ void* CpuBackend::allocate(size_t bytes) {
                 std::to_string(bytes >> 20) + " MiB of host memory are not to be had; " +
                     std::to_string(memory_free() >> 20) + " MiB are free");
   }
+  // Reading gigabytes of weights through 4 KiB pages costs a tenth of the bandwidth and more.
+  if (alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
   return data;
 }
 
