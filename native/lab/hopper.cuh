@@ -37,7 +37,9 @@ __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity)
       "r"(parity)
       : "memory");
 }
-__device__ __forceinline__ void barrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void barrier_init_fence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 
 // Ordinary writes to shared memory before it are seen by the matrix unit and the copy engine after it.
 __device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -142,8 +144,8 @@ __device__ __forceinline__ uint32_t multiply_pairs<__half>(uint32_t a, uint32_t 
 __device__ __forceinline__ uint64_t describe_along_sum(uint32_t address) {
   return (uint64_t{1} << 62) | (uint64_t{1024 >> 4} << 32) | (uint64_t{1} << 16) | ((address & 0x3ffff) >> 4);
 }
-// A tile whose rows are the dimension summed over; `next` bytes further lie the next 64 columns; +2048 bytes is the next
-// 16 of the sum.
+// A tile whose rows are the dimension summed over; `next` bytes further lie the next 64 columns; +2048 bytes is the
+// next 16 of the sum.
 __device__ __forceinline__ uint64_t describe_across_sum(uint32_t address, uint32_t next) {
   return (uint64_t{1} << 62) | (uint64_t{1024 >> 4} << 32) | (uint64_t{next >> 4} << 16) | ((address & 0x3ffff) >> 4);
 }
@@ -162,8 +164,8 @@ __device__ __forceinline__ void pin(float (&r)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(r[i])::"memory");
 }
 
-#define MAMBA_F8(d, i) \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+#define MAMBA_F4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define MAMBA_F8(d, i) MAMBA_F4(d, i), MAMBA_F4(d, i + 4)
 #define MAMBA_F32(d, i) MAMBA_F8(d, i), MAMBA_F8(d, i + 8), MAMBA_F8(d, i + 16), MAMBA_F8(d, i + 24)
 #define MAMBA_D32                                                                                                  \
   "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
@@ -183,7 +185,7 @@ __device__ __forceinline__ void multiply_64(float (&d)[32], uint64_t a, uint64_t
       ", %32, %33, p, 1, 1, 0, 0;\n}\n"                                                       \
       : MAMBA_F32(d, 0)                                                                       \
       : "l"(a), "l"(b), "r"(accumulate))
-  if constexpr (sizeof(T) == 2 && __is_same(T, __nv_bfloat16)) {
+  if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
   } else {
     MAMBA_WGMMA("f16");

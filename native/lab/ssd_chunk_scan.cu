@@ -2,12 +2,26 @@
 //
 //   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/ssd_chunk_scan.cu
 //       -o ssd_chunk_scan
-//   ssd_chunk_scan [--json FILE] [--check-only] [--case PART_OF_NAME] [--version PART_OF_NAME] [--reps N]
+//   ssd_chunk_scan [--json FILE] [--check-only|--time-only] [--case PART_OF_NAME] [--version PART_OF_NAME] [--reps N]
 //
 // Floor at H=128 P=64 N=128 G=8, bf16: a token is 16 KiB of x, 16 KiB of out, 4 KiB of B and C, 0.5 KiB of dt (float);
-// a sequence 2 x 2 MiB (bf16) or 2 x 4 MiB (f32) of state. At 4.25 TB/s: 1x2048 19 us, 1x8192 71, 8x1024 79, 64x128 134,
-// 1x131072 1130. Multiply-adds of the fused walk with C B^T once per head: 64 steps x 128 heads x 1.8 M, 76 us per 8192
-// tokens at 790 TFLOP/s.
+// a sequence 2 x 2 MiB (bf16) or 2 x 4 MiB (f32) of state. At 4.25 TB/s: 1x2048 19 us, 1x8192 73, 8x1024 80,
+// 64x128 135, 1x131072 1154. Multiply-adds of the fused walk with C B^T once per head: 64 steps x 128 heads x 1.8 M,
+// 76 us per 8192 tokens at 790 TFLOP/s.
+//
+// The ladder (H200, bf16 activations and state, us; best peer: 154, 517, 521, 625, 9507):
+//                                                                          1x2048 1x8192 8x1024 64x128 1x131072
+//   v0 recurrence: token by token on CUDA cores, any shape                   1874   7411   4077   4189        -
+//   v1 fused walk, as it grew (the earlier ones are in the history):
+//      state, S C^T and y in one warpgroup, C B^T in another, one dt warp      79    277    284    374     4209
+//      three warps prepare dt, in turns                                        57    187    202    312     2756
+//      state apart from two output warpgroups; rows out by bulk copies         57    190    200    282     2829
+//      y out by tensor copies, x's weights a step ahead, decay per warp        49    159    178    277     2297
+//      D in M, weights as bf16 pairs, next C B^T under the last of y           48    148    170    259     2141
+//      x, B, C into the L2 three steps ahead, mask without late loads          43    136    156    264     2013
+//      the state into the L2 with its first step's copies, not earlier         42    137    158    254     2028
+//   v2: v1 with sequences cut into segments where (sequence, head) pairs are few: H=24 G=1 1x8192 123 -> 62,
+//      1x2048 41 -> 32 (f32 state)
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -40,7 +54,7 @@ using cuda::ScanPass;
 using cuda::ScanSplit;
 using Bf16 = __nv_bfloat16;
 
-// --- launching ---------------------------------------------------------------------------------------------------------
+// --- launching -------------------------------------------------------------------------------------------------------
 
 CUtensorMap encode_map(const void* base, int64_t channels, int64_t groups, int64_t tokens, int64_t token_stride,
                        int box_tokens = 64) {
@@ -133,7 +147,8 @@ void fused(const SsdChunkScanParams& p, const Workspace& workspace, int segments
 bool fits_fused(const SsdChunkScanParams& p) {
   const auto aligned = [](const void* q, int64_t stride) { return (uintptr_t(q) % 16 == 0) && stride % 8 == 0; };
   return (p.state_size == 64 || p.state_size == 128) && p.head_dim % 8 == 0 && aligned(p.x, p.x_stride) &&
-         aligned(p.b, p.b_stride) && aligned(p.c, p.c_stride) && aligned(p.out, p.out_stride) && aligned(p.state, p.state_slot_stride);
+         aligned(p.b, p.b_stride) && aligned(p.c, p.c_stride) && aligned(p.out, p.out_stride) &&
+         aligned(p.state, p.state_slot_stride);
 }
 
 void run_version(int version, const SsdChunkScanParams& p, const Workspace& workspace, cudaStream_t stream) {
@@ -148,7 +163,7 @@ void run_version(int version, const SsdChunkScanParams& p, const Workspace& work
 }
 constexpr const char* kVersions[] = {"v0 recurrence", "v1 fused walk", "v2 + segments"};
 
-// --- inputs ------------------------------------------------------------------------------------------------------------
+// --- inputs ----------------------------------------------------------------------------------------------------------
 
 __device__ float normal(uint64_t i, uint64_t seed) {
   uint64_t z = (i + seed * 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
@@ -302,7 +317,7 @@ struct Problem {
   }
 };
 
-// --- check -------------------------------------------------------------------------------------------------------------
+// --- check -----------------------------------------------------------------------------------------------------------
 
 double bf16_value(uint16_t bits) { return to_float(bf16{bits}); }
 
@@ -445,15 +460,15 @@ bool check(const std::string& filter) {
       CUDA(cudaDeviceSynchronize());
       const Errors e = compare(problem, r);
       good = good && e.good();
-      std::printf("check %-24s v%d  out %.2e  worst/tolerance %.2f  state %.2e  others %s  %s\n", c.name.c_str(), version,
-                  e.out, e.worst, e.state, e.unused_kept ? "kept" : "CHANGED", e.good() ? "ok" : "WRONG");
+      std::printf("check %-24s v%d  out %.2e  worst/tolerance %.2f  state %.2e  others %s  %s\n", c.name.c_str(),
+                  version, e.out, e.worst, e.state, e.unused_kept ? "kept" : "CHANGED", e.good() ? "ok" : "WRONG");
       std::fflush(stdout);
     }
   }
   return good;
 }
 
-// --- timing ------------------------------------------------------------------------------------------------------------
+// --- timing ----------------------------------------------------------------------------------------------------------
 
 __global__ void flush_kernel(uint4* p, int64_t count, unsigned value) {
   for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
@@ -563,7 +578,8 @@ void time_cases(const std::string& filter, const std::string& version_filter, co
     run_version(0, p, problem.workspace, nullptr);
     CUDA(cudaMemcpy(truth, p.out, problem.out_count * 2, cudaMemcpyDeviceToDevice));
     for (int version = 0; version < 3; ++version) {
-      const bool timed = version_filter.empty() || std::string(kVersions[version]).find(version_filter) != std::string::npos;
+      const bool timed =
+          version_filter.empty() || std::string(kVersions[version]).find(version_filter) != std::string::npos;
       if (!timed || (version == 0 && p.tokens > 10000)) continue;
       if (version > 0 && !fits_fused(p)) continue;
       const int segments = version == 2 ? choose_segments(p) : 1;
@@ -612,7 +628,8 @@ int main(int argc, char** argv) {
     } else if (arg == "--time-only") {
       time_only = true;
     } else {
-      std::fprintf(stderr, "usage: %s [--json FILE] [--case PART] [--version PART] [--reps N] [--check-only|--time-only]\n",
+      std::fprintf(stderr,
+                   "usage: %s [--json FILE] [--case PART] [--version PART] [--reps N] [--check-only|--time-only]\n",
                    argv[0]);
       return 2;
     }

@@ -1,19 +1,19 @@
 #pragma once
 // The fused SSD chunk scan for Hopper: one pass over x, B, C and dt, the running state in registers.
 //
-// Idea. One block walks the tokens of one (sequence, head, 64 channels) 64 at a time ("steps", counted from the start of
-// each chunk) and goes on to its next item. With a[l] the running sum of dt' A inside a step of T tokens:
+// Idea. One block walks the tokens of one (sequence, head, 64 channels) 64 at a time ("steps", counted from the start
+// of each chunk) and goes on to its next item. With a[l] the running sum of dt' A inside a step of T tokens:
 //   M[l][m] = C_l . B_m exp(a[l] - a[m]) dt'_m   for m <= l, plus D for m = l
 //   y       = diag(exp(a)) C S^T + M x
 //   S      <- exp(a[T-1]) S + (diag(dt'_m exp(a[T-1] - a[m])) x)^T B
-// The running state never leaves the registers of its warpgroup; a copy of it, rounded to 16 bits, goes to shared memory
-// once a step. Accumulators of C B^T become, packed to 16 bits, the left operand of M x.
+// The running state never leaves the registers of its warpgroup; a copy of it, rounded to 16 bits, goes to shared
+// memory once a step. Accumulators of C B^T become, packed to 16 bits, the left operand of M x.
 //
 // Mapping. 4 warpgroups, joined by a ring of kStages steps in shared memory and two rounded states:
 //   producer  warp 0: copies x, B, C (bulk tensor copies). warps 1-3: everything that depends on dt only, in turns.
 //   state     rounds S, updates S. The only serial part: one product of 64 x 128 x 64 a step.
 //   output    2 of them, on alternate steps: C B^T, C S^T, M x, y to rows of out. Below the diagonal blocks of 16 the
-//             decay in M is a factor of l times a factor of m, both <= 1: the exponentials of a step are 1024 plus a few.
+//             decay in M is a factor of l times a factor of m, both <= 1: a step takes 1024 exponentials and a few.
 //
 // Layout. Tiles of 64 tokens x 64 elements, 128-byte rows, 128-byte swizzle. Rows of a step past its last token belong
 // to the next sequence: x and B of those are zeroed (0 x NaN), their dt' is 0, their y is not stored.
@@ -22,9 +22,11 @@
 // term dt' A is not below 2^-160: such a step leaves nothing of the past in float anyway, and the sums stay short
 // enough to be exact to 1e-3 in the exponent.
 //
-// Bound. Per head and step: 64 x 64 x 128 (C B^T) + 64 x 64 x 64 (half of it zeros) + 2 x 64 x 64 x 128 multiply-adds:
-// 896 cycles of a multiprocessor's matrix unit; 40 KiB of reads (32 KiB of them B and C, which all heads of a group
-// read: L2) and 8 KiB of writes.
+// Bound. Per head and step: 2 x 64 x 64 x 128 (C B^T, C S^T) + 64 x 64 x 64 (M x, half of it zeros) + 64 x 128 x 64 (S)
+// multiply-adds: 896 cycles of a multiprocessor's matrix unit; about 150 KiB through shared memory: 1200 cycles; 40 KiB
+// of reads (32 KiB of them B and C, which all heads of a group read: L2) and 8 KiB of writes. Measured: 1.07 us, about
+// 1850 cycles. No unit is full: a step holds its stage from the copy's start until M x, 4 stages fit, and the chains of
+// dependent instructions in the producer's dt warps and in the output warpgroups are as long as the ring.
 //
 // Few (sequence, head) pairs cannot fill the chip, so a sequence can be cut into segments of whole chunks: kStates sums
 // each segment's own contribution from a zero state (x and B only), ssd_chunk_scan_combine turns them into the states
@@ -92,6 +94,18 @@ struct Shared {
   uint64_t loaded[kStages], ready[kStages], empty[kStages], rounded[2], used[2];
 };
 
+// A warp arrives once, for all its lanes. racecheck does not see through that: for it, let every lane arrive.
+#ifdef MAMBA_EVERY_LANE_ARRIVES
+inline constexpr bool kEveryLane = true;
+#else
+inline constexpr bool kEveryLane = false;
+#endif
+inline constexpr int kArrivals = kEveryLane ? 32 : 1;  // of a warp
+__device__ __forceinline__ void warp_arrive(uint64_t* barrier) {
+  __syncwarp();
+  if (kEveryLane || threadIdx.x % 32 == 0) hopper::barrier_arrive(barrier);
+}
+
 // The position in a ring of kCount.
 template <int kCount>
 struct Ring {
@@ -133,7 +147,8 @@ class Walk : public Position {
       return true;
     }
     if (++chunk < chunks_end) {
-      begin_chunk();
+      chunk_end = next_chunk_end;
+      begin_chunk(token_end);
       first = false;
       return true;
     }
@@ -159,7 +174,8 @@ class Walk : public Position {
       chunk = begin + static_cast<int>(static_cast<int64_t>(count) * segment / segments);
       chunks_end = begin + static_cast<int>(static_cast<int64_t>(count) * (segment + 1) / segments);
       if (chunk == chunks_end) continue;
-      begin_chunk();
+      chunk_end = __ldg(p.cu_chunk_seqlens + chunk + 1);
+      begin_chunk(__ldg(p.cu_chunk_seqlens + chunk));
       first = true;
       return true;
     }
@@ -169,11 +185,11 @@ class Walk : public Position {
  private:
   const SsdChunkScanParams& p;
   int segments, walked, tiles, items, item;
-  int chunk = 0, chunks_end = 0, chunk_end = 0, token_end = 0;
+  int chunk = 0, chunks_end = 0, chunk_end = 0, next_chunk_end = 0, token_end = 0;
 
-  __device__ void begin_chunk() {
-    chunk_end = __ldg(p.cu_chunk_seqlens + chunk + 1);
-    begin_step(__ldg(p.cu_chunk_seqlens + chunk));
+  __device__ void begin_chunk(int begin) {
+    if (chunk + 1 < chunks_end) next_chunk_end = __ldg(p.cu_chunk_seqlens + chunk + 2);  // used a chunk later
+    begin_step(begin);
   }
   __device__ void begin_step(int begin) {
     token = begin;
@@ -214,9 +230,9 @@ __device__ __forceinline__ float time_step(float dt, float bias, const SsdChunkS
   return fminf(p.dt_max, fmaxf(p.dt_min, dt));
 }
 
-template <int kN, ScanPass kPass>
-__device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const ScanMaps& maps, Walk walk,
-                                           Shared<kN>& shared) {
+template <class S, int kN, ScanPass kPass>
+__device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const ScanMaps& maps, const ScanSplit& split,
+                                           Walk walk, Shared<kN>& shared) {
   using namespace hopper;
   constexpr uint32_t kBytes = kTileBytes * (1 + (kPass == ScanPass::kScan ? 2 : 1) * Shared<kN>::kBlocks);
   const int heads_per_group = static_cast<int>(p.heads / p.groups);
@@ -225,6 +241,12 @@ __device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const Sc
     auto& stage = shared.stage[ring.index];
     uint64_t* barrier = shared.loaded + ring.index;
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
+    if (kPass == ScanPass::kScan && split.segments == 1 && walk.first &&
+        __ldg(p.has_initial_state + walk.sequence)) {
+      const int64_t at = (walk.head * p.head_dim + walk.channel) * kN;
+      prefetch_l2(static_cast<const S*>(p.state) + walk.slot * p.state_slot_stride + at,
+                  min(kChannels, static_cast<int>(p.head_dim) - walk.channel) * kN * static_cast<int>(sizeof(S)));
+    }
     barrier_expect(barrier, kBytes);
     const int group = walk.head / heads_per_group;
     for (int i = 0; i < Shared<kN>::kBlocks; ++i) {
@@ -280,7 +302,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
       const int l = 2 * lane + i;
       next[i] = l < walk.tokens ? load_dt<T>(p, walk.token + l, walk.head) : 0.0f;
     }
-    // The copies of this step come 3 steps later: the L2 may have it by then. The first head of a group asks for B and C.
+    // The copies of this step come 3 steps later: the L2 may have it by then. A group's first head asks for B and C.
     if (lane == 0) {
       prefetch_box_3d(&maps.x, walk.channel, walk.head, walk.token);
       if (walk.head % heads_per_group == 0 && walk.channel == 0) {
@@ -289,21 +311,17 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
           if (kPass == ScanPass::kScan) prefetch_box_3d(&maps.c, 64 * i, walk.head / heads_per_group, walk.token);
         }
       }
-      if (kPass == ScanPass::kScan && split.segments == 1 && walk.first &&
-          __ldg(p.has_initial_state + walk.sequence)) {
-        const int64_t at = (walk.head * p.head_dim + walk.channel) * kN;
-        prefetch_l2(static_cast<const S*>(p.state) + walk.slot * p.state_slot_stride + at,
-                    min(kChannels, static_cast<int>(p.head_dim) - walk.channel) * kN * static_cast<int>(sizeof(S)));
-      }
     }
     __syncwarp();
   };
   int index = -1;  // of the walk's step
+  int of_others = turn;  // steps before the next one of this warp
   const auto advance = [&] {
-    do {
+    for (; of_others >= 0; --of_others) {
       ++index;
       if (!walk.next()) return false;
-    } while (index % kPreparers != turn);
+    }
+    of_others = kPreparers - 1;
     return true;
   };
   bool more = advance();
@@ -372,17 +390,14 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
       }
       fence_async();
     }
-    __syncwarp();
-    if (lane == 0) barrier_arrive(shared.ready + ring.index);
+    warp_arrive(shared.ready + ring.index);
   }
-  if (index % kPreparers != turn) return;
+  if (index % kPreparers != turn) return;  // another warp tells of the end
   for (int i = index; i < index + 2; ++i) {  // one for each output warpgroup
     const Ring<Shared<kN>::kStages> ring(i);
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
-    if (lane == 0) {
-      shared.step[ring.index].tokens = 0;
-      barrier_arrive(shared.ready + ring.index);
-    }
+    if (lane == 0) shared.step[ring.index].tokens = 0;
+    warp_arrive(shared.ready + ring.index);
   }
 }
 
@@ -399,7 +414,7 @@ __device__ __forceinline__ void zero_padding(const SsdChunkScanParams& p, Walk w
   }
 }
 
-// The part of M (with D on its diagonal) that warp kWarp has, as left operands: 16 tokens l, row g and g + 8 in a thread.
+// The part of M (with D on its diagonal) that warp kWarp has, as left operands: 16 tokens l, g and g + 8 in a thread.
 template <class T, int kWarp>
 __device__ __forceinline__ void mix(uint32_t (&m)[4][4], const float (&cb)[32], const Step& step, const float (&row)[2],
                                     const float (&a)[2], const float2 (&source)[2], float d, int g, int t) {
@@ -433,8 +448,8 @@ __device__ __forceinline__ void mix(uint32_t (&m)[4][4], const float (&cb)[32], 
   }
 }
 
-// Every second step. Warp w has tokens 16 w .. 16 w + 15, a thread of it tokens g and g + 8 of those, columns (tokens of
-// M, channels of y) 8 j + 2 t and + 1.
+// Every second step. Warp w has tokens 16 w .. 16 w + 15, a thread of it tokens g and g + 8 of those, columns (tokens
+// of M, channels of y) 8 j + 2 t and + 1.
 template <class T, int kN>
 __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const ScanMaps& maps, int turn,
                                           Shared<kN>& shared) {
@@ -498,7 +513,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
 
     products_wait<0>();
     pin(y);
-    if (lane == 0) barrier_arrive(shared.used + turn);
+    warp_arrive(shared.used + turn);
 #pragma unroll
     for (int j = 0; j < 32; ++j) y[j] *= from_start[j / 2 % 2];
     const uint64_t x = describe_across_sum(smem_address(stage.x), kTileBytes);
@@ -514,7 +529,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
     __syncwarp();
     products_wait<1>();
     pin(y);
-    if (lane == 0) barrier_arrive(shared.empty + ring.index);
+    warp_arrive(shared.empty + ring.index);
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
       const float* v = y + 4 * j;
@@ -627,8 +642,8 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
   while (more) {
     const int index = ring.index;
     const Step& step = shared.step[index];
-    const int channels = static_cast<int>(p.head_dim) - step.channel;
     if (first) {
+      const int channels = static_cast<int>(p.head_dim) - step.channel;
       if (step.load == Where::kSlot) {
         load_state<S, kN>(state, static_cast<const S*>(step.load_from), channel, channels, t);
       } else if (step.load == Where::kWorkspace) {
@@ -666,11 +681,13 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
 #pragma unroll
       for (int j = 0; j < kN / 8; j += 2) {
         const uint32_t* v = rounded + 2 * j;
-        store_matrices(rows + j / 8 * kTileBytes + 16 * ((j % 8 + lane / 16) ^ (state_row % 8)), v[0], v[1], v[2], v[3]);
+        const int piece = (j % 8 + lane / 16) ^ (state_row % 8);
+        store_matrices(rows + j / 8 * kTileBytes + 16 * piece, v[0], v[1], v[2], v[3]);
       }
     }
     const Where store = step.store;
     void* store_to = step.store_to;
+    const int channels = static_cast<int>(p.head_dim) - step.channel;
     if constexpr (!kScan) {
       if (store != Where::kNowhere && step.decay_to && threadIdx.x % 128 == 0) *step.decay_to = decay;
     }
@@ -685,14 +702,12 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     }
     if constexpr (kScan) {
       fence_async();
-      __syncwarp();
-      if (lane == 0) barrier_arrive(shared.rounded + tile.index);
+      warp_arrive(shared.rounded + tile.index);
       tile.advance();
     }
     products_wait<0>();
     pin(state);
-    __syncwarp();
-    if (lane == 0) barrier_arrive(shared.empty + index);
+    warp_arrive(shared.empty + index);
     if (store == Where::kSlot) {
       store_state<S, kN>(state, static_cast<S*>(store_to), channel, channels, t);
     } else if (store == Where::kWorkspace) {
@@ -712,12 +727,12 @@ __global__ __launch_bounds__(kThreads, 1) void scan_kernel(const __grid_constant
     if (smem_address(raw) % 1024 != 0) __trap();
     for (int i = 0; i < Shared<kN>::kStages; ++i) {
       barrier_init(shared.loaded + i, 1);
-      barrier_init(shared.ready + i, 1);
-      barrier_init(shared.empty + i, kPass == ScanPass::kScan ? 8 : 4);
+      barrier_init(shared.ready + i, kArrivals);
+      barrier_init(shared.empty + i, kArrivals * (kPass == ScanPass::kScan ? 8 : 4));
     }
     for (int i = 0; i < 2; ++i) {
-      barrier_init(shared.rounded + i, 4);
-      barrier_init(shared.used + i, 4);
+      barrier_init(shared.rounded + i, kArrivals * 4);
+      barrier_init(shared.used + i, kArrivals * 4);
     }
     barrier_init_fence();
   }
@@ -728,7 +743,7 @@ __global__ __launch_bounds__(kThreads, 1) void scan_kernel(const __grid_constant
     registers_less<72>();
     const int warp = threadIdx.x / 32;
     if (threadIdx.x == 0) {
-      copy_tiles<kN, kPass>(p, maps, walk, shared);
+      copy_tiles<S, kN, kPass>(p, maps, split, walk, shared);
     } else if (warp != 0) {
       prepare_steps<T, S, kN, kPass>(p, maps, split, walk, warp - 1, shared);
       if (warp == 3 && kPass == ScanPass::kScan) zero_padding<T>(p, walk);
@@ -770,8 +785,8 @@ __global__ void combine_kernel(const __grid_constant__ SsdChunkScanParams p, con
   }
 }
 
-// Any shape with head_dim <= 256 and state_size <= 4 kPer, any types: the recurrence of ops/ssd.h itself, token by token
-// in float. One block per (sequence, head), 4 threads per channel; a thread's state elements are n = lane % 4 + 4 i.
+// Any shape with head_dim <= 256 and state_size <= 4 kPer, any types: the recurrence of ops/ssd.h itself, token by
+// token in float. One block per (sequence, head), 4 threads per channel, a thread with the state's n = lane % 4 + 4 i.
 template <class T, class S, int kPer>
 __global__ void recurrence_kernel(const __grid_constant__ SsdChunkScanParams p) {
   constexpr int kBlock = 16;
