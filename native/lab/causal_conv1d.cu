@@ -10,7 +10,34 @@
 // taps and bias are 20 B a channel once. dim 10240: 0.37 MB at B=1, 42 MB at 256 (9.9 us at 4.25 TB/s), 168 MB at 1024
 // (39.5). Varlen: 4 B a token and channel and 12 B a sequence and channel: 8192 tokens 336 MB, 79.0 us; 3 x 2048 and
 // 256 x 1: 294 MB, 69.2 us.
-//@NUMBERS@#include <cuda_runtime.h>
+//
+// Measured, us on one H200, between two events around a graph of the launch alone, after a flush of the L2 by writes
+// (after a flush that leaves it clean in brackets). An empty kernel takes 4.0 (3.8) of it.
+//
+// Update, bf16, dim 10240                         B=1        8          64         256         1024
+//   copy of the same bytes                        4.8 (4.7)  5.3 (4.9)  7.5 (6.7)  15.6 (13.4) 44.5 (40.8)
+//   V1 R1: a channel a thread                     5.7 (5.3)  6.0 (5.6)  10.1 (8.8) 22.2 (19.8) 70.2 (67.6)
+//   V2 R1 t64: all the threads a row can use      5.7 (5.4)  6.0 (5.4)  9.0 (8.6)  18.8 (17.9) 57.6 (56.5)
+//   V4 R1 t64: 8-byte accesses                    5.7 (5.4)  5.9 (5.4)  8.8 (7.7)  17.5 (14.5) 50.4 (46.1)
+//   V8 R1 t64: 16-byte accesses, fewer threads    5.7 (5.4)  6.1 (5.6)  8.2 (7.0)  17.2 (14.3) 50.7 (46.6)
+//   V4 R3 t128: taps once for three rows          5.6 (5.4)  5.9 (5.5)  8.3 (7.2)  16.5 (13.9) 47.8 (44.0)
+//   V2 R1 t64, taps in bf16: nothing gained       6.0 (6.0)  6.3 (5.8)
+// With .cs on loads and stores (an earlier run) B=1024 took 52.9 against 49.9: dirty lines leave the L2 too early.
+//
+// Varlen, bf16, dim 10240, blocks of 24           1x8192        64x128        3x2048+256x1  1x64        1x512
+//   copy of the same bytes                        84.0 (80.3)   85.9 (82.5)   74.4 (70.4)   5.7 (5.0)   10.1 (9.0)
+//   V1 B1: a channel a thread (blocks of 32)      203.4 (198.2) 208.2 (203.1) 179.0 (173.7) 19.4 (18.8) 22.1 (19.0)
+//   V8 B4: 16-byte accesses, 128 registers        98.7 (93.3)   100.0 (96.2)  88.1 (83.9)   11.4 (11.1) 14.4 (12.5)
+//   V4 B4: half the registers                     97.2 (93.1)   100.0 (96.5)  90.0 (86.0)   10.8 (10.2) 14.3 (12.3)
+//   V4 B8: more in flight, fewer warps            98.4 (94.7)   103.1 (99.8)  98.0 (94.5)   9.9 (9.5)   13.8 (13.1)
+//   V4 B6 64x1: the best of both                  92.1 (88.5)   96.1 (92.5)   86.4 (82.6)   10.5 (9.9)  13.9 (12.7)
+//   bulk V4 32/8: in flight in shared memory      91.9 (88.4)   95.0 (92.3)   87.7 (84.9)   10.1 (9.6)  14.7 (13.6)
+//   V4 B4 32x4 part 8: for few tokens             109.0 (105.2) 117.1 (113.9) 113.0 (109.5) 8.6 (8.2)   14.6 (12.9)
+// Two steps paid most: exp2 and reciprocal without subnormals, then a body of B tokens without tests (V8 B4 at blocks
+// of 32: 130, 107, 98). Blocks of 24 to 32 are best: shorter ones read taps and the three tokens before them too often,
+// longer ones leave a ragged last wave (V8 B4 at 128: 130). What is left is the path between the two halves of the L2:
+// 85 to 91% busy, memory at 72 to 75% of its peak.
+#include <cuda_runtime.h>
 
 #include <limits>
 
@@ -170,14 +197,13 @@ __device__ __forceinline__ void store_window(const CausalConv1dVarlenParams& p, 
   if (s.begin > 0) return;
 #pragma unroll
   for (int j = 0; j < W - 1; ++j) {
-    store<V>(state + j * p.dim, s.count == s.length
-                                    ? pack<S, V>(window[j])
-                                    : converted<S>(load<V>(x + (s.length - (W - 1) + j) * p.x_stride)));
+    store<V>(state + j * p.dim, s.count == s.length ? pack<S, V>(window[j])
+                                                    : converted<S>(load<V>(x + (s.length - (W - 1) + j) * p.x_stride)));
   }
 }
 
-// A thread owns V channels and walks `part` tokens with taps and window in registers, B at a time, the next B already in
-// flight. The warps of a block (threadIdx.y) take consecutive parts of the same channels, so that taps come from L1.
+// A thread owns V channels and walks `part` tokens with taps and window in registers, B at a time, the next B already
+// in flight. The warps of a block (threadIdx.y) take consecutive parts of the same channels, so that taps come from L1.
 template <int W, class T, class S, int V, int B, Use U>
 __global__ void __launch_bounds__(256)
     causal_conv1d_varlen_kernel(const __grid_constant__ CausalConv1dVarlenParams p, int part) {
@@ -368,7 +394,7 @@ void causal_conv1d_update(const CausalConv1dUpdateParams& p, cudaStream_t stream
     if (!aligned(p, 8)) return launch_update<W, T, S, 1, 1>(p, 128, 1, stream);
     if (p.rows <= 4) return launch_update<W, T, S, 2, 1>(p, 64, 1, stream);
     if (p.rows <= 16) return launch_update<W, T, S, 4, 1>(p, 64, 1, stream);
-    launch_update<W, T, S, 4, 2>(p, 128, 1, stream);
+    launch_update<W, T, S, 4, 3>(p, 128, 1, stream);
   });
 }
 
@@ -379,8 +405,9 @@ void causal_conv1d_varlen(const CausalConv1dVarlenParams& p, cudaStream_t stream
     using S = decltype(s);
     constexpr int W = decltype(w)::value;
     if (!aligned(p, 8)) return launch_varlen<W, T, S, 1, 4>(p, 128, 1, 16, stream);
-    if (p.tokens < 1024) return launch_varlen<W, T, S, 4, 4>(p, 32, 4, 8, stream);
-    launch_varlen<W, T, S, 4, 6>(p, 128, 1, 32, stream);
+    // Few tokens are a matter of latency: short parts, and four of them to a block.
+    if (p.tokens < 512) return launch_varlen<W, T, S, 4, 4>(p, 32, 4, 8, stream);
+    launch_varlen<W, T, S, 4, 6>(p, 64, 1, 32, stream);
   });
 }
 
@@ -403,37 +430,48 @@ struct Version {
 using Update = CausalConv1dUpdateParams;
 using Varlen = CausalConv1dVarlenParams;
 
-#define UPDATE(V, R, THREADS, BATCHES)                                               \
-  {                                                                                  \
-    "V" #V " R" #R "x" #BATCHES " t" #THREADS, [](const Update& p, cudaStream_t s) { \
-      launch_update<4, bf16, bf16, V, R>(p, THREADS, BATCHES, s);                    \
-    }                                                                                \
-  }
-#define VARLEN(V, B, THREADS, WARPS, PART)                                                              \
-  {                                                                                                     \
-    "V" #V " B" #B " " #THREADS "x" #WARPS " part " #PART, [](const Varlen& p, cudaStream_t s) {        \
-      launch_varlen<4, bf16, bf16, V, B>(p, THREADS, WARPS, PART, s);                                   \
-    }                                                                                                   \
-  }
-#define BULK(V, PART, GROUP, THREADS, BLOCKS)                                                       \
-  {                                                                                                 \
-    "bulk V" #V " part " #PART "/" #GROUP " t" #THREADS " M" #BLOCKS, [](const Varlen& p, cudaStream_t s) { \
-      launch_varlen_bulk<4, bf16, bf16, V, PART, GROUP, THREADS, BLOCKS>(p, s);                     \
-    }                                                                                               \
-  }
+#define UPDATE(V, R, THREADS, BATCHES)        \
+  {"V" #V " R" #R "x" #BATCHES " t" #THREADS, \
+   [](const Update& p, cudaStream_t s) { launch_update<4, bf16, bf16, V, R>(p, THREADS, BATCHES, s); }}
+#define VARLEN(V, B, THREADS, WARPS, PART)                \
+  {"V" #V " B" #B " " #THREADS "x" #WARPS " part " #PART, \
+   [](const Varlen& p, cudaStream_t s) { launch_varlen<4, bf16, bf16, V, B>(p, THREADS, WARPS, PART, s); }}
+#define BULK(V, PART, GROUP, THREADS, BLOCKS)                        \
+  {"bulk V" #V " part " #PART "/" #GROUP " t" #THREADS " M" #BLOCKS, \
+   [](const Varlen& p, cudaStream_t s) { launch_varlen_bulk<4, bf16, bf16, V, PART, GROUP, THREADS, BLOCKS>(p, s); }}
 
 const std::vector<Version<Update>> kUpdates = {
     {"dispatch", [](const Update& p, cudaStream_t s) { causal_conv1d_update(p, s); }, true},
-    UPDATE(1, 1, 128, 1), UPDATE(2, 1, 64, 1),  UPDATE(2, 1, 128, 1), UPDATE(4, 1, 64, 1),  UPDATE(4, 1, 128, 1),
-    UPDATE(8, 1, 64, 1),  UPDATE(8, 1, 128, 1), UPDATE(4, 2, 64, 1),  UPDATE(4, 2, 128, 1), UPDATE(4, 3, 128, 1),
-    UPDATE(4, 4, 128, 1), UPDATE(4, 2, 128, 4), UPDATE(8, 2, 128, 1), UPDATE(8, 2, 128, 2),
+    UPDATE(1, 1, 128, 1),
+    UPDATE(2, 1, 64, 1),
+    UPDATE(2, 1, 128, 1),
+    UPDATE(4, 1, 64, 1),
+    UPDATE(4, 1, 128, 1),
+    UPDATE(8, 1, 64, 1),
+    UPDATE(8, 1, 128, 1),
+    UPDATE(4, 2, 64, 1),
+    UPDATE(4, 2, 128, 1),
+    UPDATE(4, 3, 128, 1),
+    UPDATE(4, 4, 128, 1),
+    UPDATE(4, 2, 128, 4),
+    UPDATE(8, 2, 128, 1),
+    UPDATE(8, 2, 128, 2),
 };
 
 const std::vector<Version<Varlen>> kVarlens = {
     {"dispatch", [](const Varlen& p, cudaStream_t s) { causal_conv1d_varlen(p, s); }, true},
-    VARLEN(1, 1, 128, 1, 256), VARLEN(8, 2, 128, 1, 256), VARLEN(8, 4, 128, 1, 256), VARLEN(4, 4, 128, 1, 256),
-    VARLEN(4, 5, 128, 1, 256), VARLEN(4, 6, 128, 1, 256), VARLEN(4, 7, 128, 1, 256), VARLEN(4, 8, 128, 1, 256),
-    VARLEN(4, 6, 64, 1, 256),  VARLEN(4, 6, 256, 1, 256), VARLEN(4, 4, 32, 4, 8),    BULK(4, 16, 8, 128, 8),
+    VARLEN(1, 1, 128, 1, 256),
+    VARLEN(8, 2, 128, 1, 256),
+    VARLEN(8, 4, 128, 1, 256),
+    VARLEN(4, 4, 128, 1, 256),
+    VARLEN(4, 5, 128, 1, 256),
+    VARLEN(4, 6, 128, 1, 256),
+    VARLEN(4, 7, 128, 1, 256),
+    VARLEN(4, 8, 128, 1, 256),
+    VARLEN(4, 6, 64, 1, 256),
+    VARLEN(4, 6, 256, 1, 256),
+    VARLEN(4, 4, 32, 4, 8),
+    BULK(4, 16, 8, 128, 8),
     BULK(4, 32, 8, 128, 6),
 };
 
@@ -441,9 +479,9 @@ struct Case {
   int64_t dim, width;
   DType x, state;
   bool silu, bias;
-  int64_t extra = 0;                 // x_stride - dim
-  std::vector<int64_t> lengths = {}; // varlen
-  int64_t rows = 0;                  // update
+  int64_t extra = 0;                  // x_stride - dim
+  std::vector<int64_t> lengths = {};  // varlen
+  int64_t rows = 0;                   // update
   int64_t block_size = 64;
 };
 
@@ -490,10 +528,24 @@ void check_update(const Case& k, Verdict& verdict) {
   const auto slots = make_slots(random, k.rows, pool, true);
   const Buffer dx(x), dweight(weight), dbias(bias), dslots(slots);
   Buffer dstate(state), dout(x.bytes.size());
-  Update p = {k.rows, k.dim, k.width, pool, dx.data, stride, dstate.data, slot_stride, dweight.as<float>(),
-              k.bias ? dbias.as<float>() : nullptr, dslots.as<int32_t>(), dout.data, stride, k.silu, k.x, k.state};
-  const bool special = k.x == DType::bf16 && k.state == DType::bf16 && k.width == 4 && k.dim % 8 == 0 &&
-                       k.extra % 8 == 0;
+  Update p = {k.rows,
+              k.dim,
+              k.width,
+              pool,
+              dx.data,
+              stride,
+              dstate.data,
+              slot_stride,
+              dweight.as<float>(),
+              k.bias ? dbias.as<float>() : nullptr,
+              dslots.as<int32_t>(),
+              dout.data,
+              stride,
+              k.silu,
+              k.x,
+              k.state};
+  const bool special =
+      k.x == DType::bf16 && k.state == DType::bf16 && k.width == 4 && k.dim % 8 == 0 && k.extra % 8 == 0;
   for (const auto& version : kUpdates) {
     if (!version.any && !special) continue;
     for (const bool in_place : {false, true}) {
@@ -582,13 +634,31 @@ void check_varlen(const Case& k, Verdict& verdict) {
   const Buffer dx(x), dweight(weight), dbias(bias), dslots(slots), dinitial(initial), dstart(blocks.start),
       dsequence(blocks.sequence), doffset(blocks.offset);
   Buffer dstate(state), dout(x.bytes.size());
-  const Varlen p = {tokens, sequences, static_cast<int64_t>(blocks.sequence.size()), k.dim, k.width, pool,
-                    k.block_size, dx.data, stride, dstate.data, slot_stride, dweight.as<float>(),
-                    k.bias ? dbias.as<float>() : nullptr, dstart.as<int32_t>(), dslots.as<int32_t>(),
-                    dinitial.as<int32_t>(), dsequence.as<int32_t>(), doffset.as<int32_t>(), dout.data, stride, k.silu,
-                    k.x, k.state};
-  const bool special = k.x == DType::bf16 && k.state == DType::bf16 && k.width == 4 && k.dim % 8 == 0 &&
-                       k.extra % 8 == 0;
+  const Varlen p = {tokens,
+                    sequences,
+                    static_cast<int64_t>(blocks.sequence.size()),
+                    k.dim,
+                    k.width,
+                    pool,
+                    k.block_size,
+                    dx.data,
+                    stride,
+                    dstate.data,
+                    slot_stride,
+                    dweight.as<float>(),
+                    k.bias ? dbias.as<float>() : nullptr,
+                    dstart.as<int32_t>(),
+                    dslots.as<int32_t>(),
+                    dinitial.as<int32_t>(),
+                    dsequence.as<int32_t>(),
+                    doffset.as<int32_t>(),
+                    dout.data,
+                    stride,
+                    k.silu,
+                    k.x,
+                    k.state};
+  const bool special =
+      k.x == DType::bf16 && k.state == DType::bf16 && k.width == 4 && k.dim % 8 == 0 && k.extra % 8 == 0;
   const auto input = [&](int64_t s, int64_t position, int64_t c) -> double {
     if (position >= 0) return x.get((blocks.start[static_cast<size_t>(s)] + position) * stride + c);
     if (!initial[static_cast<size_t>(s)]) return 0;
@@ -616,8 +686,8 @@ void check_varlen(const Case& k, Verdict& verdict) {
           }
           if (k.silu) y = silu_of(y);
           if (padding) y = 0;
-          out_errors.add(out.get((blocks.start[static_cast<size_t>(s)] + t) * stride + c), y,
-                         padding ? 1e-300 : 3e-6, lab::rounding(k.x));
+          out_errors.add(out.get((blocks.start[static_cast<size_t>(s)] + t) * stride + c), y, padding ? 1e-300 : 3e-6,
+                         lab::rounding(k.x));
         }
       }
     }
@@ -681,11 +751,27 @@ void time_update(const lab::Options& o, lab::Bench& bench, lab::Report& report) 
   lab::fill_random_kernel<<<1056, 256>>>(state.as<__nv_bfloat16>(), kPool * (kWidth - 1) * kDim, 2);
   LAB_CHECK(cudaDeviceSynchronize());
   for (const int64_t rows : {1, 8, 64, 256, 1024}) {
-    const Update p = {rows, kDim, kWidth, kPool, x.data, kDim, state.data, (kWidth - 1) * kDim, dweight.as<float>(),
-                      dbias.as<float>(), dslots.as<int32_t>(), out.data, kDim, true, DType::bf16, DType::bf16};
+    const Update p = {rows,
+                      kDim,
+                      kWidth,
+                      kPool,
+                      x.data,
+                      kDim,
+                      state.data,
+                      (kWidth - 1) * kDim,
+                      dweight.as<float>(),
+                      dbias.as<float>(),
+                      dslots.as<int32_t>(),
+                      out.data,
+                      kDim,
+                      true,
+                      DType::bf16,
+                      DType::bf16};
     const double bytes = static_cast<double>(rows * (16 * kDim + 4)) + (kWidth + 1) * kDim * 4;
     const lab::Times copy = o.time ? bench.copy(bytes) : lab::Times{};
-    if (o.time) report.line("causal_conv1d_update", "B=" + std::to_string(rows), "in place copy", bench.in_place(bytes), bytes, copy);
+    if (o.time)
+      report.line("causal_conv1d_update", "B=" + std::to_string(rows), "in place copy", bench.in_place(bytes), bytes,
+                  copy);
     for (const auto& version : kUpdates) {
       if (!selected(o, version.name)) continue;
       if (!o.time) {
@@ -737,13 +823,32 @@ void time_varlen(const lab::Options& o, lab::Bench& bench, lab::Report& report) 
     const double bytes = static_cast<double>(tokens * 4 * kDim + sequences * (kWidth - 1) * kDim * 4) +
                          static_cast<double>((kWidth + 1) * kDim * 4);
     const lab::Times copy = o.time ? bench.copy(bytes) : lab::Times{};
-    for (const int64_t block_size : {24, 30, 32, 36, 48, 64}) {
+    for (const int64_t block_size : {24, 32, 64}) {
       const Blocks blocks(batch.lengths, block_size);
       const Buffer start(blocks.start), sequence(blocks.sequence), offset(blocks.offset);
-      const Varlen p = {tokens, sequences, static_cast<int64_t>(blocks.sequence.size()), kDim, kWidth, kPool,
-                        block_size, x.data, kDim, state.data, (kWidth - 1) * kDim, dweight.as<float>(),
-                        dbias.as<float>(), start.as<int32_t>(), slots.as<int32_t>(), initial.as<int32_t>(),
-                        sequence.as<int32_t>(), offset.as<int32_t>(), out.data, kDim, true, DType::bf16, DType::bf16};
+      const Varlen p = {tokens,
+                        sequences,
+                        static_cast<int64_t>(blocks.sequence.size()),
+                        kDim,
+                        kWidth,
+                        kPool,
+                        block_size,
+                        x.data,
+                        kDim,
+                        state.data,
+                        (kWidth - 1) * kDim,
+                        dweight.as<float>(),
+                        dbias.as<float>(),
+                        start.as<int32_t>(),
+                        slots.as<int32_t>(),
+                        initial.as<int32_t>(),
+                        sequence.as<int32_t>(),
+                        offset.as<int32_t>(),
+                        out.data,
+                        kDim,
+                        true,
+                        DType::bf16,
+                        DType::bf16};
       for (const auto& version : kVarlens) {
         if (!selected(o, version.name)) continue;
         if (!o.time) {
@@ -753,8 +858,8 @@ void time_varlen(const lab::Options& o, lab::Bench& bench, lab::Report& report) 
           continue;
         }
         const lab::Times us = bench.time([&](cudaStream_t s) { version.launch(p, s); });
-        report.line("causal_conv1d_varlen", batch.name, std::string(version.name) + " block " +
-                    std::to_string(block_size), us, bytes, copy);
+        report.line("causal_conv1d_varlen", batch.name,
+                    std::string(version.name) + " block " + std::to_string(block_size), us, bytes, copy);
       }
     }
   }

@@ -18,13 +18,13 @@
 
 namespace lab {
 
-#define LAB_CHECK(call)                                                                                        \
-  do {                                                                                                         \
-    const cudaError_t status = (call);                                                                         \
-    if (status != cudaSuccess) {                                                                               \
-      std::fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(status));          \
-      std::exit(2);                                                                                            \
-    }                                                                                                          \
+#define LAB_CHECK(call)                                                                               \
+  do {                                                                                                \
+    const cudaError_t status = (call);                                                                \
+    if (status != cudaSuccess) {                                                                      \
+      std::fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(status)); \
+      std::exit(2);                                                                                   \
+    }                                                                                                 \
   } while (0)
 
 inline uint64_t mix(uint64_t z) {
@@ -39,9 +39,7 @@ struct Random {
   double uniform(double low, double high) {
     return low + (high - low) * static_cast<double>(mix(state++) >> 11) * 0x1p-53;
   }
-  double normal() {
-    return std::sqrt(-2 * std::log(uniform(1e-12, 1))) * std::cos(6.283185307179586 * uniform(0, 1));
-  }
+  double normal() { return std::sqrt(-2 * std::log(uniform(1e-12, 1))) * std::cos(6.283185307179586 * uniform(0, 1)); }
   int64_t below(int64_t n) { return static_cast<int64_t>(mix(state++) % static_cast<uint64_t>(n)); }
 };
 
@@ -265,11 +263,11 @@ class Bench {
   cudaEvent_t events_[kRuns][2];
 };
 
-// --json FILE --commit SHA, --check or --time for one of the two; --once VERSION [--case NAME]: a single launch of each
-// timed case, for a profiler
+// --json FILE --commit SHA; --check or --time for one of the two; --quick: no large checks (for a memory checker);
+// --once VERSION [--case NAME]: a single launch of each timed case (for a profiler).
 struct Options {
   std::string json, commit = "?", once, once_case;
-  bool check = true, time = true;
+  bool check = true, time = true, quick = false;
   Options(int argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
       const std::string a = argv[i];
@@ -278,6 +276,7 @@ struct Options {
       if (a == "--commit") commit = value, ++i;
       if (a == "--once") once = value, ++i, check = time = false;
       if (a == "--case") once_case = value, ++i;
+      if (a == "--quick") quick = true;
       if (a == "--check") time = false;
       if (a == "--time") check = false;
     }
@@ -306,8 +305,10 @@ class Report {
     if (!file_) return;
     std::fprintf(file_,
                  "{\"op\": \"%s\", \"case\": \"%s\", \"version\": \"%s\", \"us\": %.2f, \"clean_us\": %.2f, "
-                 "\"bytes\": %.0f, \"copy_us\": %.2f, \"copy_clean_us\": %.2f, \"hardware\": \"%s\", \"date\": \"%s\", \"commit\": \"%s\"}\n",
-                 op, name.c_str(), version.c_str(), us.event, us.clean, bytes, copy.event, copy.clean, hardware_.c_str(), date_.c_str(), commit_.c_str());
+                 "\"bytes\": %.0f, \"copy_us\": %.2f, \"copy_clean_us\": %.2f, \"hardware\": \"%s\", \"date\": \"%s\", "
+                 "\"commit\": \"%s\"}\n",
+                 op, name.c_str(), version.c_str(), us.event, us.clean, bytes, copy.event, copy.clean,
+                 hardware_.c_str(), date_.c_str(), commit_.c_str());
     std::fflush(file_);
   }
 

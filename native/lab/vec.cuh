@@ -40,7 +40,7 @@ struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) Vec {
   static constexpr int kWordBytes = kBytes < 16 ? kBytes : 16;
   static constexpr int kWords = kBytes / kWordBytes;
   using W = typename Word<kWordBytes>::type;
-  using Pair = typename Word<kBytes < 4 ? 2 : 4>::type;
+  using Pair = typename Word < kBytes<4 ? 2 : 4>::type;
   union {
     W words[kWords];
     T elements[V];
@@ -191,7 +191,9 @@ __device__ __forceinline__ void init_barrier(uint64_t* barrier, uint32_t arrival
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
 
-__device__ __forceinline__ void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ __forceinline__ void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 
 __device__ __forceinline__ void arrive(uint64_t* barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
