@@ -58,6 +58,7 @@ struct Binding;
 template <auto op, class... Args>
 struct Binding<op, void (*)(Stream&, Args...)> {
   static constexpr size_t arity = 1 + sizeof...(Args);
+  static inline const char* name = "";  // for messages; set when the op is registered
 
   static Napi::Value call(const Napi::CallbackInfo& info) {
     return guarded(info, [&]() -> Napi::Value {
@@ -80,9 +81,19 @@ struct Binding<op, void (*)(Stream&, Args...)> {
   }
 
  private:
+  // A handle that cannot be used is told by the op and the argument's place, counted after the device.
+  template <class T>
+  static T read(State& state, DeviceEntry& device, const Napi::CallbackInfo& info, size_t i) {
+    try {
+      return Argument<T>::read(state, device, info[i]);
+    } catch (const Error& error) {
+      throw Error(error.code(), name, "argument " + std::to_string(i) + ": " + error.detail());
+    }
+  }
+
   template <size_t... I>
   static void invoke(const Napi::CallbackInfo& info, State& state, DeviceEntry& device, std::index_sequence<I...>) {
-    op(*device.stream, Argument<Args>::read(state, device, info[I + 1])...);
+    op(*device.stream, read<Args>(state, device, info, I + 1)...);
   }
 };
 

@@ -18,9 +18,10 @@ std::string camel_case(const std::string& name) {
 
 void register_ops(Napi::Env env, Napi::Object exports) {
   Napi::Object signatures = Napi::Object::New(env);
-#define OP(name, Params)                                                                                     \
-  exports.Set(camel_case(#name), Napi::Function::New<&Binding<&mamba::name>::call>(env, camel_case(#name))); \
-  signatures.Set(camel_case(#name), Binding<&mamba::name>::signature());
+#define OP(op, Params)                                                                                 \
+  Binding<& mamba::op>::name = #op;                                                                    \
+  exports.Set(camel_case(#op), Napi::Function::New<&Binding<&mamba::op>::call>(env, camel_case(#op))); \
+  signatures.Set(camel_case(#op), Binding<&mamba::op>::signature());
 #include "ops/ops.def"
 #undef OP
   exports.Set("signatures", signatures);

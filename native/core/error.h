@@ -7,19 +7,18 @@
 
 namespace mamba {
 
-#define MAMBA_ERROR_CODES(X)                                                                                    \
-  X(Shape, "ERR_SHAPE")             /* a tensor's rank, size or stride is not what the op takes */              \
-  X(Dtype, "ERR_DTYPE")             /* a tensor's element type is not what the op takes */                      \
-  X(Device, "ERR_DEVICE")           /* a tensor lives on another device than the stream */                      \
-  X(Disposed, "ERR_DISPOSED")       /* a handle was freed, or its arena was released */                         \
-  X(Argument, "ERR_ARGUMENT")       /* a scalar argument is out of range */                                     \
-  X(Unsupported, "ERR_UNSUPPORTED") /* correct, but this build or backend does not do it */                     \
-  X(NotBuilt, "ERR_NOT_BUILT")      /* the backend is not part of this build */                                 \
-  X(ArenaFull, "ERR_ARENA_FULL")    /* a step needs more temporary memory than was planned */                   \
-  X(Capture, "ERR_CAPTURE")         /* not allowed while a graph is being captured, or no capture is running */ \
-  X(Memory, "ERR_MEMORY")           /* the device or the host is out of memory */                               \
-  X(DeviceLost, "ERR_DEVICE_LOST")  /* the device failed and cannot be used any more */                         \
-  X(Io, "ERR_IO")                   /* a file could not be opened, mapped or read */
+#define MAMBA_ERROR_CODES(X)                                                                                   \
+  X(Shape, "ERR_SHAPE")            /* a tensor's rank, size or stride is not what the op takes */              \
+  X(Dtype, "ERR_DTYPE")            /* a tensor's element type is not what the op takes */                      \
+  X(Device, "ERR_DEVICE")          /* a tensor lives on another device than the stream */                      \
+  X(Disposed, "ERR_DISPOSED")      /* a handle was freed, or its arena was released */                         \
+  X(Argument, "ERR_ARGUMENT")      /* a scalar argument is out of range */                                     \
+  X(NotBuilt, "ERR_NOT_BUILT")     /* the backend is not part of this build */                                 \
+  X(ArenaFull, "ERR_ARENA_FULL")   /* a step needs more temporary memory than was planned */                   \
+  X(Capture, "ERR_CAPTURE")        /* not allowed while a graph is being captured, or no capture is running */ \
+  X(Memory, "ERR_MEMORY")          /* the device or the host is out of memory */                               \
+  X(DeviceLost, "ERR_DEVICE_LOST") /* the device failed and cannot be used any more */                         \
+  X(Io, "ERR_IO")                  /* a file could not be opened, mapped or read */
 
 enum class ErrorCode {
 #define X(name, text) name,

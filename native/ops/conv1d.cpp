@@ -71,8 +71,8 @@ void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Te
   check.shape(block_offset, "block_offset", {"blocks"}).dtype(block_offset, "block_offset", {DType::i32});
   check.contiguous(block_offset, "block_offset");
   if (!(block_size >= check.size("window")))
-    check.refuse("block_size is " + std::to_string(block_size) + ", expected at least width - 1 = " +
-                 std::to_string(check.size("window")));
+    check.refuse("block_size is " + std::to_string(block_size) +
+                 ", expected at least width - 1 = " + std::to_string(check.size("window")));
   check.shape(out, "out", {"tokens", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
   if (!(out.data != x.data || out.elements() == 0))
     check.refuse("out is x; a block reads inputs that another one overwrites");

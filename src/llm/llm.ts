@@ -105,9 +105,10 @@ export class LLM implements LanguageModel {
     const { sampling, maxTokens, stop, logprobs, priority } = resolveParams(params, this.config.generationDefaults);
     const ids = await this.promptIds(prompt);
     const { maxModelLen } = this.info;
-    if (ids.length >= maxModelLen) {
-      const message = `the prompt has ${ids.length} tokens; the context is ${maxModelLen} tokens for prompt and output`;
-      throw new EngineError("ERR_TOO_LONG", message, { subject: "prompt" });
+    if (ids.length + (maxTokens ?? 1) > maxModelLen) {
+      const output = maxTokens === null ? "at least one" : `maxTokens = ${maxTokens}`;
+      const message = `the prompt has ${ids.length} tokens and the output ${output}; the context is ${maxModelLen} for both`;
+      throw new EngineError("ERR_TOO_LONG", message, { subject: isChat(prompt) ? "messages" : "prompt" });
     }
     const eos = params.ignoreEos === true ? [] : [...this.config.eosTokenIds, ...(this.tokenizer?.eosTokenIds ?? [])];
     const tokens = this.engine.client.submit({
@@ -137,11 +138,11 @@ export class LLM implements LanguageModel {
     }
     if (prompt.length === 0)
       throw new EngineError("ERR_REQUEST", "the prompt is empty; it needs at least one token", { subject: "prompt" });
-    if (typeof prompt[0] === "number") {
-      this.checkIds(prompt as readonly number[]);
-      return prompt as readonly number[];
+    if (!isChat(prompt)) {
+      this.checkIds(prompt);
+      return prompt;
     }
-    const text = await this.renderChat(prompt as readonly ChatMessage[]);
+    const text = await this.renderChat(prompt);
     return this.needTokenizer().encodeAsync(text, { addSpecialTokens: false });
   }
 
@@ -171,4 +172,8 @@ export class LLM implements LanguageModel {
     }
     return this.tokenizer;
   }
+}
+
+function isChat(prompt: Prompt): prompt is readonly ChatMessage[] {
+  return typeof prompt !== "string" && typeof prompt[0] === "object";
 }

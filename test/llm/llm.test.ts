@@ -156,6 +156,12 @@ describe("bad input is an error that names its cause, and the next request works
     ["a broken seed", () => llm.generate("a", { seed: 1.5 }), "ERR_REQUEST", /seed/],
     ["too many logprobs", () => llm.generate("a", { logprobs: 21 }), "ERR_REQUEST", /logprobs/],
     ["a prompt past the context", () => llm.generate(new Array<number>(131_072).fill(5)), "ERR_TOO_LONG", /131072/],
+    [
+      "an output past the context",
+      () => llm.generate("a", { maxTokens: 131_072 }),
+      "ERR_TOO_LONG",
+      /maxTokens = 131072/,
+    ],
     ["a text past any context", () => llm.generate("a".repeat(3_000_000)), "ERR_TOO_LONG", /characters/],
   ];
   test.each(refused)("%s", async (_, run, code, message) => {

@@ -1,6 +1,6 @@
 #pragma once
-// AVX-512 F/BW/VL/DQ: sixteen floats per register. With MAMBA_ISA_BF16 also the bf16 dot product (used by linear.inl) and
-// the bf16 conversion instruction.
+// AVX-512 F/BW/VL/DQ: sixteen floats per register. With MAMBA_ISA_BF16 also the bf16 dot product (used by linear.inl)
+// and the bf16 conversion instruction.
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -68,7 +68,8 @@ inline float sum(F32 a) { return _mm512_reduce_add_ps(a.v); }
 inline float reduce_max(F32 a) { return _mm512_reduce_max_ps(a.v); }
 inline F32 round(F32 a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
 inline F32 exp2_int(F32 n) {
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+  return {
+      _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
 }
 inline F32 scale_exp2(F32 a, F32 n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 inline F32 select_less(F32 a, F32 b, F32 x, F32 y) {

@@ -21,8 +21,8 @@ inline F32 exp(F32 x) {
 
 inline F32 silu(F32 x) { return x / (set(1.0f) + exp(zero() - x)); }
 
-// log(1 + exp(x)) = max(x, 0) + log(1 + e) with e = exp(-|x|) in [0, 1]; the logarithm is 2 artanh(e / (2 + e)), a series
-// in s^2 <= 1/9. About 2 ulp; past kSoftplusThreshold the second term is below half an ulp of x.
+// log(1 + exp(x)) = max(x, 0) + log(1 + e) with e = exp(-|x|) in [0, 1]; the logarithm is 2 artanh(e / (2 + e)), a
+// series in s^2 <= 1/9. About 2 ulp; past kSoftplusThreshold the second term is below half an ulp of x.
 inline F32 softplus(F32 x) {
   const F32 e = exp(min(x, zero() - x));
   const F32 s = e / (set(2.0f) + e), q = s * s;
