@@ -430,15 +430,22 @@ struct Version {
 using Update = CausalConv1dUpdateParams;
 using Varlen = CausalConv1dVarlenParams;
 
-#define UPDATE(V, R, THREADS, BATCHES)        \
-  {"V" #V " R" #R "x" #BATCHES " t" #THREADS, \
-   [](const Update& p, cudaStream_t s) { launch_update<4, bf16, bf16, V, R>(p, THREADS, BATCHES, s); }}
-#define VARLEN(V, B, THREADS, WARPS, PART)                \
-  {"V" #V " B" #B " " #THREADS "x" #WARPS " part " #PART, \
-   [](const Varlen& p, cudaStream_t s) { launch_varlen<4, bf16, bf16, V, B>(p, THREADS, WARPS, PART, s); }}
-#define BULK(V, PART, GROUP, THREADS, BLOCKS)                        \
-  {"bulk V" #V " part " #PART "/" #GROUP " t" #THREADS " M" #BLOCKS, \
-   [](const Varlen& p, cudaStream_t s) { launch_varlen_bulk<4, bf16, bf16, V, PART, GROUP, THREADS, BLOCKS>(p, s); }}
+#define UPDATE(V, R, THREADS, BATCHES)                                                                      \
+  {                                                                                                         \
+    "V" #V " R" #R "x" #BATCHES " t" #THREADS,                                                              \
+        [](const Update& p, cudaStream_t s) { launch_update<4, bf16, bf16, V, R>(p, THREADS, BATCHES, s); } \
+  }
+#define VARLEN(V, B, THREADS, WARPS, PART)                                                                      \
+  {                                                                                                             \
+    "V" #V " B" #B " " #THREADS "x" #WARPS " part " #PART,                                                      \
+        [](const Varlen& p, cudaStream_t s) { launch_varlen<4, bf16, bf16, V, B>(p, THREADS, WARPS, PART, s); } \
+  }
+#define BULK(V, PART, GROUP, THREADS, BLOCKS)                                                               \
+  {                                                                                                         \
+    "bulk V" #V " part " #PART "/" #GROUP " t" #THREADS " M" #BLOCKS, [](const Varlen& p, cudaStream_t s) { \
+      launch_varlen_bulk<4, bf16, bf16, V, PART, GROUP, THREADS, BLOCKS>(p, s);                             \
+    }                                                                                                       \
+  }
 
 const std::vector<Version<Update>> kUpdates = {
     {"dispatch", [](const Update& p, cudaStream_t s) { causal_conv1d_update(p, s); }, true},

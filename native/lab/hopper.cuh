@@ -48,8 +48,9 @@ __device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.
 
 __device__ __forceinline__ void copy_box_3d(void* dst, const CUtensorMap* map, uint64_t* barrier, int x, int y, int z) {
   asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], [%2];"
-      ::"r"(smem_address(dst)), "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "r"(z)
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], "
+      "[%2];" ::"r"(smem_address(dst)),
+      "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "r"(z)
       : "memory");
 }
 // To the L2.
@@ -167,23 +168,22 @@ __device__ __forceinline__ void pin(float (&r)[kCount]) {
 #define MAMBA_F4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define MAMBA_F8(d, i) MAMBA_F4(d, i), MAMBA_F4(d, i + 4)
 #define MAMBA_F32(d, i) MAMBA_F8(d, i), MAMBA_F8(d, i + 8), MAMBA_F8(d, i + 16), MAMBA_F8(d, i + 24)
-#define MAMBA_D32                                                                                                  \
+#define MAMBA_D32                                                                                                   \
   "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
   "%24, %25, %26, %27, %28, %29, %30, %31}"
 #define MAMBA_D64                                                                                                   \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "  \
-  "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "   \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
+  "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "  \
   "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
 
 // d[64 x 64] (+)= a b over 16, both from shared memory, both contiguous along the sum.
 template <class T>
 __device__ __forceinline__ void multiply_64(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
-#define MAMBA_WGMMA(TYPE)                                                                     \
-  asm volatile(                                                                               \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                            \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32               \
-      ", %32, %33, p, 1, 1, 0, 0;\n}\n"                                                       \
-      : MAMBA_F32(d, 0)                                                                       \
+#define MAMBA_WGMMA(TYPE)                                                                                         \
+  asm volatile(                                                                                                   \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                                                \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32 ", %32, %33, p, 1, 1, 0, 0;\n}\n" \
+      : MAMBA_F32(d, 0)                                                                                           \
       : "l"(a), "l"(b), "r"(accumulate))
   if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
@@ -196,10 +196,10 @@ __device__ __forceinline__ void multiply_64(float (&d)[32], uint64_t a, uint64_t
 // d[64 x 64] += a b over 16, a from registers, b across the sum.
 template <class T>
 __device__ __forceinline__ void multiply_add_across(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
-#define MAMBA_WGMMA(TYPE)                                                                                  \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32                   \
-               ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"                                                \
-               : MAMBA_F32(d, 0)                                                                           \
+#define MAMBA_WGMMA(TYPE)                                                                \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32 \
+               ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"                              \
+               : MAMBA_F32(d, 0)                                                         \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
   if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
@@ -212,10 +212,10 @@ __device__ __forceinline__ void multiply_add_across(float (&d)[32], const uint32
 // d[64 x 128] += a b over 16, a from registers, b across the sum.
 template <class T>
 __device__ __forceinline__ void multiply_add_across(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
-#define MAMBA_WGMMA(TYPE)                                                                                  \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " " MAMBA_D64                  \
-               ", {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"                                                \
-               : MAMBA_F32(d, 0), MAMBA_F32(d, 32)                                                         \
+#define MAMBA_WGMMA(TYPE)                                                                 \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " " MAMBA_D64 \
+               ", {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"                               \
+               : MAMBA_F32(d, 0), MAMBA_F32(d, 32)                                        \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
   if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");

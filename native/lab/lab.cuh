@@ -231,7 +231,8 @@ class Bench {
     if (clean) touch_kernel<<<1056, 256, 0, stream_>>>(copies_.as<uint4>(), kFlush / 16, scratch_.as<uint32_t>());
   }
 
-  double replays(const std::function<void()>& body, const std::function<void()>& before = [] {}) {
+  double replays(
+      const std::function<void()>& body, const std::function<void()>& before = [] {}) {
     cudaGraph_t graph;
     cudaGraphExec_t executable;
     LAB_CHECK(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));

@@ -37,13 +37,13 @@
 
 #include "ssd_chunk_scan.cuh"
 
-#define CUDA(call)                                                                                       \
-  do {                                                                                                   \
-    const cudaError_t error_ = (call);                                                                   \
-    if (error_ != cudaSuccess) {                                                                         \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, cudaGetErrorString(error_));               \
-      std::exit(1);                                                                                      \
-    }                                                                                                    \
+#define CUDA(call)                                                                         \
+  do {                                                                                     \
+    const cudaError_t error_ = (call);                                                     \
+    if (error_ != cudaSuccess) {                                                           \
+      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, cudaGetErrorString(error_)); \
+      std::exit(1);                                                                        \
+    }                                                                                      \
   } while (0)
 
 namespace {
@@ -69,10 +69,9 @@ CUtensorMap encode_map(const void* base, int64_t channels, int64_t groups, int64
   const cuuint64_t sizes[3] = {cuuint64_t(channels), cuuint64_t(groups), cuuint64_t(tokens)};
   const cuuint64_t strides[2] = {cuuint64_t(channels) * 2, cuuint64_t(token_stride) * 2};
   const cuuint32_t box[3] = {64, 1, cuuint32_t(box_tokens)}, steps[3] = {1, 1, 1};
-  const CUresult result =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(base), sizes, strides, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(base), sizes, strides,
+                                 box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                 CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     std::fprintf(stderr, "cuTensorMapEncodeTiled: %d\n", int(result));
     std::exit(1);

@@ -25,8 +25,8 @@
 // Bound. Per head and step: 2 x 64 x 64 x 128 (C B^T, C S^T) + 64 x 64 x 64 (M x, half of it zeros) + 64 x 128 x 64 (S)
 // multiply-adds: 896 cycles of a multiprocessor's matrix unit; about 150 KiB through shared memory: 1200 cycles; 40 KiB
 // of reads (32 KiB of them B and C, which all heads of a group read: L2) and 8 KiB of writes. Measured: 1.07 us, 1760
-// cycles in ncu. No unit is full: a step holds its stage from the copy's start until M x, 4 stages fit, and the chains of
-// dependent instructions in the producer's dt warps and in the output warpgroups are as long as the ring.
+// cycles in ncu. No unit is full: a step holds its stage from the copy's start until M x, 4 stages fit, and the chains
+// of dependent instructions in the producer's dt warps and in the output warpgroups are as long as the ring.
 //
 // Few (sequence, head) pairs cannot fill the chip, so a sequence can be cut into segments of whole chunks: kStates sums
 // each segment's own contribution from a zero state (x and B only), ssd_chunk_scan_combine turns them into the states
@@ -66,16 +66,16 @@ enum class Where : int { kNowhere, kSlot, kWorkspace };
 
 // What a step needs besides its tiles.
 struct Step {
-  float a[kTokens];           // log2 of the decay since the start of the step
-  float source[kTokens];      // a[m] - log2(dt'[m])
-  float from_start[kTokens];  // exp2(a[l])
-  float row[kTokens];         // exp2(a[l] - a[16 (l / 16)])
-  float column[3][kTokens];   // [w-1][m < 16 w]: exp2(a[16 w] - a[m]) dt'[m]
-  uint4 to_end[4][2];         // [t]: pairs m = 2 t + 8 i and + 1 of dt'[m] exp2(a[T-1] - a[m])
-  float end, total, d;        // a[T-1], exp2(a[T-1]), D
+  float a[kTokens];                  // log2 of the decay since the start of the step
+  float source[kTokens];             // a[m] - log2(dt'[m])
+  float from_start[kTokens];         // exp2(a[l])
+  float row[kTokens];                // exp2(a[l] - a[16 (l / 16)])
+  float column[3][kTokens];          // [w-1][m < 16 w]: exp2(a[16 w] - a[m]) dt'[m]
+  uint4 to_end[4][2];                // [t]: pairs m = 2 t + 8 i and + 1 of dt'[m] exp2(a[T-1] - a[m])
+  float end, total, d;               // a[T-1], exp2(a[T-1]), D
   int token, tokens, head, channel;  // tokens = 0: there are no more steps
   bool first;                        // of its item
-  Where load, store;          // of the state before this step and after it
+  Where load, store;                 // of the state before this step and after it
   void *load_from, *store_to;
   float* decay_to;
 };
@@ -130,7 +130,6 @@ struct Position {
 // All steps of this block, in order.
 class Walk : public Position {
  public:
-
   __device__ Walk(const SsdChunkScanParams& params, int segments_, int walked_segments)
       : p(params), segments(segments_), walked(walked_segments) {
     tiles = static_cast<int>(p.head_dim + kChannels - 1) / kChannels;
@@ -241,8 +240,7 @@ __device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const Sc
     auto& stage = shared.stage[ring.index];
     uint64_t* barrier = shared.loaded + ring.index;
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
-    if (kPass == ScanPass::kScan && split.segments == 1 && walk.first &&
-        __ldg(p.has_initial_state + walk.sequence)) {
+    if (kPass == ScanPass::kScan && split.segments == 1 && walk.first && __ldg(p.has_initial_state + walk.sequence)) {
       const int64_t at = (walk.head * p.head_dim + walk.channel) * kN;
       prefetch_l2(static_cast<const S*>(p.state) + walk.slot * p.state_slot_stride + at,
                   min(kChannels, static_cast<int>(p.head_dim) - walk.channel) * kN * static_cast<int>(sizeof(S)));
@@ -314,7 +312,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
     }
     __syncwarp();
   };
-  int index = -1;  // of the walk's step
+  int index = -1;        // of the walk's step
   int of_others = turn;  // steps before the next one of this warp
   const auto advance = [&] {
     for (; of_others >= 0; --of_others) {
@@ -392,7 +390,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
     }
     warp_arrive(shared.ready + ring.index);
   }
-  if (index % kPreparers != turn) return;  // another warp tells of the end
+  if (index % kPreparers != turn) return;    // another warp tells of the end
   for (int i = index; i < index + 2; ++i) {  // one for each output warpgroup
     const Ring<Shared<kN>::kStages> ring(i);
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
@@ -505,10 +503,18 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
     pin(cb);
     uint32_t m[4][4];
     switch (warp) {
-      case 0: mix<T, 0>(m, cb, step, row, a, source, d, g, t); break;
-      case 1: mix<T, 1>(m, cb, step, row, a, source, d, g, t); break;
-      case 2: mix<T, 2>(m, cb, step, row, a, source, d, g, t); break;
-      default: mix<T, 3>(m, cb, step, row, a, source, d, g, t); break;
+      case 0:
+        mix<T, 0>(m, cb, step, row, a, source, d, g, t);
+        break;
+      case 1:
+        mix<T, 1>(m, cb, step, row, a, source, d, g, t);
+        break;
+      case 2:
+        mix<T, 2>(m, cb, step, row, a, source, d, g, t);
+        break;
+      default:
+        mix<T, 3>(m, cb, step, row, a, source, d, g, t);
+        break;
     }
 
     products_wait<0>();

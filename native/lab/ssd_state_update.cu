@@ -476,22 +476,32 @@ struct Version {
   bool any = false;  // any shape and type; else tuned() with N = 128, P = 64 and x in bf16
 };
 
-#define WARP(S, LANES, ROWS, WARPS)                                                             \
-  {"warp L" #LANES " R" #ROWS " W" #WARPS, std::is_same_v<S, float> ? DType::f32 : DType::bf16, \
-   [](const StateUpdate& p, cudaStream_t s) { launch_warp<bf16, S, 128, LANES, ROWS, WARPS>(p, s); }}
-#define WARP_USE(S, LANES, ROWS, WARPS, USE, BLOCKS)                                                                  \
-  {"warp L" #LANES " R" #ROWS " W" #WARPS " " #USE " M" #BLOCKS, std::is_same_v<S, float> ? DType::f32 : DType::bf16, \
-   [](const StateUpdate& p, cudaStream_t s) {                                                                         \
-     launch_warp<bf16, S, 128, LANES, ROWS, WARPS, Use::USE, BLOCKS>(p, s);                                           \
-   }}
-#define WALK(S, LANES, ROWS, WARPS, WALK, BLOCKS)                  \
-  {"walk L" #LANES " R" #ROWS " W" #WARPS " K" #WALK " M" #BLOCKS, \
-   std::is_same_v<S, float> ? DType::f32 : DType::bf16,            \
-   [](const StateUpdate& p, cudaStream_t s) { launch_walk<bf16, S, 128, LANES, ROWS, WARPS, WALK, BLOCKS>(p, s); }}
-#define BULK(S, LANES, ROWS, WARPS, STAGES, BLOCKS)                  \
-  {"bulk L" #LANES " R" #ROWS " W" #WARPS " S" #STAGES " M" #BLOCKS, \
-   std::is_same_v<S, float> ? DType::f32 : DType::bf16,              \
-   [](const StateUpdate& p, cudaStream_t s) { launch_bulk<bf16, S, 128, LANES, ROWS, WARPS, STAGES, BLOCKS>(p, s); }}
+#define WARP(S, LANES, ROWS, WARPS)                                                                       \
+  {                                                                                                       \
+    "warp L" #LANES " R" #ROWS " W" #WARPS, std::is_same_v<S, float> ? DType::f32 : DType::bf16,          \
+        [](const StateUpdate& p, cudaStream_t s) { launch_warp<bf16, S, 128, LANES, ROWS, WARPS>(p, s); } \
+  }
+#define WARP_USE(S, LANES, ROWS, WARPS, USE, BLOCKS)                                                                   \
+  {                                                                                                                    \
+    "warp L" #LANES " R" #ROWS " W" #WARPS " " #USE " M" #BLOCKS, std::is_same_v<S, float> ? DType::f32 : DType::bf16, \
+        [](const StateUpdate& p, cudaStream_t s) {                                                                     \
+          launch_warp<bf16, S, 128, LANES, ROWS, WARPS, Use::USE, BLOCKS>(p, s);                                       \
+        }                                                                                                              \
+  }
+#define WALK(S, LANES, ROWS, WARPS, WALK, BLOCKS)                                                       \
+  {                                                                                                     \
+    "walk L" #LANES " R" #ROWS " W" #WARPS " K" #WALK " M" #BLOCKS,                                     \
+        std::is_same_v<S, float> ? DType::f32 : DType::bf16, [](const StateUpdate& p, cudaStream_t s) { \
+          launch_walk<bf16, S, 128, LANES, ROWS, WARPS, WALK, BLOCKS>(p, s);                            \
+        }                                                                                               \
+  }
+#define BULK(S, LANES, ROWS, WARPS, STAGES, BLOCKS)                                                     \
+  {                                                                                                     \
+    "bulk L" #LANES " R" #ROWS " W" #WARPS " S" #STAGES " M" #BLOCKS,                                   \
+        std::is_same_v<S, float> ? DType::f32 : DType::bf16, [](const StateUpdate& p, cudaStream_t s) { \
+          launch_bulk<bf16, S, 128, LANES, ROWS, WARPS, STAGES, BLOCKS>(p, s);                          \
+        }                                                                                               \
+  }
 
 const std::vector<Version> kVersions = {
     {"dispatch", DType::f32, [](const StateUpdate& p, cudaStream_t s) { ssd_state_update(p, s); }, true},
