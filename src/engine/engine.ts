@@ -81,10 +81,16 @@ export class Engine implements EngineClient {
 
   private async run(): Promise<void> {
     await undefined; // requests submitted in the same tick share the first step
-    for (let batch = this.scheduler.schedule(); batch !== null; batch = this.scheduler.schedule()) {
-      await this.step(batch);
+    try {
+      for (let batch = this.scheduler.schedule(); batch !== null; batch = this.scheduler.schedule()) {
+        await this.step(batch);
+      }
+    } catch (error) {
+      // A fault of the policy itself: nobody may wait for ever, and the process goes on.
+      for (const id of [...this.channels.keys()]) this.settle(id, error);
+    } finally {
+      this.loop = null;
     }
-    this.loop = null;
   }
 
   private async step(batch: ScheduledBatch): Promise<void> {

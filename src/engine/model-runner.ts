@@ -55,11 +55,6 @@ export class ModelRunner {
     this.captureDecodes();
   }
 
-  /** Bytes of temporaries that the largest step takes. */
-  get arenaBytes(): number {
-    return this.arena.highWater;
-  }
-
   /** Launches a step at once; the promise settles with its tokens. One at a time. */
   async step(batch: ScheduledBatch): Promise<StepResult> {
     const padTo = batch.numPrefills === 0 ? graphSize(this.sizes, batch.rows.length) : 0;
