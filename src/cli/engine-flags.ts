@@ -20,8 +20,7 @@ export function addModelArgument(command: Command): Command {
 export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs: number }): Command {
   const choice = (flags: string, help: string, choices: readonly string[]) =>
     new Option(flags, help).choices(choices).default("auto");
-  const size = (flags: string, help: string, value: number) =>
-    new Option(flags, help).argParser(wholeNumber(1, 2 ** 31 - 1)).default(value);
+  const size = (flags: string, help: string) => new Option(flags, help).argParser(wholeNumber(1, 2 ** 31 - 1));
   const options = [
     choice("--device <name>", "where the model runs", ["auto", "cpu"]),
     new Option("--threads <n>", "CPU threads that compute (default: one per core)").argParser(
@@ -29,9 +28,9 @@ export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs: n
     ),
     choice("--dtype <type>", "type of activations and matrices", ["auto", "float32", "bfloat16"]),
     choice("--state-dtype <type>", "type of the SSM state", ["auto", "float32", "bfloat16", "float16"]),
-    size("--max-num-seqs <n>", "sequences that run at once", maxNumSeqs),
-    size("--max-num-batched-tokens <n>", "tokens of one step", 512),
-    size("--max-model-len <n>", "tokens of prompt and output together", 131_072),
+    size("--max-num-seqs <n>", "sequences that run at once").default(maxNumSeqs),
+    size("--max-num-batched-tokens <n>", "tokens of one step (default: 512 and one for each sequence)"),
+    size("--max-model-len <n>", "tokens of prompt and output together").default(131_072),
     choice("--load-format <format>", "dummy: random weights from config.json alone", ["auto", "dummy"]),
   ];
   for (const option of options) command.addOption(option.helpGroup("Engine:"));
