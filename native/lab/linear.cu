@@ -1,6 +1,7 @@
 // Ladder of the linear op at decode batch sizes (m = 1 to 64 rows of x).
 #include <cuda_runtime.h>
 
+#include "lab/hopper.cuh"
 #include "lab/lab.cuh"
 #include "lab/vec.cuh"
 #include "ops/linear.h"
@@ -194,7 +195,7 @@ __device__ __forceinline__ void finish(const Skinny& p, const float* sums, int f
 
 // --- frag: operands straight from device memory to registers --------------------------------------------------------
 // A block owns Tiles x 16 outputs; its warps take tiles along k in turn, Depth of them in flight each.
-template <int Columns, int Tiles, int Warps, int Depth, int Blocks>
+template <int Columns, int Tiles, int Warps, int Depth, int Blocks, bool Ahead>
 __global__ void __launch_bounds__(Warps * 32, Blocks) linear_frag_kernel(const __grid_constant__ Skinny p, int splits) {
   constexpr int kSums = Tiles * Columns * 8 * kTileRows;
   __shared__ float sums[Warps + 1][kSums];
@@ -203,6 +204,12 @@ __global__ void __launch_bounds__(Warps * 32, Blocks) linear_frag_kernel(const _
   const int along_k = tiles_along_k(p.k), along_n = tiles_along_n(p.n);
   const int begin = along_k * rank / splits, end = along_k * (rank + 1) / splits;
   const uint4* weight = static_cast<const uint4*>(p.weight) + int64_t{first_tile} * along_k * kTileVectors + lane;
+  if constexpr (Ahead && Tiles == 1) {
+    const int loaded = begin + Depth * Warps;
+    if (threadIdx.x == 0 && loaded < end) {
+      hopper::prefetch_l2(weight + int64_t{loaded} * kTileVectors, static_cast<uint32_t>(end - loaded) * 1024);
+    }
+  }
   uint4 w[Depth][Tiles][2], x[Depth][Columns];
   const auto fetch = [&](int d, int c) {
 #pragma unroll
@@ -439,6 +446,110 @@ __global__ void __launch_bounds__(256, 2) linear_tile_kernel(const __grid_consta
   finish<kWarps, Columns, 256>(p, sums, first_tile, splits);
 }
 
+// --- wgmma: the copy engine and the warpgroup's products, for wider m -----------------------------------------------
+// The weight in tiles of 64 rows x 64 of k as the matrix unit reads them (rows of 128 bytes, swizzled), 8 KB each,
+// along k first: a tile is one plain bulk copy. x comes through a tensor map, zeros outside. A block owns Rows tiles of
+// rows, and its x serves all of them; blocks of a cluster split k.
+template <int Columns>
+__device__ __forceinline__ void multiply_wide(float (&d)[Columns][4], uint64_t a, uint64_t b) {
+  if constexpr (Columns == 1) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0, %1, %2, %3}, %4, %5, 1, 1, 1, 0, 0;\n"
+                 : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3])
+                 : "l"(a), "l"(b));
+  } else if constexpr (Columns == 2) {
+    float(&f)[8] = reinterpret_cast<float(&)[8]>(d);
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7}, %8, %9, 1, 1, 1, 0, "
+        "0;\n"
+        : MAMBA_F8(f, 0)
+        : "l"(a), "l"(b));
+  } else if constexpr (Columns == 4) {
+    float(&f)[16] = reinterpret_cast<float(&)[16]>(d);
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
+        "%13, %14, %15}, %16, %17, 1, 1, 1, 0, 0;\n"
+        : MAMBA_F8(f, 0), MAMBA_F8(f, 8)
+        : "l"(a), "l"(b));
+  } else {
+    static_assert(Columns == 8);
+    hopper::multiply_64<__nv_bfloat16>(reinterpret_cast<float(&)[32]>(d), a, b, 1);
+  }
+}
+
+constexpr uint32_t kWideBytes = 8192;
+
+template <int Columns, int Rows, int Stages, int Blocks>
+__global__ void __launch_bounds__(160, Blocks)
+    linear_wgmma_kernel(const __grid_constant__ Skinny p, const __grid_constant__ CUtensorMap x_map, int splits) {
+  constexpr uint32_t kXBytes = Columns * 1024, kStage = Rows * kWideBytes + kXBytes;
+  extern __shared__ __align__(1024) uint8_t memory[];
+  __shared__ uint64_t full[Stages], empty[Stages];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int first_tile = blockIdx.x / splits * Rows, rank = blockIdx.x % splits;
+  const int all_steps = tiles_along_k(p.k) / 2, begin = all_steps * rank / splits;
+  const int steps = all_steps * (rank + 1) / splits - begin;
+  const int rows = min(Rows, static_cast<int>((p.n + 63) / 64) - first_tile);
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < Stages; ++s) init_barrier(&full[s], 1), init_barrier(&empty[s], 4);
+    publish_barriers();
+  }
+  __syncthreads();
+  float acc[Rows][Columns][4] = {};
+  if (warp == 4) {
+    const auto fetch = [&](int i) {
+      arrive_and_expect(&full[i % Stages], static_cast<uint32_t>(rows) * kWideBytes + kXBytes);
+      for (int r = 0; r < rows; ++r) {
+        const int64_t at = int64_t{first_tile + r} * all_steps + begin + i;
+        bulk_load(memory + i % Stages * kStage + r * kWideBytes,
+                  static_cast<const uint8_t*>(p.weight) + at * kWideBytes, kWideBytes, &full[i % Stages]);
+      }
+    };
+    const auto fetch_x = [&](int i) {
+      hopper::copy_box_3d(memory + i % Stages * kStage + Rows * kWideBytes, &x_map, &full[i % Stages], (begin + i) * 64,
+                          0, 0);
+    };
+    if (lane == 0) {
+      const int early = min(steps, Stages);
+      for (int i = 0; i < early; ++i) fetch(i);
+      let_next_start();
+      wait_for_inputs();
+      for (int i = 0; i < early; ++i) fetch_x(i);
+      for (int i = early; i < steps; ++i) {
+        wait_barrier(&empty[i % Stages], (i / Stages - 1) & 1);
+        fetch(i), fetch_x(i);
+      }
+    }
+    __syncwarp();
+  } else {
+    for (int i = 0; i < steps; ++i) {
+      wait_barrier(&full[i % Stages], i / Stages & 1);
+      const uint32_t stage = shared_address(memory + i % Stages * kStage);
+      const uint64_t x = hopper::describe_along_sum(stage + Rows * kWideBytes);
+      hopper::products_begin();
+#pragma unroll
+      for (int r = 0; r < Rows; ++r) {
+        const uint64_t w = hopper::describe_along_sum(stage + r * kWideBytes);
+#pragma unroll
+        for (int k = 0; k < 4; ++k) multiply_wide<Columns>(acc[r], w + 2 * k, x + 2 * k);
+      }
+      hopper::products_commit();
+      hopper::products_wait<0>();
+#pragma unroll
+      for (int r = 0; r < Rows; ++r) hopper::pin(reinterpret_cast<float(&)[Columns * 4]>(acc[r]));
+      if (lane == 0) arrive(&empty[i % Stages]);
+    }
+    let_next_start();
+    wait_for_inputs();
+  }
+  __syncthreads();
+  auto* sums = reinterpret_cast<float*>(memory);
+  if (warp < 4) {
+#pragma unroll
+    for (int r = 0; r < Rows; ++r) put_sums(sums + (r * 4 + warp) * Columns * 8 * kTileRows, acc[r], lane);
+  }
+  finish<4 * Rows, Columns, 160>(p, sums, first_tile * 4, splits);
+}
+
 // --- launches -------------------------------------------------------------------------------------------------------
 int multiprocessors() {
   static const int count = [] {
@@ -492,12 +603,12 @@ int frag_splits(const Skinny& p, int tiles, int warps) {
   return splits;
 }
 
-template <int Columns, int Tiles, int Warps, int Depth, int Blocks>
+template <int Columns, int Tiles, int Warps, int Depth, int Blocks, bool Ahead = false>
 bool run_frag(const Skinny& p, bool early, cudaStream_t s) {
   if (p.m > Columns * 8) return false;
   const int splits = frag_splits(p, Tiles, Warps), blocks = (tiles_along_n(p.n) + Tiles - 1) / Tiles * splits;
-  launch_kernel(linear_frag_kernel<Columns, Tiles, Warps, Depth, Blocks>, blocks, Warps * 32, 0, splits, early, s, p,
-                splits);
+  launch_kernel(linear_frag_kernel<Columns, Tiles, Warps, Depth, Blocks, Ahead>, blocks, Warps * 32, 0, splits, early,
+                s, p, splits);
   return true;
 }
 
@@ -515,47 +626,100 @@ bool run_ring(const Skinny& p, bool early, cudaStream_t s) {
   return true;
 }
 
-template <int Columns, int Stages>
-bool run_tile(const Skinny& p, bool early, cudaStream_t s) {
-  if (p.m > Columns * 8) return false;
-  const int tiles = (tiles_along_n(p.n) + 7) / 8, steps = tiles_along_k(p.k) / 2, room = 2 * multiprocessors();
+CUtensorMap map_x(const Skinny& p, int rows) {
+  using Encode = decltype(&cuTensorMapEncodeTiled);
+  static const Encode encode = [] {
+    void* f = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    LAB_CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &result));
+    return reinterpret_cast<Encode>(f);
+  }();
+  CUtensorMap map;
+  const cuuint64_t sizes[3] = {static_cast<cuuint64_t>(p.k), static_cast<cuuint64_t>(p.m), 1};
+  const cuuint64_t row = static_cast<cuuint64_t>(p.x_stride) * 2, strides[2] = {row, row * sizes[1]};
+  const cuuint32_t box[3] = {64, static_cast<cuuint32_t>(rows), 1}, steps[3] = {1, 1, 1};
+  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(p.x), sizes, strides, box,
+                                 steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) {
+    std::fprintf(stderr, "cuTensorMapEncodeTiled: %d\n", static_cast<int>(result));
+    std::exit(2);
+  }
+  return map;
+}
+
+// The split of k (over a cluster) that ends first, were every stage of every block to take the same time.
+int best_splits(int tiles, int steps, int room, int fixed) {
   int best = 1;
   double best_cost = 1e30;
   for (int splits = 1; splits <= 8 && steps / splits >= 3; ++splits) {
     const int rounds = (tiles * splits + room - 1) / room;
-    const double cost = static_cast<double>(rounds) * ((steps + splits - 1) / splits + 4);
+    const double cost = static_cast<double>(rounds) * ((steps + splits - 1) / splits + fixed);
     if (cost < best_cost * 0.98) best = splits, best_cost = cost;
   }
+  return best;
+}
+
+template <int Columns, int Rows, int Stages, int Blocks>
+bool run_wgmma(const Skinny& p, bool early, cudaStream_t s) {
+  if (p.m > Columns * 8 || !p.vector_x) return false;
+  const int tiles = static_cast<int>((p.n + 64 * Rows - 1) / (64 * Rows));
+  const int splits = best_splits(tiles, tiles_along_k(p.k) / 2, Blocks * multiprocessors(), 4);
+  const size_t shared = size_t{Stages} * (Rows * kWideBytes + Columns * 1024);
+  launch_kernel(linear_wgmma_kernel<Columns, Rows, Stages, Blocks>, tiles * splits, 160, shared, splits, early, s, p,
+                map_x(p, Columns * 8), splits);
+  return true;
+}
+
+template <int Columns, int Stages>
+bool run_tile(const Skinny& p, bool early, cudaStream_t s) {
+  if (p.m > Columns * 8) return false;
+  const int tiles = (tiles_along_n(p.n) + 7) / 8;
+  const int best = best_splits(tiles, tiles_along_k(p.k) / 2, 2 * multiprocessors(), 4);
   const size_t shared = size_t{Stages} * (8 * 2 * kTileVectors + Columns * 64) * 16;
   launch_kernel(linear_tile_kernel<Columns, Stages>, tiles * best, 256, shared, best, early, s, p, best);
   return true;
 }
 
+enum class Order { rows, tiles, wide };
+
 struct Version {
   const char* name;
-  bool packed;
+  Order order;
   bool (*run)(const Skinny&, bool early, cudaStream_t);
 };
 
 const Version kVersions[] = {
-    {"row M1 R1 D6", false, run_row<1, 1, 6>},
-    {"row M1 R2 D4", false, run_row<1, 2, 4>},
-    {"row M2 R2 D4", false, run_row<2, 2, 4>},
-    {"row M4 R2 D4", false, run_row<4, 2, 4>},
-    {"frag C1 T1 W8 D4", true, run_frag<1, 1, 8, 4, 3>},
-    {"frag C1 T1 W4 D6", true, run_frag<1, 1, 4, 6, 5>},
-    {"frag C1 T2 W8 D3", true, run_frag<1, 2, 8, 3, 2>},
-    {"frag C2 T1 W8 D3", true, run_frag<2, 1, 8, 3, 3>},
-    {"frag C2 T2 W8 D2", true, run_frag<2, 2, 8, 2, 3>},
-    {"frag C4 T2 W8 D2", true, run_frag<4, 2, 8, 2, 2>},
-    {"ring C1 112K", true, run_ring<1, 112 * 1024>},
-    {"ring C1 224K", true, run_ring<1, 224 * 1024>},
-    {"ring C2 224K", true, run_ring<2, 224 * 1024>},
-    {"ring C4 224K", true, run_ring<4, 224 * 1024>},
-    {"tile C1 S6", true, run_tile<1, 6>},
-    {"tile C2 S5", true, run_tile<2, 5>},
-    {"tile C4 S5", true, run_tile<4, 5>},
-    {"tile C8 S4", true, run_tile<8, 4>},
+    {"row M1 R1 D6", Order::rows, run_row<1, 1, 6>},
+    {"row M1 R2 D4", Order::rows, run_row<1, 2, 4>},
+    {"row M2 R2 D4", Order::rows, run_row<2, 2, 4>},
+    {"row M4 R2 D4", Order::rows, run_row<4, 2, 4>},
+    {"frag C1 T1 W8 D4", Order::tiles, run_frag<1, 1, 8, 4, 3>},
+    {"frag C1 T1 W8 D4 ahead", Order::tiles, run_frag<1, 1, 8, 4, 3, true>},
+    {"frag C1 T1 W8 D6", Order::tiles, run_frag<1, 1, 8, 6, 2>},
+    {"frag C1 T1 W16 D3", Order::tiles, run_frag<1, 1, 16, 3, 1>},
+    {"frag C1 T1 W4 D6", Order::tiles, run_frag<1, 1, 4, 6, 5>},
+    {"frag C1 T2 W8 D3", Order::tiles, run_frag<1, 2, 8, 3, 2>},
+    {"frag C2 T1 W8 D3", Order::tiles, run_frag<2, 1, 8, 3, 3>},
+    {"frag C2 T1 W8 D4", Order::tiles, run_frag<2, 1, 8, 4, 2>},
+    {"frag C2 T2 W8 D2", Order::tiles, run_frag<2, 2, 8, 2, 3>},
+    {"frag C4 T2 W8 D2", Order::tiles, run_frag<4, 2, 8, 2, 2>},
+    {"ring C1 112K", Order::tiles, run_ring<1, 112 * 1024>},
+    {"ring C1 224K", Order::tiles, run_ring<1, 224 * 1024>},
+    {"ring C2 224K", Order::tiles, run_ring<2, 224 * 1024>},
+    {"tile C1 S6", Order::tiles, run_tile<1, 6>},
+    {"tile C2 S5", Order::tiles, run_tile<2, 5>},
+    {"tile C4 S5", Order::tiles, run_tile<4, 5>},
+    {"tile C8 S4", Order::tiles, run_tile<8, 4>},
+    {"wgmma C1 R1 S6", Order::wide, run_wgmma<1, 1, 6, 4>},
+    {"wgmma C1 R2 S6", Order::wide, run_wgmma<1, 2, 6, 2>},
+    {"wgmma C2 R1 S5", Order::wide, run_wgmma<2, 1, 5, 4>},
+    {"wgmma C2 R2 S5", Order::wide, run_wgmma<2, 2, 5, 2>},
+    {"wgmma C4 R1 S6", Order::wide, run_wgmma<4, 1, 6, 3>},
+    {"wgmma C4 R2 S5", Order::wide, run_wgmma<4, 2, 5, 2>},
+    {"wgmma C8 R1 S6", Order::wide, run_wgmma<8, 1, 6, 2>},
+    {"wgmma C8 R2 S4", Order::wide, run_wgmma<8, 2, 4, 2>},
+    {"wgmma C8 R4 S5", Order::wide, run_wgmma<8, 4, 5, 1>},
 };
 
 std::vector<uint16_t> pack(const uint16_t* src, int64_t n, int64_t k) {
@@ -575,6 +739,19 @@ std::vector<uint16_t> pack(const uint16_t* src, int64_t n, int64_t k) {
   return dst;
 }
 
+// Tiles of 64 x 64, the 16-byte piece i of row r at i ^ (r % 8).
+std::vector<uint16_t> pack_wide(const uint16_t* src, int64_t n, int64_t k) {
+  const int64_t along_n = (n + 63) / 64, along_k = (k + 63) / 64;
+  std::vector<uint16_t> dst(static_cast<size_t>(along_n * along_k) * 4096);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t c = 0; c < k; ++c) {
+      const int64_t tile = i / 64 * along_k + c / 64, piece = c % 64 / 8 ^ i % 8;
+      dst[static_cast<size_t>(tile * 4096 + i % 64 * 64 + piece * 8 + c % 8)] = src[i * k + c];
+    }
+  }
+  return dst;
+}
+
 }  // namespace mamba::cuda
 
 namespace {
@@ -584,6 +761,7 @@ using lab::Host;
 using mamba::bf16;
 using mamba::DType;
 using mamba::cuda::kVersions;
+using mamba::cuda::Order;
 using mamba::cuda::Skinny;
 using mamba::cuda::Version;
 
@@ -635,8 +813,10 @@ void check(int64_t m, int64_t n, int64_t k, DType out_dtype, bool extras, int x_
     }
   }
   const std::vector<uint16_t> packed = mamba::cuda::pack(reinterpret_cast<const uint16_t*>(w.bytes.data()), n, k);
-  const Buffer dx(x), dw(w), dbias(bias), dresidual(residual), dpacked(packed.size() * 2);
+  const std::vector<uint16_t> wide = mamba::cuda::pack_wide(reinterpret_cast<const uint16_t*>(w.bytes.data()), n, k);
+  const Buffer dx(x), dw(w), dbias(bias), dwide(wide.size() * 2), dresidual(residual), dpacked(packed.size() * 2);
   LAB_CHECK(cudaMemcpy(dpacked.data, packed.data(), dpacked.bytes, cudaMemcpyHostToDevice));
+  LAB_CHECK(cudaMemcpy(dwide.data, wide.data(), dwide.bytes, cudaMemcpyHostToDevice));
   const size_t out_bytes = static_cast<size_t>(m * out_stride) * mamba::size_of(out_dtype);
   Buffer out(out_bytes);
   static const cudaStream_t stream = [] {
@@ -645,8 +825,10 @@ void check(int64_t m, int64_t n, int64_t k, DType out_dtype, bool extras, int x_
     return s;
   }();
   for (const Version& version : kVersions) {
-    Skinny p = describe(m, n, k, dx.data, x_stride, version.packed ? dpacked.data : dw.data, out.data, out_stride,
-                        out_dtype, workspace);
+    const void* weight = version.order == Order::rows    ? dw.data
+                         : version.order == Order::tiles ? dpacked.data
+                                                         : dwide.data;
+    Skinny p = describe(m, n, k, dx.data, x_stride, weight, out.data, out_stride, out_dtype, workspace);
     if (extras) p.bias = dbias.as<float>(), p.residual = dresidual.as<bf16>();
     out.poison();
     if (!version.run(p, false, stream)) continue;
@@ -752,11 +934,13 @@ lab::Times read_floor(lab::Bench& bench, const void* from, double bytes, uint32_
 #ifdef LAB_CUBLASLT
 class Lt {
  public:
+  static constexpr int kMost = 8;
   Lt() { ok(cublasLtCreate(&handle_)); }
-  struct Plan {
+  struct Plan {  // no vector of results: nvcc 13.0 fails on one
     cublasLtMatmulDesc_t op;
     cublasLtMatrixLayout_t a, b, d;
-    std::vector<cublasLtMatmulHeuristicResult_t> found;
+    cublasLtMatmulHeuristicResult_t found[kMost];
+    int count;
   };
   Plan plan(const Skinny& p) {
     Plan plan;
@@ -773,15 +957,12 @@ class Lt {
     const size_t bytes = workspace_.bytes;
     ok(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes,
                                             sizeof(bytes)));
-    plan.found.resize(8);
-    int count = 0;
-    ok(cublasLtMatmulAlgoGetHeuristic(handle_, plan.op, plan.a, plan.b, plan.d, plan.d, preference, 8,
-                                      plan.found.data(), &count));
-    plan.found.resize(static_cast<size_t>(count));
+    ok(cublasLtMatmulAlgoGetHeuristic(handle_, plan.op, plan.a, plan.b, plan.d, plan.d, preference, kMost, plan.found,
+                                      &plan.count));
     ok(cublasLtMatmulPreferenceDestroy(preference));
     return plan;
   }
-  void run(const Plan& plan, size_t i, const Skinny& p, float beta, cudaStream_t s) {
+  void run(const Plan& plan, int i, const Skinny& p, float beta, cudaStream_t s) {
     const float alpha = 1;
     ok(cublasLtMatmul(handle_, plan.op, &alpha, p.weight, plan.a, p.x, plan.b, &beta, p.out, plan.d, p.out, plan.d,
                       &plan.found[i].algo, workspace_.data, workspace_.bytes, s));
@@ -836,12 +1017,12 @@ void time_all(lab::Bench& bench, lab::Report& report, const Workspace& workspace
 #ifdef LAB_CUBLASLT
       const Lt::Plan plan = lt.plan(p);
       lab::Times best = {1e30, 1e30};
-      size_t fastest = 0;
-      for (size_t i = 0; i < plan.found.size(); ++i) {
+      int fastest = 0;
+      for (int i = 0; i < plan.count; ++i) {
         const lab::Times us = bench.time([&](cudaStream_t s) { lt.run(plan, i, p, 0, s); });
         if (us.event < best.event) best = us, fastest = i;
       }
-      report.line("linear", name, "cublasLt best of " + std::to_string(plan.found.size()), best, bytes, copy);
+      report.line("linear", name, "cublasLt best of " + std::to_string(plan.count), best, bytes, copy);
       best = bench.time([&](cudaStream_t s) { lt.run(plan, fastest, p, 1, s); });
       report.line("linear", name, "cublasLt with residual", best, bytes, copy);
 #endif
@@ -855,7 +1036,7 @@ void time_all(lab::Bench& bench, lab::Report& report, const Workspace& workspace
   }
   // Chains of in_proj and out_proj, each with weights of its own, in one graph. Times are of the whole chain.
   for (const Model& model : kModels) {
-    const int64_t in_size = (model.in_n + 15) / 16 * 16 * model.in_k, out_size = model.out_n * model.out_k;
+    const int64_t in_size = (model.in_n + 63) / 64 * 64 * model.in_k, out_size = model.out_n * model.out_k;
     const double bytes = 2.0 * static_cast<double>(model.layers * (in_size + out_size));
     const lab::Times copy = bench.copy(bytes);
     const std::string chain = std::string(model.name) + " chain of " + std::to_string(model.layers) + " pairs";
@@ -874,6 +1055,8 @@ void time_all(lab::Bench& bench, lab::Report& report, const Workspace& workspace
         const char* wide = std::strchr(version.name, ' ');
         const int holds = std::atoi(wide + 2) * (wide[1] == 'C' ? 8 : 1);
         if (m > holds || holds > 8 || (wide[1] == 'M' && holds >= 2 * m)) continue;
+        if (!version.run(layer(0, false), false, bench.stream())) continue;
+        if (!version.run(layer(0, true), false, bench.stream())) continue;
         for (const bool early : {false, true}) {
           const auto run = [&](cudaStream_t s) {
             for (int64_t i = 0; i < model.layers; ++i) {
@@ -899,11 +1082,11 @@ void time_all(lab::Bench& bench, lab::Report& report, const Workspace& workspace
       }
 #ifdef LAB_CUBLASLT
       const Lt::Plan in = lt.plan(layer(0, false)), second = lt.plan(layer(0, true));
-      size_t best[2] = {0, 0};
+      int best[2] = {0, 0};
       for (int which = 0; which < 2; ++which) {
         const Lt::Plan& plan = which ? second : in;
         double fastest = 1e30;
-        for (size_t i = 0; i < plan.found.size(); ++i) {
+        for (int i = 0; i < plan.count; ++i) {
           const double us = bench.time([&](cudaStream_t s) { lt.run(plan, i, layer(0, which == 1), 0, s); }).event;
           if (us < fastest) fastest = us, best[which] = i;
         }
