@@ -1,4 +1,81 @@
-// Ladder of the linear op at decode batch sizes (m = 1 to 64 rows of x).
+// Ladder of the linear op at decode batch sizes: out[m, n] = x[m, k] W[n, k]^T, m = 1 to 64, bf16 in, sums in float.
+//
+//   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/linear.cu -lcublasLt
+//       -o linear && ./linear [--json FILE --commit SHA] [--check [--quick] | --time]
+//
+// Without cublasLt.h it compiles without the peer; leave out -lcublasLt then.
+//
+// Idea. The weight is read once and everything else is small, so the kernel is a copy that ends in registers. Rows of
+// the weight are operand A of m16n8k16 (rows of x, padded to eight, are B): the products cost nothing beside the bytes.
+// The weight is packed at load so that a lane's operand is one 16-byte load and a warp's are 512 bytes in a row (see
+// "the packed weight"); k is ordered within 32 so that B is 16 bytes of x as they lie. No shared memory on the way.
+//
+// Mapping of `frag`, the best up to m = 16: a block owns 16 rows (a tile) and all of k, or, where n is small, a share
+// of k in a cluster; its warps take 32 of k in turn with D of them in flight each; sums over warps through shared
+// memory, over the blocks of a cluster through distributed shared memory, in a fixed order. Blocks are many and short,
+// so that the start and end of one are hidden by others.
+//
+// Bound. Bytes: 2 n k. At the 4.3 TB/s of a copy, plus 3.8 us for an empty launch as it is timed here, 2.7b in_proj
+// (54.1 MB) takes 12.6 + 3.8, out_proj (26.2 MB) 6.1 + 3.8, 7b in_proj (152 MB) 35.4 + 3.8, lm_head (268 MB) 62.4 +
+// 3.8. On CUDA cores that rate is 9.3 weights a clock and multiprocessor: at m = 8, two rows a warp, 74 products and 47
+// unpacked numbers of the 128 operations there are, so they can serve small m only.
+//
+// Measured, us on one H200, between two events around a graph of the launch, after a flush of the L2 by writes (after
+// one that leaves it clean in brackets). An empty kernel takes 3.8 (3.6). "read" only reads the weight's bytes. "frag"
+// is frag C1 T1 W8 D4 at m = 1 and 8 (2 and 4 lie between), frag C2 T2 W8 D2 at 16; at 32 and 64 stands the best
+// version. lm_head writes float, the others bf16. Lt is the best of cuBLASLt's eight.
+//
+//                 read         m=1 frag     Lt           m=8 frag     Lt           m=16 frag    Lt
+//   130m in_proj   6.8 ( 5.7)   7.8 ( 7.0)   8.1 ( 7.5)   8.0 ( 7.1)   8.1 ( 7.3)   9.3 ( 8.6)   8.3 ( 7.6)
+//   130m out_proj  5.9 ( 5.4)   7.5 ( 6.9)   8.2 ( 7.8)   7.5 ( 7.4)   8.2 ( 7.9)   8.2 ( 7.6)   8.3 ( 7.9)
+//   130m lm_head  24.8 (22.0)  25.6 (24.3)  30.1 (22.9)  26.9 (24.9)  30.1 (22.9)  29.9 (28.0)  30.1 (22.8)
+//   2.7b in_proj  19.2 (16.7)  20.9 (19.1)  23.2 (17.9)  21.0 (19.6)  23.2 (18.0)  21.5 (19.6)  23.3 (18.0)
+//   2.7b out_proj 12.3 (10.8)  14.2 (12.4)  16.3 (13.4)  14.4 (12.9)  16.5 (13.5)  15.1 (13.9)  16.5 (13.9)
+//   2.7b lm_head  68.6 (63.5)  71.0 (66.1)  73.9 (64.5)  71.8 (66.5)  74.0 (64.9)  73.8 (67.3)  74.8 (67.2)
+//   7b in_proj    42.9 (39.2)  44.6 (40.8)  49.7 (41.1)  45.0 (40.9)  49.8 (41.0)  47.5 (44.1)  49.9 (41.0)
+//   7b out_proj   22.4 (19.8)  23.9 (21.6)  29.3 (23.6)  24.1 (21.9)  29.0 (23.1)  25.1 (22.8)  29.1 (23.1)
+//   7b lm_head    71.4 (65.9)  73.1 (68.2)  75.7 (67.1)  73.5 (68.4)  76.1 (68.2)  76.3 (70.4)  76.7 (67.7)
+//
+//                 m=32 best                         Lt           m=64 best                         Lt
+//   130m in_proj  frag C4 T2 W8 D2    10.4 ( 9.7)   8.3 ( 7.7)  wgmma C8 R1 S6      12.2 (11.4)   8.2 ( 7.5)
+//   130m out_proj frag C4 T2 W8 D2     8.6 ( 8.3)   8.2 ( 7.8)  wgmma C8 R1 S6      10.0 ( 9.2)   8.4 ( 7.8)
+//   130m lm_head  wgmma C4 R1 S6      36.6 (29.8)  30.6 (23.4)  wgmma C8 R1 S6      45.8 (41.6)  31.3 (24.6)
+//   2.7b in_proj  wgmma C4 R1 S6      26.7 (22.2)  23.3 (18.5)  wgmma C8 R1 S6      41.2 (38.2)  23.6 (18.4)
+//   2.7b out_proj wgmma C4 R1 S6      17.1 (14.8)  16.1 (14.3)  wgmma C8 R2 S4      20.5 (18.2)  16.1 (13.5)
+//   2.7b lm_head  wgmma C4 R1 S6      77.8 (70.1)  75.6 (68.3)  wgmma C8 R1 S6      89.2 (82.8)  78.3 (69.1)
+//   7b in_proj    wgmma C4 R2 S5      58.6 (51.9)  50.0 (41.5)  wgmma C8 R2 S4      68.0 (61.5)  49.6 (41.8)
+//   7b out_proj   frag C4 T2 W8 D2    26.9 (25.7)  29.7 (23.7)  wgmma C8 R1 S6      39.9 (35.0)  28.2 (22.9)
+//   7b lm_head    wgmma C4 R2 S5      79.2 (70.6)  77.6 (69.9)  wgmma C8 R2 S4      84.6 (76.3)  79.4 (71.1)
+//
+// Versions on 2.7b in_proj, m = 1 (read 19.2, Lt 23.2).
+//   row M1 R2 D4: CUDA cores, row-major W, two rows a warp           24.7 (23.0)
+//   frag C1 T1 W8 D4: operands to registers, 24 warps                20.9 (19.1)
+//   frag C1 T1 W8 D6: deeper, but 16 warps                           21.7 (20.3)  k = 768: 31.6 against 25.6
+//   frag C1 T1 W8 D4 ahead: the rest of a block's W to the L2 first  24.1 (22.1)  in chains too, where it was to help
+//   ring C1 112K: resident blocks, bulk copies, equal shares of W    27.9 (22.9)  was predicted to be the best
+//   tile C1 S6: cp.async stages, 128 rows a block                    29.2 (24.6)
+//   wgmma C1 R1 S6: bulk copies of swizzled tiles, k split           25.2 (20.6)
+// The versions (and the library) that go through shared memory lose 4 to 6 us to a dirty L2, frag 2.
+//
+// Chains of in_proj and out_proj with weights of their own in one graph; "early" starts a kernel before the last ends
+// (programmatic dependent launch): it loads its first weights, then waits for x. Lt without it.
+//                                                   130m, 24 pairs   2.7b, 16 pairs   7b, 8 pairs
+//   bytes only, one read                             50.0            308.6            415.5
+//   cuBLASLt                             m=1        223.8            422.8            483.0
+//   frag C1 T1 W8 D4                     m=1        175.7            412.8            466.3
+//   frag C1 T1 W8 D4 early               m=1        136.4            383.9            448.4
+//   row M1 R1 D6 early                   m=1        129.1            513.0            550.5
+//   cuBLASLt                             m=8        223.1            435.9            485.7
+//   frag C1 T1 W8 D4                     m=8        182.5            419.1            469.4
+//   frag C1 T1 W8 D4 early               m=8        142.9            388.8            453.7
+// An early start saves 0.8 to 1.1 us a kernel. A kernel of the 130m chain then takes 2.8 us, 1.0 of them bytes.
+//
+// The same version gave the same times in two runs to 2%. Every version gives the same bits twice, with and without the
+// early start, and row 0 alone has the bits it has among m rows (within a version; other versions differ in rounding).
+//
+// Not done. Above m = 16 the library is ahead. Suspects, not yet measured: `finish` waits for one remote load after the
+// other and writes 2 bytes a thread; x is brought again for each block of rows (multicast in a cluster would share it);
+// nothing runs under the end of a block. At m = 16 and k = 768 take frag C2 T1 W8 D3 (8.4, 29.1).
 #include <cuda_runtime.h>
 
 #include "lab/hopper.cuh"
