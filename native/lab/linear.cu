@@ -51,11 +51,12 @@
 //   row M1 R2 D4: CUDA cores, row-major W, two rows a warp           24.7 (23.0)
 //   frag C1 T1 W8 D4: operands to registers, 24 warps                20.9 (19.1)
 //   frag C1 T1 W8 D6: deeper, but 16 warps                           21.7 (20.3)  k = 768: 31.6 against 25.6
-//   frag C1 T1 W8 D4 ahead: the rest of a block's W to the L2 first  24.1 (22.1)  in chains too, where it was to help
+//   frag C1 T1 W8 D4 ahead: the rest of a block's W to the L2 first  24.1 (22.1)  slower in chains too
 //   ring C1 112K: resident blocks, bulk copies, equal shares of W    27.9 (22.9)  was predicted to be the best
 //   tile C1 S6: cp.async stages, 128 rows a block                    29.2 (24.6)
 //   wgmma C1 R1 S6: bulk copies of swizzled tiles, k split           25.2 (20.6)
-// The versions (and the library) that go through shared memory lose 4 to 6 us to a dirty L2, frag 2.
+// The versions that go through shared memory, and the library, lose 3 to 5 us here to a dirty L2, frag 2. With a clean
+// one and m up to 8 the library is 1 to 9% ahead of frag here and at the lm_heads, and behind at each out_proj.
 //
 // Chains of in_proj and out_proj with weights of their own in one graph; "early" starts a kernel before the last ends
 // (programmatic dependent launch): it loads its first weights, then waits for x. Lt without it.
