@@ -56,7 +56,7 @@
 //   tile C1 S6: cp.async stages, 128 rows a block                    29.2 (24.6)
 //   wgmma C1 R1 S6: bulk copies of swizzled tiles, k split           25.2 (20.6)
 // The versions that go through shared memory, and the library, lose 3 to 5 us here to a dirty L2, frag 2. With a clean
-// one and m up to 8 the library is 1 to 9% ahead of frag here and at the lm_heads, and behind at each out_proj.
+// one and m up to 8 the library is up to 10% ahead of frag here and at the lm_heads, and behind at each out_proj.
 //
 // Chains of in_proj and out_proj with weights of their own in one graph; "early" starts a kernel before the last ends
 // (programmatic dependent launch): it loads its first weights, then waits for x. Lt without it.
