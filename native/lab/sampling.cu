@@ -54,7 +54,8 @@
 //   logprobs, top 20 C8                     17.6    18.7    55.5    168.3
 //
 // What is left: a digit costs about 5 us in a cluster of 8 and 2 us in one of 2, because each block reads the whole
-// histograms of all blocks.
+// histograms of all blocks. "push" adds only the bins that are not empty, to the totals of each block, and hashes four
+// tokens at a time; it compiles and is in the check, but has not run on a GPU yet.
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
 
@@ -71,6 +72,7 @@ namespace cg = cooperative_groups;
 
 constexpr int kThreads = 512, kBins = 2048, kListed = 1024, kMostBlocks = 16;
 constexpr float kMassScale = 0x1p40f;
+constexpr uint64_t kGolden = 0x9e3779b97f4a7c15u;
 
 // Orders as the floats do; both zeros are equal.
 __device__ __forceinline__ uint32_t key_of(float x) {
@@ -89,15 +91,20 @@ __host__ __device__ __forceinline__ uint64_t mix(uint64_t x) {
 }
 __host__ __device__ __forceinline__ uint64_t noise_key(const SamplingRow& row) {
   return mix((static_cast<uint64_t>(row.seed_high) << 32 | row.seed_low) +
-             static_cast<uint64_t>(static_cast<uint32_t>(row.position)) * 0x9e3779b97f4a7c15u);
+             static_cast<uint64_t>(static_cast<uint32_t>(row.position)) * kGolden);
 }
-__device__ __forceinline__ float uniform_of(uint64_t key, uint32_t token) {
-  const auto bits = static_cast<uint32_t>(mix(key + (uint64_t{token} + 1) * 0x9e3779b97f4a7c15u) >> 32);
+// Of the row's key + (token + 1) * kGolden.
+__device__ __forceinline__ float uniform_of(uint64_t counter) {
+  const auto bits = static_cast<uint32_t>(mix(counter) >> 32);
   return (static_cast<float>(bits) + 0.5f) * 0x1p-32f;
 }
 
+// Push: blocks add what their histograms hold to the totals of all, of which one is zero for the next step; else each
+// reads the histograms of all, which alternate.
+template <bool Push>
 struct alignas(16) Shared {
-  uint32_t low[2][kBins], high[2][kBins];
+  uint32_t low[Push ? 1 : 2][kBins], high[Push ? 1 : 2][kBins];
+  uint64_t totals[Push ? 2 : 1][Push ? kBins : 2];
   uint64_t listed[kListed], sorted[kListed];
   uint64_t peaks[kMostBlocks], draws[kMostBlocks];
   double sums[kMostBlocks];
@@ -117,7 +124,8 @@ __device__ __forceinline__ T warp_reduce(T x, F f) {
 __device__ __forceinline__ uint64_t larger(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 // Known to every thread after it. The array must not be in use.
-__device__ __forceinline__ uint64_t block_max(uint64_t x, Shared& s) {
+template <class S>
+__device__ __forceinline__ uint64_t block_max(uint64_t x, S& s) {
   x = warp_reduce(x, larger);
   __syncthreads();
   if (threadIdx.x % 32 == 0) s.warp_values[threadIdx.x / 32] = x;
@@ -126,7 +134,8 @@ __device__ __forceinline__ uint64_t block_max(uint64_t x, Shared& s) {
 }
 
 // Sum over the threads before this one.
-__device__ __forceinline__ uint64_t block_exclusive_sum(uint64_t x, Shared& s) {
+template <class S>
+__device__ __forceinline__ uint64_t block_exclusive_sum(uint64_t x, S& s) {
   uint64_t sum = x;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
@@ -161,11 +170,20 @@ struct Part {
       for (uint32_t i = threadIdx.x; i < size; i += kThreads) f(first + i, __ldg(logits + i));
     }
   }
+
+  // f(first index, four logits), -inf where there is none.
+  template <class F>
+  __device__ __forceinline__ void each_four(F f) const {
+    static_assert(Resident);
+    for (uint32_t i = threadIdx.x * 4; i < size; i += kThreads * 4) {
+      f(first + i, *reinterpret_cast<const float4*>(copy + i));
+    }
+  }
 };
 
-template <bool Resident>
+template <bool Resident, bool Push>
 struct Row {
-  Shared& s;
+  Shared<Push>& s;
   cg::cluster_group cluster;
   uint32_t blocks, rank, vocab;
   Part<Resident> part;
@@ -173,7 +191,7 @@ struct Row {
   bool samplable = false;
   int step = 0;  // which histogram is next
 
-  __device__ __forceinline__ Row(Shared& shared, float* copy, const float* logits, int64_t width)
+  __device__ __forceinline__ Row(Shared<Push>& shared, float* copy, const float* logits, int64_t width)
       : s(shared),
         cluster(cg::this_cluster()),
         blocks(cluster.num_blocks()),
@@ -189,6 +207,9 @@ struct Row {
   __device__ __forceinline__ void load(float* copy) {
     cluster_arrive();
     if (threadIdx.x == 0) s.list_size = 0;
+    if constexpr (Push) {
+      for (int i = threadIdx.x; i < kBins; i += kThreads) s.totals[0][i] = 0;
+    }
     uint64_t best = 0;
     bool finite = true;
     float value = -INFINITY;
@@ -251,12 +272,16 @@ struct Row {
   template <bool Mass, class Fill>
   __device__ __forceinline__ void find_bin(uint64_t wanted, Fill fill, uint32_t& bin, uint64_t& before,
                                            uint64_t& amount, uint64_t* total = nullptr, double share = 0) {
-    uint32_t* low = s.low[step & 1];
-    uint32_t* high = s.high[step & 1];
+    static_assert(kBins == 4 * kThreads);
+    uint32_t* low = s.low[Push ? 0 : step & 1];
+    uint32_t* high = s.high[Push ? 0 : step & 1];
+    [[maybe_unused]] uint64_t* totals = s.totals[Push ? step & 1 : 0];
+    [[maybe_unused]] uint64_t* next = s.totals[Push ? ~step & 1 : 0];
     ++step;
     for (uint32_t i = threadIdx.x; i < kBins; i += kThreads) {
       low[i] = 0;
       if (Mass) high[i] = 0;
+      if (Push) next[i] = 0;
     }
     __syncthreads();
     fill([&](uint32_t b, uint64_t x) {
@@ -270,20 +295,34 @@ struct Row {
         atomicAdd(low + b, static_cast<uint32_t>(x));
       }
     });
-    cluster.sync();
-    constexpr int kEach = kBins / kThreads;
-    uint64_t bins[kEach] = {}, sum = 0;
-    for (uint32_t r = 0; r < blocks; ++r) {
-      const uint4 below = reinterpret_cast<const uint4*>(cluster.map_shared_rank(low, r))[threadIdx.x];
-      bins[0] += below.x, bins[1] += below.y, bins[2] += below.z, bins[3] += below.w;
-      if constexpr (Mass) {
-        const uint4 above = reinterpret_cast<const uint4*>(cluster.map_shared_rank(high, r))[threadIdx.x];
-        bins[0] += uint64_t{above.x} << 32, bins[1] += uint64_t{above.y} << 32;
-        bins[2] += uint64_t{above.z} << 32, bins[3] += uint64_t{above.w} << 32;
+    uint64_t bins[4] = {};
+    if constexpr (Push) {
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < kBins / kThreads; ++i) {
+        const int b = i * kThreads + static_cast<int>(threadIdx.x);
+        const uint64_t own = low[b] | (Mass ? uint64_t{high[b]} << 32 : 0);
+        if (own == 0) continue;
+        for (uint32_t r = 0; r < blocks; ++r) {
+          atomicAdd(reinterpret_cast<unsigned long long*>(cluster.map_shared_rank(totals, r)) + b,
+                    static_cast<unsigned long long>(own));
+        }
+      }
+      cluster.sync();
+      for (int i = 0; i < 4; ++i) bins[i] = totals[threadIdx.x * 4 + i];
+    } else {
+      cluster.sync();
+      for (uint32_t r = 0; r < blocks; ++r) {
+        const uint4 below = reinterpret_cast<const uint4*>(cluster.map_shared_rank(low, r))[threadIdx.x];
+        bins[0] += below.x, bins[1] += below.y, bins[2] += below.z, bins[3] += below.w;
+        if constexpr (Mass) {
+          const uint4 above = reinterpret_cast<const uint4*>(cluster.map_shared_rank(high, r))[threadIdx.x];
+          bins[0] += uint64_t{above.x} << 32, bins[1] += uint64_t{above.y} << 32;
+          bins[2] += uint64_t{above.z} << 32, bins[3] += uint64_t{above.w} << 32;
+        }
       }
     }
-    static_assert(kEach == 4);
-    for (int i = 0; i < kEach; ++i) sum += bins[i];
+    const uint64_t sum = bins[0] + bins[1] + bins[2] + bins[3];
     uint64_t running = block_exclusive_sum(sum, s);
     if (total) {  // wanted is a share of it
       if (threadIdx.x == kThreads - 1) s.found_before = running + sum;
@@ -295,9 +334,9 @@ struct Row {
       __syncthreads();
     }
     if (running < wanted && running + sum >= wanted) {
-      for (int i = 0; i < kEach; ++i) {
+      for (int i = 0; i < 4; ++i) {
         if (running + bins[i] >= wanted) {
-          s.found_bin = threadIdx.x * kEach + i, s.found_before = running, s.found_amount = bins[i];
+          s.found_bin = threadIdx.x * 4 + i, s.found_before = running, s.found_amount = bins[i];
           break;
         }
         running += bins[i];
@@ -317,8 +356,28 @@ struct Row {
     __device__ __forceinline__ void offer(uint32_t id, float score) {
       const float bound = __expf(score - best) * 1.001f;
       if (bound < 0x1p-33f) return;
-      const float u = uniform_of(key, id);
+      const float u = uniform_of(key + (uint64_t{id} + 1) * kGolden);
       if (u > bound) return;
+      take(id, score, u);
+    }
+    // Four tokens in a row, their hashes side by side; a score of -inf is never drawn.
+    __device__ __forceinline__ void offer_four(uint32_t id, const float (&scores)[4]) {
+      const uint64_t base = key + (uint64_t{id} + 1) * kGolden;
+      float u[4];
+      bool close[4], any = false;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        u[k] = uniform_of(base + k * kGolden);
+        close[k] = u[k] <= __expf(scores[k] - best) * 1.001f;
+        any |= close[k];
+      }
+      if (!any) return;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        if (close[k]) take(id + k, scores[k], u[k]);
+      }
+    }
+    __device__ __forceinline__ void take(uint32_t id, float score, float u) {
       const float noisy = score - logf(-log1pf(-u));
       if (noisy > best || (noisy == best && id < token)) best = noisy, token = id;
     }
@@ -326,7 +385,7 @@ struct Row {
   };
   __device__ __forceinline__ Draw start_draw(const SamplingRow& row) const {
     Draw draw{noise_key(row), 0, peak_index};
-    draw.best = -logf(-log1pf(-uniform_of(draw.key, peak_index)));
+    draw.best = -logf(-log1pf(-uniform_of(draw.key + (uint64_t{peak_index} + 1) * kGolden)));
     return draw;
   }
 
@@ -371,15 +430,15 @@ __device__ __forceinline__ void wait_for_previous_kernel() { asm volatile("gridd
 __device__ __forceinline__ void let_next_kernel_start() { asm volatile("griddepcontrol.launch_dependents;"); }
 
 // One cluster a row: gridDim = (blocks of the cluster, rows). `Lists`: the short way after top-k.
-template <bool Resident, bool Lists>
+template <bool Resident, bool Lists, bool Push = false>
 __global__ void __launch_bounds__(kThreads, 2) sample_kernel(const __grid_constant__ SampleParams p) {
   extern __shared__ __align__(16) uint8_t memory[];
-  Shared& s = *reinterpret_cast<Shared*>(memory);
-  float* copy = reinterpret_cast<float*>(memory + sizeof(Shared));
+  auto& s = *reinterpret_cast<Shared<Push>*>(memory);
+  float* copy = reinterpret_cast<float*>(memory + sizeof(s));
   let_next_kernel_start();
   wait_for_previous_kernel();
   const SamplingRow row = p.params[blockIdx.y];
-  Row<Resident> r(s, copy, p.logits + blockIdx.y * p.logits_stride, p.vocab);
+  Row<Resident, Push> r(s, copy, p.logits + blockIdx.y * p.logits_stride, p.vocab);
   r.load(copy);
   const float inverse = 1.0f / row.temperature;
   if (!r.samplable || !(row.temperature > 0) || !(inverse < INFINITY)) {
@@ -478,9 +537,17 @@ __global__ void __launch_bounds__(kThreads, 2) sample_kernel(const __grid_consta
   limit = limit_of_min_p(limit);
   auto draw = r.start_draw(row);
   const float threshold = r.logit(limit);
-  r.part.each([&](uint32_t i, float x) {
-    if (x >= threshold) draw.offer(i, (x - peak) * inverse);
-  });
+  if constexpr (Push) {
+    r.part.each_four([&](uint32_t i, float4 x) {
+      if (!(fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w)) >= threshold)) return;
+      const auto score = [&](float v) { return v >= threshold ? (v - peak) * inverse : -INFINITY; };
+      draw.offer_four(i, {score(x.x), score(x.y), score(x.z), score(x.w)});
+    });
+  } else {
+    r.part.each([&](uint32_t i, float x) {
+      if (x >= threshold) draw.offer(i, (x - peak) * inverse);
+    });
+  }
   const uint64_t drawn = block_max(draw.packed(), s);
   if (threadIdx.x == 0) r.cluster.map_shared_rank(s.draws, 0)[r.rank] = drawn;
   r.cluster.sync();
@@ -492,16 +559,16 @@ __global__ void __launch_bounds__(kThreads, 2) sample_kernel(const __grid_consta
 }
 
 // top <= kListed. Levels 3 and 4 go on over ids where equal logits are too many to list.
-template <bool Resident>
+template <bool Resident, bool Push = false>
 __global__ void __launch_bounds__(kThreads, 2) logprobs_kernel(const __grid_constant__ LogprobsParams p) {
   extern __shared__ __align__(16) uint8_t memory[];
-  Shared& s = *reinterpret_cast<Shared*>(memory);
-  float* copy = reinterpret_cast<float*>(memory + sizeof(Shared));
+  auto& s = *reinterpret_cast<Shared<Push>*>(memory);
+  float* copy = reinterpret_cast<float*>(memory + sizeof(s));
   let_next_kernel_start();
   wait_for_previous_kernel();
   const float* logits = p.logits + blockIdx.y * p.logits_stride;
   const int32_t given = p.tokens[blockIdx.y];
-  Row<Resident> r(s, copy, logits, p.vocab);
+  Row<Resident, Push> r(s, copy, logits, p.vocab);
   r.load(copy);
   float* values = p.values + blockIdx.y * (p.top + 1);
   int32_t* ids = p.ids + blockIdx.y * (p.top + 1);
@@ -579,9 +646,10 @@ __global__ void __launch_bounds__(kThreads, 2) logprobs_kernel(const __grid_cons
 constexpr size_t kMostShared = 227 * 1024;
 
 // Shared memory of a block of a cluster of C, or 0 if its part of the row does not fit.
-inline size_t shared_bytes(int64_t vocab, int cluster) {
+inline size_t shared_bytes(int64_t vocab, int cluster, bool push = false) {
   const int64_t each = ((vocab + cluster - 1) / cluster + 3) / 4 * 4;
-  const size_t bytes = sizeof(Shared) + static_cast<size_t>(each) * 4;
+  const size_t fixed = push ? sizeof(Shared<true>) : sizeof(Shared<false>);
+  const size_t bytes = fixed + static_cast<size_t>(each) * 4;
   return bytes <= kMostShared ? bytes : 0;
 }
 
@@ -601,12 +669,14 @@ void launch_clusters(Kernel kernel, const P& p, int cluster, size_t shared, cuda
   LAB_CHECK(cudaLaunchKernelEx(&config, kernel, p));
 }
 
-enum class Way { lists, digits, reread };  // of sample; logprobs has no digits alone
+enum class Way { lists, digits, reread, push };  // of sample; logprobs has no digits alone
 
 void launch_sample(const SampleParams& p, int cluster, Way way, cudaStream_t stream) {
-  const size_t shared = shared_bytes(p.vocab, cluster);
+  const size_t shared = shared_bytes(p.vocab, cluster, way == Way::push);
   if (way == Way::reread || shared == 0) {
-    launch_clusters(sample_kernel<false, true>, p, cluster, sizeof(Shared), stream);
+    launch_clusters(sample_kernel<false, true>, p, cluster, sizeof(Shared<false>), stream);
+  } else if (way == Way::push) {
+    launch_clusters(sample_kernel<true, true, true>, p, cluster, shared, stream);
   } else if (way == Way::lists) {
     launch_clusters(sample_kernel<true, true>, p, cluster, shared, stream);
   } else {
@@ -615,9 +685,11 @@ void launch_sample(const SampleParams& p, int cluster, Way way, cudaStream_t str
 }
 
 void launch_logprobs(const LogprobsParams& p, int cluster, Way way, cudaStream_t stream) {
-  const size_t shared = shared_bytes(p.vocab, cluster);
+  const size_t shared = shared_bytes(p.vocab, cluster, way == Way::push);
   if (way == Way::reread || shared == 0) {
-    launch_clusters(logprobs_kernel<false>, p, cluster, sizeof(Shared), stream);
+    launch_clusters(logprobs_kernel<false>, p, cluster, sizeof(Shared<false>), stream);
+  } else if (way == Way::push) {
+    launch_clusters(logprobs_kernel<true, true>, p, cluster, shared, stream);
   } else {
     launch_clusters(logprobs_kernel<true>, p, cluster, shared, stream);
   }
@@ -649,14 +721,17 @@ struct Version {
   int cluster;
   Way way;
   std::string name() const {
-    const char* ways[] = {"lists", "digits", "reread"};
+    const char* ways[] = {"lists", "digits", "reread", "push"};
     return "C" + std::to_string(cluster) + " " + ways[static_cast<int>(way)];
   }
 };
-const Version kVersions[] = {{1, Way::reread}, {8, Way::reread}, {1, Way::lists},  {2, Way::lists}, {4, Way::lists},
-                             {8, Way::lists},  {16, Way::lists}, {2, Way::digits}, {8, Way::digits}};
+const Version kVersions[] = {{1, Way::reread}, {8, Way::reread}, {1, Way::lists},  {2, Way::lists},  {4, Way::lists},
+                             {8, Way::lists},  {16, Way::lists}, {2, Way::digits}, {8, Way::digits}, {1, Way::push},
+                             {2, Way::push},   {4, Way::push},   {8, Way::push},   {16, Way::push}};
 
-bool fits(const Version& v, int64_t vocab) { return v.way == Way::reread || shared_bytes(vocab, v.cluster) > 0; }
+bool fits(const Version& v, int64_t vocab) {
+  return v.way == Way::reread || shared_bytes(vocab, v.cluster, v.way == Way::push) > 0;
+}
 
 // Normal numbers for large inputs, each many times.
 const std::vector<float>& normals() {
@@ -735,7 +810,7 @@ bool near_tie(const float* logits, int64_t vocab, const SamplingRow& row, int32_
     if (on_cpu(logits, vocab, p, pool) == got) return true;
   }
   const auto noisy = [&](int32_t token) {
-    const uint64_t bits = mamba::cuda::mix(noise_key(row) + (static_cast<uint64_t>(token) + 1) * 0x9e3779b97f4a7c15u);
+    const uint64_t bits = mamba::cuda::mix(noise_key(row) + (static_cast<uint64_t>(token) + 1) * kGolden);
     const float u = (static_cast<float>(bits >> 32) + 0.5f) * 0x1p-32f;
     return static_cast<double>(logits[token]) / row.temperature - std::log(-std::log1p(-static_cast<double>(u)));
   };
