@@ -5,11 +5,20 @@
 
 namespace mamba::cpu {
 
-extern const Kernels kernels_scalar;
+// Defined by kernels_table.inl, once for each set.
+namespace scalar {
+extern const Kernels table;
+}
 #if defined(__x86_64__)
-extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512;
-extern const Kernels kernels_avx512bf16;
+namespace avx2 {
+extern const Kernels table;
+}
+namespace avx512 {
+extern const Kernels table;
+}
+namespace avx512bf16 {
+extern const Kernels table;
+}
 #endif
 
 namespace {
@@ -23,19 +32,19 @@ const Kernels& choose() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   // Every processor with AVX2 and FMA has F16C.
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  const bool avx512bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool has_avx512bf16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
   // The best one first.
   const Choice choices[] = {
-      {&kernels_avx512bf16, avx512bf16},
-      {&kernels_avx512, avx512},
-      {&kernels_avx2, avx2},
-      {&kernels_scalar, true},
+      {&avx512bf16::table, has_avx512bf16},
+      {&avx512::table, has_avx512},
+      {&avx2::table, has_avx2},
+      {&scalar::table, true},
   };
 #else
-  const Choice choices[] = {{&kernels_scalar, true}};
+  const Choice choices[] = {{&scalar::table, true}};
 #endif
   const char* wanted = std::getenv("MAMBA_SERVE_CPU_ISA");
   const Kernels* best = nullptr;

@@ -14,32 +14,11 @@
 
 #define MAMBA_ISA_BF16
 
-// In this order: each uses what those before it define.
+// The set comes before what is compiled for it.
 // clang-format off
 #include "cpu/simd/avx512.h"
-#include "cpu/simd/math.inl"
-#include "cpu/linear.inl"
-#include "cpu/norm.inl"
-#include "cpu/conv1d.inl"
-#include "cpu/ssd.inl"
+#include "cpu/kernels_table.inl"
 // clang-format on
-
-namespace mamba::cpu {
-
-extern const Kernels kernels_avx512bf16;
-const Kernels kernels_avx512bf16 = {
-    .isa = "avx512bf16",
-    .linear = avx512bf16::linear,
-    .pack_linear_weight = avx512bf16::pack_linear_weight,
-    .rms_norm = avx512bf16::rms_norm,
-    .gated_rms_norm = avx512bf16::gated_rms_norm,
-    .causal_conv1d_update = avx512bf16::causal_conv1d_update,
-    .causal_conv1d_varlen = avx512bf16::causal_conv1d_varlen,
-    .ssd_chunk_scan = avx512bf16::ssd_chunk_scan,
-    .ssd_state_update = avx512bf16::ssd_state_update,
-};
-
-}  // namespace mamba::cpu
 
 #ifdef __clang__
 #pragma clang attribute pop

@@ -1,0 +1,31 @@
+// Every kernel for one instruction set, and the table of them. kernels_<isa>.cpp includes this after the set's header,
+// which names MAMBA_ISA.
+
+// In this order: each uses what those before it define.
+// clang-format off
+#include "cpu/simd/math.inl"
+#include "cpu/linear.inl"
+#include "cpu/norm.inl"
+#include "cpu/conv1d.inl"
+#include "cpu/ssd.inl"
+// clang-format on
+
+#define MAMBA_TEXT_OF(name) #name
+#define MAMBA_TEXT(name) MAMBA_TEXT_OF(name)
+
+namespace mamba::cpu::MAMBA_ISA {
+
+extern const Kernels table;
+const Kernels table = {
+    .isa = MAMBA_TEXT(MAMBA_ISA),
+    .linear = linear,
+    .pack_linear_weight = pack_linear_weight,
+    .rms_norm = rms_norm,
+    .gated_rms_norm = gated_rms_norm,
+    .causal_conv1d_update = causal_conv1d_update,
+    .causal_conv1d_varlen = causal_conv1d_varlen,
+    .ssd_chunk_scan = ssd_chunk_scan,
+    .ssd_state_update = ssd_state_update,
+};
+
+}  // namespace mamba::cpu::MAMBA_ISA
