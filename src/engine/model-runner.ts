@@ -9,13 +9,10 @@ import type { Tensor } from "../tensor/tensor";
 import { BatchBuilder, type BatchCounts } from "./batch";
 import { sliceBatch } from "./batch-tensors";
 import { captureSizes, graphSize } from "./graph-sizes";
-import type { EngineRequest } from "./request";
+import { type EngineRequest, MAX_TOP_LOGPROBS } from "./request";
 import type { SchedulerConfig } from "./scheduler";
 import { Sequence } from "./sequence";
 import type { ScheduledBatch } from "./step-plan";
-
-/** Alternatives that a request may ask for with each token. */
-export const MAX_TOP_LOGPROBS = 20;
 
 export interface StepResult {
   /** Drawn tokens in the order of the rows that sample; valid until the next step is launched. */

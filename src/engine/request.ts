@@ -1,5 +1,8 @@
 /** What an engine takes and gives: token ids only. Text lives in src/llm. */
 
+/** Alternatives that a request may ask for with each token. */
+export const MAX_TOP_LOGPROBS = 20;
+
 /** Sampling of one request, complete and checked (see src/llm/sampling-params.ts for the user's optional form). */
 export interface Sampling {
   /** 0 = greedy. */
@@ -24,7 +27,7 @@ export interface EngineRequest {
   /** Generation ends when one of these is drawn; that token is delivered too, with finishReason "stop". */
   readonly stopTokenIds: ReadonlySet<number>;
   readonly sampling: Sampling;
-  /** Deliver the log probability of each token and of this many most likely ones; null = none. At most 20. */
+  /** Deliver the log probability of each token and of this many most likely ones; null = none. At most MAX_TOP_LOGPROBS. */
   readonly logprobs: number | null;
   /** Lower runs first; equal ones in order of arrival. */
   readonly priority: number;

@@ -1,5 +1,4 @@
 import { basename, resolve } from "node:path";
-import { MAX_TOP_LOGPROBS } from "../engine/model-runner";
 import type { EngineClient, EngineToken } from "../engine/request";
 import { EngineError } from "../errors";
 import { loadModelConfig, type ModelConfig } from "../models/config";
@@ -117,7 +116,7 @@ export class LLM implements LanguageModel {
       maxTokens: maxTokens ?? maxModelLen - ids.length,
       stopTokenIds: new Set([...eos, ...(params.stopTokenIds ?? [])]),
       sampling,
-      logprobs: logprobs === null ? null : Math.min(logprobs, MAX_TOP_LOGPROBS, this.info.vocabSize),
+      logprobs: logprobs === null ? null : Math.min(logprobs, this.info.vocabSize),
       priority,
     });
     return {

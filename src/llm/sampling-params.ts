@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Sampling } from "../engine/request";
+import { MAX_TOP_LOGPROBS, type Sampling } from "../engine/request";
 import { EngineError } from "../errors";
 import type { GenerateParams } from "./types";
 
@@ -15,7 +15,6 @@ export interface ResolvedParams {
 }
 
 const MAX_STOPS = 16;
-const MAX_TOP_LOGPROBS = 20;
 
 /** Fills in the defaults and checks every field. Throws ERR_REQUEST naming the field, what was expected and what came. */
 export function resolveParams(params: GenerateParams, defaults: SamplingDefaults): ResolvedParams {
