@@ -42,7 +42,7 @@
 #include <limits>
 
 #include "lab/lab.cuh"
-#include "lab/vec.cuh"
+#include "cuda/vec.cuh"
 #include "ops/conv1d.h"
 
 namespace mamba::cuda {

@@ -79,9 +79,9 @@
 // nothing runs under the end of a block. At m = 16 and k = 768 take frag C2 T1 W8 D3 (8.4, 29.1).
 #include <cuda_runtime.h>
 
-#include "lab/hopper.cuh"
+#include "cuda/hopper.cuh"
 #include "lab/lab.cuh"
-#include "lab/vec.cuh"
+#include "cuda/vec.cuh"
 #include "ops/linear.h"
 #if __has_include(<cublasLt.h>)
 #include <cublasLt.h>

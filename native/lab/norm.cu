@@ -43,7 +43,7 @@
 #include <cuda_runtime.h>
 
 #include "lab/lab.cuh"
-#include "lab/vec.cuh"
+#include "cuda/vec.cuh"
 #include "ops/embedding.h"
 #include "ops/norm.h"
 

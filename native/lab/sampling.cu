@@ -63,7 +63,7 @@
 
 #include "cpu/sampling.h"
 #include "lab/lab.cuh"
-#include "lab/vec.cuh"
+#include "cuda/vec.cuh"
 #include "ops/sampling.h"
 
 namespace mamba::cuda {

@@ -33,7 +33,7 @@
 // before each segment, and kScan runs all segments at once.
 #include <type_traits>
 
-#include "hopper.cuh"
+#include "cuda/hopper.cuh"
 #include "ops/ssd.h"
 
 namespace mamba::cuda {

@@ -40,7 +40,7 @@
 #include <cuda_runtime.h>
 
 #include "lab/lab.cuh"
-#include "lab/vec.cuh"
+#include "cuda/vec.cuh"
 #include "ops/ssd.h"
 
 namespace mamba::cuda {
