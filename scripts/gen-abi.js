@@ -56,6 +56,8 @@ export interface Addon {
   beginCapture(device: DeviceHandle): void;
   endCapture(device: DeviceHandle): GraphHandle;
   replay(device: DeviceHandle, graph: GraphHandle): void;
+  /** Microseconds of as many replays as \`out\` is long, each after all of \`scratch\` (or nothing: 0) was written. */
+  timeReplays(device: DeviceHandle, graph: GraphHandle, scratch: TensorHandle | 0, out: Float64Array): Promise<void>;
   freeGraph(graph: GraphHandle): void;
   graphNodes(graph: GraphHandle): number;
 

@@ -3,8 +3,9 @@
 #include <array>
 #include <cstring>
 
+#include "addon/backends.h"
 #include "addon/bind.h"
-#include "cpu/backend.h"
+#include "addon/timed_replays.h"
 
 namespace mamba::addon {
 namespace {
@@ -78,16 +79,13 @@ class Arguments {
 // --- devices ---------------------------------------------------------------------------------------------------------
 
 Napi::Value open_device(const Arguments& args) {
-  const std::string kind = args.text(0);
-  if (kind != "cpu")
-    throw Error(ErrorCode::NotBuilt, "device", "\"" + kind + "\" is not part of this build; \"cpu\" is");
   constexpr int64_t kMaxThreads = 1024;
   const int64_t threads = args.integer(1);
   if (threads < 0 || threads > kMaxThreads) {
     throw Error(ErrorCode::Argument, "device", std::to_string(threads) + " threads, expected 0 (one per core) to 1024");
   }
   auto entry = std::make_unique<DeviceEntry>();
-  entry->backend = std::make_unique<cpu::CpuBackend>(static_cast<int>(threads));
+  entry->backend = open_backend(args.text(0), static_cast<int>(threads));
   entry->stream = entry->backend->create_stream();
   return args.number(args.state.devices.insert(std::move(entry)));
 }
@@ -273,15 +271,33 @@ Napi::Value end_capture(const Arguments& args) {
   return args.number(args.state.graphs.insert({args.handle(0), std::move(graph), std::exchange(device.captured, {})}));
 }
 
-Napi::Value replay(const Arguments& args) {
+// The graph behind argument 1, if it may run on the device of argument 0.
+const std::shared_ptr<Graph>& runnable(const Arguments& args) {
   GraphEntry& graph = args.state.graphs.get(args.handle(1));
   if (graph.device != args.handle(0))
     throw Error(ErrorCode::Device, "replay", "the graph was captured on another device");
   for (const auto& memory : graph.memory) {
     if (memory->measuring()) throw Error(ErrorCode::Capture, "replay", "the graph was captured over a measuring arena");
   }
-  args.device(0).stream->replay(graph.graph);
+  return graph.graph;
+}
+
+Napi::Value replay(const Arguments& args) {
+  args.device(0).stream->replay(runnable(args));
   return args.undefined();
+}
+
+// (device, graph, scratch or 0, Float64Array): microseconds of as many replays as the array is long. Each comes after
+// all of `scratch` has been written, which leaves nothing else in the device's caches.
+Napi::Value time_replays(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  const auto [data, bytes] = args.bytes(3);
+  const Handle scratch = args.handle(2);
+  const Tensor* flushed = scratch == 0 ? nullptr : &args.state.use(scratch, device);
+  auto* out = reinterpret_cast<double*>(data);
+  return args.state.completion->promise(
+      args.env(), TimedReplays::launch(*device.stream, runnable(args), flushed, out, bytes / sizeof(double)),
+      args.object(3));
 }
 
 Napi::Value free_graph(const Arguments& args) {
@@ -323,7 +339,7 @@ Napi::Value pack_linear_weight(const Arguments& args) {
   if (n < 1 || k < 1 || n > (int64_t{1} << 31) || k > (int64_t{1} << 31)) {
     throw Error(ErrorCode::Shape, "pack_linear_weight", "[" + std::to_string(n) + ", " + std::to_string(k) + "]");
   }
-  if ((dtype != DType::f32 && dtype != DType::bf16) || !is_float(source_dtype)) {
+  if (!is_float(dtype) || !is_float(source_dtype)) {
     throw Error(ErrorCode::Dtype, "pack_linear_weight", std::string(name_of(source_dtype)) + " to " + name_of(dtype));
   }
   const size_t source_bytes = static_cast<size_t>(n * k) * size_of(source_dtype);
@@ -400,6 +416,7 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   add("beginCapture", bound<begin_capture>);
   add("endCapture", bound<end_capture>);
   add("replay", bound<replay>);
+  add("timeReplays", bound<time_replays>);
   add("freeGraph", bound<free_graph>);
   add("graphNodes", bound<graph_nodes>);
   add("mapFile", bound<map_file>);

@@ -16,6 +16,8 @@ class Event {
   // Blocks until all work launched before the event was recorded is done. Throws the stream's error if that work
   // failed.
   virtual void wait() = 0;
+  // Time on the device from an earlier event of the same stream to this one. Both must have been waited for.
+  virtual double milliseconds_since(const Event& earlier) const = 0;
 };
 
 // A captured sequence of launches, with their addresses.

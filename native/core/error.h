@@ -14,6 +14,7 @@ namespace mamba {
   X(Disposed, "ERR_DISPOSED")      /* a handle was freed, or its arena was released */                         \
   X(Argument, "ERR_ARGUMENT")      /* a scalar argument is out of range */                                     \
   X(NotBuilt, "ERR_NOT_BUILT")     /* the backend is not part of this build */                                 \
+  X(NoDevice, "ERR_NO_DEVICE")     /* this machine lacks the device, its driver or a library of it */          \
   X(ArenaFull, "ERR_ARENA_FULL")   /* a step needs more temporary memory than was planned */                   \
   X(Capture, "ERR_CAPTURE")        /* not allowed while a graph is being captured, or no capture is running */ \
   X(Memory, "ERR_MEMORY")          /* the device or the host is out of memory */                               \

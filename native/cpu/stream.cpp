@@ -13,10 +13,15 @@ void CpuEvent::wait() {
   if (error_) std::rethrow_exception(error_);
 }
 
+double CpuEvent::milliseconds_since(const Event& earlier) const {
+  return std::chrono::duration<double, std::milli>(at_ - static_cast<const CpuEvent&>(earlier).at_).count();
+}
+
 void CpuEvent::settle(std::exception_ptr error) {
   {
     std::lock_guard lock(mutex_);
     settled_ = true;
+    at_ = std::chrono::steady_clock::now();
     error_ = std::move(error);
   }
   done_.notify_all();

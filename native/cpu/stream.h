@@ -1,5 +1,6 @@
 #pragma once
 // The CPU as an asynchronous device: a queue run by one thread, which forks into a pool for the large ops.
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -19,6 +20,7 @@ using Task = std::function<void(ThreadPool&)>;
 class CpuEvent : public Event {
  public:
   void wait() override;
+  double milliseconds_since(const Event& earlier) const override;
   void settle(std::exception_ptr error);
 
  private:
@@ -26,6 +28,7 @@ class CpuEvent : public Event {
   std::condition_variable done_;
   bool settled_ = false;
   std::exception_ptr error_;
+  std::chrono::steady_clock::time_point at_;
 };
 
 // A captured graph is the list of its tasks.

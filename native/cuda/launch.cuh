@@ -54,9 +54,9 @@ void launch(Context& context, const LaunchShape& shape, void (*kernel)(Args...),
   }
   config.attrs = attributes;
   if (shape.shared_bytes > kDefaultShared) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shape.shared_bytes)),
-          "shared memory of a kernel");
+    check(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)),
+        "shared memory of a kernel");
   }
   check(cudaLaunchKernelEx(&config, kernel, args...), "launch of a kernel");
   context.early = true;

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { EngineError } from "../errors";
+import { describeDevice as deviceText } from "../tensor/device";
 import { addModelArgument } from "./engine-flags";
 import { type AddonFacts, type DeviceFacts, type Environment, readEnvironment } from "./environment";
 import { type Fact, printJson, renderFacts } from "./facts";
@@ -65,7 +66,11 @@ function groups(environment: Environment, model: ModelCheck, ok: boolean): Fact[
       ["memory", `${formatBytes(memory.total)}, ${formatBytes(memory.free)} free`],
       ...Object.entries(variables).map(([name, value]): Fact => [name, value]),
     ],
-    [["addon", describeAddon(addon)], ...devices.map((device): Fact => [device.kind, describeDevice(device)])],
+    [
+      ["addon", describeAddon(addon)],
+      ...devices.map((device): Fact => [device.kind, describeDevice(device)]),
+      ...(devices.length === 0 ? [] : [["auto", describeChoice(devices)] satisfies Fact]),
+    ],
     [["model", describeModel(model)]],
     [["result", ok ? "everything needed works" : "something needed does not work, see FAILED above"]],
   ];
@@ -77,8 +82,18 @@ function describeAddon({ path, error }: AddonFacts): string[] {
 }
 
 function describeDevice({ description, error }: DeviceFacts): string {
-  if (description !== null) return `ok, ${description.isa}, ${description.threads} threads`;
+  if (description !== null) return `ok, ${deviceText(description)}`;
   return error?.code === "ERR_NOT_BUILT" ? "not built" : `FAILED, ${error?.message}`;
+}
+
+/** What --device auto takes, and why. */
+function describeChoice(devices: readonly DeviceFacts[]): string {
+  const chosen = devices.find(({ error }) => error === null);
+  if (chosen === undefined) return "none: no device can be used";
+  const passed = devices.slice(0, devices.indexOf(chosen)).map(({ kind, error }) => `${kind}: ${error?.message}`);
+  return passed.length === 0
+    ? `${chosen.kind}, the fastest there is`
+    : `${chosen.kind}, because of ${passed.join("; ")}`;
 }
 
 function describeModel({ model, path, parameters, errors }: ModelCheck): string[] {

@@ -2,14 +2,11 @@ import { readFileSync } from "node:fs";
 import os from "node:os";
 import { EngineError } from "../errors";
 import { addonPath, loadAddon } from "../native/load";
-import { Device, type DeviceDescription, type DeviceKind } from "../tensor/device";
+import { Device, type DeviceDescription, type DeviceKind, deviceKinds } from "../tensor/device";
 import { gitCommit, packageVersion } from "./package-info";
 
 /** CPU features that some kernel is written for, as Linux names them. */
 const cpuFlags = ["avx2", "fma", "f16c", "avx512f", "avx512_bf16"] as const;
-
-/** Every backend that there is source code for. */
-const deviceKinds = ["cpu", "cuda"] as const;
 
 const variables = ["MAMBA_SERVE_ADDON", "MAMBA_SERVE_CPU_ISA", "NODE_OPTIONS", "TRACE"];
 
@@ -21,7 +18,7 @@ export interface AddonFacts {
 }
 
 export interface DeviceFacts {
-  readonly kind: (typeof deviceKinds)[number];
+  readonly kind: DeviceKind;
   readonly description: DeviceDescription | null;
   /** Set where the device cannot be opened; ERR_NOT_BUILT is no fault of the machine. */
   readonly error: { readonly code: string; readonly message: string } | null;
@@ -78,11 +75,11 @@ function addonFacts(): AddonFacts {
   }
 }
 
-function deviceFacts(kind: (typeof deviceKinds)[number]): DeviceFacts {
+function deviceFacts(kind: DeviceKind): DeviceFacts {
   let device: Device | undefined;
   try {
     // The addon says itself what it was built without.
-    device = Device.open({ kind: kind as DeviceKind });
+    device = Device.open({ kind });
     return { kind, description: device.describe(), error: null };
   } catch (error) {
     if (!EngineError.is(error)) throw error;

@@ -7,7 +7,7 @@ export type StateDtypeName = "auto" | "float32" | "bfloat16" | "float16";
 /** How a model is loaded and run; everything has a default. */
 export interface EngineOptions {
   /** Default "auto": the best device that this build has and this machine offers. */
-  readonly device?: "auto" | "cpu";
+  readonly device?: "auto" | "cpu" | "cuda";
   /** CPU threads that compute. Default: one per core that the process may use. */
   readonly threads?: number;
   /** Type of activations and matrices. Default "auto": float32 for float32 checkpoints, else bfloat16. */
@@ -16,7 +16,10 @@ export interface EngineOptions {
   readonly stateDtype?: StateDtypeName;
   /** Sequences that run at once; lowered, with a message, where their states would not fit in memory. Default 64. */
   readonly maxNumSeqs?: number;
-  /** Tokens of one step. Default 512 and one for each running sequence, so that decodes take nothing from a prefill's chunks. */
+  /**
+   * Tokens of one step. Default 512 on a CPU and 8192 on a GPU, and one for each running sequence, so that decodes take
+   * nothing from a prefill's chunks.
+   */
   readonly maxNumBatchedTokens?: number;
   /** Tokens of prompt and output together. Default 131072. */
   readonly maxModelLen?: number;
@@ -26,7 +29,12 @@ export interface EngineOptions {
   readonly loadFormat?: "auto" | "dummy";
 }
 
-const defaults = { maxNumSeqs: 64, prefillTokens: 512, maxModelLen: 131_072, maxQueue: 1024 };
+const defaults = { maxNumSeqs: 64, maxModelLen: 131_072, maxQueue: 1024 };
+
+type DeviceKind = "cpu" | "cuda";
+
+/** Prompt tokens of one step: enough to fill the device's matrix units, few enough that decodes do not wait long. */
+const prefillTokens: Readonly<Record<DeviceKind, number>> = { cpu: 512, cuda: 8192 };
 
 /** Share of the free memory that the states may take. */
 const STATE_MEMORY_SHARE = 0.5;
@@ -37,11 +45,11 @@ export interface MemoryPlan extends SchedulerConfig {
   readonly note: string | null;
 }
 
-/** Sizes of the engine for a model: `stateBytesPerSeq` of state for each sequence, `freeBytes` of memory left. */
+/** Sizes of the engine for a model: `stateBytesPerSeq` of state for each sequence, `freeBytes` of the device's memory left. */
 export function planMemory(
   options: EngineOptions,
   model: { chunkSize: number; stateBytesPerSeq: number },
-  freeBytes: number,
+  { kind, freeBytes }: { kind: DeviceKind; freeBytes: number },
 ): MemoryPlan {
   const { maxModelLen = defaults.maxModelLen, maxQueue = defaults.maxQueue } = options;
   const wanted = options.maxNumSeqs ?? defaults.maxNumSeqs;
@@ -51,7 +59,7 @@ export function planMemory(
   const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
   return {
     maxNumSeqs,
-    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens ?? defaults.prefillTokens + maxNumSeqs, maxNumSeqs),
+    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens ?? prefillTokens[kind] + maxNumSeqs, maxNumSeqs),
     chunkSize: model.chunkSize,
     maxModelLen,
     maxQueue,

@@ -12,6 +12,7 @@ import { captureSizes, graphSize } from "./graph-sizes";
 import { type EngineRequest, MAX_TOP_LOGPROBS } from "./request";
 import type { SchedulerConfig } from "./scheduler";
 import { Sequence } from "./sequence";
+import { NO_SLOT } from "./state-slots";
 import type { ScheduledBatch } from "./step-plan";
 
 export interface StepResult {
@@ -49,6 +50,7 @@ export class ModelRunner {
     this.drawn = new Int32Array(config.maxNumSeqs);
     this.sizes = captureSizes(config.maxNumSeqs);
     this.arena = this.planArena();
+    if (device.choosesKernels) this.warmUp();
     this.captureDecodes();
   }
 
@@ -190,6 +192,25 @@ export class ModelRunner {
     const bytes = measuring.highWater;
     measuring.free();
     return this.device.arena(bytes);
+  }
+
+  /** Runs every size once, eagerly: what a capture or a request would find unchosen is chosen here. No state is touched. */
+  private warmUp(): void {
+    const run = (counts: BatchCounts) =>
+      this.arena.scope(() => {
+        const buffers = this.buffers(this.arena);
+        this.device.stream.upload(buffers.block, this.builder.words);
+        this.launch(this.arena, buffers, counts);
+      });
+    for (const size of this.sizes) {
+      run(this.builder.build({ rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 }, size));
+    }
+    for (let numTokens = this.config.maxNumBatchedTokens; numTokens > 1; numTokens = Math.ceil(numTokens / 2)) {
+      const sequence = new Sequence(scoringRequest(new Array<number>(numTokens).fill(0)), 0, numTokens + 1);
+      sequence.slot = NO_SLOT;
+      const rows = [{ sequence, start: 0, numTokens, samples: false }];
+      run(this.builder.build({ rows, numPrefills: 1, numTokens, numLogits: 0 }));
+    }
   }
 
   private captureDecodes(): void {

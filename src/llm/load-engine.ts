@@ -1,12 +1,13 @@
 import { type EngineOptions, type MemoryPlan, planMemory, resolveDtypes } from "../engine/config";
 import { Engine } from "../engine/engine";
 import { ModelRunner } from "../engine/model-runner";
+import { openDevice } from "../engine/open-device";
 import type { EngineClient } from "../engine/request";
 import { createStatePool } from "../engine/state-pool";
 import { EngineError } from "../errors";
 import type { ModelConfig } from "../models/config";
 import { loadModel, stateBytes, stateShapes } from "../models/registry";
-import { Device } from "../tensor/device";
+import { describeDevice } from "../tensor/device";
 import { Checkpoint } from "../weights/checkpoint";
 import { WeightLoader } from "../weights/loader";
 import { WeightScope } from "../weights/scope";
@@ -36,7 +37,7 @@ const names = { f32: "float32", bf16: "bfloat16", f16: "float16" } as const;
 export async function loadEngine(dir: string, config: ModelConfig, options: LoadOptions): Promise<LoadedEngine> {
   const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
   const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
-  const device = Device.open({ kind: "cpu", ...(options.threads === undefined ? {} : { threads: options.threads }) });
+  const device = openDevice(options, options.onMessage);
   try {
     const { compute, conv, ssm } = resolveDtypes(options, config);
     const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
@@ -46,17 +47,18 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
     refuseUnused(dir, weights.unused());
 
     const stateBytesPerSeq = stateBytes(config, { conv, ssm });
-    const plan = planMemory(options, { chunkSize: config.chunkSize, stateBytesPerSeq }, device.memory().free);
+    const memory = { kind: device.kind, freeBytes: device.memory().free };
+    const plan = planMemory(options, { chunkSize: config.chunkSize, stateBytesPerSeq }, memory);
     if (plan.note !== null) options.onMessage?.(plan.note);
     const state = createStatePool(device, stateShapes(config), { conv, ssm }, plan.maxNumSeqs);
     const runner = new ModelRunner(device, model, state, plan, config.vocabSize);
-    const { kind, isa, threads } = device.describe();
+    const description = device.describe();
     const client = new Engine(runner, plan, () => device.close());
     return {
       client,
       plan,
       parameters: loader.parameters,
-      device: `${kind} (${isa}, ${threads} threads)`,
+      device: `${description.kind} (${describeDevice(description)})`,
       dtype: names[compute],
       stateDtype: names[ssm],
       score: (ids) => client.score(ids),

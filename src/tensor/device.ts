@@ -6,7 +6,9 @@ import { fourOf, type Shape } from "./shape";
 import { Stream } from "./stream";
 import { Tensor } from "./tensor";
 
-export type DeviceKind = "cpu";
+/** Every backend that there is source code for, in the order in which "auto" tries them. The CPU is always there. */
+export const deviceKinds = ["cuda", "cpu"] as const;
+export type DeviceKind = (typeof deviceKinds)[number];
 
 export interface DeviceOptions {
   readonly kind: DeviceKind;
@@ -14,23 +16,54 @@ export interface DeviceOptions {
   readonly threads?: number;
 }
 
-export interface DeviceDescription {
-  readonly kind: DeviceKind;
+export interface CpuDescription {
+  readonly kind: "cpu";
   readonly isa: string;
   readonly threads: number;
+}
+
+export interface CudaDescription {
+  readonly kind: "cuda";
+  readonly name: string;
+  /** Compute capability, such as "9.0". */
+  readonly capability: string;
+  readonly multiprocessors: number;
+  /** Bytes. */
+  readonly memory: number;
+  /** Newest version of CUDA that the driver knows. */
+  readonly driver: string;
+  /** Version of CUDA that the backend is built with. */
+  readonly runtime: string;
+}
+
+export type DeviceDescription = CpuDescription | CudaDescription;
+
+/** Such as "NVIDIA H200, compute capability 9.0". */
+export function describeDevice(device: DeviceDescription): string {
+  return device.kind === "cpu"
+    ? `${device.isa}, ${device.threads} threads`
+    : `${device.name}, compute capability ${device.capability}`;
 }
 
 /** Where tensors live and ops run: memory and one stream. */
 export class Device {
   readonly stream: Stream;
 
-  private constructor(private readonly handle: DeviceHandle) {
+  private constructor(
+    private readonly handle: DeviceHandle,
+    readonly kind: DeviceKind,
+  ) {
     this.stream = new Stream(handle);
   }
 
-  /** Throws ERR_NOT_BUILT where the backend is missing. */
+  /** Throws ERR_NOT_BUILT where the backend is missing, ERR_NO_DEVICE where the machine has no such device. */
   static open({ kind, threads = 0 }: DeviceOptions): Device {
-    return new Device(call("openDevice", kind, threads));
+    return new Device(call("openDevice", kind, threads), kind);
+  }
+
+  /** The first call of an op with a new shape takes longer than the next, because it chooses among kernels by their times. */
+  get choosesKernels(): boolean {
+    return this.kind === "cuda";
   }
 
   describe(): DeviceDescription {

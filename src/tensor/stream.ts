@@ -46,4 +46,11 @@ export class Stream {
   replay(graph: Graph): void {
     call("replay", this.handle, graph.handle);
   }
+
+  /** Microseconds on the device of each of `runs` replays, after all of `scratch` was written if there is one. */
+  async timeReplays(graph: Graph, runs: number, scratch?: Tensor): Promise<Float64Array> {
+    const times = new Float64Array(runs);
+    await callAsync("timeReplays", this.handle, graph.handle, scratch?.handle ?? 0, times);
+    return times;
+  }
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { call } from "../../src/native/call";
 import { embedding } from "../../src/ops";
 import { Device } from "../../src/tensor/device";
+import { testDevices } from "../helpers/backends";
 
 const thrown = (body: () => unknown): { code: string; message: string; stack: string } => {
   try {
@@ -13,9 +14,10 @@ const thrown = (body: () => unknown): { code: string; message: string; stack: st
   throw new Error("nothing was thrown");
 };
 
+const kind = testDevices[0]!;
 let device: Device;
 beforeEach(() => {
-  device = Device.open({ kind: "cpu", threads: 2 });
+  device = Device.open({ kind, threads: 2 });
 });
 afterEach(() => device.close());
 
@@ -81,7 +83,7 @@ describe("handles", () => {
     for (const handle of [0, -1, 1, 2 ** 30, Number.NaN]) {
       expect(thrown(() => call("freeTensor", handle)).code).toBe("ERR_DISPOSED");
     }
-    const other = Device.open({ kind: "cpu" });
+    const other = Device.open({ kind });
     const theirs = other.tensor("f32", [4]);
     expect(thrown(() => device.stream.copy(tensor, theirs)).code).toMatch("ERR_");
     other.close();
@@ -107,7 +109,7 @@ describe("handles", () => {
 
   test("closing a device gives all its handles back", () => {
     const before = call("liveHandles");
-    const other = Device.open({ kind: "cpu" });
+    const other = Device.open({ kind });
     for (let i = 0; i < 10; i++) other.tensor("f32", [i]);
     other.arena(1024).tensor("f32", [4]);
     other.close();
@@ -194,7 +196,7 @@ describe("processes", () => {
   const root = join(__dirname, "..", "..");
   const run = (body: string) =>
     spawnSync(process.execPath, ["-r", "./test/helpers/register.js", "-e", body], { cwd: root, encoding: "utf8" });
-  const prelude = `const { Device } = require("./src/tensor/device.ts"); const device = Device.open({ kind: "cpu" });
+  const prelude = `const { Device } = require("./src/tensor/device.ts"); const device = Device.open({ kind: "${kind}" });
     const tensor = device.tensor("f32", [1 << 22]); for (let i = 0; i < 50; i++) device.stream.fill(tensor, i);`;
 
   test("exit with work in flight, waited for or not", () => {

@@ -2,7 +2,7 @@ import { type Files, ofType, readFiles, withFile } from "./files";
 import { importCycles, nativeLayers, typescriptLayers, wrongImports } from "./layers";
 
 const src = ofType(readFiles("src"), "ts");
-const native = ofType(readFiles("native"), "h", "cpp", "inl", "def");
+const native = ofType(readFiles("native"), "h", "cpp", "inl", "def", "cu", "cuh");
 
 describe("imports of src/", () => {
   const wrong = (files: Files) => wrongImports(files, typescriptLayers);

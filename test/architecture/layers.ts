@@ -70,12 +70,26 @@ export const typescriptLayers: readonly Layer[] = [
   { name: "index", files: /^src\/index\.ts$/, imports: ["errors", "policy", "llm", "server"] },
 ];
 
+const cuda = ["cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "cuda_bf16.h", "cuda_fp16.h", "cooperative_groups.h"];
+
 export const nativeLayers: readonly Layer[] = [
   { name: "core", files: /^native\/core\//, imports: [] },
   { name: "ops", files: /^native\/ops\//, imports: ["core"] },
   { name: "cpu", files: /^native\/cpu\//, imports: ["core", "ops"] },
+  {
+    name: "cublas",
+    files: /^native\/cuda\/gemm_plans\.cpp$/,
+    imports: ["core", "cuda"],
+    packages: [...cuda, "cublasLt.h"],
+  },
+  { name: "cuda", files: /^native\/cuda\//, imports: ["core", "ops"], packages: cuda },
   { name: "addon", files: /^native\/addon\//, imports: ["core", "ops", "native/cpu/backend"], packages: ["napi.h"] },
-  { name: "lab", files: /^native\/lab\//, imports: ["core", "ops", "cpu"], packages: ["dnnl.hpp"] },
+  {
+    name: "lab",
+    files: /^native\/lab\//,
+    imports: ["core", "ops", "cpu", "cuda"],
+    packages: [...cuda, "cublasLt.h", "dnnl.hpp"],
+  },
 ];
 
 interface Reference {
@@ -96,6 +110,7 @@ function typescriptReferences(path: string, text: string): Reference[] {
 
 /** Headers of the standard library and the system have no slash-free `.h` of their own except these. */
 const systemHeaders = new Set([
+  "dlfcn.h",
   "fcntl.h",
   "immintrin.h",
   "sched.h",

@@ -13,7 +13,7 @@ describe("sources.json", () => {
     );
     const onDisk = new Set(
       [...files.keys()]
-        .filter((path) => /^native\/(core|ops|cpu|addon)\/.*\.cpp$/.test(path))
+        .filter((path) => /^native\/(core|ops|cpu|cuda|addon)\/.*\.(cpp|cu)$/.test(path))
         .map((path) => path.slice("native/".length)),
     );
     const builds = ["CMakeLists.txt", "binding.gyp"];
@@ -89,7 +89,9 @@ describe("ops", () => {
   const names = (text: string) => [...text.matchAll(/^OP\((\w+),/gm)].map((match) => match[1]!);
   const camelCase = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
   const anyMatches = (files: Files, pattern: RegExp) => [...files.values()].some((text) => pattern.test(text));
-  const cpu = ofType(new Map([...native].filter(([path]) => path.startsWith("native/cpu/"))), "cpp");
+  const backend = (folder: string) => new Map([...native].filter(([path]) => path.startsWith(`native/${folder}/`)));
+  const cpu = ofType(backend("cpu"), "cpp");
+  const cuda = ofType(backend("cuda"), "cu");
   const wrappers = new Map([...src].filter(([path]) => path.startsWith("src/ops/")));
 
   function missing(opsDef: string): string[] {
@@ -98,18 +100,19 @@ describe("ops", () => {
       return [
         anyMatches(wrappers, new RegExp(`export function ${name}\\(`)) ? [] : [`${op} has no ${name}() in src/ops`],
         anyMatches(cpu, new RegExp(`^void run_${op}\\(`, "m")) ? [] : [`${op} has no run_${op}() in native/cpu`],
+        anyMatches(cuda, new RegExp(`^void run_${op}\\(`, "m")) ? [] : [`${op} has no run_${op}() in native/cuda`],
         anyMatches(opTests, new RegExp(`\\b${name}\\b`)) ? [] : [`${op} has no test in test/ops`],
       ].flat();
     });
   }
 
-  it("have a wrapper, a CPU implementation and a test each", () => {
+  it("have a wrapper, an implementation on each backend and a test", () => {
     const opsDef = native.get("native/ops/ops.def")!;
     expect(names(opsDef).length).toBeGreaterThan(10);
     expect(missing(opsDef)).toEqual([]);
   });
 
   it("are missed where one of these is", () => {
-    expect(missing("OP(group_norm, GroupNormParams)")).toHaveLength(3);
+    expect(missing("OP(group_norm, GroupNormParams)")).toHaveLength(4);
   });
 });

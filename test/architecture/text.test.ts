@@ -17,16 +17,25 @@ const files = readFiles(
   "jest.config.js",
   "biome.json",
 );
-const code = ofType(files, "ts", "js", "h", "cpp", "inl", "sh", "py");
+const code = ofType(files, "ts", "js", "h", "cpp", "inl", "cu", "cuh", "sh", "py");
 
-/** Lines at most; above it a file does two things. */
-const ceilings: Readonly<Record<string, number>> = { ts: 300, js: 300, sh: 150, h: 500, cpp: 500, inl: 500 };
+/** Lines at most; above it a file does two things. Ladders of kernels (native/lab) hold many versions, and are free. */
+const ceilings: Readonly<Record<string, number>> = {
+  ts: 300,
+  js: 300,
+  sh: 150,
+  h: 500,
+  cpp: 500,
+  inl: 500,
+  cu: 500,
+  cuh: 500,
+};
 
 function tooLong(all: Files): string[] {
   return [...all].flatMap(([path, text]) => {
     const lines = text.split("\n").length - 1;
-    const ceiling = ceilings[path.slice(path.lastIndexOf(".") + 1)] ?? Number.POSITIVE_INFINITY;
-    return lines > ceiling ? [`${path} has ${lines} lines of ${ceiling}`] : [];
+    const ceiling = path.startsWith("native/lab/") ? undefined : ceilings[path.slice(path.lastIndexOf(".") + 1)];
+    return ceiling !== undefined && lines > ceiling ? [`${path} has ${lines} lines of ${ceiling}`] : [];
   });
 }
 

@@ -1,5 +1,5 @@
 /** The devices that op tests run on. */
-import { Device, type DeviceKind } from "../../src/tensor/device";
+import { Device, type DeviceKind, deviceKinds } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
 import type { Tensor } from "../../src/tensor/tensor";
 import { Placed, type Placement } from "./strided";
@@ -55,11 +55,15 @@ export class Backend {
   }
 }
 
-/** Every backend this project has; a CUDA one joins the list. */
-const kinds: readonly DeviceKind[] = ["cpu"];
+/** What the tests run on: TEST_DEVICES=cuda (npm run test:gpu) where there is a GPU, else the CPU. */
+export const testDevices = (process.env.TEST_DEVICES ?? "cpu").split(",").map((name): DeviceKind => {
+  const kind = deviceKinds.find((known) => known === name);
+  if (kind === undefined) throw new Error(`TEST_DEVICES names ${name}, expected ${deviceKinds.join(" or ")}`);
+  return kind;
+});
 
 export function describeEachBackend(body: (backend: Backend) => void): void {
-  for (const kind of kinds) {
+  for (const kind of testDevices) {
     describe(`on ${kind}`, () => {
       const backend = new Backend(kind);
       beforeAll(() => backend.open());

@@ -7,11 +7,12 @@ import { loadModelConfig, type ModelConfig } from "../../src/models/config";
 import type { Model } from "../../src/models/model";
 import { loadModel, stateShapes } from "../../src/models/registry";
 import type { Arena } from "../../src/tensor/arena";
-import { Device } from "../../src/tensor/device";
+import { Device, type DeviceKind } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
 import { Checkpoint } from "../../src/weights/checkpoint";
 import { type ComputeDtype, WeightLoader } from "../../src/weights/loader";
 import { WeightScope } from "../../src/weights/scope";
+import { testDevices } from "./backends";
 import { makeRequest } from "./engine-request";
 
 /** Part of a sequence in a step: `tokens` follow the `start` tokens that slot `slot` has taken. */
@@ -48,10 +49,10 @@ export class ModelHarness {
   static async load(
     dir: string,
     dtype: ComputeDtype,
-    options: { stateDtype?: DType; threads?: number } = {},
+    options: { stateDtype?: DType; threads?: number; device?: DeviceKind } = {},
   ): Promise<ModelHarness> {
     const config = loadModelConfig(dir);
-    const device = Device.open({ kind: "cpu", threads: options.threads ?? 2 });
+    const device = Device.open({ kind: options.device ?? testDevices[0]!, threads: options.threads ?? 2 });
     const loader = new WeightLoader(device, dtype);
     const model = await loadModel(config, loader, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
     loader.close();

@@ -1,0 +1,113 @@
+#include "cuda/backend.h"
+
+#include <cuda_runtime_api.h>
+
+#include <string>
+
+#include "core/error.h"
+#include "cuda/kernels.h"
+#include "cuda/status.h"
+#include "cuda/stream.h"
+
+namespace mamba::cuda {
+namespace {
+
+constexpr int kOldestCapability = 80;
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+cudaDeviceProp properties() {
+  cudaDeviceProp found;
+  check(cudaGetDeviceProperties(&found, 0), "cudaGetDeviceProperties");
+  return found;
+}
+
+}  // namespace
+
+CudaBackend::CudaBackend() {
+  int devices = 0;
+  const cudaError_t status = cudaGetDeviceCount(&devices);
+  if (status != cudaSuccess || devices == 0) {
+    cudaGetLastError();
+    const std::string why = status == cudaErrorInsufficientDriver
+                                ? "the NVIDIA driver is missing or older than CUDA " + version_text(CUDART_VERSION)
+                            : status == cudaSuccess ? "there is no NVIDIA GPU"
+                                                    : std::string(cudaGetErrorString(status));
+    throw Error(ErrorCode::NoDevice, "cuda", why + "; see nvidia-smi, or use the device \"cpu\"");
+  }
+  check(cudaSetDevice(0), "cudaSetDevice");
+  const cudaDeviceProp device = properties();
+  facts_.multiprocessors = device.multiProcessorCount;
+  facts_.capability = 10 * device.major + device.minor;
+  if (facts_.capability < kOldestCapability) {
+    throw Error(ErrorCode::NoDevice, "cuda",
+                std::string(device.name) + " has compute capability " + std::to_string(device.major) + "." +
+                    std::to_string(device.minor) + ", expected 8.0 or newer; use the device \"cpu\"");
+  }
+  gemm_plans_ = std::make_unique<GemmPlans>();
+  facts_.gemm_plans = gemm_plans_.get();
+}
+
+std::string CudaBackend::describe() const {
+  const cudaDeviceProp device = properties();
+  int driver = 0;
+  check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+  return "{\"kind\":\"cuda\",\"name\":\"" + std::string(device.name) + "\",\"capability\":\"" +
+         std::to_string(device.major) + "." + std::to_string(device.minor) +
+         "\",\"multiprocessors\":" + std::to_string(device.multiProcessorCount) +
+         ",\"memory\":" + std::to_string(device.totalGlobalMem) + ",\"driver\":\"" + version_text(driver) +
+         "\",\"runtime\":\"" + version_text(CUDART_VERSION) + "\"}";
+}
+
+void* CudaBackend::allocate(size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t status = cudaMalloc(&data, bytes ? bytes : 1);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    throw Error(ErrorCode::Memory, "allocate",
+                std::to_string(bytes >> 20) + " MiB of GPU memory are not to be had; " +
+                    std::to_string(memory_free() >> 20) + " MiB are free");
+  }
+  check(status, "cudaMalloc");
+  return data;
+}
+
+void CudaBackend::free(void* data) { cudaFree(data); }
+
+size_t CudaBackend::memory_free() const {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return free;
+}
+
+size_t CudaBackend::memory_total() const {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return total;
+}
+
+std::unique_ptr<Stream> CudaBackend::create_stream() { return std::make_unique<CudaStream>(*this, facts_); }
+
+size_t CudaBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype) const {
+  return cuda::linear_weight_bytes(n, k, dtype);
+}
+
+void CudaBackend::pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) {
+  run_pack_linear_weight(params, static_cast<CudaStream&>(stream).context());
+}
+
+#define OP(name, Params)                                            \
+  void CudaBackend::name(Stream& stream, const Params& params) {    \
+    run_##name(params, static_cast<CudaStream&>(stream).context()); \
+  }
+#include "ops/ops.def"
+#undef OP
+
+}  // namespace mamba::cuda
+
+// What the addon looks up. It returns a new backend, or throws mamba::Error.
+extern "C" __attribute__((visibility("default"))) mamba::Backend* mamba_serve_open_cuda() {
+  return new mamba::cuda::CudaBackend();
+}

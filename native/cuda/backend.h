@@ -1,0 +1,35 @@
+#pragma once
+#include <memory>
+
+#include "cuda/context.h"
+#include "cuda/gemm_plans.h"
+#include "ops/backend.h"
+
+namespace mamba::cuda {
+
+class CudaBackend : public Backend {
+ public:
+  // The process's first GPU (see CUDA_VISIBLE_DEVICES). Throws ErrorCode::NoDevice.
+  CudaBackend();
+
+  std::string name() const override { return "cuda"; }
+  std::string describe() const override;
+  void* allocate(size_t bytes) override;
+  void free(void* data) override;
+  size_t memory_free() const override;
+  size_t memory_total() const override;
+  std::unique_ptr<Stream> create_stream() override;
+
+  size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const override;
+  void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) override;
+
+#define OP(name, Params) void name(Stream& stream, const Params& params) override;
+#include "ops/ops.def"
+#undef OP
+
+ private:
+  Context facts_{};
+  std::unique_ptr<GemmPlans> gemm_plans_;
+};
+
+}  // namespace mamba::cuda

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Runs tests and benchmarks of the CUDA backend from what scripts/gpu/bundle.sh packed.
+#
+#   scripts/gpu/run.sh test [JEST ARGUMENTS]       op tables, model goldens and invariants on the GPU
+#   scripts/gpu/run.sh sanitize [JEST ARGUMENTS]   the op tables under compute-sanitizer; TOOL=racecheck for another tool
+#   scripts/gpu/run.sh cli ARGUMENTS               mamba-serve ARGUMENTS, such as "bench kernels --save FILE"
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+bundle=build-gpu/bundle
+
+if [ ! -x build-gpu/node ]; then
+  xz -dc "$bundle/node.xz" >build-gpu/node
+  chmod +x build-gpu/node
+fi
+[ -d node_modules ] || tar -xJf "$bundle/node_modules.tar.xz"
+if [ ! -d dist ] || [ "$bundle/dist.tar.xz" -nt dist ]; then tar -xJmf "$bundle/dist.tar.xz"; fi
+export PATH="$PWD/build-gpu:$PATH"
+export MAMBA_SERVE_ADDON="$PWD/$bundle/mamba_serve.node"
+export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64"
+export TEST_DEVICES=cuda
+jest=(node node_modules/jest/bin/jest.js --selectProjects native)
+
+what=${1:-test}
+[ $# -eq 0 ] || shift
+case $what in
+  test)
+    [ $# -gt 0 ] || set -- test/addon test/ops test/models
+    "${jest[@]}" "$@"
+    ;;
+  sanitize)
+    [ $# -gt 0 ] || set -- test/ops
+    # One process: the tool follows no children into jest's workers cheaply.
+    compute-sanitizer --tool "${TOOL:-memcheck}" --error-exitcode 9 --target-processes application-only \
+      "${jest[@]}" --runInBand --testPathIgnorePatterns isa.test "$@"
+    ;;
+  cli) node dist/cli/main.js "$@" ;;
+  *)
+    sed -n '4,6p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac

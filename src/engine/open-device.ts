@@ -1,0 +1,28 @@
+import { EngineError } from "../errors";
+import { Device, deviceKinds } from "../tensor/device";
+import type { EngineOptions } from "./config";
+
+/**
+ * Opens the device that was asked for. "auto" takes the first that is built and works; why another one could not be used is
+ * told to `onMessage`, unless it is just not part of this build. Throws ERR_NOT_BUILT or ERR_NO_DEVICE for one asked for by
+ * name.
+ */
+export function openDevice(
+  { device = "auto", threads = 0 }: Pick<EngineOptions, "device" | "threads">,
+  onMessage: (message: string) => void = () => {},
+): Device {
+  if (device !== "auto") {
+    if (!deviceKinds.includes(device)) {
+      const message = `device must be auto, ${deviceKinds.join(" or ")}, got ${device}`;
+      throw new EngineError("ERR_ARGUMENT", message, { subject: "device" });
+    }
+    return Device.open({ kind: device, threads });
+  }
+  try {
+    return Device.open({ kind: "cuda", threads });
+  } catch (error) {
+    if (!EngineError.is(error) || (error.code !== "ERR_NOT_BUILT" && error.code !== "ERR_NO_DEVICE")) throw error;
+    if (error.code === "ERR_NO_DEVICE") onMessage(`runs on the CPU: ${error.message}`);
+  }
+  return Device.open({ kind: "cpu", threads });
+}
