@@ -34,14 +34,31 @@ export function dummySeed(name: string, seed: number): number {
   return hash >>> 0;
 }
 
+/** After this many values a tensor's sequence repeats. A prime, so that the rows of a matrix still differ. */
+export const DUMMY_PERIOD = 2 ** 20 + 7;
+
 /**
  * Writes values start, start + 1, ... of the tensor's sequence: a pure function of (kind, seed, position), so that a large
  * tensor can be filled in pieces, in any order.
  *
- * Normals are looked up in a table of 65,536 quantiles by a hash of the position: two multiplications a value, against a
- * logarithm and a cosine of Box-Muller, and still more distinct values than bf16 keeps of them.
+ * Only the first DUMMY_PERIOD values are drawn and the rest is copied: a model of seven billion would take a minute. Normals
+ * are looked up in a table of 65,536 quantiles by a hash of the position: two multiplications a value, against a logarithm
+ * and a cosine of Box-Muller, and still more distinct values than bf16 keeps of them.
  */
 export function fillDummy(kind: DummyKind, seed: number, out: Float32Array, start = 0): void {
+  const first = start % DUMMY_PERIOD;
+  const tail = out.subarray(0, DUMMY_PERIOD - first);
+  draw(kind, seed, tail, first);
+  draw(kind, seed, out.subarray(tail.length, DUMMY_PERIOD), 0);
+  repeat(out, DUMMY_PERIOD);
+}
+
+/** Copies the first `period` elements over and over to the end. */
+export function repeat(out: Float32Array | Uint16Array, period: number): void {
+  for (let at = period; at < out.length; at += period) out.copyWithin(at, 0, period);
+}
+
+function draw(kind: DummyKind, seed: number, out: Float32Array, start: number): void {
   switch (kind.law) {
     case "constant":
       out.fill(kind.value);

@@ -33,7 +33,11 @@ function f16Value(bits: number): number {
 /** Values as the raw bits of a type. */
 export function toBits(values: Float32Array, dtype: WeightDtype): Float32Array | Uint16Array {
   if (dtype === "f32") return values;
-  return Uint16Array.from(values, dtype === "bf16" ? bf16Bits : f16Bits);
+  const bits = new Uint16Array(values.length);
+  // Two loops: through a function that is one or the other, or Uint16Array.from, a value takes many times longer.
+  if (dtype === "bf16") for (let i = 0; i < bits.length; i++) bits[i] = bf16Bits(values[i]!);
+  else for (let i = 0; i < bits.length; i++) bits[i] = f16Bits(values[i]!);
+  return bits;
 }
 
 /** Raw bits of a type as floats. */

@@ -6,9 +6,9 @@ import { sizeOf } from "../tensor/dtype";
 import { MappedFile } from "../tensor/mapped-file";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
-import { fillDummy } from "./dummy";
+import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
-import type { WeightDescriptor } from "./scope";
+import type { WeightDescriptor, WeightDtype } from "./scope";
 
 /** What the engine computes in: the type of activations, and of matrices unless the checkpoint's is smaller and exact. */
 export type ComputeDtype = "f32" | "bf16";
@@ -18,6 +18,8 @@ export class WeightLoader {
   private readonly files = new Map<string, MappedFile>();
   private readonly counted = new Set<string>();
   private loadedBytes = 0;
+  /** Holds one dummy weight at a time: fresh memory for each would be slower to touch than to fill. */
+  private dummyBuffer = new ArrayBuffer(0);
   /** Elements loaded so far: the model's parameters. */
   parameters = 0;
 
@@ -34,7 +36,7 @@ export class WeightLoader {
     const to = this.dtype === "bf16" || weight.dtype === "bf16" ? "bf16" : "f32";
     this.count(weight);
     if ("dummy" in weight.source) {
-      return packLinearWeight(this.device.stream, dummyValues(weight), shape, "f32", to);
+      return packLinearWeight(this.device.stream, this.dummyBits(weight, to), shape, to, to);
     }
     const { file, offset } = weight.source;
     const source = { file: this.map(file).handle, offset };
@@ -45,7 +47,7 @@ export class WeightLoader {
   table(weight: WeightDescriptor): Tensor {
     const tensor = this.device.tensor(weight.dtype, weight.shape);
     this.count(weight);
-    if ("dummy" in weight.source) this.device.stream.upload(tensor, toBits(dummyValues(weight), weight.dtype));
+    if ("dummy" in weight.source) this.device.stream.upload(tensor, this.dummyBits(weight, weight.dtype));
     else this.map(weight.source.file).upload(this.device.stream, tensor, weight.source.offset);
     return tensor;
   }
@@ -67,6 +69,7 @@ export class WeightLoader {
 
   /** Gives up the mappings; call after the last settle(). */
   close(): void {
+    this.dummyBuffer = new ArrayBuffer(0);
     for (const file of this.files.values()) file.close();
     this.files.clear();
   }
@@ -89,6 +92,19 @@ export class WeightLoader {
     return fromBits(raw.buffer, weight.dtype);
   }
 
+  /** Memory of a dummy weight, good until the next one. It is converted before it is repeated, which is what takes time. */
+  private dummyBits(weight: WeightDescriptor, dtype: WeightDtype): Float32Array | Uint16Array {
+    const drawn = toBits(dummyValues(weight, DUMMY_PERIOD), dtype);
+    const count = elementsOf(weight.shape);
+    const bytes = count * sizeOf(dtype);
+    if (this.dummyBuffer.byteLength < bytes) this.dummyBuffer = new ArrayBuffer(bytes);
+    const bits =
+      dtype === "f32" ? new Float32Array(this.dummyBuffer, 0, count) : new Uint16Array(this.dummyBuffer, 0, count);
+    bits.set(drawn);
+    repeat(bits, DUMMY_PERIOD);
+    return bits;
+  }
+
   private map(path: string): MappedFile {
     let file = this.files.get(path);
     if (file === undefined) {
@@ -108,9 +124,10 @@ export class WeightLoader {
   }
 }
 
-function dummyValues(weight: WeightDescriptor): Float32Array {
-  if (!("dummy" in weight.source)) throw new EngineError("ERR_ARGUMENT", `${weight.name} is not a dummy weight`);
-  const values = new Float32Array(elementsOf(weight.shape));
-  fillDummy(weight.source.dummy.kind, weight.source.dummy.seed, values);
+/** The first values, at most `limit`. */
+function dummyValues({ name, source, shape }: WeightDescriptor, limit = Number.POSITIVE_INFINITY): Float32Array {
+  if (!("dummy" in source)) throw new EngineError("ERR_ARGUMENT", `${name} is not a dummy weight`);
+  const values = new Float32Array(Math.min(elementsOf(shape), limit));
+  fillDummy(source.dummy.kind, source.dummy.seed, values);
   return values;
 }

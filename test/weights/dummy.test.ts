@@ -1,4 +1,4 @@
-import { type DummyKind, dummyKind, dummySeed, fillDummy } from "../../src/weights/dummy";
+import { DUMMY_PERIOD, type DummyKind, dummyKind, dummySeed, fillDummy } from "../../src/weights/dummy";
 
 const normal: DummyKind = { law: "normal", deviation: 0.02 };
 
@@ -62,6 +62,14 @@ test.each<DummyKind>([
 ])("$law can be filled in pieces", (kind) => {
   const whole = filled(kind, 5, 1000);
   expect(filled(kind, 5, 300, 700)).toEqual(whole.subarray(700));
+});
+
+test("after a period the values repeat, in pieces too", () => {
+  const whole = filled(normal, 5, 2 * DUMMY_PERIOD + 100);
+  expect(whole.subarray(DUMMY_PERIOD, DUMMY_PERIOD + 1000)).toEqual(whole.subarray(0, 1000));
+  expect(whole.subarray(2 * DUMMY_PERIOD)).toEqual(whole.subarray(0, 100));
+  expect(filled(normal, 5, 500, DUMMY_PERIOD - 200)).toEqual(whole.subarray(DUMMY_PERIOD - 200, DUMMY_PERIOD + 300));
+  expect(filled(normal, 5, 500, 2 * DUMMY_PERIOD - 200).subarray(200, 300)).toEqual(whole.subarray(0, 100));
 });
 
 test("normal: mean, deviation, tails, neighbours", () => {
