@@ -1,0 +1,234 @@
+#include "cuda/gemm_plans.h"
+
+#include <cublasLt.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <compare>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+#include "cuda/status.h"
+
+namespace mamba::cuda {
+namespace {
+
+constexpr int kCandidates = 8;
+constexpr int kRuns = 3;  // of each, after one that loads its code
+
+void check(cublasStatus_t status, const char* what) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  const ErrorCode code = status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorCode::Memory : ErrorCode::DeviceLost;
+  throw Error(code, "cuda", std::string(what) + ": " + cublasLtGetStatusString(status));
+}
+
+cudaDataType type_of(DType dtype) {
+  return dtype == DType::f32 ? CUDA_R_32F : dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_16F;
+}
+
+// Handles that are destroyed at the end of their scope.
+template <class Handle, cublasStatus_t (*Destroy)(Handle)>
+struct Owned {
+  Handle handle = nullptr;
+  Owned() = default;
+  Owned(Owned&& other) noexcept : handle(std::exchange(other.handle, nullptr)) {}
+  Owned& operator=(Owned&& other) noexcept {
+    std::swap(handle, other.handle);
+    return *this;
+  }
+  ~Owned() {
+    if (handle) Destroy(handle);
+  }
+};
+using Product = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
+using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
+using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+
+Layout layout(DType dtype, int64_t rows, int64_t columns, int64_t stride) {
+  Layout made;
+  check(cublasLtMatrixLayoutCreate(&made.handle, type_of(dtype), static_cast<uint64_t>(rows),
+                                   static_cast<uint64_t>(columns), stride),
+        "layout of a matrix");
+  return made;
+}
+
+// The stride of a single row may be anything.
+int64_t stride_of_x(const LinearParams& p) { return p.m == 1 ? p.k : p.x_stride; }
+int64_t stride_of_out(const LinearParams& p) { return p.m == 1 ? p.n : p.out_stride; }
+
+// The library's matrices are column-major, so a row-major one is its own transpose: out^T [n, m] = (weight^T)^T x^T.
+struct Operands {
+  Product product;
+  Layout weight, x, out;
+
+  Operands(const LinearParams& p, int64_t m)
+      : weight(layout(p.weight_dtype, p.k, p.n, p.k)),
+        x(layout(p.x_dtype, p.k, m, stride_of_x(p))),
+        out(layout(p.out_dtype, p.n, m, stride_of_out(p))) {
+    check(cublasLtMatmulDescCreate(&product.handle, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description of a product");
+    set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    if (!p.bias) return;
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
+    set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
+    set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F);
+  }
+
+ private:
+  template <class Value>
+  void set(cublasLtMatmulDescAttributes_t attribute, Value value) {
+    check(cublasLtMatmulDescSetAttribute(product.handle, attribute, &value, sizeof(value)), "attribute of a product");
+  }
+};
+
+// In bytes; the library asks for no more than 16.
+uint32_t alignment(const void* data) {
+  uint32_t bytes = 16;
+  while (reinterpret_cast<uintptr_t>(data) % bytes) bytes /= 2;
+  return bytes;
+}
+
+// The smallest of 1, 1.5, 2, 3, 4, 6, ... that is not below m (1.5 is none).
+int64_t bucket_of(int64_t m) {
+  int64_t power = 1;
+  while (power < m) power *= 2;
+  return power >= 4 && power / 4 * 3 >= m ? power / 4 * 3 : power;
+}
+
+struct Shape {
+  int64_t m, n, k, x_stride, out_stride;
+  DType dtype, out_dtype;
+  bool bias;
+  std::array<uint32_t, 3> alignments;  // of weight, x, out
+  auto operator<=>(const Shape&) const = default;
+};
+
+}  // namespace
+
+struct GemmPlans::Library {
+  cublasLtHandle_t handle = nullptr;
+  std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> plans;  // none: the library has no algorithm
+
+  ~Library() {
+    if (handle) cublasLtDestroy(handle);
+  }
+
+  cublasStatus_t launch(const LinearParams& p, const Operands& operands, const cublasLtMatmulAlgo_t& algorithm,
+                        Context& context) const {
+    const float one = 1, zero = 0;
+    context.early = true;
+    return cublasLtMatmul(handle, operands.product.handle, &one, p.weight, operands.weight.handle, p.x,
+                          operands.x.handle, &zero, p.out, operands.out.handle, p.out, operands.out.handle, &algorithm,
+                          context.workspace, kGemmWorkspaceBytes, context.stream);
+  }
+
+  std::vector<cublasLtMatmulAlgo_t> candidates(const LinearParams& p, const Shape& shape) const {
+    const Operands operands(p, shape.m);
+    Preference preference;
+    check(cublasLtMatmulPreferenceCreate(&preference.handle), "preference for a product");
+    const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
+      check(cublasLtMatmulPreferenceSetAttribute(preference.handle, attribute, &value, sizeof(value)),
+            "preference for a product");
+    };
+    set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kGemmWorkspaceBytes);
+    // Split sums are added in float and in order.
+    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.alignments[0]);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.alignments[1]);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.alignments[2]);
+    set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, shape.alignments[2]);
+    std::array<cublasLtMatmulHeuristicResult_t, kCandidates> found;
+    int count = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle, operands.product.handle, operands.weight.handle, operands.x.handle, operands.out.handle,
+        operands.out.handle, preference.handle, kCandidates, found.data(), &count);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
+    check(status, "cublasLtMatmulAlgoGetHeuristic");
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    for (int i = 0; i < count; ++i) {
+      if (found[static_cast<size_t>(i)].state == CUBLAS_STATUS_SUCCESS) {
+        algorithms.push_back(found[static_cast<size_t>(i)].algo);
+      }
+    }
+    return algorithms;
+  }
+
+  // The median of a few runs, each after the workspace has pushed everything else out of the L2; infinite where the
+  // library refuses after all.
+  float milliseconds(const LinearParams& p, const Operands& operands, const cublasLtMatmulAlgo_t& algorithm,
+                     Context& context, cudaEvent_t begin, cudaEvent_t end) const {
+    std::array<float, kRuns> times;
+    if (launch(p, operands, algorithm, context) != CUBLAS_STATUS_SUCCESS) return INFINITY;
+    for (float& time : times) {
+      mamba::cuda::check(cudaMemsetAsync(context.workspace, 0, context.workspace_bytes, context.stream), "memset");
+      mamba::cuda::check(cudaEventRecord(begin, context.stream), "event");
+      check(launch(p, operands, algorithm, context), "cublasLtMatmul");
+      mamba::cuda::check(cudaEventRecord(end, context.stream), "event");
+      mamba::cuda::check(cudaEventSynchronize(end), "measurement of a product");
+      mamba::cuda::check(cudaEventElapsedTime(&time, begin, end), "measurement of a product");
+    }
+    std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
+    return times[kRuns / 2];
+  }
+
+  cublasLtMatmulAlgo_t fastest(const LinearParams& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms,
+                               Context& context) const {
+    const Operands operands(p, p.m);
+    cudaEvent_t begin, end;
+    mamba::cuda::check(cudaEventCreate(&begin), "event");
+    mamba::cuda::check(cudaEventCreate(&end), "event");
+    size_t best = 0;
+    float least = 0;
+    for (size_t i = 0; i < algorithms.size(); ++i) {
+      const float time = milliseconds(p, operands, algorithms[i], context, begin, end);
+      if (i == 0 || time < least) best = i, least = time;
+    }
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
+    return algorithms[best];
+  }
+
+  const std::optional<cublasLtMatmulAlgo_t>& plan(const LinearParams& p, Context& context) {
+    const Shape shape = {bucket_of(p.m),
+                         p.n,
+                         p.k,
+                         stride_of_x(p),
+                         stride_of_out(p),
+                         p.x_dtype,
+                         p.out_dtype,
+                         p.bias != nullptr,
+                         {alignment(p.weight), alignment(p.x), alignment(p.out)}};
+    const auto known = plans.find(shape);
+    if (known != plans.end()) return known->second;
+    const std::vector<cublasLtMatmulAlgo_t> algorithms = candidates(p, shape);
+    std::optional<cublasLtMatmulAlgo_t>& chosen = plans[shape];
+    if (algorithms.empty()) return chosen;
+    cudaStreamCaptureStatus capturing;
+    mamba::cuda::check(cudaStreamIsCapturing(context.stream, &capturing), "cudaStreamIsCapturing");
+    chosen = algorithms.size() == 1 || capturing != cudaStreamCaptureStatusNone ? algorithms.front()
+                                                                                : fastest(p, algorithms, context);
+    return chosen;
+  }
+};
+
+GemmPlans::GemmPlans() : library_(std::make_unique<Library>()) {
+  check(cublasLtCreate(&library_->handle), "cublasLtCreate");
+}
+
+GemmPlans::~GemmPlans() = default;
+
+bool GemmPlans::run(const LinearParams& params, Context& context) {
+  if (params.x_dtype != params.weight_dtype || (params.bias && params.out_dtype != DType::f32)) return false;
+  if (params.m == 0 || params.n == 0 || params.k == 0) return false;
+  if (stride_of_x(params) < params.k || stride_of_out(params) < params.n) return false;
+  const std::optional<cublasLtMatmulAlgo_t>& plan = library_->plan(params, context);
+  if (!plan) return false;
+  check(library_->launch(params, Operands(params, params.m), *plan, context), "cublasLtMatmul");
+  return true;
+}
+
+}  // namespace mamba::cuda

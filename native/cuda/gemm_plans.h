@@ -1,0 +1,31 @@
+#pragma once
+// The library's matrix products (cuBLASLt), and which of its algorithms serves which shape.
+#include <memory>
+
+#include "cuda/context.h"
+#include "ops/linear.h"
+
+namespace mamba::cuda {
+
+class GemmPlans {
+ public:
+  GemmPlans();
+  ~GemmPlans();
+  GemmPlans(const GemmPlans&) = delete;
+  GemmPlans& operator=(const GemmPlans&) = delete;
+
+  // Launches the product and returns true, or false if the library has none for these operands: x and weight must be of
+  // one type, and a bias needs a float out. The first product of a shape outside of a capture measures what the library
+  // offers, on these operands, and waits for it; within a capture it takes the library's first choice. A shape keeps
+  // its algorithm, so that the same inputs give the same bits as long as the process lives. For one thread at a time.
+  bool run(const LinearParams& params, Context& context);
+
+ private:
+  struct Library;
+  std::unique_ptr<Library> library_;
+};
+
+// The half of the workspace that products may use; the other is the caller's.
+inline constexpr size_t kGemmWorkspaceBytes = kWorkspaceBytes / 2;
+
+}  // namespace mamba::cuda

@@ -1,0 +1,228 @@
+// linear and the packing of its weight. The weight is row-major [n, k], for both of the paths that read it fast:
+//   fragments   up to 16 rows of x (decode), and any number with a small weight: linear.cuh
+//   library     more rows, or float: cuBLASLt (gemm_plans.h)
+//   general     what neither takes: x and weight of two types, an odd k, a library without an algorithm
+// Fragments and general add up an output's products in an order that depends on n and k alone, so a row of x gives the
+// same bits whatever rows lie beside it; the library promises that for the same number of rows only.
+#include <algorithm>
+
+#include "cuda/gemm_plans.h"
+#include "cuda/kernels.h"
+#include "cuda/linear.cuh"
+
+namespace mamba::cuda {
+namespace {
+
+constexpr int64_t kFewRows = 16;
+// Elements of a weight that stays in the L2 however often it is read. Such products are as fast as a launch.
+constexpr int64_t kSmallWeight = 64 << 10;
+constexpr int64_t kMostBlocksY = 65535;
+
+__device__ __forceinline__ float load_float(const void* from, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::bf16:
+      return as_float(static_cast<const bf16*>(from)[i]);
+    case DType::f16:
+      return as_float(static_cast<const f16*>(from)[i]);
+    default:
+      return static_cast<const float*>(from)[i];
+  }
+}
+
+// --- general --------------------------------------------------------------------------------------------------------
+// CUDA cores: a block has 16 Rows x 64 outputs, a thread Rows x 4 of them; 16 of k at a time lie in shared memory as
+// floats, the next 16 in registers. Bound by the products, a few TFLOP/s. Sums are taken in the order of k.
+template <int Rows>
+__global__ void __launch_bounds__(256) linear_general_kernel(const __grid_constant__ LinearParams p) {
+  constexpr int kTileM = 16 * Rows, kTileN = 64, kTileK = 16, kPad = 4;
+  __shared__ __align__(16) float xs[kTileK][kTileM + kPad], ws[kTileK][kTileN + kPad];
+  const int64_t first_m = int64_t{blockIdx.x} * kTileM, first_n = int64_t{blockIdx.y} * kTileN;
+  const int along_k = threadIdx.x % kTileK, along_rows = threadIdx.x / kTileK;  // while loading
+  const int column = threadIdx.x % 16, row = threadIdx.x / 16;
+  float next_x[Rows], next_w[4];
+  const auto fetch = [&](int64_t k) {
+    const bool inside = k + along_k < p.k;
+#pragma unroll
+    for (int i = 0; i < Rows; ++i) {
+      const int64_t m = first_m + i * 16 + along_rows;
+      next_x[i] = inside && m < p.m ? load_float(p.x, p.x_dtype, m * p.x_stride + k + along_k) : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int64_t n = first_n + i * 16 + along_rows;
+      next_w[i] = inside && n < p.n ? load_float(p.weight, p.weight_dtype, n * p.k + k + along_k) : 0.0f;
+    }
+  };
+  let_next_start();
+  wait_for_inputs();
+  fetch(0);
+  float sums[Rows][4] = {};
+  for (int64_t k = 0; k < p.k; k += kTileK) {
+#pragma unroll
+    for (int i = 0; i < Rows; ++i) xs[along_k][i * 16 + along_rows] = next_x[i];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) ws[along_k][i * 16 + along_rows] = next_w[i];
+    __syncthreads();
+    fetch(k + kTileK);
+#pragma unroll
+    for (int c = 0; c < kTileK; ++c) {
+      const Vec<float, 4> w = load<4>(&ws[c][column * 4]);
+#pragma unroll
+      for (int i = 0; i < Rows; ++i) {
+        const float x = xs[c][row * Rows + i];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sums[i][j] = fmaf(x, w.elements[j], sums[i][j]);
+      }
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < Rows; ++i) {
+    const int64_t m = first_m + row * Rows + i;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (m < p.m) write_out(p, m, first_n + column * 4 + j, sums[i][j]);
+    }
+  }
+}
+
+template <int Rows>
+void run_general(const LinearParams& p, Context& context) {
+  const auto tiles_m = static_cast<unsigned>((p.m + 16 * Rows - 1) / (16 * Rows));
+  const int64_t tiles_n = (p.n + 63) / 64;
+  // Columns beyond the grid's limit take launches of their own.
+  for (int64_t first = 0; first < tiles_n; first += kMostBlocksY) {
+    LinearParams part = p;
+    const int64_t n = first * 64;
+    part.n = std::min(p.n - n, kMostBlocksY * 64);
+    part.weight = static_cast<const char*>(p.weight) + n * p.k * static_cast<int64_t>(size_of(p.weight_dtype));
+    part.out = static_cast<char*>(p.out) + n * static_cast<int64_t>(size_of(p.out_dtype));
+    if (p.bias) part.bias = p.bias + n;
+    const auto blocks_n = static_cast<unsigned>(std::min(tiles_n - first, kMostBlocksY));
+    launch(context, {.grid = dim3(tiles_m, blocks_n), .block = 256}, linear_general_kernel<Rows>, part);
+  }
+}
+
+// --- fragments ------------------------------------------------------------------------------------------------------
+// Blocks that share a tile's k, in a cluster: until there are enough of them, each with work for all of its warps.
+int splits_of(const LinearParams& p, int warps, const Context& context) {
+  int splits = 1;
+  if (!context.clusters()) return splits;
+  while (splits < 8 && row_tiles(p.n) * splits < 3 * context.multiprocessors / 2 &&
+         steps_of(p.k) >= 2 * splits * warps) {
+    splits *= 2;
+  }
+  return splits;
+}
+
+template <class T, bool VectorX, int Columns, int Tiles, int Depth>
+void launch_fragments(const LinearParams& p, Context& context) {
+  constexpr int kWarps = 8, kBlocks = 3;
+  const int splits = splits_of(p, kWarps, context);
+  const int blocks = (row_tiles(p.n) + Tiles - 1) / Tiles * splits;
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(blocks), static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns))),
+          .block = kWarps * 32,
+          .shared_bytes = sums_bytes(Tiles, Columns, kWarps, splits),
+          .cluster = splits},
+         linear_frag_kernel<T, VectorX, Columns, Tiles, kWarps, Depth, kBlocks>, p, splits);
+}
+
+template <class T>
+void run_fragments(const LinearParams& p, Context& context) {
+  const bool vector_x = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
+  if (!vector_x) return launch_fragments<T, false, 2, 1, 2>(p, context);
+  if (p.m <= 8) return launch_fragments<T, true, 1, 1, 4>(p, context);
+  return launch_fragments<T, true, 2, 2, 2>(p, context);
+}
+
+// --- library --------------------------------------------------------------------------------------------------------
+__global__ void __launch_bounds__(256) round_rows_kernel(const float* from, const __grid_constant__ LinearParams to) {
+  let_next_start();
+  wait_for_inputs();
+  const int64_t step = int64_t{gridDim.x} * 256;
+  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < to.m * to.n; i += step) {
+    write_out(to, i / to.n, i % to.n, from[i]);
+  }
+}
+
+// The library adds the bias to float outputs only: 16-bit ones are made from as many float rows as the workspace holds.
+bool run_library(const LinearParams& p, Context& context) {
+  if (!p.bias || p.out_dtype == DType::f32) return context.gemm_plans->run(p, context);
+  auto* floats = reinterpret_cast<float*>(static_cast<char*>(context.workspace) + kGemmWorkspaceBytes);
+  const auto room = static_cast<int64_t>((context.workspace_bytes - kGemmWorkspaceBytes) / sizeof(float));
+  const int64_t rows = std::min(p.m, room / p.n);
+  if (rows == 0) return false;
+  for (int64_t row = 0; row < p.m; row += rows) {
+    LinearParams part = p;
+    part.m = std::min(rows, p.m - row);
+    part.x = static_cast<const char*>(p.x) + row * p.x_stride * static_cast<int64_t>(size_of(p.x_dtype));
+    part.out = static_cast<char*>(p.out) + row * p.out_stride * static_cast<int64_t>(size_of(p.out_dtype));
+    LinearParams product = part;
+    product.bias = nullptr;
+    product.out = floats, product.out_stride = p.n, product.out_dtype = DType::f32;
+    if (!context.gemm_plans->run(product, context)) return false;
+    const int64_t blocks = std::min<int64_t>((part.m * part.n + 255) / 256, 16 * context.multiprocessors);
+    launch(context, {.grid = dim3(static_cast<unsigned>(blocks)), .block = 256}, round_rows_kernel, floats, part);
+  }
+  return true;
+}
+
+// --- packing --------------------------------------------------------------------------------------------------------
+__global__ void __launch_bounds__(256)
+    convert_kernel(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t count) {
+  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += int64_t{gridDim.x} * 256) {
+    const float value = load_float(from, from_dtype, i);
+    switch (to_dtype) {
+      case DType::bf16:
+        static_cast<bf16*>(to)[i] = rounded<bf16>(value);
+        break;
+      case DType::f16:
+        static_cast<f16*>(to)[i] = rounded<f16>(value);
+        break;
+      default:
+        static_cast<float*>(to)[i] = value;
+    }
+  }
+}
+
+}  // namespace
+
+void run_linear(const LinearParams& p, Context& context) {
+  if (p.m == 0 || p.n == 0) return;
+  const bool small = p.n * p.k <= kSmallWeight;
+  const bool fragments = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 &&
+                         reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
+  if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksY * kFewRows))) {
+    return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
+  }
+  if (!small && run_library(p, context)) return;
+  return p.m <= 16 ? run_general<1>(p, context) : run_general<4>(p, context);
+}
+
+size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) { return static_cast<size_t>(n * k) * size_of(dtype); }
+
+void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
+  const int64_t count = p.n * p.k;
+  const auto src_size = static_cast<int64_t>(size_of(p.src_dtype)),
+             dst_size = static_cast<int64_t>(size_of(p.dst_dtype));
+  if (p.src_dtype == p.dst_dtype) {
+    check(cudaMemcpyAsync(p.dst, p.src, static_cast<size_t>(count * src_size), cudaMemcpyHostToDevice, context.stream),
+          "copy of a weight");
+  } else {
+    // Pieces as large as the workspace; the stream's order keeps each until it is converted.
+    const int64_t room = static_cast<int64_t>(context.workspace_bytes) / src_size;
+    for (int64_t first = 0; first < count; first += room) {
+      const int64_t part = std::min(room, count - first);
+      check(cudaMemcpyAsync(context.workspace, static_cast<const char*>(p.src) + first * src_size,
+                            static_cast<size_t>(part * src_size), cudaMemcpyHostToDevice, context.stream),
+            "copy of a weight");
+      const auto blocks = static_cast<unsigned>(std::min<int64_t>((part + 255) / 256, 16 * context.multiprocessors));
+      launch(context, {.grid = dim3(blocks), .block = 256, .early = false}, convert_kernel, context.workspace,
+             p.src_dtype, static_cast<char*>(p.dst) + first * dst_size, p.dst_dtype, part);
+    }
+  }
+  context.early = false;  // linear reads weights before the launch ahead has ended
+}
+
+}  // namespace mamba::cuda

@@ -1,0 +1,345 @@
+#pragma once
+// Products of few rows of x with a weight, out[m, n] = x[m, k] W[n, k]^T: both 16-bit floats of one type, sums in
+// float.
+//
+// Idea. The weight is read once and everything else is small, so the kernel is a copy that ends in registers. Rows of
+// the weight are operand A of m16n8k16 (rows of x, padded to eight, are B): the products cost nothing beside the bytes.
+// The weight lies row-major, as the library for more rows wants it too. In one step of 32 of k, lane 4 g + t loads the
+// 16 bytes of row g at k = 8 t, and those of row g + 8: four lanes take 64 bytes in a row, and the registers are
+// operand A of two products if k is numbered so that the first takes elements 0 to 3 of each eight and the second 4
+// to 7. A lane's part of operand B for both is then the 16 bytes of x at k = 8 t as they lie.
+#include <cuda_runtime.h>
+
+#include "cuda/hopper.cuh"
+#include "cuda/launch.cuh"
+#include "cuda/vec.cuh"
+#include "ops/linear.h"
+
+namespace mamba::cuda {
+
+constexpr int kTileRows = 16, kStepK = 32;
+
+__host__ __device__ constexpr int row_tiles(int64_t n) { return static_cast<int>((n + kTileRows - 1) / kTileRows); }
+__host__ __device__ constexpr int steps_of(int64_t k) { return static_cast<int>((k + kStepK - 1) / kStepK); }
+
+__device__ __forceinline__ uint4 load_weight(const void* at) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(at));
+  return v;
+}
+
+// Eight elements of x. Ordinary loads: in a chain the launch before writes x.
+template <bool Vector>
+__device__ __forceinline__ uint4 load_x(const void* at) {
+  if constexpr (Vector) {
+    uint4 v;
+    asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(at)
+                 : "memory");
+    return v;
+  }
+  uint32_t words[4] = {0, 0, 0, 0};
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    words[i / 2] |= static_cast<uint32_t>(static_cast<const volatile uint16_t*>(at)[i]) << (i % 2 * 16);
+  }
+  return {words[0], words[1], words[2], words[3]};
+}
+
+// A lane's operands at each step: where its rows begin, and how far it may read. A row beyond the last of the weight or
+// of x reads that last one; what it gives is not written.
+template <class T, bool VectorX, int Columns, int Tiles>
+struct FragSource {
+  const char* weight;              // of the block's first row
+  uint32_t weight_rows[Tiles][2];  // bytes from there to the lane's, rows g and g + 8 of a tile
+  const char* x_rows[Columns];
+  uint32_t limit;  // of k, less the lane's place in a step; in bytes
+
+  __device__ __forceinline__ FragSource(const LinearParams& p, int first_tile, int64_t first_x, int end_step) {
+    const int lane = threadIdx.x % 32, group = lane / 4;
+    const int64_t first_row = int64_t{first_tile} * kTileRows;
+    const auto place = static_cast<uint32_t>(lane % 4 * 16);
+    weight = static_cast<const char*>(p.weight) + first_row * p.k * 2;
+#pragma unroll
+    for (int i = 0; i < Tiles; ++i) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int row =
+            min(i * kTileRows + h * 8 + group, static_cast<int>(min(p.n - 1 - first_row, int64_t{1} << 20)));
+        weight_rows[i][h] = static_cast<uint32_t>(row) * static_cast<uint32_t>(p.k * 2) + place;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < Columns; ++i) {
+      const int64_t row = min(first_x + i * 8 + group, p.m - 1);
+      x_rows[i] = static_cast<const char*>(p.x) + row * p.x_stride * 2 + place;
+    }
+    limit = static_cast<uint32_t>(min(static_cast<int>(p.k), end_step * kStepK) * 2) - place;
+  }
+
+  // `k` in bytes.
+  __device__ __forceinline__ uint4 weight_at(int tile, int half, uint32_t k) const {
+    return k < limit ? load_weight(weight + (weight_rows[tile][half] + k)) : uint4{0, 0, 0, 0};
+  }
+  __device__ __forceinline__ uint4 x_at(int column, uint32_t k) const {
+    return k < limit ? load_x<VectorX>(x_rows[column] + k) : uint4{0, 0, 0, 0};
+  }
+};
+
+__device__ __forceinline__ void write_out(const LinearParams& p, int64_t row, int64_t n, float value) {
+  if (n >= p.n) return;
+  if (p.bias) value += __ldg(p.bias + n);
+  const int64_t at = row * p.out_stride + n;
+  switch (p.out_dtype) {
+    case DType::bf16:
+      static_cast<bf16*>(p.out)[at] = rounded<bf16>(value);
+      break;
+    case DType::f16:
+      static_cast<f16*>(p.out)[at] = rounded<f16>(value);
+      break;
+    default:
+      static_cast<float*>(p.out)[at] = value;
+  }
+}
+
+template <class T>
+__device__ __forceinline__ void multiply(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                                         uint32_t b1) {
+#define MAMBA_MMA(TYPE)                                                               \
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE                 \
+               ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                       \
+               : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1))
+  if constexpr (std::is_same_v<T, bf16>) {
+    MAMBA_MMA("bf16");
+  } else {
+    MAMBA_MMA("f16");
+  }
+#undef MAMBA_MMA
+}
+
+// One step: `low` and `high` are a lane's 16 bytes of rows g and g + 8.
+template <class T>
+__device__ __forceinline__ void multiply_step(float (&d)[4], const uint4& low, const uint4& high, const uint4& x) {
+  multiply<T>(d, low.x, high.x, low.y, high.y, x.x, x.y);
+  multiply<T>(d, low.z, high.z, low.w, high.w, x.z, x.w);
+}
+
+// d of a lane lies at rows lane / 4 and + 8 of the weight, columns (rows of x) 2 (lane % 4) and + 1. In memory a tile
+// of sums is [column][row].
+template <int Columns>
+__device__ __forceinline__ void put_sums(float* to, const float (&d)[Columns][4], int lane) {
+#pragma unroll
+  for (int c = 0; c < Columns; ++c) {
+    float* at = to + (c * 8 + lane % 4 * 2) * kTileRows + lane / 4;
+    at[0] = d[c][0], at[kTileRows] = d[c][1], at[8] = d[c][2], at[kTileRows + 8] = d[c][3];
+  }
+}
+
+__device__ __forceinline__ uint32_t cluster_rank() {
+  uint32_t r = 0;
+#if __CUDA_ARCH__ >= 900
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
+#endif
+  return r;
+}
+__device__ __forceinline__ void cluster_arrive() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void cluster_wait() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+// Into the shared memory of the cluster's first block.
+__device__ __forceinline__ void store_to_first(float* at, float value) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{\n.reg .u32 there;\nmapa.shared::cluster.u32 there, %0, 0;\nst.shared::cluster.f32 [there], %1;\n}" ::"r"(
+          shared_address(at)),
+      "f"(value)
+      : "memory");
+#endif
+}
+
+// Adds the sums of warps, then those of the blocks of a cluster (they split k), each in order. `sums` is shared memory
+// for a tile of sums of each warp and each block (sums_bytes). The cluster's first arrival is due to have been made.
+template <int Tiles, int Columns, int Warps>
+__device__ __forceinline__ void finish(const LinearParams& p, float* sums, const float (&acc)[Tiles][Columns][4],
+                                       int first_tile, int64_t first_x, int splits) {
+  constexpr int kTile = Columns * 8 * kTileRows, kSums = Tiles * kTile;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+  for (int i = 0; i < Tiles; ++i) put_sums(sums + warp * kSums + i * kTile, acc[i], lane);
+  __syncthreads();
+  const auto each = [&](auto put) {
+    for (int i = threadIdx.x; i < kSums; i += Warps * 32) {
+      if (first_x + i % kTile / kTileRows < p.m) put(i);
+    }
+  };
+  const auto block_sum = [&](int i) {
+    float sum = 0;
+#pragma unroll
+    for (int w = 0; w < Warps; ++w) sum += sums[w * kSums + i];
+    return sum;
+  };
+  const auto write = [&](int i, float sum) {
+    write_out(p, first_x + i % kTile / kTileRows, int64_t{first_tile + i / kTile} * kTileRows + i % kTileRows, sum);
+  };
+  if (splits == 1) {
+    each([&](int i) { write(i, block_sum(i)); });
+    return;
+  }
+  float* of_blocks = sums + Warps * kSums;
+  const int rank = static_cast<int>(cluster_rank());
+  cluster_wait();  // all blocks have started
+  each([&](int i) { store_to_first(of_blocks + rank * kSums + i, block_sum(i)); });
+  cluster_arrive();
+  cluster_wait();
+  if (rank > 0) return;
+  each([&](int i) {
+    float sum = 0;
+    for (int r = 0; r < splits; ++r) sum += of_blocks[r * kSums + i];
+    write(i, sum);
+  });
+}
+
+constexpr size_t sums_bytes(int tiles, int columns, int warps, int splits) {
+  return size_t{4} * tiles * columns * 8 * kTileRows * (warps + (splits > 1 ? splits : 0));
+}
+
+constexpr uint32_t kStepBytes = kStepK * 2;
+
+// A block owns Tiles x 16 outputs of 8 Columns rows of x, and all of k, or in a cluster a share of it. Its warps take
+// Span steps of k in turn, Depth steps are in flight in each.
+template <class T, bool VectorX, int Columns, int Tiles, int Warps, int Depth, int Blocks, int Span = 1,
+          bool Ahead = false>
+__global__ void __launch_bounds__(Warps * 32, Blocks)
+    linear_frag_kernel(const __grid_constant__ LinearParams p, int splits) {
+  static_assert(Depth % Span == 0);
+  extern __shared__ __align__(16) uint8_t frag_memory[];
+  const int warp = threadIdx.x / 32;
+  const int first_tile = blockIdx.x / splits * Tiles, rank = blockIdx.x % splits;
+  const int64_t first_x = int64_t{blockIdx.y} * Columns * 8;
+  const int steps = steps_of(p.k), begin = steps * rank / splits, end = steps * (rank + 1) / splits;
+  if (splits > 1) cluster_arrive();
+  const FragSource<T, VectorX, Columns, Tiles> source(p, first_tile, first_x, end);
+  const auto step_of = [&](int j) { return begin + (j / Span * Warps + warp) * Span + j % Span; };
+  if constexpr (Ahead) {
+#if __CUDA_ARCH__ >= 900
+    const int from = (begin + Depth * Warps) * kStepK, limit = min(static_cast<int>(p.k), end * kStepK);
+    const int64_t row = int64_t{first_tile} * kTileRows + threadIdx.x;
+    if (threadIdx.x < Tiles * kTileRows && from < limit && row < p.n) {
+      hopper::prefetch_l2(static_cast<const T*>(p.weight) + row * p.k + from, static_cast<uint32_t>(limit - from) * 2);
+    }
+#endif
+  }
+  uint4 w[Depth][Tiles][2], x[Depth][Columns];
+  const auto fetch = [&](int d, int j) {
+    const uint32_t k = static_cast<uint32_t>(step_of(j)) * kStepBytes;
+#pragma unroll
+    for (int i = 0; i < Tiles; ++i) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) w[d][i][h] = source.weight_at(i, h, k);
+    }
+  };
+  const auto fetch_x = [&](int d, int j) {
+    const uint32_t k = static_cast<uint32_t>(step_of(j)) * kStepBytes;
+#pragma unroll
+    for (int i = 0; i < Columns; ++i) x[d][i] = source.x_at(i, k);
+  };
+#pragma unroll
+  for (int d = 0; d < Depth; ++d) fetch(d, d);
+  let_next_start();
+  wait_for_inputs();
+#pragma unroll
+  for (int d = 0; d < Depth; ++d) fetch_x(d, d);
+  float acc[Tiles][Columns][4] = {};
+  for (int base = 0; step_of(base) < end; base += Depth) {
+#pragma unroll
+    for (int d = 0; d < Depth; ++d) {
+      if (step_of(base + d) >= end) break;
+#pragma unroll
+      for (int i = 0; i < Tiles; ++i) {
+#pragma unroll
+        for (int j = 0; j < Columns; ++j) multiply_step<T>(acc[i][j], w[d][i][0], w[d][i][1], x[d][j]);
+      }
+      fetch(d, base + d + Depth);
+      fetch_x(d, base + d + Depth);
+    }
+  }
+  finish<Tiles, Columns, Warps>(p, reinterpret_cast<float*>(frag_memory), acc, first_tile, first_x, splits);
+}
+
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool read) {
+  asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(read ? 16 : 0)
+               : "memory");
+}
+
+// The same with the operands in shared memory on their way, each lane's in a place of its own: no lane waits for
+// another, and Stages steps of each warp are in flight, in less registers.
+template <class T, bool VectorX, int Columns, int Warps, int Stages, int Blocks, int Span = 1>
+__global__ void __launch_bounds__(Warps * 32, Blocks)
+    linear_deep_kernel(const __grid_constant__ LinearParams p, int splits) {
+  constexpr int kDepth = Columns == 1 ? 4 : 2;  // of x
+  static_assert(Stages % kDepth == 0);
+  extern __shared__ __align__(16) uint8_t frag_memory[];
+  const int warp = threadIdx.x / 32;
+  const int first_tile = blockIdx.x / splits, rank = blockIdx.x % splits;
+  const int64_t first_x = int64_t{blockIdx.y} * Columns * 8;
+  const int steps = steps_of(p.k), begin = steps * rank / splits, end = steps * (rank + 1) / splits;
+  if (splits > 1) cluster_arrive();
+  const FragSource<T, VectorX, Columns, 1> source(p, first_tile, first_x, end);
+  auto* ring = reinterpret_cast<uint4*>(frag_memory) + threadIdx.x;  // [stage][half][thread]
+  const auto step_of = [&](int j) { return begin + (j / Span * Warps + warp) * Span + j % Span; };
+  const auto fetch = [&](int slot, int j) {
+    const uint32_t k = static_cast<uint32_t>(step_of(j)) * kStepBytes;
+    if (step_of(j) < end) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const bool inside = k < source.limit;
+        copy_async(ring + (slot * 2 + h) * Warps * 32, source.weight + (source.weight_rows[0][h] + (inside ? k : 0)),
+                   inside);
+      }
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  };
+  uint4 x[kDepth][Columns];
+  const auto fetch_x = [&](int d, int j) {
+    const uint32_t k = static_cast<uint32_t>(step_of(j)) * kStepBytes;
+#pragma unroll
+    for (int i = 0; i < Columns; ++i) x[d][i] = source.x_at(i, k);
+  };
+#pragma unroll
+  for (int s = 0; s < Stages; ++s) fetch(s, s);
+  let_next_start();
+  wait_for_inputs();
+#pragma unroll
+  for (int d = 0; d < kDepth; ++d) fetch_x(d, d);
+  float acc[1][Columns][4] = {};
+  int slot = 0;
+  for (int base = 0; step_of(base) < end; base += kDepth) {
+#pragma unroll
+    for (int d = 0; d < kDepth; ++d) {
+      if (step_of(base + d) >= end) break;
+      asm volatile("cp.async.wait_group %0;" ::"n"(Stages - 1) : "memory");
+      const uint4 low = ring[(slot + d) * 2 * Warps * 32], high = ring[((slot + d) * 2 + 1) * Warps * 32];
+#pragma unroll
+      for (int j = 0; j < Columns; ++j) multiply_step<T>(acc[0][j], low, high, x[d][j]);
+      fetch(slot + d, base + d + Stages);
+      fetch_x(d, base + d + kDepth);
+    }
+    slot = slot + kDepth == Stages ? 0 : slot + kDepth;
+  }
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  __syncthreads();
+  finish<1, Columns, Warps>(p, reinterpret_cast<float*>(frag_memory), acc, first_tile, first_x, splits);
+}
+
+}  // namespace mamba::cuda
