@@ -1,0 +1,85 @@
+// causal_conv1d_update (one token per row) and causal_conv1d_varlen (packed prompts). The kernels: conv1d.cuh.
+#include "cuda/conv1d.cuh"
+
+#include <algorithm>
+
+#include "cuda/kernels.h"
+
+namespace mamba::cuda {
+namespace {
+
+constexpr int64_t kMostAlongY = 32768;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// `n` blocks along y, and along z what y cannot hold.
+dim3 grid_of(int64_t x, int64_t n) {
+  return {static_cast<unsigned>(x), static_cast<unsigned>(std::min(n, kMostAlongY)),
+          static_cast<unsigned>(ceil_div(n, kMostAlongY))};
+}
+
+template <class F>
+void with_type(DType type, F f) {
+  if (type == DType::f32) return f(float());
+  if (type == DType::bf16) return f(bf16());
+  f(f16());
+}
+
+// f(an element of x, one of the state)
+template <class Params, class F>
+void with_types(const Params& p, F f) {
+  with_type(p.x_dtype, [&](auto t) { with_type(p.state_dtype, [&](auto s) { f(t, s); }); });
+}
+
+// Whether a thread's channels are whole aligned words everywhere.
+template <class Params>
+bool tuned(const Params& p) {
+  const auto fits = [](const void* at, int64_t stride, size_t element) {
+    return reinterpret_cast<uintptr_t>(at) % (conv::kChannels * element) == 0 && stride % conv::kChannels == 0;
+  };
+  return p.width == conv::kWidth && p.dim % conv::kChannels == 0 && fits(p.x, p.x_stride, size_of(p.x_dtype)) &&
+         fits(p.out, p.out_stride, size_of(p.x_dtype)) && fits(p.weight, p.dim, 4) && fits(p.bias, 0, 4) &&
+         fits(p.state, p.state_slot_stride, size_of(p.state_dtype));
+}
+
+template <class T, class S, int R, int kBatches, int kThreads>
+void launch_update(const CausalConv1dUpdateParams& p, Context& context) {
+  const dim3 grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), ceil_div(p.rows, R * kBatches));
+  launch(context, {.grid = grid, .block = kThreads}, conv::update_kernel<T, S, R, kBatches, kThreads>, p);
+}
+
+template <class T, class S>
+void launch_varlen(const CausalConv1dVarlenParams& p, Context& context) {
+  constexpr int kThreads = 64, kBlocks = 10, kWaves = 1;
+  const int64_t tiles = ceil_div(p.dim, kThreads * conv::kChannels), cost = p.tokens + p.sequences * conv::kSequenceCost;
+  const int64_t chunks = std::max<int64_t>(1, int64_t{kWaves} * kBlocks * context.multiprocessors / tiles);
+  const int64_t chunk = std::max<int64_t>(conv::kGrain, ceil_div(cost, chunks));
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(ceil_div(cost, chunk)));
+  launch(context, {.grid = grid, .block = kThreads}, conv::varlen_kernel<T, S, 6, 4, kThreads, kBlocks>, p, chunk);
+}
+
+}  // namespace
+
+void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, Context& context) {
+  if (p.rows == 0 || p.dim == 0) return;
+  if (!tuned(p)) {
+    return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.rows), .block = 128}, conv::update_any_kernel, p);
+  }
+  with_types(p, [&](auto t, auto s) {
+    using T = decltype(t);
+    using S = decltype(s);
+    // Few rows are a matter of latency.
+    if (p.rows <= 16) return launch_update<T, S, 1, 1, 64>(p, context);
+    launch_update<T, S, 3, 1, 128>(p, context);
+  });
+}
+
+void run_causal_conv1d_varlen(const CausalConv1dVarlenParams& p, Context& context) {
+  if (p.blocks == 0 || p.dim == 0) return;
+  if (!tuned(p)) {
+    return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.blocks), .block = 128}, conv::varlen_any_kernel, p);
+  }
+  with_types(p, [&](auto t, auto s) { launch_varlen<decltype(t), decltype(s)>(p, context); });
+}
+
+}  // namespace mamba::cuda
