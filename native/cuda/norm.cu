@@ -1,0 +1,162 @@
+// rms_norm and gated_rms_norm on CUDA: the general kernels, and the choice among them and the kernels of norm.cuh.
+//
+// Measured on one H200 (us, the launch's 4.0 in it; bench/results/h200-norm.jsonl): one vector of eight channels a
+// thread is the fastest from 1 to 8192 rows, within 1 us of a copy of the same bytes for a few rows and 1.03 times it
+// for many. Loading the weights ahead and starting ahead pay for few rows only.
+#include "cuda/kernels.h"
+#include "cuda/norm.cuh"
+
+namespace mamba::cuda {
+namespace {
+
+// Any type, stride and alignment: one element at a time, the row read twice.
+__device__ __forceinline__ float load_any(const void* from, int64_t i, DType t) {
+  if (t == DType::f32) return static_cast<const float*>(from)[i];
+  return t == DType::bf16 ? as_float(static_cast<const bf16*>(from)[i]) : as_float(static_cast<const f16*>(from)[i]);
+}
+__device__ __forceinline__ void store_any(void* to, int64_t i, float x, DType t) {
+  if (t == DType::f32) {
+    static_cast<float*>(to)[i] = x;
+  } else if (t == DType::bf16) {
+    static_cast<bf16*>(to)[i] = rounded<bf16>(x);
+  } else {
+    static_cast<f16*>(to)[i] = rounded<f16>(x);
+  }
+}
+
+__global__ void __launch_bounds__(256) rms_norm_general_kernel(const __grid_constant__ RmsNormParams p) {
+  const int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
+  const int64_t end = row < p.rows ? p.width : 0;
+  __shared__ WarpSums sums;
+  let_next_start();
+  sums.clear();
+  wait_for_inputs();
+  float squares = 0;
+  for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
+    float v = load_any(p.x, row * p.x_stride + c, p.x_dtype);
+    if (p.residual) {
+      v += load_any(p.residual, row * p.width + c, p.residual_dtype);
+      store_any(p.residual, row * p.width + c, v, p.residual_dtype);
+      v = load_any(p.residual, row * p.width + c, p.residual_dtype);
+    }
+    squares = fmaf(v, v, squares);
+  }
+  const float scale = rsqrtf(sums.add(squares) / static_cast<float>(p.width) + p.eps);
+  for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
+    const float v = p.residual ? load_any(p.residual, row * p.width + c, p.residual_dtype)
+                               : load_any(p.x, row * p.x_stride + c, p.x_dtype);
+    store_any(p.out, row * p.width + c, v * scale * p.weight[c], p.out_dtype);
+  }
+}
+
+// Groups of all rows, one after another.
+__global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __grid_constant__ GatedRmsNormParams p) {
+  const int64_t unit = int64_t{blockIdx.x} * blockDim.y + threadIdx.y, groups = p.width / p.group_size;
+  const int64_t row = unit / groups, first = unit % groups * p.group_size;
+  const int64_t end = row < p.rows ? p.group_size : 0;
+  __shared__ WarpSums sums;
+  let_next_start();
+  sums.clear();
+  wait_for_inputs();
+  const auto value = [&](int64_t c) {
+    return load_any(p.x, row * p.x_stride + first + c, p.dtype) *
+           silu(load_any(p.gate, row * p.gate_stride + first + c, p.dtype));
+  };
+  float squares = 0;
+  for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
+    const float v = value(c);
+    squares = fmaf(v, v, squares);
+  }
+  const float scale = rsqrtf(sums.add(squares) / static_cast<float>(p.group_size) + p.eps);
+  for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
+    store_any(p.out, row * p.width + first + c, value(c) * scale * p.weight[first + c], p.dtype);
+  }
+}
+
+constexpr int64_t kMostRowsEarlyWeights = 256, kMostRowsEarly = 64;
+constexpr int64_t kMostGroups = 65535;  // of gridDim.y
+
+bool vectors_at(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
+
+bool tuned(const RmsNormParams& p) {
+  return p.x_dtype == p.out_dtype && (!p.residual || p.residual_dtype == DType::f32 || p.residual_dtype == p.x_dtype) &&
+         p.width % kNormVec == 0 && p.x_stride % kNormVec == 0 && vectors_at(p.x) && vectors_at(p.residual) &&
+         vectors_at(p.out) && vectors_at(p.weight);
+}
+
+bool tuned(const GatedRmsNormParams& p) {
+  return p.group_size % kNormVec == 0 && p.x_stride % kNormVec == 0 && p.gate_stride % kNormVec == 0 &&
+         vectors_at(p.x) && vectors_at(p.gate) && vectors_at(p.out) && vectors_at(p.weight) &&
+         p.width / p.group_size <= kMostGroups;
+}
+
+// How rows (or groups of rows) lie over threads.
+struct Spread {
+  int vectors = 0;  // of each thread: 1, 2 or 4, or 0 for the general kernel
+  bool early_weights = false;
+  LaunchShape shape;
+};
+
+Spread spread(bool tuned, int64_t rows, int64_t width, int64_t groups) {
+  Spread s;
+  s.shape.early = rows <= kMostRowsEarly;
+  if (tuned) {
+    for (const int vectors : {1, 2, 4}) {
+      const unsigned threads = norm_threads(width, vectors);
+      if (threads > kNormThreads) continue;
+      const unsigned each = threads == 32 && rows > 64 ? 4 : 1;
+      s.vectors = vectors;
+      s.early_weights = vectors == 1 && rows <= kMostRowsEarlyWeights;
+      s.shape.block = {threads, each};
+      s.shape.grid = {static_cast<unsigned>((rows + each - 1) / each), static_cast<unsigned>(groups)};
+      return s;
+    }
+  }
+  const unsigned threads = width <= 512 ? 32 : 256, each = 256 / threads;
+  s.shape.block = {threads, each};
+  s.shape.grid = {static_cast<unsigned>((rows * groups + each - 1) / each)};
+  return s;
+}
+
+// f(Spread's vectors, early_weights) as template arguments.
+template <class F>
+void with_spread(const Spread& s, F f) {
+  if (s.vectors == 1) return s.early_weights ? f.template operator()<1, true>() : f.template operator()<1, false>();
+  s.vectors == 2 ? f.template operator()<2, false>() : f.template operator()<4, false>();
+}
+
+template <class T, class R>
+void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) {
+  with_spread(s, [&]<int V, bool Early>() { launch(context, s.shape, rms_norm_kernel<T, R, T, V, Early>, p); });
+}
+
+template <class T>
+void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) {
+  if (!p.residual) return launch_rms_norm<T, void>(p, s, context);
+  p.residual_dtype == DType::f32 ? launch_rms_norm<T, float>(p, s, context) : launch_rms_norm<T, T>(p, s, context);
+}
+
+template <class T>
+void launch_gated(const GatedRmsNormParams& p, const Spread& s, Context& context) {
+  with_spread(s, [&]<int V, bool Early>() { launch(context, s.shape, gated_rms_norm_kernel<T, V, Early>, p); });
+}
+
+}  // namespace
+
+void run_rms_norm(const RmsNormParams& p, Context& context) {
+  if (p.rows == 0 || p.width == 0) return;
+  const Spread s = spread(tuned(p), p.rows, p.width, 1);
+  if (s.vectors == 0) return launch(context, s.shape, rms_norm_general_kernel, p);
+  if (p.x_dtype == DType::f32) return launch_rms_norm<float>(p, s, context);
+  p.x_dtype == DType::bf16 ? launch_rms_norm<bf16>(p, s, context) : launch_rms_norm<f16>(p, s, context);
+}
+
+void run_gated_rms_norm(const GatedRmsNormParams& p, Context& context) {
+  if (p.rows == 0 || p.width == 0) return;
+  const Spread s = spread(tuned(p), p.rows, p.group_size, p.width / p.group_size);
+  if (s.vectors == 0) return launch(context, s.shape, gated_rms_norm_general_kernel, p);
+  if (p.dtype == DType::f32) return launch_gated<float>(p, s, context);
+  p.dtype == DType::bf16 ? launch_gated<bf16>(p, s, context) : launch_gated<f16>(p, s, context);
+}
+
+}  // namespace mamba::cuda
