@@ -11,6 +11,9 @@
 
 namespace mamba {
 
+// What activations, weights and states may be.
+inline constexpr std::initializer_list<DType> kFloatTypes = {DType::f32, DType::bf16, DType::f16};
+
 class Checker {
  public:
   Checker(const char* op, const Device& device) : op_(op), device_(device) {}

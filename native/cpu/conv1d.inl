@@ -74,6 +74,19 @@ struct Sequence {
   }
 };
 
+// kSteps tokens, the first at x and out, with none of their inputs in the slot's window. Not inlined: one copy for all
+// types of state.
+template <int W, class T>
+__attribute__((noinline)) void apply_steps(const CausalConv1dVarlenParams& p, const T* x, T* out, Range channels) {
+  for_lanes(channels.begin, channels.end, [&](int64_t c, auto n) {
+    const F32 bias = load_bias(p.bias, c, n);
+    F32 taps[W], window[W - 1 + kSteps];
+    load_taps(taps, p.weight, p.dim, c, n);
+    for (int i = 0; i < W - 1 + kSteps; ++i) window[i] = load_n(x + (i - (W - 1)) * p.x_stride + c, n);
+    for (int i = 0; i < kSteps; ++i) store_n(out + i * p.out_stride + c, apply(window + i, taps, bias, p.silu), n);
+  });
+}
+
 template <int W, class T, class S>
 void varlen(const CausalConv1dVarlenParams& p, int64_t block, Range channels) {
   const int64_t sequence = p.block_seq[block], first = p.query_start_loc[sequence];
@@ -91,23 +104,18 @@ void varlen(const CausalConv1dVarlenParams& p, int64_t block, Range channels) {
                                static_cast<S*>(p.state) + slot * p.state_slot_stride, p.x_stride, p.dim,
                                p.has_initial_state[sequence] != 0};
   for (int64_t t = begin; t < end;) {
-    const int steps = t >= W - 1 && end - t >= kSteps ? kSteps : 1;
+    if (t >= W - 1 && end - t >= kSteps) {
+      apply_steps<W>(p, s.x + t * p.x_stride, out + t * p.out_stride, channels);
+      t += kSteps;
+      continue;
+    }
     for_lanes(channels.begin, channels.end, [&](int64_t c, auto n) {
-      const F32 bias = load_bias(p.bias, c, n);
-      F32 taps[W], window[W - 1 + kSteps];
+      F32 taps[W], window[W];
       load_taps(taps, p.weight, p.dim, c, n);
-      if (steps == kSteps) {
-        const T* oldest = s.x + (t - (W - 1)) * p.x_stride + c;
-        for (int i = 0; i < W - 1 + kSteps; ++i) window[i] = load_n(oldest + i * p.x_stride, n);
-        for (int i = 0; i < kSteps; ++i) {
-          store_n(out + (t + i) * p.out_stride + c, apply(window + i, taps, bias, p.silu), n);
-        }
-      } else {
-        for (int i = 0; i < W; ++i) window[i] = s.input(t - (W - 1) + i, c, n);
-        store_n(out + t * p.out_stride + c, apply(window, taps, bias, p.silu), n);
-      }
+      for (int i = 0; i < W; ++i) window[i] = s.input(t - (W - 1) + i, c, n);
+      store_n(out + t * p.out_stride + c, apply(window, taps, load_bias(p.bias, c, n), p.silu), n);
     });
-    t += steps;
+    ++t;
   }
   if (begin == 0) s.store_window(length, channels);
 }
@@ -119,8 +127,8 @@ struct Width {
 };
 template <class Params, class F>
 inline void dispatch(const Params& p, F f) {
-  with_activation_type(p.x_dtype, [&](auto t) {
-    with_state_type(p.state_dtype, [&](auto s) {
+  with_float_type(p.x_dtype, [&](auto t) {
+    with_float_type(p.state_dtype, [&](auto s) {
       switch (p.width) {
         case 2:
           return f(Width<2>(), t, s);

@@ -32,22 +32,25 @@ void embed(const EmbeddingParams& p, ThreadPool& pool) {
   });
 }
 
-template <class In>
-void embed_from(const EmbeddingParams& p, ThreadPool& pool) {
-  p.out_dtype == DType::f32 ? embed<In, float>(p, pool) : embed<In, bf16>(p, pool);
+// f(element of the type).
+template <class F>
+void with_float_type(DType type, F&& f) {
+  switch (type) {
+    case DType::f32:
+      return f(float());
+    case DType::bf16:
+      return f(bf16());
+    default:
+      return f(f16());
+  }
 }
 
 }  // namespace
 
 void run_embedding(const EmbeddingParams& p, ThreadPool& pool) {
-  switch (p.weight_dtype) {
-    case DType::f32:
-      return embed_from<float>(p, pool);
-    case DType::bf16:
-      return embed_from<bf16>(p, pool);
-    default:
-      return embed_from<f16>(p, pool);
-  }
+  with_float_type(p.weight_dtype, [&](auto in) {
+    with_float_type(p.out_dtype, [&](auto out) { embed<decltype(in), decltype(out)>(p, pool); });
+  });
 }
 
 void run_gather_rows(const GatherRowsParams& p, ThreadPool& pool) {

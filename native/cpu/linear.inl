@@ -5,7 +5,8 @@
 // has the same bits whatever the batch. For few rows V grows, to keep enough independent sums in flight.
 //
 // Layout. All operands are streams of 32-bit words: a float, or the bf16 of k and k + 1 (k in the low half).
-//   weight  [ceil(n / 32)] panels of [steps][32] words; steps = k (f32) or ceil(k / 2) (bf16); zero padded.
+//   weight  [ceil(n / 32)] panels of [steps][32] words; steps = ceil(k / 2) (bf16) or k (f32; f16 too, as floats of the
+//           values that f16 has: no set here multiplies f16). Zero padded.
 //   x tile  [chunks][R][16] words, in scratch; chunks = ceil(words of a row / 16); zero padded. A row of a chunk is one
 //           cache line: filling a tile is a copy and not a transposition, every address in the kernel is base +
 //           constant, and no stride of x can map the rows of a tile onto one cache set.
@@ -13,12 +14,14 @@
 // Mapping. One step (a row of 32 words of a panel) is, by the types of x and weight:
 //   DotBf16   bf16 x bf16, with AVX512_BF16: one word of x, vdpbf16ps.
 //   FmaBf16   any x bf16 elsewhere: two floats of x against the low and then the high halves as floats (exact).
-//   FmaF32    any x f32: one float of x.
+//   FmaF32    any x f32 or f16: one float of x.
 // A group of panels is used for all row tiles of the task before the next one is touched: it comes from memory once and
 // then from L2, beside the block of x.
 //
-// Bound. Few rows: the weight's n k size_of(dtype) bytes. Many rows: m n k multiply-adds; a 12 x 32 tile of AVX-512
+// Bound. Few rows: the bytes of the packed weight. Many rows: m n k multiply-adds; a 12 x 32 tile of AVX-512
 // loads 2 vectors and 12 broadcasts for 24 multiply-adds, so the multipliers are what limits it.
+
+#include "cpu/simd/vectors.inl"
 
 namespace mamba::cpu::MAMBA_ISA {
 namespace matmul {
@@ -91,7 +94,7 @@ struct Output {
   void* data;  // the first row of the tile, column 0
   int64_t stride;
   const float* bias;  // null, or one value per column
-  bool is_bf16;
+  DType dtype;
 };
 
 template <class T>
@@ -144,11 +147,7 @@ void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range column
     for (int r = 0; r < R; ++r) {
       const F32 y = out.bias ? sum[r][v] + bias : sum[r][v];
       const int64_t at = r * out.stride + c;
-      if (out.is_bf16) {
-        store_columns(static_cast<bf16*>(out.data) + at, y, n);
-      } else {
-        store_columns(static_cast<float*>(out.data) + at, y, n);
-      }
+      with_float_type(out.dtype, [&](auto t) { store_columns(static_cast<decltype(t)*>(out.data) + at, y, n); });
     }
   }
 }
@@ -170,22 +169,24 @@ void row_of_tiles(int height, const uint32_t* x, const uint32_t* weight, int64_t
   row_of_tiles<Op, R>(x, weight, steps, columns, out);
 }
 
-// How x becomes words: chunk() writes one row of a chunk from n elements, n at most per_chunk, and pads with zeros.
-struct FloatX {
-  using Type = float;
-  static constexpr int per_chunk = kChunk;
-  static void chunk(uint32_t* dst, const float* src, int n) {
-    if (n < per_chunk) __builtin_memset(dst, 0, 4 * kChunk);
-    __builtin_memcpy(dst, src, static_cast<size_t>(n) * sizeof *src);
-  }
-};
+// A run of elements in another type. Those of the same type are kept bit by bit.
+template <class T>
+inline void convert(T* dst, const T* src, int n) {
+  __builtin_memcpy(dst, src, static_cast<size_t>(n) * sizeof(T));
+}
+template <class Dst, class Src>
+inline void convert(Dst* dst, const Src* src, int n) {
+  for_lanes(0, n, [&](int64_t i, auto count) { store_n(dst + i, load_n(src + i, count), count); });
+}
 
-struct WidenedX {
-  using Type = bf16;
+// How x becomes words: chunk() writes one row of a chunk from n elements, n at most per_chunk, and pads with zeros.
+template <class T>
+struct FloatX {
+  using Type = T;
   static constexpr int per_chunk = kChunk;
-  static void chunk(uint32_t* dst, const bf16* src, int n) {
-    for (int i = 0; i < n; ++i) dst[i] = static_cast<uint32_t>(src[i].bits) << 16;
-    for (int i = n; i < kChunk; ++i) dst[i] = 0;
+  static void chunk(uint32_t* dst, const T* src, int n) {
+    if (n < per_chunk) __builtin_memset(dst, 0, 4 * kChunk);
+    convert(reinterpret_cast<float*>(dst), src, n);
   }
 };
 
@@ -209,7 +210,7 @@ void fill_tile(uint32_t* dst, const typename X::Type* x, int64_t stride, int hei
 
 template <class Op, class X>
 void linear_block(const LinearParams& p, Range rows, Range columns, void* scratch) {
-  const bool out_bf16 = p.out_dtype == DType::bf16;
+  const int64_t out_bytes = p.out_dtype == DType::f32 ? 4 : 2;
   const int64_t steps = p.weight_dtype == DType::bf16 ? (p.k + 1) / 2 : p.k;
   const int64_t row_words = (p.k + X::per_chunk - 1) / X::per_chunk * kChunk;
   // Tiles of like heights: 16 rows are 8 + 8 and not 12 + 4.
@@ -225,9 +226,9 @@ void linear_block(const LinearParams& p, Range rows, Range columns, void* scratc
   for (int64_t c = columns.begin; c < columns.end; c += kGroupColumns) {
     const Range group = {c, c + kGroupColumns < columns.end ? c + kGroupColumns : columns.end};
     for (int64_t r = 0; r < count; r += tile_rows) {
-      char* data = static_cast<char*>(p.out) + (rows.begin + r) * p.out_stride * (out_bf16 ? 2 : 4);
+      char* data = static_cast<char*>(p.out) + (rows.begin + r) * p.out_stride * out_bytes;
       row_of_tiles<Op>(height(r), words + r * row_words, static_cast<const uint32_t*>(p.weight), steps, group,
-                       {data, p.out_stride, p.bias, out_bf16});
+                       {data, p.out_stride, p.bias, p.out_dtype});
     }
   }
 }
@@ -236,36 +237,32 @@ void linear_block(const LinearParams& p, Range rows, Range columns, void* scratc
 
 inline void linear(const LinearParams& p, Range rows, Range columns, void* scratch) {
   using namespace matmul;
-  const bool x_bf16 = p.x_dtype == DType::bf16;
-  if (p.weight_dtype == DType::f32) {
-    return (x_bf16 ? linear_block<FmaF32, WidenedX> : linear_block<FmaF32, FloatX>)(p, rows, columns, scratch);
-  }
 #ifdef MAMBA_ISA_BF16
-  using OpOfBf16 = DotBf16;
-  using XOfBf16 = PairedX;
-#else
-  using OpOfBf16 = FmaBf16;
-  using XOfBf16 = WidenedX;
+  if (p.weight_dtype == DType::bf16 && p.x_dtype == DType::bf16) {
+    return linear_block<DotBf16, PairedX>(p, rows, columns, scratch);
+  }
 #endif
-  (x_bf16 ? linear_block<OpOfBf16, XOfBf16> : linear_block<FmaBf16, FloatX>)(p, rows, columns, scratch);
+  with_float_type(p.x_dtype, [&](auto x) {
+    using X = FloatX<decltype(x)>;
+    (p.weight_dtype == DType::bf16 ? linear_block<FmaBf16, X> : linear_block<FmaF32, X>)(p, rows, columns, scratch);
+  });
 }
 
 namespace matmul {
 
-// A run of a weight's row in its packed type. The type of the source itself is kept bit by bit.
-template <class T>
-inline void convert(T* dst, const T* src, int n) {
-  __builtin_memcpy(dst, src, static_cast<size_t>(n) * sizeof(T));
-}
-template <class Dst, class Src>
-inline void convert(Dst* dst, const Src* src, int n) {
-  int i = 0;
-  for (; i + F32::lanes <= n; i += F32::lanes) store(dst + i, load(src + i));
-  if (i < n) store_partial(dst + i, load_partial(src + i, n - i), n - i);
-}
+// What a weight's elements are in panels.
+template <class Value>
+struct Packed {
+  using Type = float;
+};
+template <>
+struct Packed<bf16> {
+  using Type = bf16;
+};
 
-template <class Dst, class Src>
+template <class Value, class Src>
 void pack_panels(const PackLinearWeightParams& p, Range panels) {
+  using Dst = typename Packed<Value>::Type;
   constexpr int kSteps = 32;  // 32 steps of a panel are 4 KB: they stay in L1 while each column adds its word to each
   constexpr int per_step = 4 / sizeof(Dst);
   const int64_t steps = (p.k + per_step - 1) / per_step;
@@ -277,25 +274,24 @@ void pack_panels(const PackLinearWeightParams& p, Range panels) {
       const int elements = static_cast<int>(p.k - k < kSteps * per_step ? p.k - k : kSteps * per_step);
       for (int c = 0; c < kPanel; ++c) {
         const int64_t column = panel * kPanel + c;
+        Value values[kSteps * per_step];
         Dst run[kSteps * per_step] = {};
-        if (column < p.n) convert(run, static_cast<const Src*>(p.src) + column * p.k + k, elements);
+        if (column < p.n) {
+          convert(values, static_cast<const Src*>(p.src) + column * p.k + k, elements);
+          convert(run, values, elements);
+        }
         for (int i = 0; i < count; ++i) __builtin_memcpy(dst + (s + i) * kPanel + c, run + i * per_step, 4);
       }
     }
   }
 }
 
-template <class Dst>
-void pack_panels_from(const PackLinearWeightParams& p, Range panels) {
-  if (p.src_dtype == DType::f32) return pack_panels<Dst, float>(p, panels);
-  if (p.src_dtype == DType::bf16) return pack_panels<Dst, bf16>(p, panels);
-  pack_panels<Dst, f16>(p, panels);
-}
-
 }  // namespace matmul
 
 inline void pack_linear_weight(const PackLinearWeightParams& p, Range panels) {
-  (p.dst_dtype == DType::bf16 ? matmul::pack_panels_from<bf16> : matmul::pack_panels_from<float>)(p, panels);
+  with_float_type(p.dst_dtype, [&](auto value) {
+    with_float_type(p.src_dtype, [&](auto src) { matmul::pack_panels<decltype(value), decltype(src)>(p, panels); });
+  });
 }
 
 }  // namespace mamba::cpu::MAMBA_ISA

@@ -74,18 +74,18 @@ void gated(const GatedRmsNormParams& p, Range rows, float* product) {
 }  // namespace norm
 
 inline void rms_norm(const RmsNormParams& p, Range rows) {
-  with_activation_type(p.x_dtype, [&](auto t) {
-    with_activation_type(p.out_dtype, [&](auto o) {
+  with_float_type(p.x_dtype, [&](auto t) {
+    with_float_type(p.out_dtype, [&](auto o) {
       if (!p.residual) return norm::plain<decltype(t), decltype(o)>(p, rows);
-      with_activation_type(p.residual_dtype,
-                           [&](auto r) { norm::with_residual<decltype(t), decltype(r), decltype(o)>(p, rows); });
+      with_float_type(p.residual_dtype,
+                      [&](auto r) { norm::with_residual<decltype(t), decltype(r), decltype(o)>(p, rows); });
     });
   });
 }
 
 // `scratch` holds group_size floats.
 inline void gated_rms_norm(const GatedRmsNormParams& p, Range rows, void* scratch) {
-  with_activation_type(p.dtype, [&](auto t) { norm::gated<decltype(t)>(p, rows, static_cast<float*>(scratch)); });
+  with_float_type(p.dtype, [&](auto t) { norm::gated<decltype(t)>(p, rows, static_cast<float*>(scratch)); });
 }
 
 }  // namespace mamba::cpu::MAMBA_ISA

@@ -99,18 +99,19 @@ class Task {
       for (int64_t t = begin; t < end; ++t) store_zeros(out(t, heads.begin), (heads.end - heads.begin) * p.head_dim);
       return;
     }
-    with_state_type(p.state_dtype, [&](auto s) {
-      decltype(s)* state = static_cast<decltype(s)*>(p.state) + slot * p.state_slot_stride;
-      load_states(state, p.has_initial_state[sequence] != 0);
-      const int64_t first = sequence == 0 ? 0 : p.last_chunk[sequence - 1] + 1;
-      for (int64_t chunk = first; chunk <= p.last_chunk[sequence]; ++chunk) {
-        const int64_t chunk_end = p.cu_chunk_seqlens[chunk + 1];
-        for (int64_t t = p.cu_chunk_seqlens[chunk]; t < chunk_end; t += kTokens) {
-          sub_chunk(t, smaller(kTokens, chunk_end - t));
-        }
-      }
-      store_states(state);
+    with_float_type(p.state_dtype, [&](auto s) {
+      load_states(static_cast<const decltype(s)*>(p.state) + slot * p.state_slot_stride,
+                  p.has_initial_state[sequence] != 0);
     });
+    const int64_t first = sequence == 0 ? 0 : p.last_chunk[sequence - 1] + 1;
+    for (int64_t chunk = first; chunk <= p.last_chunk[sequence]; ++chunk) {
+      const int64_t chunk_end = p.cu_chunk_seqlens[chunk + 1];
+      for (int64_t t = p.cu_chunk_seqlens[chunk]; t < chunk_end; t += kTokens) {
+        sub_chunk(t, smaller(kTokens, chunk_end - t));
+      }
+    }
+    with_float_type(p.state_dtype,
+                    [&](auto s) { store_states(static_cast<decltype(s)*>(p.state) + slot * p.state_slot_stride); });
   }
 
  private:
@@ -322,7 +323,7 @@ class Task {
 
 // `scratch` holds ssd_chunk_scan_scratch_bytes(p, heads.end - heads.begin).
 inline void ssd_chunk_scan(const SsdChunkScanParams& p, int64_t sequence, Range heads, void* scratch) {
-  with_activation_type(p.dtype, [&](auto t) { scan::Task<decltype(t)>(p, heads, scratch).run(sequence); });
+  with_float_type(p.dtype, [&](auto t) { scan::Task<decltype(t)>(p, heads, scratch).run(sequence); });
 }
 
 }  // namespace mamba::cpu::MAMBA_ISA

@@ -15,6 +15,7 @@ namespace mamba::cpu::MAMBA_ISA {
 namespace step {
 
 inline constexpr int64_t kTile = 64;
+inline constexpr int64_t kPiece = 512;
 inline constexpr int kRows = 4;
 
 template <class T>
@@ -23,65 +24,77 @@ struct Operands {
   T* out;
 };
 
-// B and C of one group as floats, or where they lie if the state is larger than kMaxState.
+// B and C of one group as floats, a piece of kPiece elements at a time; a state of more is walked piece by piece.
 template <class T>
 class GroupInputs {
  public:
-  GroupInputs(const SsdStateUpdateParams& params, const Operands<T>& operands)
-      : p(params), o(operands), fits(params.state_size <= kMaxState) {}
+  alignas(64) float b[kPiece], c[kPiece];
 
-  // f(b, c) for head h.
-  template <class F>
-  void use(int64_t h, F f) {
-    const int64_t group = h / (p.heads / p.groups);
-    const T *from_b = o.b + group * p.state_size, *from_c = o.c + group * p.state_size;
-    if (!fits) return f(from_b, from_c);
-    if (group != loaded) {
-      for_lanes(0, p.state_size, [&](int64_t n, auto count) {
-        store_n(b + n, load_n(from_b + n, count), count);
-        store_n(c + n, load_n(from_c + n, count), count);
-      });
-      loaded = group;
-    }
-    f(static_cast<const float*>(b), static_cast<const float*>(c));
+  GroupInputs(const SsdStateUpdateParams& params, const Operands<T>& operands) : p(params), o(operands) {}
+
+  // Elements [begin, begin + count) for head h, unless they are there from the head before.
+  void load(int64_t h, int64_t begin, int64_t count) {
+    const int64_t at = h / (p.heads / p.groups) * p.state_size + begin;
+    if (at == loaded) return;
+    for_lanes(0, count, [&](int64_t n, auto lanes) {
+      store_n(b + n, load_n(o.b + at + n, lanes), lanes);
+      store_n(c + n, load_n(o.c + at + n, lanes), lanes);
+    });
+    loaded = at;
   }
 
  private:
-  static constexpr int64_t kMaxState = 512;
   const SsdStateUpdateParams& p;
   const Operands<T>& o;
-  const bool fits;
   int64_t loaded = -1;
-  alignas(64) float b[kMaxState], c[kMaxState];
 };
 
-// R channels from `state` on. decay(r, n, count): the factor of elements [n, n + count) of channel r.
-template <int R, class S, class B, class Decay>
-inline void update_rows(S* state, int64_t state_size, const float* weighted_x, const B* b, const B* c, Decay decay,
-                        float* y) {
+// The factors of elements [n, n + lanes) of a channel: one per head, or one per element as in Mamba-1.
+struct HeadDecay {
+  F32 value;
+  F32 at(int64_t, int) const { return value; }
+};
+struct ElementDecay {
+  F32 dt;
+  const float* a;
+  int64_t stride;
+  template <class Count>
+  F32 at(int64_t n, Count lanes) const {
+    return exp(dt * load_strided(a + n * stride, stride, lanes));
+  }
+};
+
+// Elements [0, count) of R channels, which are state_size elements apart; their products with C are added to y.
+template <int R, class S, class Decay>
+inline __attribute__((always_inline)) void update_rows(S* state, int64_t state_size, int64_t count,
+                                                       const float* weighted_x, const float* b, const float* c,
+                                                       Decay decay, float* y) {
   F32 sums[R];
   for (int r = 0; r < R; ++r) {
     const F32 x = set(weighted_x[r]);
     F32 row_sum = zero();
     S* row = state + r * state_size;
-    for_lanes(0, state_size, [&](int64_t n, auto count) {
-      const F32 s = fma(x, load_n(b + n, count), decay(r, n, count) * load_n(row + n, count));
-      store_n(row + n, s, count);
-      row_sum = fma(s, load_n(c + n, count), row_sum);
+    for_lanes(0, count, [&](int64_t n, auto lanes) {
+      const F32 s = fma(x, load_n(b + n, lanes), decay.at(n, lanes) * load_n(row + n, lanes));
+      store_n(row + n, s, lanes);
+      row_sum = fma(s, load_n(c + n, lanes), row_sum);
     });
     sums[r] = row_sum;
   }
-  for (int r = 0; r < R; ++r) y[r] = sum(sums[r]);
+  for (int r = 0; r < R; ++r) y[r] += sum(sums[r]);
 }
 
-template <class S, class B, class Decay>
-inline void update_channels(int64_t channels, S* state, int64_t state_size, const float* weighted_x, const B* b,
-                            const B* c, Decay decay, float* y) {
-  int64_t i = 0;
-  for (; i + kRows <= channels; i += kRows) {
-    update_rows<kRows>(state + i * state_size, state_size, weighted_x + i, b, c, decay, y + i);
+// R channels at a time. Not inlined: one copy for all types of x.
+template <int R, class S, class Decay>
+__attribute__((noinline)) void update_channels(int64_t channels, S* state, int64_t state_size, int64_t count,
+                                               const float* weighted_x, const float* b, const float* c, Decay decay,
+                                               float* y) {
+  for (; channels >= R; channels -= R, state += R * state_size, weighted_x += R, y += R) {
+    update_rows<R>(state, state_size, count, weighted_x, b, c, decay, y);
   }
-  for (; i < channels; ++i) update_rows<1>(state + i * state_size, state_size, weighted_x + i, b, c, decay, y + i);
+  for (; channels > 0; --channels, state += state_size, ++weighted_x, ++y) {
+    update_rows<1>(state, state_size, count, weighted_x, b, c, decay, y);
+  }
 }
 
 // Loads a run of time steps from index i on.
@@ -107,9 +120,9 @@ inline void write_out(const SsdStateUpdateParams& p, const Operands<T>& o, int64
   });
 }
 
-// One decay and one time step per head.
-template <class T, class S>
-void tied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t row, Range heads) {
+// One decay and one time step per head. `slot` is where the row's state begins, in elements.
+template <class T>
+void tied(const SsdStateUpdateParams& p, const Operands<T>& o, int64_t slot, int64_t row, Range heads) {
   GroupInputs<T> inputs(p, o);
   for (int64_t begin = heads.begin; begin < heads.end; begin += kTile) {
     const int64_t end = smaller(begin + kTile, heads.end);
@@ -124,14 +137,20 @@ void tied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t
     });
     for (int64_t h = begin; h < end; ++h) {
       const F32 head_decay = set(decay[h - begin]), head_dt = set(dt[h - begin]);
-      const auto factor = [head_decay](int, int64_t, int) { return head_decay; };
       for (int64_t first = 0; first < p.head_dim; first += kTile) {
         const int64_t count = smaller(kTile, p.head_dim - first);
-        float x[kTile], y[kTile];
+        float x[kTile], y[kTile] = {};
         for_lanes(0, count,
                   [&](int64_t i, auto n) { store_n(x + i, load_n(o.x + h * p.head_dim + first + i, n) * head_dt, n); });
-        S* channel = state + (h * p.head_dim + first) * p.state_size;
-        inputs.use(h, [&](auto* b, auto* c) { update_channels(count, channel, p.state_size, x, b, c, factor, y); });
+        const int64_t channel = slot + (h * p.head_dim + first) * p.state_size;
+        for (int64_t n = 0; n < p.state_size; n += kPiece) {
+          const int64_t size = smaller(kPiece, p.state_size - n);
+          inputs.load(h, n, size);
+          with_float_type(p.state_dtype, [&](auto s) {
+            update_channels<kRows>(count, static_cast<decltype(s)*>(p.state) + channel + n, p.state_size, size, x,
+                                   inputs.b, inputs.c, HeadDecay{head_decay}, y);
+          });
+        }
         write_out(p, o, h, first, count, y);
       }
     }
@@ -139,13 +158,13 @@ void tied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t
 }
 
 // A time step per channel and a decay per element, as in Mamba-1.
-template <class T, class S>
-void untied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64_t row, Range heads) {
+template <class T>
+void untied(const SsdStateUpdateParams& p, const Operands<T>& o, int64_t slot, int64_t row, Range heads) {
   GroupInputs<T> inputs(p, o);
   for (int64_t h = heads.begin; h < heads.end; ++h) {
     for (int64_t first = 0; first < p.head_dim; first += kTile) {
       const int64_t count = smaller(kTile, p.head_dim - first);
-      float dt[kTile], x[kTile], y[kTile];
+      float dt[kTile], x[kTile], y[kTile] = {};
       for_lanes(0, count, [&](int64_t i, auto n) {
         const int64_t channel = first + i, stride = p.dt_bias_channel_stride;
         const F32 bias =
@@ -155,14 +174,17 @@ void untied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64
         store_n(dt + i, v, n);
         store_n(x + i, load_n(o.x + h * p.head_dim + channel, n) * v, n);
       });
-      for (int64_t i = 0; i < count; ++i) {
-        const float* a = p.a + h * p.a_head_stride + (first + i) * p.a_channel_stride;
-        const F32 channel_dt = set(dt[i]);
-        const auto factor = [&](int, int64_t n, auto lanes) {
-          return exp(channel_dt * load_strided(a + n * p.a_state_stride, p.a_state_stride, lanes));
-        };
-        S* channel = state + (h * p.head_dim + first + i) * p.state_size;
-        inputs.use(h, [&](auto* b, auto* c) { update_rows<1>(channel, p.state_size, x + i, b, c, factor, y + i); });
+      const int64_t channel = slot + (h * p.head_dim + first) * p.state_size;
+      for (int64_t n = 0; n < p.state_size; n += kPiece) {
+        const int64_t size = smaller(kPiece, p.state_size - n), stride = p.a_state_stride;
+        inputs.load(h, n, size);
+        for (int64_t i = 0; i < count; ++i) {
+          const float* a = p.a + h * p.a_head_stride + (first + i) * p.a_channel_stride + n * stride;
+          with_float_type(p.state_dtype, [&](auto s) {
+            update_channels<1>(1, static_cast<decltype(s)*>(p.state) + channel + i * p.state_size + n, p.state_size,
+                               size, x + i, inputs.b, inputs.c, ElementDecay{set(dt[i]), a, stride}, y + i);
+          });
+        }
       }
       write_out(p, o, h, first, count, y);
     }
@@ -172,7 +194,7 @@ void untied(const SsdStateUpdateParams& p, const Operands<T>& o, S* state, int64
 }  // namespace step
 
 inline void ssd_state_update(const SsdStateUpdateParams& p, int64_t row, Range heads) {
-  with_activation_type(p.dtype, [&](auto t) {
+  with_float_type(p.dtype, [&](auto t) {
     using T = decltype(t);
     const step::Operands<T> o = {
         static_cast<const T*>(p.x) + row * p.x_stride, static_cast<const T*>(p.b) + row * p.b_stride,
@@ -180,11 +202,7 @@ inline void ssd_state_update(const SsdStateUpdateParams& p, int64_t row, Range h
         static_cast<T*>(p.out) + row * p.out_stride};
     const int64_t slot = valid_slot(p.slots[row], p.slots_in_pool);
     if (slot < 0) return store_zeros(o.out + heads.begin * p.head_dim, (heads.end - heads.begin) * p.head_dim);
-    with_state_type(p.state_dtype, [&](auto s) {
-      using S = decltype(s);
-      S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride;
-      p.tied() ? step::tied(p, o, state, row, heads) : step::untied(p, o, state, row, heads);
-    });
+    (p.tied() ? step::tied<T> : step::untied<T>)(p, o, slot * p.state_slot_stride, row, heads);
   });
 }
 

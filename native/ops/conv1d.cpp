@@ -14,7 +14,7 @@ void check_filter(Checker& check, const Tensor& state, const Tensor& weight, con
     check.refuse("weight has width " + std::to_string(width) + ", expected 2 to 4");
   if (bias) check.shape(*bias, "bias", {"dim"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
   check.shape(state, "state", {"slots", "window", "dim"}).last_contiguous(state, "state");
-  check.dtype(state, "state", {DType::f32, DType::bf16, DType::f16});
+  check.dtype(state, "state", kFloatTypes);
   if (!(check.size("window") == width - 1 && (width == 2 || state.stride(1) == state.size(2))))
     check.refuse("state is " + state.shape_text() + ", expected [slots, " + std::to_string(width - 1) +
                  ", dim] with contiguous windows");
@@ -25,7 +25,7 @@ void check_filter(Checker& check, const Tensor& state, const Tensor& weight, con
 void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
                           Tensor slots, bool silu) {
   Checker check("causal_conv1d_update", stream.device());
-  check.shape(x, "x", {"rows", "dim"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  check.shape(x, "x", {"rows", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check_filter(check, state, weight, bias);
   check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
   check.shape(out, "out", {"rows", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
@@ -54,7 +54,7 @@ void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Te
                           Tensor query_start_loc, Tensor slots, Tensor has_initial_state, Tensor block_seq,
                           Tensor block_offset, int64_t block_size, bool silu) {
   Checker check("causal_conv1d_varlen", stream.device());
-  check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check_filter(check, state, weight, bias);
   check.shape(slots, "slots", {"sequences"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
   check.shape(has_initial_state, "has_initial_state", {"sequences"})

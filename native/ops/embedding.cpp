@@ -7,10 +7,10 @@ namespace mamba {
 
 void embedding(Stream& stream, Tensor out, Tensor weight, Tensor ids) {
   Checker check("embedding", stream.device());
-  check.shape(weight, "weight", {"vocab", "hidden"}).dtype(weight, "weight", {DType::f32, DType::bf16, DType::f16});
+  check.shape(weight, "weight", {"vocab", "hidden"}).dtype(weight, "weight", kFloatTypes);
   check.contiguous(weight, "weight");
   check.shape(ids, "ids", {"tokens"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
-  check.shape(out, "out", {"tokens", "hidden"}).dtype(out, "out", {DType::f32, DType::bf16}).contiguous(out, "out");
+  check.shape(out, "out", {"tokens", "hidden"}).dtype(out, "out", kFloatTypes).contiguous(out, "out");
   if (out.elements() == 0) return;
   backend_of(stream).embedding(stream, {
                                            .tokens = check.size("tokens"),

@@ -10,8 +10,8 @@ void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<T
   if (!(weight.layout == Layout::packed)) check.refuse("weight is not packed; make it with packLinearWeight");
   Tensor matrix = weight;  // its sizes are those of the matrix; only the order of the elements is the backend's
   matrix.layout = Layout::strided;
-  check.shape(matrix, "weight", {"n", "k"}).dtype(weight, "weight", {DType::f32, DType::bf16});
-  check.shape(x, "x", {"m", "k"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  check.shape(matrix, "weight", {"n", "k"}).dtype(weight, "weight", kFloatTypes);
+  check.shape(x, "x", {"m", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check.shape(out, "out", {"m", "n"}).dtype(out, "out", {DType::f32, x.dtype}).last_contiguous(out, "out");
   if (bias) check.shape(*bias, "bias", {"n"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
   if (out.elements() == 0) return;

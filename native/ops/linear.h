@@ -24,8 +24,9 @@ struct PackLinearWeightParams {
   DType src_dtype, dst_dtype;
 };
 
-// out = x weight^T + bias, accumulated in float. x is f32 or bf16, out f32 or x's type. The weight is f32 or bf16 in
-// the backend's packed order. With bf16 x and bf16 weights the products are of bf16 operands; otherwise of f32 ones.
+// out = x weight^T + bias, accumulated in float. out is f32 or x's type. The weight is in the backend's packed order,
+// which may take more bytes than its type has, but holds values of that type. With x and weight of one 16-bit type the
+// products are of such operands; otherwise of f32 ones.
 void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias);
 
 }  // namespace mamba

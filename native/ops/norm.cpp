@@ -7,13 +7,13 @@ namespace mamba {
 
 void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residual, Tensor weight, double eps) {
   Checker check("rms_norm", stream.device());
-  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   if (residual) {
-    check.shape(*residual, "residual", {"rows", "width"}).dtype(*residual, "residual", {DType::f32, DType::bf16});
+    check.shape(*residual, "residual", {"rows", "width"}).dtype(*residual, "residual", kFloatTypes);
     check.contiguous(*residual, "residual");
   }
   check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
-  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", {DType::f32, DType::bf16}).contiguous(out, "out");
+  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).contiguous(out, "out");
   if (out.elements() == 0) return;
   backend_of(stream).rms_norm(stream, {
                                           .rows = check.size("rows"),
@@ -32,7 +32,7 @@ void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residu
 
 void gated_rms_norm(Stream& stream, Tensor out, Tensor x, Tensor gate, Tensor weight, int64_t group_size, double eps) {
   Checker check("gated_rms_norm", stream.device());
-  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", {DType::f32, DType::bf16}).last_contiguous(x, "x");
+  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check.shape(gate, "gate", {"rows", "width"}).same_dtype(gate, "gate", x, "x").last_contiguous(gate, "gate");
   check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
   check.shape(out, "out", {"rows", "width"}).same_dtype(out, "out", x, "x").contiguous(out, "out");

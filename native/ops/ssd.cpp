@@ -15,7 +15,7 @@ void check_inner_contiguous(Checker& check, const Tensor& t, const char* name) {
 
 void check_pool(Checker& check, const Tensor& state) {
   check.shape(state, "state", {"slots", "heads", "head_dim", "state_size"});
-  check.dtype(state, "state", {DType::f32, DType::bf16, DType::f16}).last_contiguous(state, "state");
+  check.dtype(state, "state", kFloatTypes).last_contiguous(state, "state");
   if (!((state.size(2) == 1 || state.stride(2) == state.size(3)) &&
         (state.size(1) == 1 || state.stride(1) == state.size(2) * state.size(3))))
     check.refuse("state has a gap inside a slot; only the slot dimension may be strided");
@@ -55,7 +55,7 @@ void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, T
                     Tensor slots, Tensor has_initial_state, Tensor cu_chunk_seqlens, Tensor chunk_seq,
                     Tensor last_chunk, double dt_min, double dt_max, bool dt_softplus) {
   Checker check("ssd_chunk_scan", stream.device());
-  check.shape(x, "x", {"tokens", "heads", "head_dim"}).dtype(x, "x", {DType::f32, DType::bf16});
+  check.shape(x, "x", {"tokens", "heads", "head_dim"}).dtype(x, "x", kFloatTypes);
   check_inner_contiguous(check, x, "x");
   check.shape(dt, "dt", {"tokens", "heads"}).dtype(dt, "dt", {DType::f32, x.dtype}).last_contiguous(dt, "dt");
   check.shape(a, "a", {"heads"}).dtype(a, "a", {DType::f32}).contiguous(a, "a");
@@ -134,7 +134,7 @@ void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a,
                       std::optional<Tensor> d, std::optional<Tensor> dt_bias, std::optional<Tensor> z, Tensor state,
                       Tensor slots, double dt_min, double dt_max, bool dt_softplus) {
   Checker check("ssd_state_update", stream.device());
-  check.shape(x, "x", {"rows", "heads", "head_dim"}).dtype(x, "x", {DType::f32, DType::bf16});
+  check.shape(x, "x", {"rows", "heads", "head_dim"}).dtype(x, "x", kFloatTypes);
   check_inner_contiguous(check, x, "x");
   check.dtype(dt, "dt", {DType::f32, x.dtype});
   const HeadStrides dt_strides = check_per_head(check, dt, "dt", 1);

@@ -18,6 +18,9 @@ const table = cases(convUpdateBase, [
   { dtype: "bf16", stateDtype: "bf16" }, // both in bf16
   { stateDtype: "bf16" }, // window rounds f32 inputs
   { stateDtype: "f16" }, // window in f16
+  { dtype: "f16" }, // inputs in f16, window in f32
+  { dtype: "f16", stateDtype: "f16" }, // both in f16
+  { dtype: "f16", stateDtype: "bf16", width: 3 }, // window in the other 16 bits
   { silu: false }, // no activation
   { bias: false }, // no bias
   { xPad: 56 }, // x is a slice of a wider row
@@ -25,6 +28,7 @@ const table = cases(convUpdateBase, [
   { statePad: 40 }, // gap between slots
   { xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // nothing is aligned
   { dtype: "bf16", xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in bf16
+  { dtype: "f16", stateDtype: "f16", dim: 15, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in f16
   { inPlace: true }, // out is x
   { dtype: "bf16", inPlace: true, xPad: 8 }, // out is x, strided
   { padding: [0] }, // padding row first

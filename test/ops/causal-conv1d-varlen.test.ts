@@ -40,6 +40,9 @@ const table = cases(convVarlenBase, [
   { dtype: "bf16", stateDtype: "bf16" }, // both in bf16
   { stateDtype: "bf16" }, // window rounds f32 inputs
   { stateDtype: "f16" }, // window in f16
+  { dtype: "f16" }, // inputs in f16, window in f32
+  { dtype: "f16", stateDtype: "f16" }, // both in f16
+  { dtype: "f16", stateDtype: "bf16", width: 3 }, // window in the other 16 bits
   { silu: false }, // no activation
   { bias: false }, // no bias
   { blockSize: 1, width: 2 }, // a block for each token
@@ -51,6 +54,7 @@ const table = cases(convVarlenBase, [
   { statePad: 40 }, // gap between slots
   { xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // nothing is aligned
   { dtype: "bf16", xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in bf16
+  { dtype: "f16", stateDtype: "f16", dim: 15, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in f16
   { padding: [0] }, // padding sequence first
   { padding: [1, 2] }, // padding sequences in the middle
   { padding: [0, 1, 2, 3] }, // nothing but padding
@@ -97,7 +101,7 @@ describeEachBackend((backend) => {
       ["into 1 + 1 + 1 tokens, then the rest", [1, 2, 3, length]],
       ["before the last token", [length - 1, length]],
     ])("%s", async (_name, ends) => {
-      for (const dtype of ["f32", "bf16"] as const) {
+      for (const dtype of ["f32", "bf16", "f16"] as const) {
         for (const initial of ["none", "all"] as const) {
           const whole = convInputs({ ...convVarlenBase, dtype, stateDtype: dtype }, [length], initial);
           const [want] = await launch(whole);

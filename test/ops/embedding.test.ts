@@ -10,7 +10,7 @@ interface EmbeddingRow {
   readonly vocab: number;
   readonly hidden: number;
   readonly weightDtype: FloatDType;
-  readonly outDtype: "f32" | "bf16";
+  readonly outDtype: FloatDType;
 }
 
 const embeddingTable = cases<EmbeddingRow>(
@@ -27,6 +27,9 @@ const embeddingTable = cases<EmbeddingRow>(
     { outDtype: "bf16" }, // rounds to bf16
     { weightDtype: "bf16", outDtype: "bf16" }, // copies bf16
     { weightDtype: "f16", outDtype: "bf16" }, // f16 to bf16
+    { outDtype: "f16" }, // rounds to f16
+    { weightDtype: "bf16", outDtype: "f16" }, // bf16 to f16
+    { weightDtype: "f16", outDtype: "f16" }, // copies f16
     { ids: [-1, 2, 10, 2147483647, -2147483648] }, // ids outside the table give zeros
   ],
 );

@@ -1,7 +1,15 @@
 import { describeEachBackend } from "../helpers/backends";
 import { assertSameBits } from "../helpers/close";
 import { cases, describePublished, product } from "../helpers/table";
-import { checkLinear, type LinearRow, launchLinear, linearBase, linearBf16, linearInputs } from "./cases/linear";
+import {
+  checkLinear,
+  type LinearRow,
+  launchLinear,
+  linearBase,
+  linearBf16,
+  linearF16,
+  linearInputs,
+} from "./cases/linear";
 
 const table = cases(linearBase, [
   {},
@@ -30,16 +38,29 @@ const table = cases(linearBase, [
   { ...linearBf16, m: 33, n: 45, k: 131, bias: true }, // bf16, multiples of nothing
   { ...linearBf16, k: 1 }, // bf16, half a pair of products
   { ...linearBf16, m: 130, n: 300, k: 2048 }, // bf16 prefill
+  { weightDtype: "f16" }, // f32 x, weight rounded to f16 when packed
+  { sourceDtype: "f16", weightDtype: "f16" }, // f16 weight, products in f32
+  { sourceDtype: "bf16", weightDtype: "f16" }, // bf16 file, f16 weight
+  { dtype: "f16" }, // f16 x, f32 weight
+  { dtype: "f16", weightDtype: "bf16" }, // f16 x, bf16 weight
+  { dtype: "bf16", weightDtype: "f16" }, // bf16 x, f16 weight
+  { ...linearF16 }, // everything in f16
+  { ...linearF16, outDtype: "f32" }, // f16 operands, f32 out: the logits
+  { ...linearF16, m: 1 }, // f16 decode
+  { ...linearF16, m: 33, n: 45, k: 131, bias: true }, // f16, multiples of nothing
+  { ...linearF16, k: 1 }, // f16, a single product
+  { ...linearF16, m: 130, n: 300, k: 2048 }, // f16 prefill
   { xPad: 17 }, // x is a slice of a wider row
   { outPad: 9 }, // out is a slice of a wider row
   { xPad: 7, outPad: 5, shift: 1, bias: true }, // nothing is aligned
   { ...linearBf16, xPad: 7, outPad: 5, shift: 1, bias: true }, // the same in bf16
+  { ...linearF16, xPad: 7, outPad: 5, shift: 1, bias: true }, // the same in f16
 ]);
 
 describeEachBackend((backend) => {
   test.each(table)("$name", ({ row }) => checkLinear(backend, row));
 
-  test.each(cases(linearBase, [{}, linearBf16]))(
+  test.each(cases(linearBase, [{}, linearBf16, linearF16]))(
     "a row's result does not depend on the rows beside it: $name",
     async ({ row }) => {
       const { n, k } = row;
@@ -58,7 +79,10 @@ describeEachBackend((backend) => {
 
   describePublished(
     "projections of published models",
-    cases(linearBase, product<LinearRow>({ m: [1, 8, 64], n: [1024, 3352], k: [768, 4096], dtype: ["f32", "bf16"] })),
+    cases(
+      linearBase,
+      product<LinearRow>({ m: [1, 8, 64], n: [1024, 3352], k: [768, 4096], dtype: ["f32", "bf16", "f16"] }),
+    ),
     (row) => checkLinear(backend, { ...row, weightDtype: row.dtype, outDtype: row.dtype }),
   );
 });

@@ -17,11 +17,19 @@ const rmsTable = cases(rmsBase, [
   { residual: "bf16" }, // the residual rounds
   { residual: "f32", dtype: "bf16", outDtype: "bf16" }, // bf16 activations, f32 residual: the engine's own
   { residual: "bf16", dtype: "bf16", outDtype: "bf16" }, // bf16 throughout, with residual
+  { dtype: "f16", outDtype: "f16" }, // f16 throughout
+  { dtype: "f16" }, // f16 to f32
+  { outDtype: "f16" }, // f32 to f16
+  { residual: "f16" }, // the residual rounds to f16
+  { residual: "f32", dtype: "f16", outDtype: "f16" }, // f16 activations, f32 residual: the engine's own
+  { residual: "f16", dtype: "f16", outDtype: "f16" }, // f16 throughout, with residual
+  { residual: "f16", dtype: "bf16", outDtype: "f16" }, // both 16 bits
   { scale: 0 }, // zeros: eps keeps it finite
   { scale: 1e-4 }, // small against eps
   { scale: 1e4 }, // large
   { xPad: 31 }, // x is a slice of a wider row
   { dtype: "bf16", residual: "bf16", width: 17, xPad: 7, shift: 1 }, // nothing is aligned
+  { dtype: "f16", residual: "f16", width: 17, xPad: 7, shift: 1 }, // the same in f16
 ]);
 
 const gatedTable = cases(gatedBase, [
@@ -36,6 +44,8 @@ const gatedTable = cases(gatedBase, [
   { width: 4096, groupSize: 512 }, // a large model's groups
   { dtype: "bf16" }, // bf16
   { dtype: "bf16", width: 4096, groupSize: 4096 }, // long sums from bf16
+  { dtype: "f16" }, // f16
+  { dtype: "f16", scale: 1e4 }, // squares that are no f16
   { scale: 0 }, // zeros: eps keeps it finite
   { scale: 1e4 }, // large
   { xPad: 31 }, // x is a slice of a wider row
@@ -43,6 +53,7 @@ const gatedTable = cases(gatedBase, [
   { dtype: "bf16", width: 17, groupSize: 17, xPad: 7, gatePad: 3, shift: 1 }, // nothing is aligned
   { inPlace: true }, // out is x
   { inPlace: true, dtype: "bf16", groupSize: 48 }, // out is x in bf16
+  { inPlace: true, dtype: "f16", width: 17, groupSize: 17, gatePad: 3, shift: 1 }, // out is x in f16, nothing is aligned
 ]);
 
 describeEachBackend((backend) => {
@@ -54,20 +65,19 @@ describeEachBackend((backend) => {
     test.each(gatedTable)("$name", ({ row }) => checkGated(backend, row));
   });
 
-  // fp16 in the suite, which no activation is here. norm_before_gate = True, LayerNorm, bias and the ungated variants of
-  // mamba_ssm's test_layernorm_gated.py do not apply.
+  // norm_before_gate = True, LayerNorm, bias and the ungated variants of mamba_ssm's test_layernorm_gated.py do not apply.
   describePublished(
     "vLLM test_mamba_mixer2 gated norm",
-    cases(
-      { ...gatedBase, rows: 8 * 128, width: 64, tolerance: { rtol: 1e-3, atol: 5e-3 } },
+    cases<GatedRow>(
+      { ...gatedBase, rows: 8 * 128, width: 64, dtype: "f16", tolerance: { rtol: 1e-3, atol: 5e-3 } },
       [1, 2, 4].map((groups) => ({ groupSize: 64 / groups })),
     ),
     (row) => checkGated(backend, row),
   );
   describePublished(
     "mamba_ssm test_layernorm_gated, RMS with z",
-    cases(
-      { ...gatedBase, rows: 16 * 1024, tolerance: { rtol: 1e-2, atol: 8e-3 } },
+    cases<GatedRow>(
+      { ...gatedBase, rows: 16 * 1024, dtype: "f16", tolerance: { rtol: 1e-2, atol: 8e-3 } },
       product<GatedRow>({ width: [2048, 4096], groupSize: [64, 0] }).map((row) => ({
         ...row,
         groupSize: row.groupSize || row.width!,

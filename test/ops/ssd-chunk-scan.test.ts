@@ -48,6 +48,10 @@ const table = cases(scanBase, [
   { stateDtype: "f16" }, // state in f16
   { dtype: "bf16", dtDtype: "bf16", stateDtype: "bf16" }, // everything in bf16
   { dtype: "bf16", groups: 2, chunk: 24, headDim: 17 }, // bf16 with ragged edges
+  { dtype: "f16" }, // inputs in f16
+  { dtype: "f16", dtDtype: "f16", stateDtype: "f16" }, // everything in f16
+  { dtype: "f16", stateDtype: "bf16" }, // state in the other 16 bits
+  { dtype: "f16", groups: 2, chunk: 24, headDim: 17 }, // f16 with ragged edges
   { d: false }, // no skip connection
   { dtBias: false }, // no bias
   { dtSoftplus: false, dtBias: false }, // dt as it comes
@@ -68,6 +72,7 @@ const table = cases(scanBase, [
   { statePad: 40 }, // gap between slots
   { wide: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // nothing is aligned
   { dtype: "bf16", stateDtype: "bf16", wide: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in bf16
+  { dtype: "f16", stateDtype: "f16", wide: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in f16
   { padding: [0] }, // padding sequence first
   { padding: [1] }, // padding sequence in the middle
   { padding: [0, 1, 2] }, // nothing but padding
@@ -119,7 +124,7 @@ describeEachBackend((backend) => {
       ["into single tokens at first", [1, 2, 3, length], "close"],
       ["before the last token", [length - 1, length], "close"],
     ])("%s", async (_name, ends, how) => {
-      for (const dtype of ["f32", "bf16"] as const) {
+      for (const dtype of ["f32", "bf16", "f16"] as const) {
         for (const initial of ["none", "all"] as const) {
           const whole = scanInputs({ ...scanBase, dtype, lengths: [length], initial });
           const [want] = await launch(whole);

@@ -25,15 +25,17 @@ const table = cases(base, [
   { stateDtype: "bf16", tolerance: toleranceOf("bf16") }, // the state rounds after each token
   { stateDtype: "f16", tolerance: toleranceOf("f16") }, // the state rounds less
   { dtype: "bf16", tolerance: toleranceOf("bf16") }, // inputs in bf16
+  { dtype: "f16", tolerance: toleranceOf("f16") }, // inputs in f16
 ]);
 
 describeEachBackend((backend) => {
   test.each(table)("$name", ({ row }) => checkPrefillDecode(backend, row));
 
-  // vLLM's precisions (state, activations); (f16, f16) is left out, for activations are f32 or bf16.
+  // vLLM's precisions (state, activations).
   const precisions = [
     { stateDtype: "f32", dtype: "f32", tolerance: { rtol: 1e-2, atol: 3e-2 } },
     { stateDtype: "f16", dtype: "f32", tolerance: { rtol: 6e-2, atol: 1e-1 } },
+    { stateDtype: "f16", dtype: "f16", tolerance: { rtol: 6e-2, atol: 1e-1 } },
     { stateDtype: "f32", dtype: "bf16", tolerance: { rtol: 6e-2, atol: 1e-1 } },
     { stateDtype: "bf16", dtype: "bf16", tolerance: { rtol: 6e-2, atol: 1e-1 } },
     { stateDtype: "f16", dtype: "bf16", tolerance: { rtol: 6e-2, atol: 1e-1 } },

@@ -28,6 +28,7 @@ const table = cases(stateUpdateBase, [
   { stateSize: 16 }, // the smallest published state
   { stateSize: 96 }, // no power of two
   { stateSize: 256 }, // the largest published state
+  { stateSize: 1037, heads: 2, headDim: 6, groups: 2 }, // walked in pieces
   { groups: 2 }, // heads share B and C in pairs
   { groups: 4 }, // B and C for each head
   { dtype: "bf16" }, // inputs in bf16
@@ -36,15 +37,21 @@ const table = cases(stateUpdateBase, [
   { stateDtype: "f16" }, // state in f16
   { dtype: "bf16", dtDtype: "bf16", stateDtype: "bf16" }, // everything in bf16
   { dtype: "bf16", stateDtype: "f16", stateSize: 5, headDim: 17 }, // 16 bits with ragged edges
+  { dtype: "f16" }, // inputs in f16
+  { dtype: "f16", dtDtype: "f16", stateDtype: "f16" }, // everything in f16
+  { dtype: "f16", stateDtype: "bf16", stateSize: 5, headDim: 17 }, // the other 16 bits with ragged edges
   { d: false }, // no skip connection
   { dtBias: false }, // no bias
   { z: true }, // gated output
   { z: true, dtype: "bf16" }, // gated output in bf16
+  { z: true, dtype: "f16" }, // gated output in f16
   { z: true, d: false }, // gated output, no skip connection
   { per: "expanded" }, // per channel in shape, stride 0: the same as per head
   { per: "channel" }, // Mamba-1: a, dt, d and dtBias of each channel its own
   { per: "channel", heads: 1, headDim: 129, stateSize: 16, z: true }, // Mamba-1's shape
   { per: "channel", dtype: "bf16", dtDtype: "bf16", stateDtype: "bf16" }, // Mamba-1 in bf16
+  { per: "channel", dtype: "f16", dtDtype: "f16", stateDtype: "f16" }, // Mamba-1 in f16
+  { per: "channel", stateSize: 1037, headDim: 6 }, // Mamba-1, walked in pieces
   { per: "channel", d: false, dtBias: false }, // Mamba-1 without d and bias
   { skipPer: "channel" }, // only d and dtBias of each channel its own
   { per: "channel", skipPer: "head" }, // only a and dt of each channel its own
@@ -63,6 +70,7 @@ const table = cases(stateUpdateBase, [
   { statePad: 40 }, // gap between slots
   { z: true, xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // nothing is aligned
   { z: true, dtype: "bf16", stateDtype: "bf16", xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in bf16
+  { z: true, dtype: "f16", stateDtype: "f16", xPad: 7, outPad: 5, statePad: 3, shift: 1 }, // the same in f16
   { padding: [0] }, // padding row first
   { padding: [1] }, // padding row in the middle
   { rows: 8, padding: [3, 4, 5, 6, 7] }, // padding rows last

@@ -50,13 +50,9 @@ inline void store_zeros(T* p, int64_t n) {
   for_lanes(0, n, [&](int64_t i, auto count) { store_n(p + i, zero(), count); });
 }
 
-// f(element of the type): activations, and everything a state may be stored as.
+// f(element of the type).
 template <class F>
-inline void with_activation_type(DType type, F f) {
-  type == DType::f32 ? f(float()) : f(bf16());
-}
-template <class F>
-inline void with_state_type(DType type, F f) {
+inline void with_float_type(DType type, F f) {
   switch (type) {
     case DType::f32:
       return f(float());

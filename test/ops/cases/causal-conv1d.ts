@@ -12,7 +12,7 @@ export type DecideInitial = "all" | "none" | "some";
 interface ConvShape {
   readonly dim: number;
   readonly width: number;
-  readonly dtype: "f32" | "bf16"; // of x and out
+  readonly dtype: FloatDType; // of x and out
   readonly stateDtype: FloatDType;
   readonly silu: boolean;
   readonly bias: boolean;

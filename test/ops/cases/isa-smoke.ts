@@ -2,7 +2,7 @@
 import { Backend } from "../../helpers/backends";
 import { type Case, cases } from "../../helpers/table";
 import { checkConvUpdate, checkConvVarlen, convUpdateBase, convVarlenBase } from "./causal-conv1d";
-import { checkLinear, linearBase, linearBf16 } from "./linear";
+import { checkLinear, linearBase, linearBf16, linearF16 } from "./linear";
 import { checkGated, checkRms, gatedBase, rmsBase } from "./norm";
 import { checkScan, scanBase } from "./ssd-chunk-scan";
 import { checkStateUpdate, stateUpdateBase } from "./ssd-state-update";
@@ -27,6 +27,7 @@ async function main(): Promise<void> {
   backend.open();
   const ragged = { xPad: 7, outPad: 5, shift: 1 } as const;
   const sixteen = { dtype: "bf16", stateDtype: "bf16" } as const;
+  const half = { dtype: "f16", stateDtype: "f16" } as const;
   await all(
     "linear",
     cases(linearBase, [
@@ -38,13 +39,37 @@ async function main(): Promise<void> {
       { ...linearBf16, m: 33, n: 45, k: 131, bias: true },
       { weightDtype: "bf16" },
       { dtype: "bf16" },
+      { ...linearF16 },
+      { ...linearF16, m: 33, n: 45, k: 131, bias: true },
+      { dtype: "f16", weightDtype: "bf16" },
       { ...ragged },
     ]),
     checkLinear,
   );
-  await all("rmsNorm", cases(rmsBase, [{}, { width: 17 }, { dtype: "bf16", residual: "bf16", width: 17 }]), checkRms);
-  await all("gatedRmsNorm", cases(gatedBase, [{}, { groupSize: 3 }, { dtype: "bf16", groupSize: 48 }]), checkGated);
-  const conv = [{}, { width: 2 }, { width: 3, dim: 15 }, { stateDtype: "f16" }, { ...sixteen }, { ...ragged }] as const;
+  await all(
+    "rmsNorm",
+    cases(rmsBase, [
+      {},
+      { width: 17 },
+      { dtype: "bf16", residual: "bf16", width: 17 },
+      { dtype: "f16", residual: "f16", outDtype: "f16", width: 17 },
+    ]),
+    checkRms,
+  );
+  await all(
+    "gatedRmsNorm",
+    cases(gatedBase, [{}, { groupSize: 3 }, { dtype: "bf16", groupSize: 48 }, { dtype: "f16", groupSize: 48 }]),
+    checkGated,
+  );
+  const conv = [
+    {},
+    { width: 2 },
+    { width: 3, dim: 15 },
+    { stateDtype: "f16" },
+    { ...sixteen },
+    { ...half, dim: 15 },
+    { ...ragged },
+  ] as const;
   await all("causalConv1dUpdate", cases(convUpdateBase, conv), checkConvUpdate);
   await all("causalConv1dVarlen", cases(convVarlenBase, conv), checkConvVarlen);
   const ssd = [
@@ -55,6 +80,7 @@ async function main(): Promise<void> {
     { stateDtype: "f16" },
     { ...sixteen },
     { ...sixteen, dtDtype: "bf16", headDim: 17 },
+    { ...half, dtDtype: "f16", headDim: 17 },
     { ...ragged },
   ] as const;
   await all(

@@ -1,21 +1,19 @@
 /** Runs one case of linear against the reference. */
 import { linear, packLinearWeight } from "../../../src/ops/linear";
 import type { Backend } from "../../helpers/backends";
-import { encode, rounded } from "../../helpers/bits";
+import { encode, type FloatDType, rounded } from "../../helpers/bits";
 import { assertClose, tolerances } from "../../helpers/close";
 import * as reference from "../../helpers/reference";
 import { Rng } from "../../helpers/rng";
-
-type Type = "f32" | "bf16";
 
 export interface LinearRow {
   readonly m: number; // rows of x
   readonly n: number; // rows of weight
   readonly k: number;
-  readonly dtype: Type; // of x
-  readonly sourceDtype: Type; // of the weight as loaded
-  readonly weightDtype: Type; // of the weight as packed
-  readonly outDtype: Type;
+  readonly dtype: FloatDType; // of x
+  readonly sourceDtype: FloatDType; // of the weight as loaded
+  readonly weightDtype: FloatDType; // of the weight as packed
+  readonly outDtype: FloatDType;
   readonly bias: boolean;
   readonly xPad: number;
   readonly outPad: number;
@@ -36,8 +34,9 @@ export const linearBase: LinearRow = {
   shift: 0,
 };
 
-/** A model in bf16: weight file, packed weight and activations. */
+/** A model of one type: weight file, packed weight and activations. */
 export const linearBf16 = { dtype: "bf16", sourceDtype: "bf16", weightDtype: "bf16", outDtype: "bf16" } as const;
+export const linearF16 = { dtype: "f16", sourceDtype: "f16", weightDtype: "f16", outDtype: "f16" } as const;
 
 export function linearInputs({ m, n, k, ...row }: LinearRow) {
   const rng = new Rng(0);

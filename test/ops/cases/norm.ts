@@ -1,7 +1,7 @@
 /** Runs one case of the two norms against the reference. */
 import { gatedRmsNorm, rmsNorm } from "../../../src/ops/norm";
 import type { Backend } from "../../helpers/backends";
-import { rounded } from "../../helpers/bits";
+import { type FloatDType, rounded } from "../../helpers/bits";
 import { assertClose, type Tolerance, toleranceOf } from "../../helpers/close";
 import * as reference from "../../helpers/reference";
 import { Rng } from "../../helpers/rng";
@@ -11,9 +11,9 @@ const eps = 1e-5;
 export interface RmsRow {
   readonly rows: number;
   readonly width: number;
-  readonly dtype: "f32" | "bf16"; // of x
-  readonly outDtype: "f32" | "bf16";
-  readonly residual: "f32" | "bf16" | null;
+  readonly dtype: FloatDType; // of x
+  readonly outDtype: FloatDType;
+  readonly residual: FloatDType | null;
   readonly scale: number; // of x
   readonly xPad: number;
   readonly shift: number;
@@ -62,7 +62,7 @@ export interface GatedRow {
   readonly rows: number;
   readonly width: number;
   readonly groupSize: number;
-  readonly dtype: "f32" | "bf16";
+  readonly dtype: FloatDType;
   readonly scale: number; // of x
   readonly xPad: number;
   readonly gatePad: number;

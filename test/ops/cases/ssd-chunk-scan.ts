@@ -16,8 +16,8 @@ export interface ScanRow {
   readonly groups: number;
   readonly stateSize: number;
   readonly chunk: number; // tokens
-  readonly dtype: "f32" | "bf16"; // of x, b, c and out
-  readonly dtDtype: "f32" | "bf16";
+  readonly dtype: FloatDType; // of x, b, c and out
+  readonly dtDtype: FloatDType;
   readonly stateDtype: FloatDType;
   readonly d: boolean;
   readonly dtBias: boolean;

@@ -15,7 +15,7 @@ export interface PrefillDecodeRow {
   readonly groups: number;
   readonly stateSize: number;
   readonly chunk: number; // tokens
-  readonly dtype: "f32" | "bf16";
+  readonly dtype: FloatDType;
   readonly stateDtype: FloatDType;
   readonly tolerance: Tolerance; // of outputs and the last state
 }

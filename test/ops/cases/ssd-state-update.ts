@@ -17,8 +17,8 @@ export interface UpdateRow {
   readonly headDim: number;
   readonly groups: number;
   readonly stateSize: number;
-  readonly dtype: "f32" | "bf16"; // of x, b, c, z and out
-  readonly dtDtype: "f32" | "bf16";
+  readonly dtype: FloatDType; // of x, b, c, z and out
+  readonly dtDtype: FloatDType;
   readonly stateDtype: FloatDType;
   readonly per: Granularity; // of a and dt
   readonly skipPer: Granularity | null; // of d and dtBias; null = as a and dt

@@ -4,6 +4,7 @@ import type { DType } from "../../../src/tensor/dtype";
 import type { Stream } from "../../../src/tensor/stream";
 import type { Tensor } from "../../../src/tensor/tensor";
 import type { Backend } from "../../helpers/backends";
+import type { FloatDType } from "../../helpers/bits";
 import { Rng } from "../../helpers/rng";
 
 /** A tensor argument: random numbers of this type and shape, or integers as given. `packed` = linear's weight. */
@@ -107,7 +108,7 @@ function place(backend: Backend, arg: TensorArg): Tensor {
   const random = new Rng(0).uniform(elements(arg.shape), -1, 0); // negative, as `a` must be
   if (!arg.packed) return backend.place(arg.dtype, arg.shape, { values: arg.values ?? random }).tensor;
   const [n, k] = arg.shape as [number, number];
-  return backend.keep(ops.packLinearWeight(backend.stream, random, [n, k], "f32", arg.dtype as "f32" | "bf16"));
+  return backend.keep(ops.packLinearWeight(backend.stream, random, [n, k], "f32", arg.dtype as FloatDType));
 }
 
 /** The valid call's arguments on a device, with some replaced. */

@@ -2,10 +2,10 @@
  * The convolution tables of vLLM (tests/kernels/mamba/test_causal_conv1d.py), TensorRT-LLM (test_causal_conv1d*) and
  * Dao-AILab/causal-conv1d (tests/test_causal_conv1d.py).
  *
- * What does not apply here: fp16 activations (kernels take f32 and bf16; f16 is a state type), speculative decoding
- * (num_accepted_tokens), the channel-major layout, backward passes. Several tokens per row (vLLM's seqlen 3,
- * causal-conv1d's 4 and 5) are sequences with an initial state.
+ * What does not apply here: speculative decoding (num_accepted_tokens), the channel-major layout, backward passes. Several
+ * tokens per row (vLLM's seqlen 3, causal-conv1d's 4 and 5) are sequences with an initial state.
  */
+import type { FloatDType } from "../../helpers/bits";
 import type { Tolerance } from "../../helpers/close";
 import { Rng } from "../../helpers/rng";
 import { type Case, cases, product } from "../../helpers/table";
@@ -17,28 +17,24 @@ export interface Table<Row> {
 }
 
 const bools = [false, true];
-/** Both types of a published row's x and state, which vLLM keeps equal. */
-const sameTypes = [
-  { dtype: "f32", stateDtype: "f32" },
-  { dtype: "bf16", stateDtype: "bf16" },
-] as const;
-
-const vllmTolerance: Record<"f32" | "bf16", Tolerance> = {
+const vllmTolerance: Record<FloatDType, Tolerance> = {
   f32: { rtol: 3e-4, atol: 1e-3 },
+  f16: { rtol: 3e-3, atol: 5e-3 },
   bf16: { rtol: 1e-2, atol: 5e-2 },
 };
-const trtTolerance: Record<"f32" | "bf16", Tolerance> = {
+const trtTolerance: Record<FloatDType, Tolerance> = {
   f32: { rtol: 1e-2, atol: 2e-3 },
+  f16: { rtol: 1e-2, atol: 1e-2 },
   bf16: { rtol: 1e-2, atol: 1e-1 },
 };
 
-/** Every row in both types, each with the suite's own tolerance. */
-function inBothTypes<Row extends { dtype: "f32" | "bf16"; stateDtype: string; tolerance?: Tolerance }>(
+/** Every row in each type of x and state, which vLLM keeps equal, with the suite's own tolerance. */
+function inEachType<Row extends ConvUpdateRow | ConvVarlenRow>(
   rows: readonly Partial<Row>[],
-  tolerance: Record<"f32" | "bf16", Tolerance>,
+  tolerance: Record<FloatDType, Tolerance>,
 ): Partial<Row>[] {
-  return sameTypes.flatMap((types) =>
-    rows.map((row) => ({ ...row, ...types, tolerance: tolerance[types.dtype] }) as unknown as Partial<Row>),
+  return (["f32", "f16", "bf16"] as const).flatMap((dtype) =>
+    rows.map((row) => ({ ...row, dtype, stateDtype: dtype, tolerance: tolerance[dtype] })),
   );
 }
 
@@ -82,23 +78,23 @@ export function updateTables(base: ConvUpdateRow): Table<ConvUpdateRow>[] {
     },
     {
       title: "vLLM test_causal_conv1d_update_with_batch_gather, seqlen 1",
-      table: cases<ConvUpdateRow>(vllmBatch, inBothTypes(gather, vllmTolerance)),
+      table: cases<ConvUpdateRow>(vllmBatch, inEachType(gather, vllmTolerance)),
     },
     {
       title: "vLLM test_causal_conv1d_update_with_batch_gather, seqlen 1, padding",
-      table: cases<ConvUpdateRow>({ ...vllmBatch, rows: 8, padding: five(3) }, inBothTypes(gather, vllmTolerance)),
+      table: cases<ConvUpdateRow>({ ...vllmBatch, rows: 8, padding: five(3) }, inEachType(gather, vllmTolerance)),
     },
     {
       title: "causal-conv1d test_causal_conv1d_update, seqlen 1",
-      table: cases<ConvUpdateRow>({ ...base, rows: 2 }, inBothTypes(daoUpdate, vllmTolerance)),
+      table: cases<ConvUpdateRow>({ ...base, rows: 2 }, inEachType(daoUpdate, vllmTolerance)),
     },
     {
       title: "causal-conv1d test_causal_conv1d_update_with_batch_gather, seqlen 1",
-      table: cases<ConvUpdateRow>({ ...base, rows: 64, slotsInPool: 128 }, inBothTypes(daoUpdate, vllmTolerance)),
+      table: cases<ConvUpdateRow>({ ...base, rows: 64, slotsInPool: 128 }, inEachType(daoUpdate, vllmTolerance)),
     },
     {
       title: "TensorRT-LLM causal_conv1d generation",
-      table: cases<ConvUpdateRow>({ ...base, slotsInPool: 16 }, inBothTypes(trt, trtTolerance)),
+      table: cases<ConvUpdateRow>({ ...base, slotsInPool: 16 }, inEachType(trt, trtTolerance)),
     },
   ];
 }
@@ -144,13 +140,13 @@ export function varlenTables(base: ConvVarlenRow): Table<ConvVarlenRow>[] {
   return [
     {
       title: "vLLM test_causal_conv1d_update_with_batch_gather, seqlen 3",
-      table: cases<ConvVarlenRow>({ ...vllmBatch, lengths: [3, 3, 3] }, inBothTypes(gather, vllmTolerance)),
+      table: cases<ConvVarlenRow>({ ...vllmBatch, lengths: [3, 3, 3] }, inEachType(gather, vllmTolerance)),
     },
     {
       title: "vLLM test_causal_conv1d_update_with_batch_gather, seqlen 3, padding",
       table: cases<ConvVarlenRow>(
         { ...vllmBatch, lengths: new Array(8).fill(3), padding: five(3) },
-        inBothTypes(gather, vllmTolerance),
+        inEachType(gather, vllmTolerance),
       ),
     },
     {
@@ -160,19 +156,19 @@ export function varlenTables(base: ConvVarlenRow): Table<ConvVarlenRow>[] {
         vllmVarlen,
       ),
     },
-    { title: "TensorRT-LLM causal_conv1d context", table: cases<ConvVarlenRow>(base, inBothTypes(trt, trtTolerance)) },
+    { title: "TensorRT-LLM causal_conv1d context", table: cases<ConvVarlenRow>(base, inEachType(trt, trtTolerance)) },
     {
       // Channels are independent: 64 of the published 5376, for they cost only memory.
       title: "TensorRT-LLM causal_conv1d, 131072 tokens",
       table: cases<ConvVarlenRow>(
         { ...base, lengths: [131072], dim: 64, blockSize: 64 },
-        inBothTypes([{}], trtTolerance),
+        inEachType([{}], trtTolerance),
       ),
     },
-    { title: "causal-conv1d test_causal_conv1d", table: cases<ConvVarlenRow>(base, inBothTypes(dao, vllmTolerance)) },
+    { title: "causal-conv1d test_causal_conv1d", table: cases<ConvVarlenRow>(base, inEachType(dao, vllmTolerance)) },
     {
       title: "causal-conv1d test_causal_conv1d_update, seqlen 4 and 5",
-      table: cases<ConvVarlenRow>({ ...base, initial: "all" }, inBothTypes(daoUpdate, vllmTolerance)),
+      table: cases<ConvVarlenRow>({ ...base, initial: "all" }, inEachType(daoUpdate, vllmTolerance)),
     },
     {
       title: "causal-conv1d test_causal_conv1d_varlen_states",
@@ -184,7 +180,7 @@ export function varlenTables(base: ConvVarlenRow): Table<ConvVarlenRow>[] {
           dim: 4128,
           lengths: Array.from({ length: 100 }, () => rng.integer(1, 31)),
         },
-        inBothTypes(daoStates, vllmTolerance),
+        inEachType(daoStates, vllmTolerance),
       ),
     },
   ];

@@ -2,22 +2,26 @@
  * The chunked-scan tables of vLLM (tests/kernels/mamba/test_mamba_ssm_ssd.py), TensorRT-LLM (test_mamba2_chunk_ss_update.py)
  * and state-spaces/mamba (tests/ops/triton/test_ssd.py).
  *
- * What does not apply here: fp16 activations (kernels take f32 and bf16; f16 is a state type), the gate z (our mixer gates
- * in its norm), backward passes, TensorRT-LLM's physical chunks (chunks never cross a sequence). vLLM and TensorRT-LLM
- * compare one head of the output; here all heads are compared, except where `checkedHeads` says which.
+ * What does not apply here: the gate z (our mixer gates in its norm), backward passes, TensorRT-LLM's physical chunks
+ * (chunks never cross a sequence). vLLM and TensorRT-LLM compare one head of the output; here all heads are compared,
+ * except where `checkedHeads` says which.
  */
+import type { FloatDType } from "../../helpers/bits";
 import type { Tolerance } from "../../helpers/close";
 import { Rng } from "../../helpers/rng";
 import { type Case, cases, product } from "../../helpers/table";
 import type { ScanRow } from "../cases/ssd-chunk-scan";
 import type { Table } from "./causal-conv1d";
 
-const vllmTolerance: Record<"f32" | "bf16", Tolerance> = {
+const floats = ["f32", "f16", "bf16"] as const;
+const vllmTolerance: Record<FloatDType, Tolerance> = {
   f32: { rtol: 5e-3, atol: 8e-3 },
+  f16: { rtol: 5e-3, atol: 8e-3 },
   bf16: { rtol: 5e-2, atol: 5e-2 },
 };
-const trtTolerance: Record<"f32" | "bf16", Tolerance> = {
+const trtTolerance: Record<FloatDType, Tolerance> = {
   f32: { rtol: 1e-2, atol: 1e-2 },
+  f16: { rtol: 1e-2, atol: 2e-2 },
   bf16: { rtol: 1e-2, atol: 1e-1 },
 };
 
@@ -32,8 +36,8 @@ function square(heads: number, headDim: number): Partial<ScanRow> {
 
 export function scanTables(base: ScanRow): Table<ScanRow>[] {
   const rng = new Rng(0);
-  const singles = product<{ dtype: "f32" | "bf16"; heads: number; headDim: number; plan: readonly [number, number] }>({
-    dtype: ["f32", "bf16"],
+  const singles = product<{ dtype: FloatDType; heads: number; headDim: number; plan: readonly [number, number] }>({
+    dtype: floats,
     heads: [4, 16, 32],
     headDim: [5, 8, 32, 128],
     plan: [
@@ -50,7 +54,7 @@ export function scanTables(base: ScanRow): Table<ScanRow>[] {
     }),
   );
   const trt = product<ScanRow & { dim: number; tokens: number }>({
-    dtype: ["f32", "bf16"],
+    dtype: floats,
     dim: [1024, 2048],
     headDim: [32, 64, 128, 256],
     groups: [1, 4],
@@ -62,11 +66,9 @@ export function scanTables(base: ScanRow): Table<ScanRow>[] {
     return { ...row, heads, checkedHeads, lengths: [tokens!, tokens!], tolerance: trtTolerance[row.dtype!] };
   });
   const long = [16384, 131072].flatMap((tokens) =>
-    (["f32", "bf16"] as const).map(
-      (dtype): Partial<ScanRow> => ({ dtype, lengths: [tokens], tolerance: trtTolerance[dtype] }),
-    ),
+    floats.map((dtype): Partial<ScanRow> => ({ dtype, lengths: [tokens], tolerance: trtTolerance[dtype] })),
   );
-  const states = product<ScanRow>({ dtype: ["f32", "bf16"], groups: [1, 2, 8, 16], chunk: [64, 128] });
+  const states = product<ScanRow>({ dtype: floats, groups: [1, 2, 8, 16], chunk: [64, 128] });
   return [
     {
       title: "vLLM test_mamba_chunk_scan_single_example",
@@ -80,7 +82,7 @@ export function scanTables(base: ScanRow): Table<ScanRow>[] {
       title: "TensorRT-LLM test_mamba2_chunk_scan, 5120 channels",
       table: cases<ScanRow>(
         { ...base, chunk: 256, heads: 80, headDim: 64, stateSize: 128, lengths: [512], initial: "none" },
-        product<ScanRow>({ dtype: ["f32", "bf16"], groups: [1, 4] }).map((row) => ({
+        product<ScanRow>({ dtype: floats, groups: [1, 4] }).map((row) => ({
           ...row,
           tolerance: trtTolerance[row.dtype!],
         })),

@@ -2,27 +2,30 @@
  * The selective-state-update tables of vLLM (tests/kernels/mamba/test_mamba_ssm.py), state-spaces/mamba
  * (tests/ops/triton/test_selective_state_update.py) and FlashInfer (tests/mamba/test_selective_state_update_stp.py).
  *
- * What does not apply here: fp16 activations (kernels take f32 and bf16; f16 is a state type), int16 states, stochastic
- * rounding, speculative decoding (num_accepted_tokens, destinations apart from the source slot). B, C and D are f32 in the
- * suites; B and C take x's type here. Several tokens per row (varlen, max_seq_len) are several calls on the same slots.
+ * What does not apply here: int16 states, stochastic rounding, speculative decoding (num_accepted_tokens, destinations
+ * apart from the source slot). B, C and D are f32 in the suites; B and C take x's type here. Several tokens per row
+ * (varlen, max_seq_len) are several calls on the same slots.
  */
+import type { FloatDType } from "../../helpers/bits";
 import type { Tolerance } from "../../helpers/close";
 import { Rng } from "../../helpers/rng";
 import { cases, product } from "../../helpers/table";
 import type { UpdateRow } from "../cases/ssd-state-update";
 import type { Table } from "./causal-conv1d";
 
-type Tolerances = Record<"f32" | "bf16", Tolerance>;
+type Tolerances = Record<FloatDType, Tolerance>;
 
 const bools = [false, true];
 const f32 = { rtol: 3e-4, atol: 1e-3 };
-const plain: Tolerances = { f32, bf16: { rtol: 1e-2, atol: 5e-2 } };
-const several: Tolerances = { f32, bf16: { rtol: 5e-2, atol: 1.5e-1 } };
-const gathered: Tolerances = { f32, bf16: { rtol: 1e-1, atol: 1e-1 } };
+const f16 = { rtol: 5e-3, atol: 1e-2 };
+const plain: Tolerances = { f32, f16, bf16: { rtol: 1e-2, atol: 5e-2 } };
+const several: Tolerances = { f32, f16, bf16: { rtol: 5e-2, atol: 1.5e-1 } };
+const gathered: Tolerances = { f32, f16, bf16: { rtol: 1e-1, atol: 1e-1 } };
+const inHeads: Tolerances = { f32, f16: { rtol: 5e-3, atol: 3e-2 }, bf16: { rtol: 1e-1, atol: 1e-1 } };
 
-/** Every row with x, z, dt and state in f32, and again in bf16. */
-function inBothTypes(rows: readonly Partial<UpdateRow>[], tolerance: Tolerances): Partial<UpdateRow>[] {
-  return (["f32", "bf16"] as const).flatMap((dtype) =>
+/** Every row with x, z, dt and state in each type. */
+function inEachType(rows: readonly Partial<UpdateRow>[], tolerance: Tolerances): Partial<UpdateRow>[] {
+  return (["f32", "f16", "bf16"] as const).flatMap((dtype) =>
     rows.map((row) => ({ ...row, dtype, dtDtype: dtype, stateDtype: dtype, tolerance: tolerance[dtype] })),
   );
 }
@@ -67,37 +70,34 @@ export function updateTables(base: UpdateRow): Table<UpdateRow>[] {
   return [
     {
       title: "vLLM test_selective_state_update",
-      table: cases<UpdateRow>({ ...base, rows: 1 }, inBothTypes(mamba1([16, 64], dims), plain)),
+      table: cases<UpdateRow>({ ...base, rows: 1 }, inEachType(mamba1([16, 64], dims), plain)),
     },
     {
       title: "vLLM test_selective_state_update_varlen",
-      table: cases<UpdateRow>({ ...base, rows: 4 }, inBothTypes(varlen, several)),
+      table: cases<UpdateRow>({ ...base, rows: 4 }, inEachType(varlen, several)),
     },
     {
       title: "vLLM test_selective_state_update_with_batch_indices",
-      table: cases<UpdateRow>({ ...base, slotsInPool: 30 }, inBothTypes(mamba1([16, 64], dims, [true]), gathered)),
+      table: cases<UpdateRow>({ ...base, slotsInPool: 30 }, inEachType(mamba1([16, 64], dims, [true]), gathered)),
     },
     {
       title: "vLLM test_selective_state_update_with_batch_indices, padding",
       table: cases<UpdateRow>(
         { ...base, rows: 8, padding: [3, 4, 5, 6, 7], slotsInPool: 30 },
-        inBothTypes(mamba1([16, 64], dims, [true]), gathered),
+        inEachType(mamba1([16, 64], dims, [true]), gathered),
       ),
     },
     {
       title: "vLLM test_selective_state_update_with_heads_with_batch_indices",
-      table: cases<UpdateRow>({ ...base, slotsInPool: 30 }, inBothTypes(withHeads([1, 4]), gathered)),
+      table: cases<UpdateRow>({ ...base, slotsInPool: 30 }, inEachType(withHeads([1, 4]), inHeads)),
     },
     {
       title: "mamba_ssm test_selective_state_update",
-      table: cases<UpdateRow>({ ...base, rows: 2 }, inBothTypes(mamba1([16, 32, 64], dims), plain)),
+      table: cases<UpdateRow>({ ...base, rows: 2 }, inEachType(mamba1([16, 32, 64], dims), plain)),
     },
     {
       title: "mamba_ssm test_selective_state_update_with_heads",
-      table: cases<UpdateRow>(
-        { ...base, rows: 2 },
-        inBothTypes(withHeads([1, 2, 4]), { f32, bf16: { rtol: 1e-1, atol: 1e-1 } }),
-      ),
+      table: cases<UpdateRow>({ ...base, rows: 2 }, inEachType(withHeads([1, 2, 4]), inHeads)),
     },
     {
       title: "FlashInfer selective_state_update",
