@@ -21,13 +21,14 @@ export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs: n
   const choice = (flags: string, help: string, choices: readonly string[]) =>
     new Option(flags, help).choices(choices).default("auto");
   const size = (flags: string, help: string) => new Option(flags, help).argParser(wholeNumber(1, 2 ** 31 - 1));
+  const floats = ["auto", "float32", "bfloat16", "float16"];
   const options = [
     choice("--device <name>", "where the model runs; auto: a GPU if there is one", ["auto", "cuda", "cpu"]),
     new Option("--threads <n>", "CPU threads that compute (default: one per core)").argParser(
       wholeNumber(1, MAX_THREADS),
     ),
-    choice("--dtype <type>", "type of activations and matrices", ["auto", "float32", "bfloat16"]),
-    choice("--state-dtype <type>", "type of the SSM state", ["auto", "float32", "bfloat16", "float16"]),
+    choice("--dtype <type>", "type of activations and matrices", floats),
+    choice("--state-dtype <type>", "type of the SSM state", floats),
     size("--max-num-seqs <n>", "sequences that run at once").default(maxNumSeqs),
     size("--max-num-batched-tokens <n>", "tokens of one step (default: 512, on a GPU 8192, and one for each sequence)"),
     size("--max-model-len <n>", "tokens of prompt and output together").default(131_072),

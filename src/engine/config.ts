@@ -1,8 +1,11 @@
 import { EngineError } from "../errors";
 import type { SchedulerConfig } from "./scheduler";
 
-export type DtypeName = "auto" | "float32" | "bfloat16";
-export type StateDtypeName = "auto" | "float32" | "bfloat16" | "float16";
+const floats = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
+type FloatName = keyof typeof floats;
+type FloatDtype = (typeof floats)[FloatName];
+
+export type DtypeName = "auto" | FloatName;
 
 /** How a model is loaded and run; everything has a default. */
 export interface EngineOptions {
@@ -10,10 +13,10 @@ export interface EngineOptions {
   readonly device?: "auto" | "cpu" | "cuda";
   /** CPU threads that compute. Default: one per core that the process may use. */
   readonly threads?: number;
-  /** Type of activations and matrices. Default "auto": float32 for float32 checkpoints, else bfloat16. */
+  /** Type of activations and matrices. Default "auto": the checkpoint's, or bfloat16 where it names none. */
   readonly dtype?: DtypeName;
   /** Type of the SSM state. Default "auto": what the checkpoint asks for, else float32. */
-  readonly stateDtype?: StateDtypeName;
+  readonly stateDtype?: DtypeName;
   /** Sequences that run at once; lowered, with a message, where their states would not fit in memory. Default 64. */
   readonly maxNumSeqs?: number;
   /**
@@ -70,30 +73,29 @@ export function planMemory(
   };
 }
 
-const stateDtypes = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
-
 export interface Dtypes {
   /** Activations and matrices. */
-  readonly compute: "f32" | "bf16";
+  readonly compute: FloatDtype;
   /** The convolution's last inputs are activations. */
-  readonly conv: "f32" | "bf16";
-  readonly ssm: "f32" | "bf16" | "f16";
+  readonly conv: FloatDtype;
+  readonly ssm: FloatDtype;
 }
 
 /** Types of a model; throws ERR_ARGUMENT for a name that is none. */
 export function resolveDtypes(
   { dtype = "auto", stateDtype = "auto" }: Pick<EngineOptions, "dtype" | "stateDtype">,
-  model: { torchDtype: string | null; mambaSsmCacheDtype?: keyof typeof stateDtypes },
+  model: { torchDtype: FloatName | null; mambaSsmCacheDtype?: FloatName },
 ): Dtypes {
-  const computeName = dtype === "auto" ? (model.torchDtype === "float32" ? "float32" : "bfloat16") : dtype;
+  const computeName = dtype === "auto" ? (model.torchDtype ?? "bfloat16") : dtype;
   const stateName = stateDtype === "auto" ? (model.mambaSsmCacheDtype ?? "float32") : stateDtype;
-  expectOneOf("dtype", computeName, ["float32", "bfloat16"]);
-  expectOneOf("stateDtype", stateName, Object.keys(stateDtypes));
-  const compute = stateDtypes[computeName];
-  return { compute, conv: compute, ssm: stateDtypes[stateName] };
+  expectFloat("dtype", computeName);
+  expectFloat("stateDtype", stateName);
+  const compute = floats[computeName];
+  return { compute, conv: compute, ssm: floats[stateName] };
 }
 
-function expectOneOf(option: string, value: string, allowed: readonly string[]): void {
+function expectFloat(option: string, value: string): void {
+  const allowed = Object.keys(floats);
   if (allowed.includes(value)) return;
   const message = `${option} must be auto, ${allowed.join(" or ")}, got ${value}`;
   throw new EngineError("ERR_ARGUMENT", message, { subject: option });

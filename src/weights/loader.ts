@@ -11,7 +11,7 @@ import { fromBits, toBits } from "./float-bits";
 import type { WeightDescriptor, WeightDtype } from "./scope";
 
 /** What the engine computes in: the type of activations, and of matrices unless the checkpoint's is smaller and exact. */
-export type ComputeDtype = "f32" | "bf16";
+export type ComputeDtype = "f32" | "bf16" | "f16";
 
 /** Turns descriptors into tensors on a device. Copies run behind the caller; settle() waits for them and tells the progress. */
 export class WeightLoader {
@@ -30,10 +30,10 @@ export class WeightLoader {
     private readonly onProgress: (bytes: number) => void = () => {},
   ) {}
 
-  /** A matrix [n, k] for `linear`. bf16 weights stay bf16 under f32 activations: the products are exact. */
+  /** A matrix [n, k] for `linear`. Under f32 activations weights stay what they are: products with them are exact. */
   matrix(weight: WeightDescriptor): Tensor {
     const shape = weight.shape as [number, number];
-    const to = this.dtype === "bf16" || weight.dtype === "bf16" ? "bf16" : "f32";
+    const to = this.dtype === "f32" ? weight.dtype : this.dtype;
     this.count(weight);
     if ("dummy" in weight.source) {
       return packLinearWeight(this.device.stream, this.dummyBits(weight, to), shape, to, to);
