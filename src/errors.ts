@@ -9,7 +9,11 @@ export const errorTable = {
   ERR_DISPOSED: { status: 500, type: "server_error", meaning: "a handle was used after it was freed" },
   ERR_ARGUMENT: { status: 500, type: "server_error", meaning: "an argument of a native call is out of range" },
   ERR_NOT_BUILT: { status: 500, type: "server_error", meaning: "the addon, or a backend of it, is not built" },
-  ERR_NO_DEVICE: { status: 500, type: "server_error", meaning: "the machine lacks the device, its driver or a library" },
+  ERR_NO_DEVICE: {
+    status: 500,
+    type: "server_error",
+    meaning: "the machine lacks the device, its driver or a library",
+  },
   ERR_ARENA_FULL: { status: 500, type: "server_error", meaning: "a step needs more temporary memory than was planned" },
   ERR_CAPTURE: { status: 500, type: "server_error", meaning: "not allowed while a graph is captured" },
   ERR_MEMORY: { status: 500, type: "server_error", meaning: "out of memory" },

@@ -12,7 +12,7 @@ mkdir -p "$bundle"
 
 cmake -S . -B build-gpu -G Ninja -DCMAKE_BUILD_TYPE=Release "$@" >build-gpu/configure.log
 cmake --build build-gpu --target mamba_serve mamba_serve_cuda
-cp build-gpu/mamba_serve.node build-gpu/mamba_serve_cuda.so "$bundle"
+tar -C build-gpu -cJf "$bundle/addon.tar.xz" mamba_serve.node mamba_serve_cuda.so
 npm run --silent build:ts
 tar -C . -cJf "$bundle/dist.tar.xz" dist
 
@@ -29,6 +29,6 @@ if [ ! -f "$bundle/node.xz" ]; then
   echo "packing $(command -v node)"
   cp "$(readlink -f "$(command -v node)")" "$bundle/node"
   strip "$bundle/node"
-  xz -9e -T0 -f "$bundle/node"
+  xz -9e -f "$bundle/node"
 fi
 du -ch "$bundle"/* | tail -20

@@ -13,9 +13,10 @@ if [ ! -x build-gpu/node ]; then
   chmod +x build-gpu/node
 fi
 [ -d node_modules ] || tar -xJf "$bundle/node_modules.tar.xz"
+tar -xJmf "$bundle/addon.tar.xz" -C build-gpu
 if [ ! -d dist ] || [ "$bundle/dist.tar.xz" -nt dist ]; then tar -xJmf "$bundle/dist.tar.xz"; fi
 export PATH="$PWD/build-gpu:$PATH"
-export MAMBA_SERVE_ADDON="$PWD/$bundle/mamba_serve.node"
+export MAMBA_SERVE_ADDON="$PWD/build-gpu/mamba_serve.node"
 export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64"
 export TEST_DEVICES=cuda
 jest=(node node_modules/jest/bin/jest.js --selectProjects native)
