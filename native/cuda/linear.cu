@@ -16,6 +16,7 @@ namespace {
 constexpr int64_t kFewRows = 16;
 // Elements of a weight that stays in the L2 however often it is read. Such products are as fast as a launch.
 constexpr int64_t kSmallWeight = 64 << 10;
+constexpr int64_t kLongestRow = 1 << 26;  // elements, for 32-bit offsets of bytes within a block's rows
 constexpr int64_t kMostBlocksY = 65535;
 
 __device__ __forceinline__ float load_float(const void* from, DType dtype, int64_t i) {
@@ -115,25 +116,24 @@ int splits_of(const LinearParams& p, int warps, const Context& context) {
   return splits;
 }
 
-template <class T, bool VectorX, int Columns, int Tiles, int Depth>
+template <class T, bool Whole, int Columns, int Depth>
 void launch_fragments(const LinearParams& p, Context& context) {
-  constexpr int kWarps = 8, kBlocks = 3;
+  constexpr int kWarps = 8, kTiles = 1, kBlocks = 3;
   const int splits = splits_of(p, kWarps, context);
-  const int blocks = (row_tiles(p.n) + Tiles - 1) / Tiles * splits;
+  const auto rows = static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns));
   launch(context,
-         {.grid = dim3(static_cast<unsigned>(blocks), static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns))),
+         {.grid = dim3(static_cast<unsigned>(row_tiles(p.n) * splits), rows),
           .block = kWarps * 32,
-          .shared_bytes = sums_bytes(Tiles, Columns, kWarps, splits),
+          .shared_bytes = sums_bytes(kTiles, Columns, kWarps, splits),
           .cluster = splits},
-         linear_frag_kernel<T, VectorX, Columns, Tiles, kWarps, Depth, kBlocks>, p, splits);
+         linear_frag_kernel<T, Whole, Columns, kTiles, kWarps, Depth, kBlocks>, p, splits);
 }
 
 template <class T>
 void run_fragments(const LinearParams& p, Context& context) {
-  const bool vector_x = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
-  if (!vector_x) return launch_fragments<T, false, 2, 1, 2>(p, context);
-  if (p.m <= 8) return launch_fragments<T, true, 1, 1, 4>(p, context);
-  return launch_fragments<T, true, 2, 2, 2>(p, context);
+  const bool vectors = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
+  if (!vectors || p.k % kStepK != 0) return launch_fragments<T, false, 2, 2>(p, context);
+  return p.m <= 8 ? launch_fragments<T, true, 1, 4>(p, context) : launch_fragments<T, true, 2, 3>(p, context);
 }
 
 // --- library --------------------------------------------------------------------------------------------------------
@@ -171,6 +171,8 @@ bool run_library(const LinearParams& p, Context& context) {
 // --- packing --------------------------------------------------------------------------------------------------------
 __global__ void __launch_bounds__(256)
     convert_kernel(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t count) {
+  let_next_start();
+  wait_for_inputs();
   for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += int64_t{gridDim.x} * 256) {
     const float value = load_float(from, from_dtype, i);
     switch (to_dtype) {
@@ -191,16 +193,20 @@ __global__ void __launch_bounds__(256)
 void run_linear(const LinearParams& p, Context& context) {
   if (p.m == 0 || p.n == 0) return;
   const bool small = p.n * p.k <= kSmallWeight;
-  const bool fragments = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 &&
+  const bool fragments = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
                          reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
   if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksY * kFewRows))) {
     return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
   }
   if (!small && run_library(p, context)) return;
-  return p.m <= 16 ? run_general<1>(p, context) : run_general<4>(p, context);
+  return p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);
 }
 
-size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) { return static_cast<size_t>(n * k) * size_of(dtype); }
+// Rows up to two whole tiles, so that a block need not ask which of its rows exist.
+size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) {
+  constexpr int64_t kRows = 2 * kTileRows;
+  return static_cast<size_t>((n + kRows - 1) / kRows * kRows * k) * size_of(dtype);
+}
 
 void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
   const int64_t count = p.n * p.k;
@@ -222,6 +228,10 @@ void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
              p.src_dtype, static_cast<char*>(p.dst) + first * dst_size, p.dst_dtype, part);
     }
   }
+  const size_t bytes = static_cast<size_t>(count * dst_size);
+  check(cudaMemsetAsync(static_cast<char*>(p.dst) + bytes, 0, linear_weight_bytes(p.n, p.k, p.dst_dtype) - bytes,
+                        context.stream),
+        "end of a weight");
   context.early = false;  // linear reads weights before the launch ahead has ended
 }
 

@@ -4,13 +4,22 @@
 //
 // Idea. The weight is read once and everything else is small, so the kernel is a copy that ends in registers. Rows of
 // the weight are operand A of m16n8k16 (rows of x, padded to eight, are B): the products cost nothing beside the bytes.
-// The weight lies row-major, as the library for more rows wants it too. In one step of 32 of k, lane 4 g + t loads the
-// 16 bytes of row g at k = 8 t, and those of row g + 8: four lanes take 64 bytes in a row, and the registers are
-// operand A of two products if k is numbered so that the first takes elements 0 to 3 of each eight and the second 4
-// to 7. A lane's part of operand B for both is then the 16 bytes of x at k = 8 t as they lie.
+// The weight is row-major, so that the library reads the same copy for more rows. In one step of 32 of k, lane 4 g + t
+// loads the 16 bytes of row g at k = 8 t, and those of row g + 8: four lanes take 64 bytes of a row, other warps of the
+// block the bytes beside them. The registers are operand A of two products if k is numbered so that the first takes
+// elements 0 to 3 of each eight and the second 4 to 7; a lane's part of B for both is the 16 bytes of x as they lie.
+//
+// Mapping. A block owns 16 outputs and all of k, or, where n is small, a share of k in a cluster. Its eight warps take
+// steps in turn with a few in flight; sums over warps through shared memory, over blocks through that of the cluster's
+// first, in a fixed order that depends on n and k alone. Blocks are many and short: others hide their start and end.
+// With an early start a block's first loads (32 KB, so all of a small weight) are under way when its inputs come.
+//
+// Bound. Bytes: 2 n k. Measured on an H200 in chains of a model's in_proj and out_proj, a clean L2, us: m = 1 122.6 (24
+// pairs of 130m, 46 were they only read), 348 (16 of 2.7b, 302), 428 (8 of 7b, 408); m = 8 135, 368, 440. A weight
+// packed in the order of the operands gives 133, 360, 411 and 139, 369, 419: no reason for a second copy. Alone and at
+// m = 16 this is 2 to 8% behind the library at lm_heads and ahead in chains. The rest is in native/lab/linear.cu.
 #include <cuda_runtime.h>
 
-#include "cuda/hopper.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/vec.cuh"
 #include "ops/linear.h"
@@ -24,7 +33,7 @@ __host__ __device__ constexpr int steps_of(int64_t k) { return static_cast<int>(
 
 __device__ __forceinline__ uint4 load_weight(const void* at) {
   uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                : "l"(at));
   return v;
@@ -49,43 +58,42 @@ __device__ __forceinline__ uint4 load_x(const void* at) {
   return {words[0], words[1], words[2], words[3]};
 }
 
-// A lane's operands at each step: where its rows begin, and how far it may read. A row beyond the last of the weight or
-// of x reads that last one; what it gives is not written.
-template <class T, bool VectorX, int Columns, int Tiles>
+// Where a lane's operands of a step lie, and how far it may read. The weight has rows up to a whole block, and a row
+// beyond the last of x is that last one: what they give is not written.
+template <bool Whole, int Columns>
 struct FragSource {
-  const char* weight;              // of the block's first row
-  uint32_t weight_rows[Tiles][2];  // bytes from there to the lane's, rows g and g + 8 of a tile
+  const char* weight;  // row g of the block's first tile
+  uint32_t eight_rows;
   const char* x_rows[Columns];
-  uint32_t limit;  // of k, less the lane's place in a step; in bytes
+  int limit;  // of k, less the lane's place in a step; in bytes
 
   __device__ __forceinline__ FragSource(const LinearParams& p, int first_tile, int64_t first_x, int end_step) {
-    const int lane = threadIdx.x % 32, group = lane / 4;
-    const int64_t first_row = int64_t{first_tile} * kTileRows;
-    const auto place = static_cast<uint32_t>(lane % 4 * 16);
-    weight = static_cast<const char*>(p.weight) + first_row * p.k * 2;
-#pragma unroll
-    for (int i = 0; i < Tiles; ++i) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int row =
-            min(i * kTileRows + h * 8 + group, static_cast<int>(min(p.n - 1 - first_row, int64_t{1} << 20)));
-        weight_rows[i][h] = static_cast<uint32_t>(row) * static_cast<uint32_t>(p.k * 2) + place;
-      }
-    }
+    const int lane = threadIdx.x % 32, group = lane / 4, place = lane % 4 * 16;
+    eight_rows = static_cast<uint32_t>(p.k) * 16;
+    weight = static_cast<const char*>(p.weight) + (int64_t{first_tile} * kTileRows + group) * p.k * 2 + place;
 #pragma unroll
     for (int i = 0; i < Columns; ++i) {
       const int64_t row = min(first_x + i * 8 + group, p.m - 1);
       x_rows[i] = static_cast<const char*>(p.x) + row * p.x_stride * 2 + place;
     }
-    limit = static_cast<uint32_t>(min(static_cast<int>(p.k), end_step * kStepK) * 2) - place;
+    limit = min(static_cast<int>(p.k), end_step * kStepK) * 2 - place;
   }
 
-  // `k` in bytes.
-  __device__ __forceinline__ uint4 weight_at(int tile, int half, uint32_t k) const {
-    return k < limit ? load_weight(weight + (weight_rows[tile][half] + k)) : uint4{0, 0, 0, 0};
+  // Eight rows of a weight's tile, or of x, at `k` (in bytes). Beyond the limit nothing is loaded; without whole steps
+  // it may lie within one, which then has zeros.
+  __device__ __forceinline__ void load_weights(uint4& to, int eight, int k) const {
+    if (k < limit) {
+      to = load_weight(weight + (eight * eight_rows + k));
+    } else if constexpr (!Whole) {
+      to = {0, 0, 0, 0};
+    }
   }
-  __device__ __forceinline__ uint4 x_at(int column, uint32_t k) const {
-    return k < limit ? load_x<VectorX>(x_rows[column] + k) : uint4{0, 0, 0, 0};
+  __device__ __forceinline__ void load_rows(uint4& to, int eight, int k) const {
+    if (k < limit) {
+      to = load_x<Whole>(x_rows[eight] + k);
+    } else if constexpr (!Whole) {
+      to = {0, 0, 0, 0};
+    }
   }
 };
 
@@ -213,133 +221,54 @@ constexpr size_t sums_bytes(int tiles, int columns, int warps, int splits) {
   return size_t{4} * tiles * columns * 8 * kTileRows * (warps + (splits > 1 ? splits : 0));
 }
 
-constexpr uint32_t kStepBytes = kStepK * 2;
+constexpr int kStepBytes = kStepK * 2;
 
-// A block owns Tiles x 16 outputs of 8 Columns rows of x, and all of k, or in a cluster a share of it. Its warps take
-// Span steps of k in turn, Depth steps are in flight in each.
-template <class T, bool VectorX, int Columns, int Tiles, int Warps, int Depth, int Blocks, int Span = 1,
-          bool Ahead = false>
+// A block owns Tiles x 16 outputs of 8 Columns rows of x. Depth steps are in flight in each warp. Whole: x can be read
+// in vectors, and k in steps.
+template <class T, bool Whole, int Columns, int Tiles, int Warps, int Depth, int Blocks>
 __global__ void __launch_bounds__(Warps * 32, Blocks)
     linear_frag_kernel(const __grid_constant__ LinearParams p, int splits) {
-  static_assert(Depth % Span == 0);
   extern __shared__ __align__(16) uint8_t frag_memory[];
-  const int warp = threadIdx.x / 32;
   const int first_tile = blockIdx.x / splits * Tiles, rank = blockIdx.x % splits;
   const int64_t first_x = int64_t{blockIdx.y} * Columns * 8;
   const int steps = steps_of(p.k), begin = steps * rank / splits, end = steps * (rank + 1) / splits;
   if (splits > 1) cluster_arrive();
-  const FragSource<T, VectorX, Columns, Tiles> source(p, first_tile, first_x, end);
-  const auto step_of = [&](int j) { return begin + (j / Span * Warps + warp) * Span + j % Span; };
-  if constexpr (Ahead) {
-#if __CUDA_ARCH__ >= 900
-    const int from = (begin + Depth * Warps) * kStepK, limit = min(static_cast<int>(p.k), end * kStepK);
-    const int64_t row = int64_t{first_tile} * kTileRows + threadIdx.x;
-    if (threadIdx.x < Tiles * kTileRows && from < limit && row < p.n) {
-      hopper::prefetch_l2(static_cast<const T*>(p.weight) + row * p.k + from, static_cast<uint32_t>(limit - from) * 2);
-    }
-#endif
-  }
+  const FragSource<Whole, Columns> source(p, first_tile, first_x, end);
   uint4 w[Depth][Tiles][2], x[Depth][Columns];
-  const auto fetch = [&](int d, int j) {
-    const uint32_t k = static_cast<uint32_t>(step_of(j)) * kStepBytes;
+  const auto fetch = [&](int d, int k) {
 #pragma unroll
     for (int i = 0; i < Tiles; ++i) {
 #pragma unroll
-      for (int h = 0; h < 2; ++h) w[d][i][h] = source.weight_at(i, h, k);
+      for (int h = 0; h < 2; ++h) source.load_weights(w[d][i][h], 2 * i + h, k);
     }
   };
-  const auto fetch_x = [&](int d, int j) {
-    const uint32_t k = static_cast<uint32_t>(step_of(j)) * kStepBytes;
+  const auto fetch_x = [&](int d, int k) {
 #pragma unroll
-    for (int i = 0; i < Columns; ++i) x[d][i] = source.x_at(i, k);
+    for (int i = 0; i < Columns; ++i) source.load_rows(x[d][i], i, k);
   };
+  constexpr int kTurn = Warps * kStepBytes;
+  int k = (begin + static_cast<int>(threadIdx.x) / 32) * kStepBytes;
 #pragma unroll
-  for (int d = 0; d < Depth; ++d) fetch(d, d);
+  for (int d = 0; d < Depth; ++d) fetch(d, k + d * kTurn);
   let_next_start();
   wait_for_inputs();
 #pragma unroll
-  for (int d = 0; d < Depth; ++d) fetch_x(d, d);
+  for (int d = 0; d < Depth; ++d) fetch_x(d, k + d * kTurn);
   float acc[Tiles][Columns][4] = {};
-  for (int base = 0; step_of(base) < end; base += Depth) {
+  for (; k < end * kStepBytes; k += Depth * kTurn) {
 #pragma unroll
     for (int d = 0; d < Depth; ++d) {
-      if (step_of(base + d) >= end) break;
+      if (k + d * kTurn >= end * kStepBytes) break;
 #pragma unroll
       for (int i = 0; i < Tiles; ++i) {
 #pragma unroll
         for (int j = 0; j < Columns; ++j) multiply_step<T>(acc[i][j], w[d][i][0], w[d][i][1], x[d][j]);
       }
-      fetch(d, base + d + Depth);
-      fetch_x(d, base + d + Depth);
+      fetch(d, k + (d + Depth) * kTurn);
+      fetch_x(d, k + (d + Depth) * kTurn);
     }
   }
   finish<Tiles, Columns, Warps>(p, reinterpret_cast<float*>(frag_memory), acc, first_tile, first_x, splits);
-}
-
-__device__ __forceinline__ void copy_async(void* to, const void* from, bool read) {
-  asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(read ? 16 : 0)
-               : "memory");
-}
-
-// The same with the operands in shared memory on their way, each lane's in a place of its own: no lane waits for
-// another, and Stages steps of each warp are in flight, in less registers.
-template <class T, bool VectorX, int Columns, int Warps, int Stages, int Blocks, int Span = 1>
-__global__ void __launch_bounds__(Warps * 32, Blocks)
-    linear_deep_kernel(const __grid_constant__ LinearParams p, int splits) {
-  constexpr int kDepth = Columns == 1 ? 4 : 2;  // of x
-  static_assert(Stages % kDepth == 0);
-  extern __shared__ __align__(16) uint8_t frag_memory[];
-  const int warp = threadIdx.x / 32;
-  const int first_tile = blockIdx.x / splits, rank = blockIdx.x % splits;
-  const int64_t first_x = int64_t{blockIdx.y} * Columns * 8;
-  const int steps = steps_of(p.k), begin = steps * rank / splits, end = steps * (rank + 1) / splits;
-  if (splits > 1) cluster_arrive();
-  const FragSource<T, VectorX, Columns, 1> source(p, first_tile, first_x, end);
-  auto* ring = reinterpret_cast<uint4*>(frag_memory) + threadIdx.x;  // [stage][half][thread]
-  const auto step_of = [&](int j) { return begin + (j / Span * Warps + warp) * Span + j % Span; };
-  const auto fetch = [&](int slot, int j) {
-    const uint32_t k = static_cast<uint32_t>(step_of(j)) * kStepBytes;
-    if (step_of(j) < end) {
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const bool inside = k < source.limit;
-        copy_async(ring + (slot * 2 + h) * Warps * 32, source.weight + (source.weight_rows[0][h] + (inside ? k : 0)),
-                   inside);
-      }
-    }
-    asm volatile("cp.async.commit_group;" ::: "memory");
-  };
-  uint4 x[kDepth][Columns];
-  const auto fetch_x = [&](int d, int j) {
-    const uint32_t k = static_cast<uint32_t>(step_of(j)) * kStepBytes;
-#pragma unroll
-    for (int i = 0; i < Columns; ++i) x[d][i] = source.x_at(i, k);
-  };
-#pragma unroll
-  for (int s = 0; s < Stages; ++s) fetch(s, s);
-  let_next_start();
-  wait_for_inputs();
-#pragma unroll
-  for (int d = 0; d < kDepth; ++d) fetch_x(d, d);
-  float acc[1][Columns][4] = {};
-  int slot = 0;
-  for (int base = 0; step_of(base) < end; base += kDepth) {
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      if (step_of(base + d) >= end) break;
-      asm volatile("cp.async.wait_group %0;" ::"n"(Stages - 1) : "memory");
-      const uint4 low = ring[(slot + d) * 2 * Warps * 32], high = ring[((slot + d) * 2 + 1) * Warps * 32];
-#pragma unroll
-      for (int j = 0; j < Columns; ++j) multiply_step<T>(acc[0][j], low, high, x[d][j]);
-      fetch(slot + d, base + d + Stages);
-      fetch_x(d, base + d + kDepth);
-    }
-    slot = slot + kDepth == Stages ? 0 : slot + kDepth;
-  }
-  asm volatile("cp.async.wait_group 0;" ::: "memory");
-  __syncthreads();
-  finish<1, Columns, Warps>(p, reinterpret_cast<float*>(frag_memory), acc, first_tile, first_x, splits);
 }
 
 }  // namespace mamba::cuda

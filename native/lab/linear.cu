@@ -1,19 +1,17 @@
 // Ladder of the linear op at decode batch sizes: out[m, n] = x[m, k] W[n, k]^T, m = 1 to 64, bf16 in, sums in float.
 //
-//   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/linear.cu -lcublasLt
-//       -o linear && ./linear [--json FILE --commit SHA] [--check [--quick] | --time]
+//   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/linear.cu
+//       native/cuda/linear.cu native/cuda/gemm_plans.cpp native/cuda/status.cpp -lcublasLt -o linear
+//   ./linear [--json FILE --commit SHA] [--check [--quick] | --time]
 //
-// Without cublasLt.h it compiles without the peer; leave out -lcublasLt then.
+// `op` is run_linear and `library` GemmPlans::run, as the engine calls them. `frag` is the op's kernel in sizes of its
+// own (cuda/linear.cuh says how it works), over the row-major weight. `packed` is its forerunner, over a weight packed
+// at load so that a warp's operands are 512 bytes in a row; its blocks pull each other's sums where frag's push them.
 //
-// Idea. The weight is read once and everything else is small, so the kernel is a copy that ends in registers. Rows of
-// the weight are operand A of m16n8k16 (rows of x, padded to eight, are B): the products cost nothing beside the bytes.
-// The weight is packed at load so that a lane's operand is one 16-byte load and a warp's are 512 bytes in a row (see
-// "the packed weight"); k is ordered within 32 so that B is 16 bytes of x as they lie. No shared memory on the way.
-//
-// Mapping of `frag`, the best up to m = 16: a block owns 16 rows (a tile) and all of k, or, where n is small, a share
-// of k in a cluster; its warps take 32 of k in turn with D of them in flight each; sums over warps through shared
-// memory, over the blocks of a cluster through distributed shared memory, in a fixed order. Blocks are many and short,
-// so that the start and end of one are hidden by others.
+// Mapping of both: a block owns 16 rows (a tile) and all of k, or, where n is small, a share of k in a cluster; its
+// warps take 32 of k in turn with D of them in flight each; sums over warps through shared memory, over the blocks of a
+// cluster through distributed shared memory, in a fixed order. Blocks are many and short, so that the start and end of
+// one are hidden by others.
 //
 // Bound. Bytes: 2 n k. At the 4.3 TB/s of a copy, plus 3.8 us for an empty launch as it is timed here, 2.7b in_proj
 // (54.1 MB) takes 12.6 + 3.8, out_proj (26.2 MB) 6.1 + 3.8, 7b in_proj (152 MB) 35.4 + 3.8, lm_head (268 MB) 62.4 +
@@ -21,11 +19,11 @@
 // unpacked numbers of the 128 operations there are, so they can serve small m only.
 //
 // Measured, us on one H200, between two events around a graph of the launch, after a flush of the L2 by writes (after
-// one that leaves it clean in brackets). An empty kernel takes 3.8 (3.6). "read" only reads the weight's bytes. "frag"
-// is frag C1 T1 W8 D4 at m = 1 and 8 (2 and 4 lie between), frag C2 T2 W8 D2 at 16; at 32 and 64 stands the best
+// one that leaves it clean in brackets). An empty kernel takes 3.8 (3.6). "read" only reads the weight's bytes. "pack."
+// is packed C1 T1 W8 D4 at m = 1 and 8 (2 and 4 lie between), packed C2 T2 W8 D2 at 16; at 32 and 64 stands the best
 // version. lm_head writes float, the others bf16. Lt is the best of cuBLASLt's eight.
 //
-//                 read         m=1 frag     Lt           m=8 frag     Lt           m=16 frag    Lt
+//                 read         m=1 pack.    Lt           m=8 pack.    Lt           m=16 pack.   Lt
 //   130m in_proj   6.8 ( 5.7)   7.8 ( 7.0)   8.1 ( 7.5)   8.0 ( 7.1)   8.1 ( 7.3)   9.3 ( 8.6)   8.3 ( 7.6)
 //   130m out_proj  5.9 ( 5.4)   7.5 ( 6.9)   8.2 ( 7.8)   7.5 ( 7.4)   8.2 ( 7.9)   8.2 ( 7.6)   8.3 ( 7.9)
 //   130m lm_head  24.8 (22.0)  25.6 (24.3)  30.1 (22.9)  26.9 (24.9)  30.1 (22.9)  29.9 (28.0)  30.1 (22.8)
@@ -37,77 +35,85 @@
 //   7b lm_head    71.4 (65.9)  73.1 (68.2)  75.7 (67.1)  73.5 (68.4)  76.1 (68.2)  76.3 (70.4)  76.7 (67.7)
 //
 //                 m=32 best                         Lt           m=64 best                         Lt
-//   130m in_proj  frag C4 T2 W8 D2    10.4 ( 9.7)   8.3 ( 7.7)  wgmma C8 R1 S6      12.2 (11.4)   8.2 ( 7.5)
-//   130m out_proj frag C4 T2 W8 D2     8.6 ( 8.3)   8.2 ( 7.8)  wgmma C8 R1 S6      10.0 ( 9.2)   8.4 ( 7.8)
+//   130m in_proj  packed C4 T2 W8 D2  10.4 ( 9.7)   8.3 ( 7.7)  wgmma C8 R1 S6      12.2 (11.4)   8.2 ( 7.5)
+//   130m out_proj packed C4 T2 W8 D2   8.6 ( 8.3)   8.2 ( 7.8)  wgmma C8 R1 S6      10.0 ( 9.2)   8.4 ( 7.8)
 //   130m lm_head  wgmma C4 R1 S6      36.6 (29.8)  30.6 (23.4)  wgmma C8 R1 S6      45.8 (41.6)  31.3 (24.6)
 //   2.7b in_proj  wgmma C4 R1 S6      26.7 (22.2)  23.3 (18.5)  wgmma C8 R1 S6      41.2 (38.2)  23.6 (18.4)
 //   2.7b out_proj wgmma C4 R1 S6      17.1 (14.8)  16.1 (14.3)  wgmma C8 R2 S4      20.5 (18.2)  16.1 (13.5)
 //   2.7b lm_head  wgmma C4 R1 S6      77.8 (70.1)  75.6 (68.3)  wgmma C8 R1 S6      89.2 (82.8)  78.3 (69.1)
 //   7b in_proj    wgmma C4 R2 S5      58.6 (51.9)  50.0 (41.5)  wgmma C8 R2 S4      68.0 (61.5)  49.6 (41.8)
-//   7b out_proj   frag C4 T2 W8 D2    26.9 (25.7)  29.7 (23.7)  wgmma C8 R1 S6      39.9 (35.0)  28.2 (22.9)
+//   7b out_proj   packed C4 T2 W8 D2  26.9 (25.7)  29.7 (23.7)  wgmma C8 R1 S6      39.9 (35.0)  28.2 (22.9)
 //   7b lm_head    wgmma C4 R2 S5      79.2 (70.6)  77.6 (69.9)  wgmma C8 R2 S4      84.6 (76.3)  79.4 (71.1)
 //
 // Versions on 2.7b in_proj, m = 1 (read 19.2, Lt 23.2).
 //   row M1 R2 D4: CUDA cores, row-major W, two rows a warp           24.7 (23.0)
-//   frag C1 T1 W8 D4: operands to registers, 24 warps                20.9 (19.1)
-//   frag C1 T1 W8 D6: deeper, but 16 warps                           21.7 (20.3)  k = 768: 31.6 against 25.6
-//   frag C1 T1 W8 D4 ahead: the rest of a block's W to the L2 first  24.1 (22.1)  slower in chains too
+//   packed C1 T1 W8 D4: operands to registers, 24 warps              20.9 (19.1)
+//   packed C1 T1 W8 D6: deeper, but 16 warps                         21.7 (20.3)  k = 768: 31.6 against 25.6
+//   packed C1 T1 W8 D4 ahead: the rest of a block's W to the L2 first  24.1 (22.1)  slower in chains too
 //   ring C1 112K: resident blocks, bulk copies, equal shares of W    27.9 (22.9)  was predicted to be the best
 //   tile C1 S6: cp.async stages, 128 rows a block                    29.2 (24.6)
 //   wgmma C1 R1 S6: bulk copies of swizzled tiles, k split           25.2 (20.6)
-// The versions that go through shared memory, and the library, lose 3 to 5 us here to a dirty L2, frag 2. With a clean
-// one and m up to 8 the library is up to 10% ahead of frag here and at the lm_heads, and behind at each out_proj.
+// The versions that go through shared memory, and the library, lose 3 to 5 us here to a dirty L2, packed 2. With a
+// clean one and m up to 8 the library is up to 10% ahead of packed here and at the lm_heads, and behind at each
+// out_proj.
 //
 // Chains of in_proj and out_proj with weights of their own in one graph; "early" starts a kernel before the last ends
 // (programmatic dependent launch): it loads its first weights, then waits for x. Lt without it.
 //                                                   130m, 24 pairs   2.7b, 16 pairs   7b, 8 pairs
 //   bytes only, one read                             50.0            308.6            415.5
 //   cuBLASLt                             m=1        223.8            422.8            483.0
-//   frag C1 T1 W8 D4                     m=1        175.7            412.8            466.3
-//   frag C1 T1 W8 D4 early               m=1        136.4            383.9            448.4
+//   packed C1 T1 W8 D4                   m=1        175.7            412.8            466.3
+//   packed C1 T1 W8 D4 early             m=1        136.4            383.9            448.4
 //   row M1 R1 D6 early                   m=1        129.1            513.0            550.5
 //   cuBLASLt                             m=8        223.1            435.9            485.7
-//   frag C1 T1 W8 D4                     m=8        182.5            419.1            469.4
-//   frag C1 T1 W8 D4 early               m=8        142.9            388.8            453.7
+//   packed C1 T1 W8 D4                   m=8        182.5            419.1            469.4
+//   packed C1 T1 W8 D4 early             m=8        142.9            388.8            453.7
 // An early start saves 0.8 to 1.1 us a kernel. A kernel of the 130m chain then takes 2.8 us, 1.0 of them bytes.
 //
 // The same version gave the same times in two runs to 2%. Every version gives the same bits twice, with and without the
 // early start, and row 0 alone has the bits it has among m rows (within a version; other versions differ in rounding).
 //
-// Not done. Above m = 16 the library is ahead. Suspects, not yet measured: `finish` waits for one remote load after the
-// other and writes 2 bytes a thread; x is brought again for each block of rows (multicast in a cluster would share it);
-// nothing runs under the end of a block. At m = 16 and k = 768 take frag C2 T1 W8 D3 (8.4, 29.1).
-#include <cuda_runtime.h>
-
+// Row-major or packed. Chains as above, with early starts; "layers" have the small kernels of a layer between
+// (stand-ins for norm, convolution, state update and gated norm; without the linears they take the first line). A clean
+// L2, us.
+//                                    130m, 24 pairs, layers   2.7b, 16 pairs, layers   7b, 8 pairs, layers
+//   no linear                m=1               86.5                     79.6                    43.2
+//   cuBLASLt                 m=1     221.3    317.9           407.0    487.2          470.6    515.9
+//   frag C1 T1 W8 D4 (op)    m=1     122.8    197.5           348.1    430.6          426.4    459.9
+//   packed C1 T1 W8 D4       m=1     133.0    213.6           360.1    439.0          410.5    448.7
+//   frag C1 T1 W8 D4 (op)    m=8     134.8    239.3           369.6    516.3          438.8    532.6
+//   packed C1 T1 W8 D4       m=8     138.5    254.2           369.4    518.6          418.9    519.1
+//   cuBLASLt                 m=16    222.1    368.8           426.6    708.2          474.7    679.3
+//   frag C2 T1 W8 D3 (op)    m=16    146.1    296.9           413.6    626.6          472.4    659.3
+//   frag C2 T2 W8 D2         m=16    182.0    320.1           386.4    602.4          479.6    659.6
+//   packed C2 T2 W8 D2       m=16    186.8    317.9           386.1    607.6          468.0    636.8
+// A row-major weight costs 7b 2.5 to 5%, spares the others as much, and serves the library too: it is the only copy. T1
+// at m = 16 keeps a row's bits those it has at m = 1.
+//
+// Tried on frag and dropped (m = 1, layers of 130m, 2.7b, 7b, clean; before whole steps went without zeros the op's
+// kernel took 203, 434, 464): loads that ask the L2 for 256 bytes instead of 128 (+1 to 2%), or for no more than theirs
+// (+1 to 10%); two adjacent steps a warp (+1 to 2%); rows 128 bytes longer (-1 to 0%); four blocks of depth 3, five of
+// depth 2, two tiles (-1 to +13%); the next kernel let start before the first loads (+5 to 18%); k never split (0%, but
+// pairs of 2.7b +8%); operands through shared memory with cp.async, each lane's in a place of its own, so that 192 KB a
+// multiprocessor are under way before the inputs come (-3 to +23%); the rest of a block's rows to the L2 before the
+// inputs come (0, +19, +27%), or 8 to 24 MB of the next launch's weight at its start or at its end (0 to +3%). So a
+// linear of 130m adds 2.3 us to the small kernels in every form, 1.0 of them bytes; where the rest goes is not known.
+//
+// Through GemmPlans, prefill of m = 8192, TFLOP/s: in_proj, out_proj of 130m 695, 613; 2.7b 823, 820; 7b 690, 835. At
+// m = 32 and 64 it takes the times of Lt above.
+#include "cuda/gemm_plans.h"
 #include "cuda/hopper.cuh"
+#include "cuda/kernels.h"
+#include "cuda/linear.cuh"
 #include "lab/lab.cuh"
-#include "cuda/vec.cuh"
-#include "ops/linear.h"
-#if __has_include(<cublasLt.h>)
-#include <cublasLt.h>
-#define LAB_CUBLASLT 1
-#endif
 
 namespace mamba::cuda {
 
 struct Skinny : LinearParams {
-  const bf16* residual;  // [m, n] with out's stride, or null
-  float* partials;       // of tiles that two blocks share (ring)
-  uint32_t* counters;    // zero between launches (ring)
-  int vector_x;          // x can be read by 16 bytes
+  float* partials;     // of tiles that two blocks share (ring)
+  uint32_t* counters;  // zero between launches (ring)
+  int vector_x;        // x can be read by 16 bytes
 };
-
-// Programmatic dependent launch. Both do nothing in a launch without the attribute.
-__device__ __forceinline__ void wait_for_inputs() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-__device__ __forceinline__ void let_next_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-
-__device__ __forceinline__ uint4 load_weight(const uint4* at) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(at));
-  return v;
-}
 
 // Eight elements of x at (row, k), zeros outside. An ordinary load: in a chain the launch before writes x.
 __device__ __forceinline__ uint4 load_x(const Skinny& p, int row, int k) {
@@ -127,18 +133,6 @@ __device__ __forceinline__ uint4 load_x(const Skinny& p, int row, int k) {
     if (k + i < p.k) words[i / 2] |= static_cast<uint32_t>(at[i]) << (i % 2 * 16);
   }
   return {words[0], words[1], words[2], words[3]};
-}
-
-__device__ __forceinline__ void write_out(const Skinny& p, int row, int64_t n, float value) {
-  if (n >= p.n) return;
-  if (p.bias) value += __ldg(p.bias + n);
-  const int64_t at = row * p.out_stride + n;
-  if (p.residual) value += as_float(p.residual[at]);
-  if (p.out_dtype == DType::f32) {
-    static_cast<float*>(p.out)[at] = value;
-  } else {
-    static_cast<bf16*>(p.out)[at] = rounded<bf16>(value);
-  }
 }
 
 __device__ __forceinline__ void unpack_eight(const uint4& v, float (&f)[8]) {
@@ -206,35 +200,15 @@ __global__ void __launch_bounds__(128) linear_row_kernel(const __grid_constant__
 // Tiles of 16 rows x 32 of k, 1024 bytes each, along k first; k is padded to 64 with zeros. Half s of a tile is operand
 // A of one m16n8k16 product, 16 bytes a lane: lane 4 g + t holds rows g and g + 8 at k = 8 t + 4 s + {0, 1} and {2, 3}.
 // With k in this order a lane's part of operand B for both halves is the 16 bytes of x at k = 8 t as they lie.
-constexpr int kTileRows = 16, kTileK = 32, kTileVectors = 64;
+constexpr int kTileK = kStepK, kTileVectors = 64;
 
 __host__ __device__ constexpr int tiles_along_k(int64_t k) { return static_cast<int>((k + 63) / 64 * 2); }
 __host__ __device__ constexpr int tiles_along_n(int64_t n) { return static_cast<int>((n + 15) / 16); }
 
 __device__ __forceinline__ void multiply(float (&d)[4], const uint4& a, uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b0), "r"(b1));
+  multiply<bf16>(d, a.x, a.y, a.z, a.w, b0, b1);
 }
 
-// d of a lane lies at rows lane / 4 and + 8 of the weight, columns (rows of x) 2 (lane % 4) and + 1. In memory a tile
-// of sums is [column][row].
-template <int Columns>
-__device__ __forceinline__ void put_sums(float* to, const float (&d)[Columns][4], int lane) {
-#pragma unroll
-  for (int c = 0; c < Columns; ++c) {
-    float* at = to + (c * 8 + lane % 4 * 2) * kTileRows + lane / 4;
-    at[0] = d[c][0], at[kTileRows] = d[c][1], at[8] = d[c][2], at[kTileRows + 8] = d[c][3];
-  }
-}
-
-__device__ __forceinline__ uint32_t cluster_rank() {
-  uint32_t r;
-  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
-  return r;
-}
 __device__ __forceinline__ void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
@@ -249,7 +223,7 @@ __device__ __forceinline__ float load_from_rank(const float* at, uint32_t rank) 
 
 // Adds what the blocks of the cluster (they split k) hold at `sums`, [tile][column][row], in the order of their ranks.
 template <int Tiles, int Columns, int Threads>
-__device__ __forceinline__ void finish(const Skinny& p, const float* sums, int first_tile, int splits) {
+__device__ __forceinline__ void finish_pulling(const Skinny& p, const float* sums, int first_tile, int splits) {
   constexpr int kTile = Columns * 8 * kTileRows;
   if (splits > 1) {
     cluster_barrier();
@@ -271,10 +245,12 @@ __device__ __forceinline__ void finish(const Skinny& p, const float* sums, int f
   if (splits > 1) cluster_barrier();  // nobody leaves while others read its sums
 }
 
-// --- frag: operands straight from device memory to registers --------------------------------------------------------
-// A block owns Tiles x 16 outputs; its warps take tiles along k in turn, Depth of them in flight each.
+// --- packed: frag over the packed weight, sums pulled from other blocks
+// -------------------------------------------------------- A block owns Tiles x 16 outputs; its warps take tiles along
+// k in turn, Depth of them in flight each.
 template <int Columns, int Tiles, int Warps, int Depth, int Blocks, bool Ahead>
-__global__ void __launch_bounds__(Warps * 32, Blocks) linear_frag_kernel(const __grid_constant__ Skinny p, int splits) {
+__global__ void __launch_bounds__(Warps * 32, Blocks)
+    linear_packed_kernel(const __grid_constant__ Skinny p, int splits) {
   constexpr int kSums = Tiles * Columns * 8 * kTileRows;
   __shared__ float sums[Warps + 1][kSums];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -339,7 +315,7 @@ __global__ void __launch_bounds__(Warps * 32, Blocks) linear_frag_kernel(const _
     for (int w = 0; w < Warps; ++w) sum += sums[w][i];
     sums[Warps][i] = sum;
   }
-  finish<Tiles, Columns, Warps * 32>(p, sums[Warps], first_tile, splits);
+  finish_pulling<Tiles, Columns, Warps * 32>(p, sums[Warps], first_tile, splits);
 }
 
 // --- ring: resident blocks, the copy engine ahead of the products ---------------------------------------------------
@@ -521,7 +497,7 @@ __global__ void __launch_bounds__(256, 2) linear_tile_kernel(const __grid_consta
   __syncthreads();
   auto* sums = reinterpret_cast<float*>(memory);
   put_sums(sums + warp * kSums, acc, lane);
-  finish<kWarps, Columns, 256>(p, sums, first_tile, splits);
+  finish_pulling<kWarps, Columns, 256>(p, sums, first_tile, splits);
 }
 
 // --- wgmma: the copy engine and the warpgroup's products, for wider m -----------------------------------------------
@@ -625,82 +601,60 @@ __global__ void __launch_bounds__(160, Blocks)
 #pragma unroll
     for (int r = 0; r < Rows; ++r) put_sums(sums + (r * 4 + warp) * Columns * 8 * kTileRows, acc[r], lane);
   }
-  finish<4 * Rows, Columns, 160>(p, sums, first_tile * 4, splits);
+  finish_pulling<4 * Rows, Columns, 160>(p, sums, first_tile * 4, splits);
 }
 
 // --- launches -------------------------------------------------------------------------------------------------------
-int multiprocessors() {
-  static const int count = [] {
-    int n = 0;
-    LAB_CHECK(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, 0));
-    return n;
-  }();
-  return count;
-}
-
-template <class... Args>
-void launch_kernel(void (*kernel)(Args...), int blocks, int threads, size_t shared, int cluster, bool early,
-                   cudaStream_t stream, std::type_identity_t<Args>... args) {
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks)), config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = shared, config.stream = stream;
-  cudaLaunchAttribute attributes[2] = {};
-  if (cluster > 1) {
-    attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
-    attributes[config.numAttrs].val.clusterDim.x = static_cast<unsigned>(cluster);
-    attributes[config.numAttrs].val.clusterDim.y = attributes[config.numAttrs].val.clusterDim.z = 1;
-    ++config.numAttrs;
-  }
-  if (early) {
-    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[config.numAttrs].val.programmaticStreamSerializationAllowed = 1;
-    ++config.numAttrs;
-  }
-  config.attrs = attributes;
-  if (shared > 48 * 1024) {
-    LAB_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)));
-  }
-  LAB_CHECK(cudaLaunchKernelEx(&config, kernel, args...));
-}
-
 template <int M, int Rows, int Depth>
-bool run_row(const Skinny& p, bool early, cudaStream_t s) {
+bool run_row(const Skinny& p, Context& context) {
   if (p.m > M || p.k % 8) return false;
   const int blocks = static_cast<int>((p.n + 4 * Rows - 1) / (4 * Rows));
-  launch_kernel(linear_row_kernel<M, Rows, Depth>, blocks, 128, 0, 1, early, s, p);
+  launch(
+      context,
+      {.grid = dim3(static_cast<unsigned>(blocks)), .block = 128, .shared_bytes = static_cast<size_t>(0), .cluster = 1},
+      linear_row_kernel<M, Rows, Depth>, p);
   return true;
 }
 
 // How many blocks share a tile's k: until there are enough of them, each with work for all of its warps.
-int frag_splits(const Skinny& p, int tiles, int warps) {
+int frag_splits(const Skinny& p, int tiles, int warps, const Context& context) {
   const int blocks = (tiles_along_n(p.n) + tiles - 1) / tiles;
   int splits = 1;
-  while (splits < 8 && blocks * splits < 3 * multiprocessors() / 2 && tiles_along_k(p.k) >= 2 * splits * warps) {
+  while (splits < 8 && blocks * splits < 3 * context.multiprocessors / 2 && tiles_along_k(p.k) >= 2 * splits * warps) {
     splits *= 2;
   }
   return splits;
 }
 
 template <int Columns, int Tiles, int Warps, int Depth, int Blocks, bool Ahead = false>
-bool run_frag(const Skinny& p, bool early, cudaStream_t s) {
+bool run_packed(const Skinny& p, Context& context) {
   if (p.m > Columns * 8) return false;
-  const int splits = frag_splits(p, Tiles, Warps), blocks = (tiles_along_n(p.n) + Tiles - 1) / Tiles * splits;
-  launch_kernel(linear_frag_kernel<Columns, Tiles, Warps, Depth, Blocks, Ahead>, blocks, Warps * 32, 0, splits, early,
-                s, p, splits);
+  const int splits = frag_splits(p, Tiles, Warps, context), blocks = (tiles_along_n(p.n) + Tiles - 1) / Tiles * splits;
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(blocks)),
+          .block = Warps * 32,
+          .shared_bytes = static_cast<size_t>(0),
+          .cluster = splits},
+         linear_packed_kernel<Columns, Tiles, Warps, Depth, Blocks, Ahead>, p, splits);
   return true;
 }
 
 // The ring fills `shared` bytes of the multiprocessor, less x and the static arrays.
 template <int Columns, int Shared>
-bool run_ring(const Skinny& p, bool early, cudaStream_t s) {
+bool run_ring(const Skinny& p, Context& context) {
   if (p.m > Columns * 8) return false;
   const int x_bytes = static_cast<int>(p.m) * tiles_along_k(p.k) * kTileK * 2;
   const int fixed = 2 * 8 * Columns * 8 * kTileRows * 4 + 8 * 16 * 8 + 2048;
   const int slots = std::min(14, (Shared - x_bytes - fixed) / (8 * static_cast<int>(kUnitBytes)));
   if (slots < 2) return false;
   const int64_t units = int64_t{tiles_along_n(p.n)} * tiles_along_k(p.k) / 2;
-  const int blocks = static_cast<int>(std::min<int64_t>(multiprocessors(), units));
-  launch_kernel(linear_ring_kernel<Columns>, blocks, 256, slots * 8 * kUnitBytes + x_bytes, 1, early, s, p, slots);
+  const int blocks = static_cast<int>(std::min<int64_t>(context.multiprocessors, units));
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(blocks)),
+          .block = 256,
+          .shared_bytes = static_cast<size_t>(slots * 8 * kUnitBytes + x_bytes),
+          .cluster = 1},
+         linear_ring_kernel<Columns>, p, slots);
   return true;
 }
 
@@ -739,49 +693,84 @@ int best_splits(int tiles, int steps, int room, int fixed) {
 }
 
 template <int Columns, int Rows, int Stages, int Blocks>
-bool run_wgmma(const Skinny& p, bool early, cudaStream_t s) {
+bool run_wgmma(const Skinny& p, Context& context) {
   if (p.m > Columns * 8 || !p.vector_x) return false;
   const int tiles = static_cast<int>((p.n + 64 * Rows - 1) / (64 * Rows));
-  const int splits = best_splits(tiles, tiles_along_k(p.k) / 2, Blocks * multiprocessors(), 4);
+  const int splits = best_splits(tiles, tiles_along_k(p.k) / 2, Blocks * context.multiprocessors, 4);
   const size_t shared = size_t{Stages} * (Rows * kWideBytes + Columns * 1024);
-  launch_kernel(linear_wgmma_kernel<Columns, Rows, Stages, Blocks>, tiles * splits, 160, shared, splits, early, s, p,
-                map_x(p, Columns * 8), splits);
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(tiles * splits)),
+          .block = 160,
+          .shared_bytes = static_cast<size_t>(shared),
+          .cluster = splits},
+         linear_wgmma_kernel<Columns, Rows, Stages, Blocks>, p, map_x(p, Columns * 8), splits);
   return true;
 }
 
 template <int Columns, int Stages>
-bool run_tile(const Skinny& p, bool early, cudaStream_t s) {
+bool run_tile(const Skinny& p, Context& context) {
   if (p.m > Columns * 8) return false;
   const int tiles = (tiles_along_n(p.n) + 7) / 8;
-  const int best = best_splits(tiles, tiles_along_k(p.k) / 2, 2 * multiprocessors(), 4);
+  const int best = best_splits(tiles, tiles_along_k(p.k) / 2, 2 * context.multiprocessors, 4);
   const size_t shared = size_t{Stages} * (8 * 2 * kTileVectors + Columns * 64) * 16;
-  launch_kernel(linear_tile_kernel<Columns, Stages>, tiles * best, 256, shared, best, early, s, p, best);
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(tiles * best)),
+          .block = 256,
+          .shared_bytes = static_cast<size_t>(shared),
+          .cluster = best},
+         linear_tile_kernel<Columns, Stages>, p, best);
   return true;
 }
+
+bool vector_x(const LinearParams& p) {
+  return reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
+}
+
+// The op's kernel, in other sizes.
+template <int Columns, int Tiles, int Warps, int Depth, int Blocks>
+bool run_frag(const Skinny& p, Context& context) {
+  if (p.m > Columns * 8 || p.k % kStepK || !vector_x(p)) return false;
+  const int splits = frag_splits(p, Tiles, Warps, context);
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>((row_tiles(p.n) + Tiles - 1) / Tiles * splits)),
+          .block = Warps * 32,
+          .shared_bytes = sums_bytes(Tiles, Columns, Warps, splits),
+          .cluster = splits},
+         linear_frag_kernel<bf16, true, Columns, Tiles, Warps, Depth, Blocks>, p, splits);
+  return true;
+}
+
+bool run_op(const Skinny& p, Context& context) {
+  run_linear(p, context);
+  return true;
+}
+
+bool run_library(const Skinny& p, Context& context) { return context.gemm_plans->run(p, context); }
 
 enum class Order { rows, tiles, wide };
 
 struct Version {
   const char* name;
   Order order;
-  bool (*run)(const Skinny&, bool early, cudaStream_t);
+  bool (*run)(const Skinny&, Context&);
 };
 
 const Version kVersions[] = {
+    {"op", Order::rows, run_op},
+    {"library", Order::rows, run_library},
     {"row M1 R1 D6", Order::rows, run_row<1, 1, 6>},
     {"row M1 R2 D4", Order::rows, run_row<1, 2, 4>},
     {"row M2 R2 D4", Order::rows, run_row<2, 2, 4>},
     {"row M4 R2 D4", Order::rows, run_row<4, 2, 4>},
-    {"frag C1 T1 W8 D4", Order::tiles, run_frag<1, 1, 8, 4, 3>},
-    {"frag C1 T1 W8 D4 ahead", Order::tiles, run_frag<1, 1, 8, 4, 3, true>},
-    {"frag C1 T1 W8 D6", Order::tiles, run_frag<1, 1, 8, 6, 2>},
-    {"frag C1 T1 W16 D3", Order::tiles, run_frag<1, 1, 16, 3, 1>},
-    {"frag C1 T1 W4 D6", Order::tiles, run_frag<1, 1, 4, 6, 5>},
-    {"frag C1 T2 W8 D3", Order::tiles, run_frag<1, 2, 8, 3, 2>},
-    {"frag C2 T1 W8 D3", Order::tiles, run_frag<2, 1, 8, 3, 3>},
-    {"frag C2 T1 W8 D4", Order::tiles, run_frag<2, 1, 8, 4, 2>},
-    {"frag C2 T2 W8 D2", Order::tiles, run_frag<2, 2, 8, 2, 3>},
-    {"frag C4 T2 W8 D2", Order::tiles, run_frag<4, 2, 8, 2, 2>},
+    {"frag C1 T1 W8 D4", Order::rows, run_frag<1, 1, 8, 4, 3>},
+    {"frag C1 T1 W16 D2", Order::rows, run_frag<1, 1, 16, 2, 2>},
+    {"frag C2 T1 W8 D3", Order::rows, run_frag<2, 1, 8, 3, 3>},
+    {"frag C2 T2 W8 D2", Order::rows, run_frag<2, 2, 8, 2, 3>},
+    {"packed C1 T1 W8 D4", Order::tiles, run_packed<1, 1, 8, 4, 3>},
+    {"packed C1 T1 W8 D4 ahead", Order::tiles, run_packed<1, 1, 8, 4, 3, true>},
+    {"packed C2 T1 W8 D3", Order::tiles, run_packed<2, 1, 8, 3, 3>},
+    {"packed C2 T2 W8 D2", Order::tiles, run_packed<2, 2, 8, 2, 3>},
+    {"packed C4 T2 W8 D2", Order::tiles, run_packed<4, 2, 8, 2, 2>},
     {"ring C1 112K", Order::tiles, run_ring<1, 112 * 1024>},
     {"ring C1 224K", Order::tiles, run_ring<1, 224 * 1024>},
     {"ring C2 224K", Order::tiles, run_ring<2, 224 * 1024>},
@@ -790,15 +779,20 @@ const Version kVersions[] = {
     {"tile C4 S5", Order::tiles, run_tile<4, 5>},
     {"tile C8 S4", Order::tiles, run_tile<8, 4>},
     {"wgmma C1 R1 S6", Order::wide, run_wgmma<1, 1, 6, 4>},
-    {"wgmma C1 R2 S6", Order::wide, run_wgmma<1, 2, 6, 2>},
-    {"wgmma C2 R1 S5", Order::wide, run_wgmma<2, 1, 5, 4>},
     {"wgmma C2 R2 S5", Order::wide, run_wgmma<2, 2, 5, 2>},
     {"wgmma C4 R1 S6", Order::wide, run_wgmma<4, 1, 6, 3>},
     {"wgmma C4 R2 S5", Order::wide, run_wgmma<4, 2, 5, 2>},
     {"wgmma C8 R1 S6", Order::wide, run_wgmma<8, 1, 6, 2>},
     {"wgmma C8 R2 S4", Order::wide, run_wgmma<8, 2, 4, 2>},
-    {"wgmma C8 R4 S5", Order::wide, run_wgmma<8, 4, 5, 1>},
 };
+
+// Of each kind only the narrowest that holds m, and those twice as wide.
+bool fits(const Version& version, int64_t m) {
+  const char* wide = std::strchr(version.name, ' ');
+  if (!wide) return true;
+  const int holds = std::atoi(wide + 2) * (wide[1] == 'C' ? 8 : 1);
+  return m <= holds && !(holds > 8 && holds >= 2 * m) && !(wide[1] == 'M' && holds >= 2 * m);
+}
 
 std::vector<uint16_t> pack(const uint16_t* src, int64_t n, int64_t k) {
   const int along_n = tiles_along_n(n), along_k = tiles_along_k(k);
@@ -832,359 +826,13 @@ std::vector<uint16_t> pack_wide(const uint16_t* src, int64_t n, int64_t k) {
 
 }  // namespace mamba::cuda
 
-namespace {
-
-using lab::Buffer;
-using lab::Host;
-using mamba::bf16;
-using mamba::DType;
-using mamba::cuda::kVersions;
-using mamba::cuda::Order;
-using mamba::cuda::Skinny;
-using mamba::cuda::Version;
-
-constexpr size_t kPartialBytes = size_t{64} << 20, kCounterBytes = size_t{1} << 20;
-
-struct Workspace {
-  Buffer partials{kPartialBytes}, counters{kCounterBytes};
-  Workspace() { LAB_CHECK(cudaMemset(counters.data, 0, counters.bytes)); }
-};
-
-Skinny describe(int64_t m, int64_t n, int64_t k, const void* x, int64_t x_stride, const void* weight, void* out,
-                int64_t out_stride, DType out_dtype, const Workspace& workspace) {
-  Skinny p = {};
-  p.m = m, p.n = n, p.k = k, p.x = x, p.x_stride = x_stride, p.weight = weight, p.out = out, p.out_stride = out_stride;
-  p.x_dtype = p.weight_dtype = DType::bf16, p.out_dtype = out_dtype;
-  p.partials = workspace.partials.as<float>(), p.counters = workspace.counters.as<uint32_t>();
-  p.vector_x = x_stride % 8 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0;
-  return p;
-}
-
-struct Tally {
-  int64_t checks = 0, failed = 0, unsteady = 0, by_m = 0;
-  double worst = 0;
-};
-
-void check(int64_t m, int64_t n, int64_t k, DType out_dtype, bool extras, int x_padding, const Workspace& workspace,
-           Tally& tally) {
-  static uint64_t seed = static_cast<uint64_t>(std::time(nullptr)) << 20;
-  lab::Random random{lab::mix(seed++)};
-  const int64_t x_stride = k + x_padding, out_stride = n + 5;
-  Host x(DType::bf16, m * x_stride), w(DType::bf16, n * k), bias(DType::f32, n), residual(DType::bf16, m * out_stride);
-  x.fill_normal(random), bias.fill_normal(random), residual.fill_normal(random), w.fill_uniform(random, -1, 1);
-  std::vector<float> wf(static_cast<size_t>(n * k)), xf(static_cast<size_t>(m * k));
-  for (int64_t i = 0; i < n * k; ++i) wf[static_cast<size_t>(i)] = static_cast<float>(w.get(i));
-  for (int64_t i = 0; i < m * k; ++i) xf[static_cast<size_t>(i)] = static_cast<float>(x.get(i / k * x_stride + i % k));
-  std::vector<double> expected(static_cast<size_t>(m * n)), slack(expected.size());
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      double sums[4] = {}, sizes[4] = {};
-      const float *a = xf.data() + i * k, *b = wf.data() + j * k;
-      for (int64_t c = 0; c < k; ++c) {
-        const double product = static_cast<double>(a[c]) * static_cast<double>(b[c]);
-        sums[c % 4] += product, sizes[c % 4] += std::abs(product);
-      }
-      const size_t at = static_cast<size_t>(i * n + j);
-      expected[at] = sums[0] + sums[1] + sums[2] + sums[3];
-      slack[at] = 1e-6 * (sizes[0] + sizes[1] + sizes[2] + sizes[3]) + 1e-6;
-      if (extras) expected[at] += bias.get(j) + residual.get(i * out_stride + j), slack[at] += 1e-5;
-    }
-  }
-  const std::vector<uint16_t> packed = mamba::cuda::pack(reinterpret_cast<const uint16_t*>(w.bytes.data()), n, k);
-  const std::vector<uint16_t> wide = mamba::cuda::pack_wide(reinterpret_cast<const uint16_t*>(w.bytes.data()), n, k);
-  const Buffer dx(x), dw(w), dbias(bias), dwide(wide.size() * 2), dresidual(residual), dpacked(packed.size() * 2);
-  LAB_CHECK(cudaMemcpy(dpacked.data, packed.data(), dpacked.bytes, cudaMemcpyHostToDevice));
-  LAB_CHECK(cudaMemcpy(dwide.data, wide.data(), dwide.bytes, cudaMemcpyHostToDevice));
-  const size_t out_bytes = static_cast<size_t>(m * out_stride) * mamba::size_of(out_dtype);
-  Buffer out(out_bytes);
-  static const cudaStream_t stream = [] {
-    cudaStream_t s;
-    LAB_CHECK(cudaStreamCreate(&s));
-    return s;
-  }();
-  for (const Version& version : kVersions) {
-    const void* weight = version.order == Order::rows    ? dw.data
-                         : version.order == Order::tiles ? dpacked.data
-                                                         : dwide.data;
-    Skinny p = describe(m, n, k, dx.data, x_stride, weight, out.data, out_stride, out_dtype, workspace);
-    if (extras) p.bias = dbias.as<float>(), p.residual = dresidual.as<bf16>();
-    out.poison();
-    if (!version.run(p, false, stream)) continue;
-    LAB_CHECK(cudaDeviceSynchronize());
-    const Host got = out.download(out_dtype);
-    out.poison();
-    version.run(p, true, stream);
-    LAB_CHECK(cudaDeviceSynchronize());
-    const bool steady = out.download(out_dtype).bytes == got.bytes;
-    // The first row alone.
-    p.m = 1;
-    out.poison();
-    version.run(p, false, stream);
-    LAB_CHECK(cudaDeviceSynchronize());
-    const Host alone = out.download(out_dtype);
-    const bool same =
-        std::memcmp(alone.bytes.data(), got.bytes.data(), static_cast<size_t>(n) * size_of(out_dtype)) == 0;
-    lab::Errors errors;
-    bool padding = true;
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t j = 0; j < out_stride; ++j) {
-        const double value = got.get(i * out_stride + j);
-        if (j >= n) {
-          padding = padding && std::isnan(value);
-        } else {
-          const size_t at = static_cast<size_t>(i * n + j);
-          errors.add(value, expected[at], slack[at], lab::rounding(out_dtype));
-        }
-      }
-    }
-    ++tally.checks, tally.worst = std::max(tally.worst, errors.worst);
-    tally.unsteady += !steady, tally.by_m += !same;
-    if (errors.bad == 0 && padding && steady && same) continue;
-    tally.failed += errors.bad > 0 || !padding || !steady;
-    std::printf("%s %s: m %ld n %ld k %ld %s: %ld bad (rel %.2e)%s%s%s\n", errors.bad || !padding ? "FAILED" : "note",
-                version.name, static_cast<long>(m), static_cast<long>(n), static_cast<long>(k), name_of(out_dtype),
-                static_cast<long>(errors.bad), errors.relative(), padding ? "" : ", wrote outside",
-                steady ? "" : ", not the same bits twice", same ? "" : ", row 0 depends on m");
-  }
-}
-
-bool check_all(bool quick, const Workspace& workspace) {
-  Tally tally;
-  const DType f32 = DType::f32, half = DType::bf16;
-  check(1, 16, 32, f32, false, 0, workspace, tally);
-  check(1, 1, 8, half, false, 0, workspace, tally);
-  check(3, 24, 64, half, true, 8, workspace, tally);
-  check(2, 37, 129, f32, false, 3, workspace, tally);
-  check(5, 100, 200, half, false, 0, workspace, tally);
-  check(7, 77, 104, f32, true, 1, workspace, tally);
-  check(16, 48, 1000, half, false, 8, workspace, tally);
-  check(13, 333, 77, half, true, 0, workspace, tally);
-  check(33, 130, 520, half, false, 0, workspace, tally);
-  check(64, 257, 776, f32, true, 16, workspace, tally);
-  if (!quick) {
-    check(1, 3352, 768, half, false, 0, workspace, tally);
-    check(8, 3352, 768, half, true, 0, workspace, tally);
-    check(4, 768, 1536, half, false, 3352 - 1536, workspace, tally);
-    check(64, 768, 1536, half, false, 0, workspace, tally);
-    check(2, 2560, 5120, f32, false, 0, workspace, tally);
-    check(17, 1040, 2560, half, false, 0, workspace, tally);
-    check(8, 10576, 2560, half, false, 0, workspace, tally);
-    check(4, 1024, 8192, half, false, 0, workspace, tally);
-  }
-  std::printf("linear: %ld checks, %ld failed, %ld unsteady, %ld where row 0 depends on m, worst %.3f of the allowed\n",
-              static_cast<long>(tally.checks), static_cast<long>(tally.failed), static_cast<long>(tally.unsteady),
-              static_cast<long>(tally.by_m), tally.worst);
-  return tally.failed == 0;
-}
-
-__global__ void fill_kernel(bf16* to, int64_t n, float scale, uint64_t seed) {
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < n; i += int64_t{gridDim.x} * blockDim.x) {
-    uint64_t z = (i + seed) * 0x9e3779b97f4a7c15ull;
-    z = (z ^ (z >> 29)) * 0xbf58476d1ce4e5b9ull;
-    to[i] = mamba::cuda::rounded<bf16>(scale * static_cast<float>(static_cast<int32_t>((z >> 32) ^ z)) * 0x1p-31f);
-  }
-}
-
-// Reads only; the sum keeps the loads.
-template <int Unroll>
-__global__ void read_kernel(const uint4* from, int64_t n, uint32_t* sink) {
-  const int64_t base = blockIdx.x * int64_t{256 * Unroll} + threadIdx.x;
-  uint4 v[Unroll];
-#pragma unroll
-  for (int i = 0; i < Unroll; ++i) {
-    v[i] = base + i * 256 < n ? mamba::cuda::load_weight(from + base + i * 256) : uint4{0, 0, 0, 0};
-  }
-  uint32_t sum = 0;
-#pragma unroll
-  for (int i = 0; i < Unroll; ++i) sum += v[i].x + v[i].y * 3 + v[i].z * 5 + v[i].w * 7;
-  if (sum == 0x12345677u) *sink = sum;
-}
-
-lab::Times read_floor(lab::Bench& bench, const void* from, double bytes, uint32_t* sink) {
-  const auto n = static_cast<int64_t>(bytes / 16);
-  const auto* at = static_cast<const uint4*>(from);
-  const auto blocks = [n](int64_t each) { return static_cast<unsigned>((n + each - 1) / each); };
-  const lab::Times a = bench.time([=](cudaStream_t s) { read_kernel<4><<<blocks(1024), 256, 0, s>>>(at, n, sink); });
-  const lab::Times b = bench.time([=](cudaStream_t s) { read_kernel<8><<<blocks(2048), 256, 0, s>>>(at, n, sink); });
-  return {std::min(a.event, b.event), std::min(a.clean, b.clean)};
-}
-
-#ifdef LAB_CUBLASLT
-class Lt {
- public:
-  static constexpr int kMost = 8;
-  Lt() { ok(cublasLtCreate(&handle_)); }
-  struct Plan {  // no vector of results: nvcc 13.0 fails on one
-    cublasLtMatmulDesc_t op;
-    cublasLtMatrixLayout_t a, b, d;
-    cublasLtMatmulHeuristicResult_t found[kMost];
-    int count;
-  };
-  Plan plan(const Skinny& p) {
-    Plan plan;
-    const cublasOperation_t yes = CUBLAS_OP_T, no = CUBLAS_OP_N;
-    ok(cublasLtMatmulDescCreate(&plan.op, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    ok(cublasLtMatmulDescSetAttribute(plan.op, CUBLASLT_MATMUL_DESC_TRANSA, &yes, sizeof(yes)));
-    ok(cublasLtMatmulDescSetAttribute(plan.op, CUBLASLT_MATMUL_DESC_TRANSB, &no, sizeof(no)));
-    const uint64_t n = static_cast<uint64_t>(p.n), k = static_cast<uint64_t>(p.k), m = static_cast<uint64_t>(p.m);
-    ok(cublasLtMatrixLayoutCreate(&plan.a, CUDA_R_16BF, k, n, p.k));
-    ok(cublasLtMatrixLayoutCreate(&plan.b, CUDA_R_16BF, k, m, p.x_stride));
-    ok(cublasLtMatrixLayoutCreate(&plan.d, p.out_dtype == DType::f32 ? CUDA_R_32F : CUDA_R_16BF, n, m, p.out_stride));
-    cublasLtMatmulPreference_t preference;
-    ok(cublasLtMatmulPreferenceCreate(&preference));
-    const size_t bytes = workspace_.bytes;
-    ok(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes,
-                                            sizeof(bytes)));
-    ok(cublasLtMatmulAlgoGetHeuristic(handle_, plan.op, plan.a, plan.b, plan.d, plan.d, preference, kMost, plan.found,
-                                      &plan.count));
-    ok(cublasLtMatmulPreferenceDestroy(preference));
-    return plan;
-  }
-  void run(const Plan& plan, int i, const Skinny& p, float beta, cudaStream_t s) {
-    const float alpha = 1;
-    ok(cublasLtMatmul(handle_, plan.op, &alpha, p.weight, plan.a, p.x, plan.b, &beta, p.out, plan.d, p.out, plan.d,
-                      &plan.found[i].algo, workspace_.data, workspace_.bytes, s));
-  }
-
- private:
-  static void ok(cublasStatus_t status) {
-    if (status == CUBLAS_STATUS_SUCCESS) return;
-    std::fprintf(stderr, "cuBLASLt: status %d\n", static_cast<int>(status));
-    std::exit(3);
-  }
-  cublasLtHandle_t handle_;
-  Buffer workspace_{size_t{64} << 20};
-};
-#endif
-
-struct Model {
-  const char* name;
-  int64_t in_n, in_k, out_n, out_k, head_n, layers;
-};
-const Model kModels[] = {{"130m", 3352, 768, 768, 1536, 50288, 24},
-                         {"2.7b", 10576, 2560, 2560, 5120, 50288, 16},
-                         {"7b", 18560, 4096, 4096, 8192, 32768, 8}};
-
-void time_all(lab::Bench& bench, lab::Report& report, const Workspace& workspace) {
-  constexpr size_t kWeights = size_t{2} << 30;
-  const Buffer weights(kWeights), x(64 * 8192 * 2), out(64 * 50432 * 4), other(64 * 50432 * 4);
-  fill_kernel<<<2112, 256>>>(weights.as<bf16>(), kWeights / 2, 0.02f, 1);
-  fill_kernel<<<2112, 256>>>(x.as<bf16>(), 64 * 8192, 1.0f, 2);
-  LAB_CHECK(cudaDeviceSynchronize());
-  auto* sink = other.as<uint32_t>();
-#ifdef LAB_CUBLASLT
-  Lt lt;
-#endif
-  const auto time_shape = [&](const std::string& shape, int64_t n, int64_t k, DType type) {
-    const double weight_bytes = 2.0 * static_cast<double>(n * k);
-    const lab::Times copy = bench.copy(weight_bytes);
-    report.line("linear", shape, "read only", read_floor(bench, weights.data, weight_bytes, sink), weight_bytes, copy);
-    for (const int64_t m : {1, 2, 4, 8, 16, 32, 64}) {
-      const std::string name = shape + " m=" + std::to_string(m);
-      const double bytes = weight_bytes + static_cast<double>(m) * (2.0 * k + static_cast<double>(size_of(type)) * n);
-      const Skinny p = describe(m, n, k, x.data, k, weights.data, out.data, n, type, workspace);
-      for (const Version& version : kVersions) {
-        // Of each kind only the narrowest that holds m, and those twice as wide.
-        const char* wide = std::strchr(version.name, ' ');
-        const int holds = std::atoi(wide + 2) * (wide[1] == 'C' ? 8 : 1);
-        if (m > holds || (holds > 8 && holds >= 2 * m) || (wide[1] == 'M' && holds >= 2 * m)) continue;
-        if (!version.run(p, false, bench.stream())) continue;
-        const lab::Times us = bench.time([&](cudaStream_t s) { version.run(p, false, s); });
-        report.line("linear", name, version.name, us, bytes, copy);
-      }
-#ifdef LAB_CUBLASLT
-      const Lt::Plan plan = lt.plan(p);
-      lab::Times best = {1e30, 1e30};
-      int fastest = 0;
-      for (int i = 0; i < plan.count; ++i) {
-        const lab::Times us = bench.time([&](cudaStream_t s) { lt.run(plan, i, p, 0, s); });
-        if (us.event < best.event) best = us, fastest = i;
-      }
-      report.line("linear", name, "cublasLt best of " + std::to_string(plan.count), best, bytes, copy);
-      best = bench.time([&](cudaStream_t s) { lt.run(plan, fastest, p, 1, s); });
-      report.line("linear", name, "cublasLt with residual", best, bytes, copy);
-#endif
-    }
-  };
-  for (const Model& model : kModels) {
-    const std::string name = model.name;
-    time_shape(name + " in_proj", model.in_n, model.in_k, DType::bf16);
-    time_shape(name + " out_proj", model.out_n, model.out_k, DType::bf16);
-    time_shape(name + " lm_head", model.head_n, model.in_k, DType::f32);
-  }
-  // Chains of in_proj and out_proj, each with weights of its own, in one graph. Times are of the whole chain.
-  for (const Model& model : kModels) {
-    const int64_t in_size = (model.in_n + 63) / 64 * 64 * model.in_k, out_size = model.out_n * model.out_k;
-    const double bytes = 2.0 * static_cast<double>(model.layers * (in_size + out_size));
-    const lab::Times copy = bench.copy(bytes);
-    const std::string chain = std::string(model.name) + " chain of " + std::to_string(model.layers) + " pairs";
-    report.line("linear", chain, "read only", read_floor(bench, weights.data, bytes, sink), bytes, copy);
-    for (const int64_t m : {1, 8}) {
-      const auto layer = [&](int64_t i, bool second) {
-        bf16* w = weights.as<bf16>() + i * (in_size + out_size) + (second ? in_size : 0);
-        // in_proj reads x and writes `out`; out_proj reads from `out` and writes x.
-        return second ? describe(m, model.out_n, model.out_k, out.data, model.in_n, w, x.data, model.in_k, DType::bf16,
-                                 workspace)
-                      : describe(m, model.in_n, model.in_k, x.data, model.in_k, w, out.data, model.in_n, DType::bf16,
-                                 workspace);
-      };
-      const std::string name = chain + " m=" + std::to_string(m);
-      for (const Version& version : kVersions) {
-        const char* wide = std::strchr(version.name, ' ');
-        const int holds = std::atoi(wide + 2) * (wide[1] == 'C' ? 8 : 1);
-        if (m > holds || holds > 8 || (wide[1] == 'M' && holds >= 2 * m)) continue;
-        if (!version.run(layer(0, false), false, bench.stream())) continue;
-        if (!version.run(layer(0, true), false, bench.stream())) continue;
-        for (const bool early : {false, true}) {
-          const auto run = [&](cudaStream_t s) {
-            for (int64_t i = 0; i < model.layers; ++i) {
-              version.run(layer(i, false), early, s), version.run(layer(i, true), early, s);
-            }
-          };
-          const lab::Times us = bench.time(run);
-          report.line("linear", name, version.name + std::string(early ? " early" : ""), us, bytes, copy);
-        }
-        // The same bits with and without the early start.
-        std::vector<Host> ends;
-        for (const bool early : {false, true}) {
-          fill_kernel<<<64, 256, 0, bench.stream()>>>(x.as<bf16>(), 64 * 8192, 1.0f, 2);
-          for (int64_t i = 0; i < model.layers; ++i) {
-            version.run(layer(i, false), early && i > 0, bench.stream());
-            version.run(layer(i, true), early, bench.stream());
-          }
-          LAB_CHECK(cudaStreamSynchronize(bench.stream()));
-          ends.push_back(x.download(DType::bf16));
-        }
-        if (ends[0].bytes != ends[1].bytes)
-          std::printf("FAILED %s %s: the early start changes bits\n", name.c_str(), version.name);
-      }
-#ifdef LAB_CUBLASLT
-      const Lt::Plan in = lt.plan(layer(0, false)), second = lt.plan(layer(0, true));
-      int best[2] = {0, 0};
-      for (int which = 0; which < 2; ++which) {
-        const Lt::Plan& plan = which ? second : in;
-        double fastest = 1e30;
-        for (int i = 0; i < plan.count; ++i) {
-          const double us = bench.time([&](cudaStream_t s) { lt.run(plan, i, layer(0, which == 1), 0, s); }).event;
-          if (us < fastest) fastest = us, best[which] = i;
-        }
-      }
-      const lab::Times us = bench.time([&](cudaStream_t s) {
-        for (int64_t i = 0; i < model.layers; ++i) {
-          lt.run(in, best[0], layer(i, false), 0, s), lt.run(second, best[1], layer(i, true), 0, s);
-        }
-      });
-      report.line("linear", name, "cublasLt", us, bytes, copy);
-#endif
-    }
-  }
-}
-
-}  // namespace
+#include "lab/linear_check.cuh"
+#include "lab/linear_time.cuh"
 
 int main(int argc, char** argv) {
   const lab::Options options(argc, argv);
-  const Workspace workspace;
+  Workspace workspace;
+  if (options.check && !check_op(options.quick, workspace)) return 1;
   if (options.check && !check_all(options.quick, workspace)) return 1;
   if (!options.time) return 0;
   lab::Bench bench;
