@@ -1,8 +1,7 @@
 // causal_conv1d_update (one token per row) and causal_conv1d_varlen (packed prompts). The kernels: conv1d.cuh.
-#include "cuda/conv1d.cuh"
-
 #include <algorithm>
 
+#include "cuda/conv1d.cuh"
 #include "cuda/kernels.h"
 
 namespace mamba::cuda {
@@ -42,20 +41,24 @@ bool tuned(const Params& p) {
          fits(p.state, p.state_slot_stride, size_of(p.state_dtype));
 }
 
-template <class T, class S, int R, int kBatches, int kThreads>
+template <class T, class S, int R, int kThreads>
 void launch_update(const CausalConv1dUpdateParams& p, Context& context) {
-  const dim3 grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), ceil_div(p.rows, R * kBatches));
-  launch(context, {.grid = grid, .block = kThreads}, conv::update_kernel<T, S, R, kBatches, kThreads>, p);
+  const dim3 grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), ceil_div(p.rows, R));
+  launch(context, {.grid = grid, .block = kThreads}, conv::update_kernel<T, S, R, kThreads>, p);
 }
 
+// One wave of blocks with equal shares, or as many as can have a grain of tokens each.
 template <class T, class S>
 void launch_varlen(const CausalConv1dVarlenParams& p, Context& context) {
-  constexpr int kThreads = 64, kBlocks = 10, kWaves = 1;
-  const int64_t tiles = ceil_div(p.dim, kThreads * conv::kChannels), cost = p.tokens + p.sequences * conv::kSequenceCost;
-  const int64_t chunks = std::max<int64_t>(1, int64_t{kWaves} * kBlocks * context.multiprocessors / tiles);
+  constexpr bool kWide = sizeof(T) == 4 || sizeof(S) == 4;
+  constexpr int kThreads = 64, kBlocks = kWide ? 6 : 8;
+  const int64_t tiles = ceil_div(p.dim, kThreads * conv::kChannels),
+                cost = p.tokens + p.sequences * conv::kSequenceCost;
+  const int64_t chunks = std::max<int64_t>(1, int64_t{kBlocks} * context.multiprocessors / tiles);
   const int64_t chunk = std::max<int64_t>(conv::kGrain, ceil_div(cost, chunks));
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(ceil_div(cost, chunk)));
-  launch(context, {.grid = grid, .block = kThreads}, conv::varlen_kernel<T, S, 6, 4, kThreads, kBlocks>, p, chunk);
+  launch(context, {.grid = grid, .block = kThreads}, conv::varlen_kernel < T, S, 6, kWide ? 2 : 4, kThreads, kBlocks >,
+         p, chunk);
 }
 
 }  // namespace
@@ -69,8 +72,8 @@ void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, Context& contex
     using T = decltype(t);
     using S = decltype(s);
     // Few rows are a matter of latency.
-    if (p.rows <= 16) return launch_update<T, S, 1, 1, 64>(p, context);
-    launch_update<T, S, 3, 1, 128>(p, context);
+    if (p.rows <= 16) return launch_update<T, S, 1, 64>(p, context);
+    launch_update<T, S, 3, 128>(p, context);
   });
 }
 

@@ -1,9 +1,9 @@
 #pragma once
 // Depthwise causal convolution along time: y[t] = silu(bias + sum_j taps[j] x[t - (width - 1) + j]).
 //
-// Idea. A few multiply-adds for each channel, and nothing is ever summed across channels: a thread owns 4 channels, keeps
-// their taps and their window in registers and moves whole words. What costs is what a block reads besides its tokens
-// (taps, the window, where its tokens are), so a block walks over many tokens with the same channels.
+// Idea. A few multiply-adds for each channel, and nothing is ever summed across channels: a thread owns 4 channels,
+// keeps their taps and their window in registers and moves whole words. What costs is what a block reads besides its
+// tokens (taps, the window, where its tokens are), so a block walks over many tokens with the same channels.
 #include "cuda/launch.cuh"
 #include "cuda/vec.cuh"
 #include "ops/conv1d.h"
@@ -40,6 +40,18 @@ struct Filter {
   }
 };
 
+// As one word: the compiler would rather split it than move a register.
+template <int V, class T>
+__device__ __forceinline__ void store_word(T* to, const Vec<T, V>& v) {
+  if constexpr (sizeof(v) == 8) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(v.pairs[0]), "r"(v.pairs[1]) : "memory");
+  } else {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v.pairs[0]), "r"(v.pairs[1]),
+                 "r"(v.pairs[2]), "r"(v.pairs[3])
+                 : "memory");
+  }
+}
+
 template <class To, class From>
 __device__ __forceinline__ Vec<To, kChannels> converted(const Vec<From, kChannels>& v) {
   if constexpr (std::is_same_v<To, From>) {
@@ -57,11 +69,9 @@ struct Step {
   Vec<T, kChannels> x[R];
   Vec<S, kChannels> old[R][kWidth - 1];
 
-  // A slot below zero: a token that is not read.
-  __device__ __forceinline__ void load(int r, const T* from, const S* state, int64_t dim, int32_t slot,
-                                       bool has_window) {
-    if (slot < 0) return;
-    x[r] = cuda::load<kChannels>(from);
+  __device__ __forceinline__ void load_x(int r, const T* from) { x[r] = cuda::load<kChannels>(from); }
+
+  __device__ __forceinline__ void load_window(int r, const S* state, int64_t dim, bool has_window) {
 #pragma unroll
     for (int j = 0; j < kWidth - 1; ++j) {
       old[r][j] = has_window ? cuda::load<kChannels>(state + j * dim) : zeros<S, kChannels>();
@@ -70,66 +80,55 @@ struct Step {
 
   __device__ __forceinline__ void finish(int r, const Filter& filter, bool with_silu, T* out, S* state, int64_t dim,
                                          int32_t slot) const {
-    if (slot < 0) return store<kChannels>(out, zeros<T, kChannels>());
+    if (slot < 0) return store_word(out, zeros<T, kChannels>());
 #pragma unroll
-    for (int j = 0; j < kWidth - 2; ++j) store<kChannels>(state + j * dim, old[r][j + 1]);
-    store<kChannels>(state + (kWidth - 2) * dim, converted<S>(x[r]));
+    for (int j = 0; j < kWidth - 2; ++j) store_word(state + j * dim, old[r][j + 1]);
+    store_word(state + (kWidth - 2) * dim, converted<S>(x[r]));
     float window[kWidth][kChannels], y[kChannels];
 #pragma unroll
     for (int j = 0; j < kWidth - 1; ++j) unpack(old[r][j], window[j]);
     unpack(x[r], window[kWidth - 1]);
     filter.apply(window, with_silu, y);
-    store<kChannels>(out, pack<T, kChannels>(y));
+    store_word(out, pack<T, kChannels>(y));
   }
 };
 
-// One token per row: a block takes kBatches batches of R rows; all reads of a batch are in flight together, and the next
-// batch's before this one is computed. All slots of the block are read at once, since windows wait for them.
-template <class T, class S, int R, int kBatches, int kThreads>
+// One token per row: a block takes R rows, all of whose reads are in flight together. Windows wait for the slots.
+template <class T, class S, int R, int kThreads>
 __global__ void __launch_bounds__(kThreads) update_kernel(const __grid_constant__ CausalConv1dUpdateParams p) {
   const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kChannels;
-  const int64_t first = (int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * (R * kBatches);
+  const int64_t first = (int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * R;
   const bool active = c < p.dim && first < p.rows;
   Filter filter;
   if (active) filter.load(p.weight, p.bias, p.dim, c);
   let_next_start();
   wait_for_inputs();
   if (!active) return;
-  const int rows = static_cast<int>(p.rows - first < R * kBatches ? p.rows - first : R * kBatches);
-  int32_t slots[R * kBatches];
+  const int rows = static_cast<int>(p.rows - first < R ? p.rows - first : R);
+  // Rows beyond the last read what it does, and write nothing.
+  const auto row_of = [&](int r) { return first + (r < rows ? r : rows - 1); };
+  int32_t slots[R];
 #pragma unroll
-  for (int r = 0; r < R * kBatches; ++r) slots[r] = r < rows ? p.slots[first + r] : -1;
+  for (int r = 0; r < R; ++r) slots[r] = p.slots[row_of(r)];
+  Step<T, S, R> step;
 #pragma unroll
-  for (int r = 0; r < R * kBatches; ++r) {
-    if (slots[r] >= p.slots_in_pool) slots[r] = -1;
-  }
-  const T* x = static_cast<const T*>(p.x) + first * p.x_stride + c;
-  T* out = static_cast<T*>(p.out) + first * p.out_stride + c;
+  for (int r = 0; r < R; ++r) step.load_x(r, static_cast<const T*>(p.x) + row_of(r) * p.x_stride + c);
   const auto state = [&](int32_t slot) { return static_cast<S*>(p.state) + slot * p.state_slot_stride + c; };
-  Step<T, S, R> steps[kBatches > 1 ? 2 : 1];
-  const auto load = [&](int batch) {
 #pragma unroll
-    for (int r = 0; r < R; ++r) {
-      const int row = batch * R + r;
-      steps[batch % 2].load(r, x + row * p.x_stride, state(slots[row]), p.dim, slots[row], true);
-    }
-  };
-  load(0);
+  for (int r = 0; r < R; ++r) {
+    if (slots[r] >= p.slots_in_pool) slots[r] = -1;
+    if (slots[r] >= 0) step.load_window(r, state(slots[r]), p.dim, true);
+  }
 #pragma unroll
-  for (int batch = 0; batch < kBatches; ++batch) {
-    if (batch + 1 < kBatches) load(batch + 1);
-#pragma unroll
-    for (int r = 0; r < R; ++r) {
-      const int row = batch * R + r;
-      if (row < rows) {
-        steps[batch % 2].finish(r, filter, p.silu, out + row * p.out_stride, state(slots[row]), p.dim, slots[row]);
-      }
-    }
+  for (int r = 0; r < R; ++r) {
+    if (r >= rows) continue;
+    T* out = static_cast<T*>(p.out) + (first + r) * p.out_stride + c;
+    step.finish(r, filter, p.silu, out, state(slots[r]), p.dim, slots[r]);
   }
 }
 
-// How the tokens of a batch are divided among chunks (blockIdx.y): evenly by cost, where a sequence costs its tokens and
-// kSequenceCost more for its window. A cut lies a multiple of kGrain tokens into a sequence, so that the first
+// How the tokens of a batch are divided among chunks (blockIdx.y): evenly by cost, where a sequence costs its tokens
+// and kSequenceCost more for its window. A cut lies a multiple of kGrain tokens into a sequence, so that the first
 // kWidth - 1 tokens stay with the window and only one chunk touches it.
 inline constexpr int kSequenceCost = 4, kGrain = 8;
 
@@ -163,85 +162,72 @@ struct Part {
   int begin, end, length;
 };
 
-// Walks over the part's tokens B at a time, the next B already in flight.
-template <class T, class S, int B>
-__device__ __forceinline__ void walk(const CausalConv1dVarlenParams& p, const Filter& filter, const Part& part,
-                                     int64_t c) {
-  constexpr int kBefore = kWidth - 1;
-  const int count = part.end - part.begin;
-  T* out = static_cast<T*>(p.out) + (part.first + part.begin) * p.out_stride + c;
-  if (part.slot < 0) {
-    for (int t = 0; t < count; ++t, out += p.out_stride) store<kChannels>(out, zeros<T, kChannels>());
-    return;
-  }
-  const T* x = static_cast<const T*>(p.x) + (part.first + part.begin) * p.x_stride + c;
-  S* state = static_cast<S*>(p.state) + part.slot * p.state_slot_stride + c;
-  Vec<T, kChannels> next[B];
-#pragma unroll
-  for (int i = 0; i < B; ++i) {
-    if (i < count) next[i] = load<kChannels>(x + i * p.x_stride);
-  }
+// A thread's channels in a part, as they move on from token to token.
+template <class T, class S>
+struct Walk {
+  static constexpr int kBefore = kWidth - 1;
+  const CausalConv1dVarlenParams& p;
+  const Filter& filter;
+  const T* x;  // the part's first token
+  T* out;
+  S* state;
   float f[kWidth][kChannels];  // the window, then the input that comes next
+
+  __device__ __forceinline__ Walk(const CausalConv1dVarlenParams& params, const Filter& its_filter, const Part& part,
+                                  int64_t c)
+      : p(params), filter(its_filter) {
+    x = static_cast<const T*>(p.x) + (part.first + part.begin) * p.x_stride + c;
+    out = static_cast<T*>(p.out) + (part.first + part.begin) * p.out_stride + c;
+    state = static_cast<S*>(p.state) + part.slot * p.state_slot_stride + c;
+  }
+
+  __device__ __forceinline__ void load_window(const Part& part) {
 #pragma unroll
-  for (int j = 0; j < kBefore; ++j) {
-    if (part.begin > 0) {
-      unpack(load<kChannels>(x + (j - kBefore) * p.x_stride), f[j]);
-    } else {
-      unpack(part.has_window ? load<kChannels>(state + j * p.dim) : zeros<S, kChannels>(), f[j]);
+    for (int j = 0; j < kBefore; ++j) {
+      if (part.begin > 0) {
+        unpack(load<kChannels>(x + (j - kBefore) * p.x_stride), f[j]);
+      } else {
+        unpack(part.has_window ? load<kChannels>(state + j * p.dim) : zeros<S, kChannels>(), f[j]);
+      }
     }
   }
-  const auto push = [&](const Vec<T, kChannels>& input) {
+
+  __device__ __forceinline__ void push(const Vec<T, kChannels>& input) {
     float y[kChannels];
     unpack(input, f[kBefore]);
     filter.apply(f, p.silu, y);
-    store<kChannels>(out, pack<T, kChannels>(y));
+    store_word(out, pack<T, kChannels>(y));
     out += p.out_stride;
 #pragma unroll
     for (int j = 0; j < kBefore; ++j) {
 #pragma unroll
       for (int i = 0; i < kChannels; ++i) f[j][i] = f[j + 1][i];
     }
-  };
-  const T* ahead = x + B * p.x_stride;
-  int left = count;
-  for (; left >= B; left -= B) {
-    Vec<T, kChannels> now[B];
-#pragma unroll
-    for (int i = 0; i < B; ++i) {
-      now[i] = next[i];
-      if (B + i < left) next[i] = load<kChannels>(ahead);
-      ahead += p.x_stride;
-    }
-#pragma unroll
-    for (int i = 0; i < B; ++i) push(now[i]);
   }
-#pragma unroll
-  for (int i = 0; i < B - 1; ++i) {
-    if (i < left) push(next[i]);
-  }
-  // Who read the slot's window also writes it. The sequence's last inputs may be in another part.
-  if (part.begin > 0) return;
-#pragma unroll
-  for (int j = 0; j < kBefore; ++j) {
-    store<kChannels>(state + j * p.dim,
-                     count == part.length
-                         ? pack<S, kChannels>(f[j])
-                         : converted<S>(load<kChannels>(x + (part.length - kBefore + j) * p.x_stride)));
-  }
-}
 
-// Packed sequences: a block takes kThreads * 4 channels of one chunk. A warp holds where the next 32 sequences are, one a
-// lane; runs of sequences of one token are done R at a time, as in the update.
-template <class T, class S, int B, int R, int kThreads, int kBlocks>
-__global__ void __launch_bounds__(kThreads, kBlocks)
-    varlen_kernel(const __grid_constant__ CausalConv1dVarlenParams p, int64_t chunk) {
-  const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kChannels;
-  const bool active = c < p.dim;
+  __device__ __forceinline__ void write_zeros(int count) {
+    for (int t = 0; t < count; ++t, out += p.out_stride) store_word(out, zeros<T, kChannels>());
+  }
+
+  // Who read the slot's window also writes it. The sequence's last inputs may be in another part.
+  __device__ __forceinline__ void store_window(const Part& part) const {
+    if (part.begin > 0) return;
+#pragma unroll
+    for (int j = 0; j < kBefore; ++j) {
+      store_word(state + j * p.dim, part.end == part.length
+                                        ? pack<S, kChannels>(f[j])
+                                        : converted<S>(load<kChannels>(x + (part.length - kBefore + j) * p.x_stride)));
+    }
+  }
+};
+
+// Calls f(part) for the parts of sequences that blockIdx.y's chunk holds, in all threads of the block. A warp holds
+// where the next 32 sequences are, one a lane; runs of sequences of one token are done here, R at a time, as in the
+// update.
+template <class T, class S, int R, class F>
+__device__ __forceinline__ void for_parts(const CausalConv1dVarlenParams& p, int64_t chunk, const Filter& filter,
+                                          int64_t c, bool active, F f) {
   const int lane = threadIdx.x % 32, sequences = static_cast<int>(p.sequences);
-  Filter filter;
-  if (active) filter.load(p.weight, p.bias, p.dim, c);
-  let_next_start();
-  wait_for_inputs();
   Place at = place_at(p, blockIdx.y * chunk, lane);
   Place end = {sequences, 0};
   if (blockIdx.y + 1 < gridDim.y) end = place_at(p, (blockIdx.y + 1) * chunk, lane);
@@ -273,8 +259,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
           slots[r] = __shfl_sync(~0u, slot, holder), tokens[r] = __shfl_sync(~0u, first, holder);
           const bool has_window = __shfl_sync(~0u, initial, holder);
           if (!active || i + r >= singles) slots[r] = -1, tokens[r] = -1;
-          step.load(r, static_cast<const T*>(p.x) + tokens[r] * p.x_stride + c,
-                    static_cast<S*>(p.state) + slots[r] * p.state_slot_stride + c, p.dim, slots[r], has_window);
+          if (slots[r] < 0) continue;
+          step.load_x(r, static_cast<const T*>(p.x) + tokens[r] * p.x_stride + c);
+          step.load_window(r, static_cast<S*>(p.state) + slots[r] * p.state_slot_stride + c, p.dim, has_window);
         }
 #pragma unroll
         for (int r = 0; r < R; ++r) {
@@ -290,9 +277,49 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
     part.slot = __shfl_sync(~0u, slot, from), part.has_window = __shfl_sync(~0u, initial, from);
     part.first = __shfl_sync(~0u, first, from), part.length = __shfl_sync(~0u, length, from);
     part.begin = at.token, part.end = at.sequence == end.sequence ? end.token : part.length;
-    if (active && part.begin < part.end) walk<T, S, B>(p, filter, part, c);
+    if (part.begin < part.end) f(part);
     at = {at.sequence + 1, 0};
   }
+}
+
+// Packed sequences: a block takes kThreads * 4 channels of one chunk, B tokens at a time, the next B already in flight.
+template <class T, class S, int B, int R, int kThreads, int kBlocks>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    varlen_kernel(const __grid_constant__ CausalConv1dVarlenParams p, int64_t chunk) {
+  const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kChannels;
+  const bool active = c < p.dim;
+  Filter filter;
+  if (active) filter.load(p.weight, p.bias, p.dim, c);
+  let_next_start();
+  wait_for_inputs();
+  for_parts<T, S, R>(p, chunk, filter, c, active, [&](const Part& part) {
+    if (!active) return;
+    Walk<T, S> walk(p, filter, part, c);
+    int left = part.end - part.begin;
+    if (part.slot < 0) return walk.write_zeros(left);
+    Vec<T, kChannels> next[B];
+    const T* ahead = walk.x;
+#pragma unroll
+    for (int i = 0; i < B; ++i, ahead += p.x_stride) {
+      if (i < left) next[i] = load<kChannels>(ahead);
+    }
+    walk.load_window(part);
+    for (; left >= B; left -= B) {
+      Vec<T, kChannels> now[B];
+#pragma unroll
+      for (int i = 0; i < B; ++i, ahead += p.x_stride) {
+        now[i] = next[i];
+        if (B + i < left) next[i] = load<kChannels>(ahead);
+      }
+#pragma unroll
+      for (int i = 0; i < B; ++i) walk.push(now[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < B - 1; ++i) {
+      if (i < left) walk.push(next[i]);
+    }
+    walk.store_window(part);
+  });
 }
 
 // --- any type, width 2 to 4, any alignment: a thread owns one channel ------------------------------------------------

@@ -1,22 +1,18 @@
 // ssd_state_update: one token per row through the recurrence. The kernels: ssd_state_update.cuh.
-#include "cuda/ssd_state_update.cuh"
-
 #include <algorithm>
 
 #include "cuda/kernels.h"
+#include "cuda/ssd_state_update.cuh"
 
 namespace mamba::cuda {
 namespace {
 
-constexpr int64_t kMostAlongY = 32768;
+using state_update::Keep;
+using state_update::Tile;
+
+constexpr int64_t kMostRows = 65535;  // of a launch
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// `rows` blocks along y, and along z what y cannot hold.
-dim3 grid_of(int64_t x, int64_t rows) {
-  return {static_cast<unsigned>(x), static_cast<unsigned>(std::min(rows, kMostAlongY)),
-          static_cast<unsigned>(ceil_div(rows, kMostAlongY))};
-}
 
 template <class F>
 void with_type(DType type, F f) {
@@ -25,43 +21,75 @@ void with_type(DType type, F f) {
   f(f16());
 }
 
+bool aligned(const void* at, int64_t stride, DType type, int64_t elements) {
+  const auto bytes = std::min<uint64_t>(16, static_cast<uint64_t>(elements) * size_of(type));
+  return reinterpret_cast<uintptr_t>(at) % bytes == 0 && stride % elements == 0;
+}
+
 // Whether a lane may read 16 bytes of state, and as many elements of B and C, at a time.
 bool tuned(const SsdStateUpdateParams& p) {
   const int64_t lane = 16 / static_cast<int64_t>(size_of(p.state_dtype));
-  const auto fits = [&](const void* at, int64_t stride, DType type) {
-    const auto bytes = std::min<uint64_t>(16, static_cast<uint64_t>(lane) * size_of(type));
-    return reinterpret_cast<uintptr_t>(at) % bytes == 0 && stride % lane == 0;
-  };
-  return p.tied() && p.state_size % lane == 0 && p.state_size <= 256 && p.heads * p.head_dim < (int64_t{1} << 31) &&
-         fits(p.state, p.state_slot_stride, p.state_dtype) && fits(p.b, p.b_stride, p.dtype) &&
-         fits(p.c, p.c_stride, p.dtype);
+  return p.tied() && p.state_size % lane == 0 && p.state_size <= 256 && p.heads <= 65535 &&
+         p.heads * p.head_dim < (int64_t{1} << 31) && aligned(p.state, p.state_slot_stride, p.state_dtype, lane) &&
+         aligned(p.b, p.b_stride, p.dtype, lane) && aligned(p.c, p.c_stride, p.dtype, lane);
 }
 
-template <class T, class S, int Lanes, int Pieces, int Rows, int Warps>
-void launch_warp(const SsdStateUpdateParams& p, Context& context) {
-  constexpr int kRows = state_update::Tile<T, S, Lanes, Pieces, Rows>::kRows;
-  const int64_t tiles = ceil_div(p.head_dim, kRows);
-  launch(context, {.grid = grid_of(ceil_div(p.heads * tiles, Warps), p.rows), .block = Warps * 32},
-         state_update::warp_kernel<T, S, Lanes, Pieces, Rows, Warps>, p, static_cast<int>(tiles));
+template <class Part, int Warps, int Walk, Keep K>
+void launch_tiles(const SsdStateUpdateParams& p, Context& context) {
+  const dim3 grid(static_cast<unsigned>(ceil_div(p.head_dim, Part::kRows * Warps * Walk)),
+                  static_cast<unsigned>(p.heads), static_cast<unsigned>(p.rows));
+  const bool whole_x = aligned(p.x, p.x_stride, p.dtype, 4) && p.head_dim % 4 == 0;
+  launch(context, {.grid = grid, .block = Warps * 32}, state_update::tiles_kernel<Part, Warps, Walk, K>, p,
+         static_cast<int>(p.heads / p.groups), whole_x);
+}
+
+// By the bytes of state: a few are a matter of latency, so many warps; more than the L2 holds come and go.
+constexpr int64_t kFewBytes = int64_t{4} << 20, kManyBytes = int64_t{64} << 20;
+
+template <class Few, class Part>
+void launch_by_size(const SsdStateUpdateParams& p, Context& context) {
+  const int64_t bytes = p.rows * p.heads * p.head_dim * p.state_size * static_cast<int64_t>(size_of(p.state_dtype));
+  if (bytes <= kFewBytes) return launch_tiles<Few, 4, 1, Keep::nothing>(p, context);
+  if (bytes <= kManyBytes) return launch_tiles<Part, 2, 4, Keep::written>(p, context);
+  launch_tiles<Part, 2, 2, Keep::all>(p, context);
+}
+
+template <class T, class S>
+void run(const SsdStateUpdateParams& p, Context& context) {
+  if (!tuned(p)) {
+    const dim3 grid(static_cast<unsigned>(ceil_div(p.heads * p.head_dim, 4)), static_cast<unsigned>(p.rows));
+    return launch(context, {.grid = grid, .block = 128}, state_update::any_kernel<T, S>, p);
+  }
+  const int64_t words = p.state_size * static_cast<int64_t>(sizeof(S)) / 16;
+  if (words <= 8) return launch_by_size<Tile<T, S, 8, 1, 2>, Tile<T, S, 8, 1, 4>>(p, context);
+  if (words <= 16) return launch_by_size<Tile<T, S, 16, 1, 2>, Tile<T, S, 16, 1, 4>>(p, context);
+  if constexpr (sizeof(S) == 2) {
+    launch_by_size<Tile<T, S, 32, 1, 2>, Tile<T, S, 32, 1, 4>>(p, context);
+  } else {
+    if (words <= 32) return launch_by_size<Tile<T, S, 16, 2, 2>, Tile<T, S, 16, 2, 4>>(p, context);
+    launch_by_size<Tile<T, S, 32, 2, 2>, Tile<T, S, 32, 2, 4>>(p, context);
+  }
 }
 
 }  // namespace
 
-void run_ssd_state_update(const SsdStateUpdateParams& p, Context& context) {
-  if (p.rows == 0 || p.heads == 0 || p.head_dim == 0) return;
-  with_type(p.dtype, [&](auto t) {
-    with_type(p.state_dtype, [&](auto s) {
-      using T = decltype(t);
-      using S = decltype(s);
-      if (!tuned(p)) {
-        const dim3 grid = grid_of(ceil_div(p.heads * p.head_dim, 4), p.rows);
-        return launch(context, {.grid = grid, .block = 128}, state_update::any_kernel<T, S>, p);
+void run_ssd_state_update(const SsdStateUpdateParams& params, Context& context) {
+  if (params.heads == 0 || params.head_dim == 0) return;
+  with_type(params.dtype, [&](auto t) {
+    with_type(params.state_dtype, [&](auto s) {
+      for (int64_t first = 0; first < params.rows; first += kMostRows) {
+        SsdStateUpdateParams p = params;
+        p.rows = std::min(kMostRows, params.rows - first);
+        const auto moved = [&](const void* from, int64_t stride, DType type) -> const uint8_t* {
+          return from ? static_cast<const uint8_t*>(from) + first * stride * static_cast<int64_t>(size_of(type))
+                      : nullptr;
+        };
+        p.x = moved(p.x, p.x_stride, p.dtype), p.z = moved(p.z, p.z_stride, p.dtype);
+        p.b = moved(p.b, p.b_stride, p.dtype), p.c = moved(p.c, p.c_stride, p.dtype);
+        p.dt = moved(p.dt, p.dt_row_stride, p.dt_dtype), p.slots += first;
+        p.out = static_cast<uint8_t*>(p.out) + first * p.out_stride * static_cast<int64_t>(size_of(p.dtype));
+        run<decltype(t), decltype(s)>(p, context);
       }
-      const int64_t lanes = p.state_size * static_cast<int64_t>(sizeof(S)) / 16;
-      if (lanes <= 8) return launch_warp<T, S, 8, 1, 4, 2>(p, context);
-      if (lanes <= 16) return launch_warp<T, S, 16, 1, 4, 2>(p, context);
-      if (lanes <= 32) return launch_warp<T, S, 32, 1, 4, 4>(p, context);
-      if constexpr (sizeof(S) == 4) launch_warp<T, S, 32, 2, 4, 4>(p, context);
     });
   });
 }

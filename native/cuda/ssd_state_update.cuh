@@ -12,6 +12,41 @@ namespace mamba::cuda::state_update {
 
 using Params = SsdStateUpdateParams;
 
+// Which accesses to the state ask the L2 to let go of their lines last. More then stays there, and what leaves does so
+// in longer runs.
+enum class Keep { nothing, written, all };
+
+template <bool kKeep, int V, class S>
+__device__ __forceinline__ Vec<S, V> load_state_word(const S* from, uint64_t policy) {
+  if constexpr (!kKeep) {
+    return load<V>(from);
+  } else {
+    Vec<S, V> v;
+    asm volatile("ld.global.L2::cache_hint.v4.u32 {%0, %1, %2, %3}, [%4], %5;"
+                 : "=r"(v.words[0].x), "=r"(v.words[0].y), "=r"(v.words[0].z), "=r"(v.words[0].w)
+                 : "l"(from), "l"(policy)
+                 : "memory");
+    return v;
+  }
+}
+
+template <bool kKeep, int V, class S>
+__device__ __forceinline__ void store_state_word(S* to, const Vec<S, V>& v, uint64_t policy) {
+  if constexpr (!kKeep) {
+    store<V>(to, v);
+  } else {
+    asm volatile("st.global.L2::cache_hint.v4.u32 [%0], {%1, %2, %3, %4}, %5;" ::"l"(to), "r"(v.words[0].x),
+                 "r"(v.words[0].y), "r"(v.words[0].z), "r"(v.words[0].w), "l"(policy)
+                 : "memory");
+  }
+}
+
+__device__ __forceinline__ uint64_t keep_policy() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
 template <class T>
 __device__ __forceinline__ float load_dt(const Params& p, int64_t i) {
   return p.dt_dtype == DType::f32 ? static_cast<const float*>(p.dt)[i] : as_float(static_cast<const T*>(p.dt)[i]);
@@ -22,34 +57,38 @@ __device__ __forceinline__ float time_step(const Params& p, float dt) {
   return fminf(p.dt_max, fmaxf(p.dt_min, dt));
 }
 
-// Which row a block is for: rows lie along y, and along z what y cannot hold.
-__device__ __forceinline__ int64_t row_of_block() { return int64_t{blockIdx.z} * gridDim.y + blockIdx.y; }
-
 // How a warp holds its part of a head's state [P, N]: `Lanes` lanes side by side along N, 16 bytes each and `Pieces`
-// times; `Rows` channels one after another in each lane. The layout depends on the state's type and N alone, so sums are
-// taken in the same order in any batch.
+// times; `Rows` channels one after another in each lane. The layout depends on the state's type and N alone, so sums
+// are taken in the same order in any batch.
 template <class T, class S, int Lanes, int Pieces, int Rows>
 struct Tile {
   static constexpr int kVec = 16 / sizeof(S);
   static constexpr int kRows = Rows * 32 / Lanes;  // of the warp
   static_assert(Rows <= Lanes);
+  using State = Vec<S, kVec>[Rows][Pieces];
+  using StateType = S;
+
+  // x of the lane's channels, z of the one whose output the lane ends up with.
+  struct Channels {
+    Vec<T, Rows> x;
+    T z;
+  };
 
   // Of the head. The first three are weights.
   float bias, a, d, dt;
-  T x[Rows], z;
   Vec<T, kVec> b[Pieces], c[Pieces];
 
   // Which of the state's last dimension a lane holds; N is a multiple of kVec.
   __device__ __forceinline__ static int column(int lane, int piece) { return (piece * Lanes + lane % Lanes) * kVec; }
-  __device__ __forceinline__ static int column_inside(int n, int lane, int piece) {
-    return column(lane, piece) < n ? column(lane, piece) : 0;
-  }
   // The first of a lane's channels within the warp's; the one whose output the lane ends up with.
   __device__ __forceinline__ static int channel(int lane) { return lane / Lanes * Rows; }
   __device__ __forceinline__ static int out_channel(int lane) { return lane / (32 / kRows); }
-
-  __device__ __forceinline__ static int channel_inside(int rows, int lane, int r) {
-    return channel(lane) + r < rows ? channel(lane) + r : rows - 1;
+  // Lanes beyond the warp's `rows` channels or beyond N read what others do, which costs nothing, and do not write.
+  __device__ __forceinline__ static int column_inside(int n, int lane, int piece) {
+    return column(lane, piece) < n ? column(lane, piece) : 0;
+  }
+  __device__ __forceinline__ static int channel_inside(int rows, int channel) {
+    return channel < rows ? channel : rows - 1;
   }
 
   __device__ __forceinline__ void load_weights(const Params& p, int h) {
@@ -59,55 +98,57 @@ struct Tile {
   }
 
   // dt, B and C.
-  __device__ __forceinline__ void load_head(const Params& p, int64_t row, int h, int lane) {
-    const int n = static_cast<int>(p.state_size), group = h / static_cast<int>(p.heads / p.groups);
-    dt = load_dt<T>(p, row * p.dt_row_stride + h * p.dt_head_stride);
-    const T* from_b = static_cast<const T*>(p.b) + row * p.b_stride + int64_t{group} * n;
-    const T* from_c = static_cast<const T*>(p.c) + row * p.c_stride + int64_t{group} * n;
+  __device__ __forceinline__ void load_head(const Params& p, int64_t row, int h, int group, int n, int lane) {
+    const T* from_b = static_cast<const T*>(p.b) + row * p.b_stride + group * n;
+    const T* from_c = static_cast<const T*>(p.c) + row * p.c_stride + group * n;
 #pragma unroll
     for (int i = 0; i < Pieces; ++i) {
       b[i] = load<kVec>(from_b + column_inside(n, lane, i));
       c[i] = load<kVec>(from_c + column_inside(n, lane, i));
       if (column(lane, i) >= n) c[i] = zeros<T, kVec>();
     }
+    dt = load_dt<T>(p, row * p.dt_row_stride + h * p.dt_head_stride);
   }
 
-  // x and z; `first` is the warp's first channel of the head, `rows` how many it has.
-  __device__ __forceinline__ void load_channels(const Params& p, int64_t row, int h, int first, int rows, int lane) {
-    const int64_t at = int64_t{h} * p.head_dim + first;
-    const T* from_x = static_cast<const T*>(p.x) + row * p.x_stride + at;
+  // `at`: the warp's first channel among all; it has `rows` of its head. whole_x: a lane's x may be read as one word.
+  __device__ __forceinline__ static Channels load_channels(const Params& p, int64_t row, int at, int rows, int lane,
+                                                           bool whole_x) {
+    Channels v;
+    const T* x = static_cast<const T*>(p.x) + row * p.x_stride + at;
+    if (whole_x) {
+      v.x = load<Rows>(x + (channel(lane) < rows ? channel(lane) : 0));
+    } else {
 #pragma unroll
-    for (int r = 0; r < Rows; ++r) x[r] = from_x[channel_inside(rows, lane, r)];
-    if (p.z && out_channel(lane) < rows) {
-      z = static_cast<const T*>(p.z)[row * p.z_stride + at + out_channel(lane)];
+      for (int r = 0; r < Rows; ++r) v.x.elements[r] = x[channel_inside(rows, channel(lane) + r)];
     }
+    if (p.z) v.z = static_cast<const T*>(p.z)[row * p.z_stride + at + channel_inside(rows, out_channel(lane))];
+    return v;
   }
 
-  // Offsets within a head's state, small enough for 32 bits.
-  __device__ __forceinline__ static int offset(int n, int lane, int r, int piece) {
-    return (channel(lane) + r) * n + column(lane, piece);
-  }
-
-  // The warp's state, from where its first channel lies. Lanes beyond its `rows` channels or beyond N read what others
-  // do, which costs nothing, and do not write.
-  __device__ __forceinline__ static void load_state(Vec<S, kVec> (&s)[Rows][Pieces], const S* from, int n, int rows,
-                                                    int lane) {
+  // Offsets within a head's state are small enough for 32 bits.
+  template <Keep K>
+  __device__ __forceinline__ static void load_state(State& s, const S* from, int n, int rows, int lane,
+                                                    uint64_t policy) {
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
 #pragma unroll
       for (int i = 0; i < Pieces; ++i) {
-        s[r][i] = load<kVec>(from + channel_inside(rows, lane, r) * n + column_inside(n, lane, i));
+        s[r][i] = load_state_word<K == Keep::all, kVec>(
+            from + channel_inside(rows, channel(lane) + r) * n + column_inside(n, lane, i), policy);
       }
     }
   }
 
-  __device__ __forceinline__ static void store_state(const Vec<S, kVec> (&s)[Rows][Pieces], S* to, int n, int rows,
-                                                     int lane) {
+  template <Keep K>
+  __device__ __forceinline__ static void store_state(const State& s, S* to, int n, int rows, int lane,
+                                                     uint64_t policy) {
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
 #pragma unroll
       for (int i = 0; i < Pieces; ++i) {
-        if (channel(lane) + r < rows && column(lane, i) < n) store<kVec>(to + offset(n, lane, r, i), s[r][i]);
+        if (channel(lane) + r < rows && column(lane, i) < n) {
+          store_state_word<K != Keep::nothing>(to + (channel(lane) + r) * n + column(lane, i), s[r][i], policy);
+        }
       }
     }
   }
@@ -121,13 +162,14 @@ struct Tile {
   }
 
   // Updates s and returns y of channel out_channel(lane); lanes that share a channel get the same sum.
-  __device__ __forceinline__ float advance(Vec<S, kVec> (&s)[Rows][Pieces], int lane) const {
-    float y[Rows];
+  __device__ __forceinline__ float advance(State& s, const Vec<T, Rows>& x, int lane) const {
+    float xs[Rows], y[Rows];
+    unpack(x, xs);
     const float skip = lane % Lanes == 0 ? d : 0.0f;
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
-      const float xr = as_float(x[r]), weighted = step * xr;
-      y[r] = skip * xr;
+      const float weighted = step * xs[r];
+      y[r] = skip * xs[r];
 #pragma unroll
       for (int i = 0; i < Pieces; ++i) {
         float f[kVec];
@@ -160,53 +202,72 @@ struct Tile {
     return y[0];
   }
 
-  __device__ __forceinline__ void write_out(const Params& p, int64_t row, int h, int first, int rows, int lane, float y,
-                                            bool padding) const {
+  __device__ __forceinline__ static void write_out(const Params& p, int64_t row, int at, int rows, int lane, T z,
+                                                   float y) {
     if (lane % (32 / kRows) || out_channel(lane) >= rows) return;
     if (p.z) y *= silu(as_float(z));
-    if (padding) y = 0;
-    static_cast<T*>(p.out)[row * p.out_stride + int64_t{h} * p.head_dim + first + out_channel(lane)] = rounded<T>(y);
+    static_cast<T*>(p.out)[row * p.out_stride + at + out_channel(lane)] = rounded<T>(y);
+  }
+
+  __device__ __forceinline__ static void write_zeros(const Params& p, int64_t row, int at, int rows, int lane) {
+    if (lane < rows) static_cast<T*>(p.out)[row * p.out_stride + at + lane] = rounded<T>(0);
   }
 };
 
-// Tied: a warp owns kRows channels of one head of one row; all of its reads are in flight together.
-template <class T, class S, int Lanes, int Pieces, int Rows, int Warps>
+// Tied. A warp walks over Walk tiles of a head (blockIdx.y) of a row (blockIdx.z); the next tile's reads are in flight
+// while one is computed.
+template <class Part, int Warps, int Walk, Keep K>
 __global__ void __launch_bounds__(Warps * 32)
-    warp_kernel(const __grid_constant__ Params p, int tiles_per_head) {
-  using Part = Tile<T, S, Lanes, Pieces, Rows>;
-  const int lane = threadIdx.x % 32, unit = blockIdx.x * Warps + threadIdx.x / 32;
-  const int h = unit / tiles_per_head, first = unit % tiles_per_head * Part::kRows;
-  const int64_t row = row_of_block();
-  const bool active = h < p.heads && row < p.rows;
+    tiles_kernel(const __grid_constant__ Params p, int heads_per_group, bool whole_x) {
+  using S = typename Part::StateType;
+  constexpr int kRows = Part::kRows;
+  const int lane = threadIdx.x % 32, h = blockIdx.y, n = static_cast<int>(p.state_size);
+  const int head_dim = static_cast<int>(p.head_dim);
+  const int first = (blockIdx.x * Warps + threadIdx.x / 32) * (kRows * Walk), at = h * head_dim + first;
+  const int64_t row = blockIdx.z;
   Part part;
-  if (active) part.load_weights(p, h);
+  part.load_weights(p, h);
   let_next_start();
   wait_for_inputs();
-  if (!active) return;
-  const int n = static_cast<int>(p.state_size), left = static_cast<int>(p.head_dim) - first;
-  const int rows = left < Part::kRows ? left : Part::kRows;
+  const auto rows_of = [&](int k) { return min(kRows, head_dim - first - k * kRows); };
+  if (rows_of(0) <= 0) return;
   const int32_t slot = p.slots[row];
-  part.load_head(p, row, h, lane);
-  part.load_channels(p, row, h, first, rows, lane);
-  if (slot < 0 || slot >= p.slots_in_pool) return part.write_out(p, row, h, first, rows, lane, 0, true);
-  S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride + (int64_t{h} * p.head_dim + first) * n;
-  Vec<S, Part::kVec> s[Rows][Pieces];
-  part.load_state(s, state, n, rows, lane);
-  part.prepare(p);
-  const float y = part.advance(s, lane);
-  part.store_state(s, state, n, rows, lane);
-  part.write_out(p, row, h, first, rows, lane, y, false);
+  typename Part::Channels channels[2];
+  channels[0] = Part::load_channels(p, row, at, rows_of(0), lane, whole_x);
+  part.load_head(p, row, h, h / heads_per_group, n, lane);
+  if (slot < 0 || slot >= p.slots_in_pool) {
+    for (int k = 0; k < Walk; ++k) Part::write_zeros(p, row, at + k * kRows, rows_of(k), lane);
+    return;
+  }
+  S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride + int64_t{at} * n;
+  const uint64_t policy = K == Keep::nothing ? 0 : keep_policy();
+  typename Part::State s[2];
+  Part::template load_state<K>(s[0], state, n, rows_of(0), lane, policy);
+#pragma unroll
+  for (int k = 0; k < Walk; ++k) {
+    const bool more = k + 1 < Walk && rows_of(k + 1) > 0;
+    if (more) {
+      Part::template load_state<K>(s[(k + 1) % 2], state + (k + 1) * kRows * n, n, rows_of(k + 1), lane, policy);
+      channels[(k + 1) % 2] = Part::load_channels(p, row, at + (k + 1) * kRows, rows_of(k + 1), lane, whole_x);
+    }
+    if (k == 0) part.prepare(p);
+    const float y = part.advance(s[k % 2], channels[k % 2].x, lane);
+    Part::template store_state<K>(s[k % 2], state + k * kRows * n, n, rows_of(k), lane, policy);
+    Part::write_out(p, row, at + k * kRows, rows_of(k), lane, channels[k % 2].z, y);
+    if (!more) return;
+  }
 }
 
-// --- any type, shape, strides, tied or not: a warp owns one channel, its lanes stride along N -------------------------
+// --- any type, shape, strides, tied or not: a warp owns one channel, its lanes stride along N
+// -------------------------
 
 template <class T, class S>
 __global__ void __launch_bounds__(128) any_kernel(const __grid_constant__ Params p) {
-  const int64_t row = row_of_block(), channel = int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
+  const int64_t row = blockIdx.y, channel = int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   let_next_start();
   wait_for_inputs();
-  if (channel >= p.heads * p.head_dim || row >= p.rows) return;
+  if (channel >= p.heads * p.head_dim) return;
   const int32_t slot = p.slots[row];
   T* out = static_cast<T*>(p.out) + row * p.out_stride + channel;
   if (slot < 0 || slot >= p.slots_in_pool) {

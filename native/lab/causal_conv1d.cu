@@ -41,9 +41,9 @@
 
 #include <limits>
 
+#include "cuda/conv1d.cuh"
+#include "cuda/kernels.h"
 #include "lab/lab.cuh"
-#include "cuda/vec.cuh"
-#include "ops/conv1d.h"
 
 namespace mamba::cuda {
 
@@ -362,53 +362,21 @@ void launch_varlen_bulk(const CausalConv1dVarlenParams& p, cudaStream_t stream) 
   kernel<<<grid, Threads, kShared, stream>>>(p);
 }
 
-// f(an element of x's type, one of the state's type, width as a constant)
-template <class P, class F>
-void dispatch(const P& p, F f) {
-  const auto with_type = [](DType t, auto g) {
-    t == DType::f32 ? g(float()) : t == DType::bf16 ? g(bf16()) : g(f16());
-  };
-  with_type(p.x_dtype, [&](auto t) {
-    with_type(p.state_dtype, [&](auto s) {
-      if (p.width == 4) return f(t, s, std::integral_constant<int, 4>());
-      if (p.width == 3) return f(t, s, std::integral_constant<int, 3>());
-      return f(t, s, std::integral_constant<int, 2>());
-    });
-  });
+template <int R, int kThreads>
+void launch_steps(const CausalConv1dUpdateParams& p, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>((p.dim + 4 * kThreads - 1) / (4 * kThreads)),
+                  static_cast<unsigned>((p.rows + R - 1) / R));
+  conv::update_kernel<bf16, bf16, R, kThreads><<<grid, kThreads, 0, stream>>>(p);
 }
 
-template <class P>
-bool aligned(const P& p, int64_t elements) {
-  const auto fits = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
-  return p.dim % elements == 0 && p.x_stride % elements == 0 && p.out_stride % elements == 0 &&
-         p.state_slot_stride % elements == 0 && fits(p.x) && fits(p.out) && fits(p.state) && fits(p.weight) &&
-         fits(p.bias);
-}
-
-void causal_conv1d_update(const CausalConv1dUpdateParams& p, cudaStream_t stream) {
-  if (p.rows == 0 || p.dim == 0) return;
-  dispatch(p, [&](auto t, auto s, auto w) {
-    using T = decltype(t);
-    using S = decltype(s);
-    constexpr int W = decltype(w)::value;
-    if (!aligned(p, 8)) return launch_update<W, T, S, 1, 1>(p, 128, 1, stream);
-    if (p.rows <= 4) return launch_update<W, T, S, 2, 1>(p, 64, 1, stream);
-    if (p.rows <= 16) return launch_update<W, T, S, 4, 1>(p, 64, 1, stream);
-    launch_update<W, T, S, 4, 3>(p, 128, 1, stream);
-  });
-}
-
-void causal_conv1d_varlen(const CausalConv1dVarlenParams& p, cudaStream_t stream) {
-  if (p.blocks == 0 || p.dim == 0) return;
-  dispatch(p, [&](auto t, auto s, auto w) {
-    using T = decltype(t);
-    using S = decltype(s);
-    constexpr int W = decltype(w)::value;
-    if (!aligned(p, 8)) return launch_varlen<W, T, S, 1, 4>(p, 128, 1, 16, stream);
-    // Few tokens are a matter of latency: short parts, and four of them to a block.
-    if (p.tokens < 512) return launch_varlen<W, T, S, 4, 4>(p, 32, 4, 8, stream);
-    launch_varlen<W, T, S, 4, 6>(p, 64, 1, 32, stream);
-  });
+template <int B, int R, int kThreads, int kBlocks>
+void launch_chunks(const CausalConv1dVarlenParams& p, int waves, cudaStream_t stream) {
+  const int64_t tiles = (p.dim + 4 * kThreads - 1) / (4 * kThreads);
+  const int64_t cost = p.tokens + p.sequences * conv::kSequenceCost;
+  const int64_t chunks = std::max<int64_t>(1, int64_t{waves} * kBlocks * 132 / tiles);
+  const int64_t chunk = std::max<int64_t>(conv::kGrain, (cost + chunks - 1) / chunks);
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>((cost + chunk - 1) / chunk));
+  conv::varlen_kernel<bf16, bf16, B, R, kThreads, kBlocks><<<grid, kThreads, 0, stream>>>(p, chunk);
 }
 
 }  // namespace mamba::cuda
@@ -424,16 +392,31 @@ template <class P>
 struct Version {
   const char* name;
   std::function<void(const P&, cudaStream_t)> launch;
-  bool any = false;  // any types, widths and strides; else bf16, width 4 and aligned
+  bool any = false;    // any types, widths and strides; else bf16, width 4 and aligned
+  bool whole = false;  // cuts the tokens itself, whatever the blocks
 };
 
 using Update = CausalConv1dUpdateParams;
 using Varlen = CausalConv1dVarlenParams;
 
+Context context_of(cudaStream_t stream, bool early = false) {
+  return {.stream = stream,
+          .multiprocessors = 132,
+          .capability = 90,
+          .workspace = nullptr,
+          .workspace_bytes = 0,
+          .gemm_plans = nullptr,
+          .early = early};
+}
+
 #define UPDATE(V, R, THREADS, BATCHES)                                                                      \
   {                                                                                                         \
     "V" #V " R" #R "x" #BATCHES " t" #THREADS,                                                              \
         [](const Update& p, cudaStream_t s) { launch_update<4, bf16, bf16, V, R>(p, THREADS, BATCHES, s); } \
+  }
+#define STEPS(R, THREADS)                                                                               \
+  {                                                                                                     \
+    "steps R" #R " t" #THREADS, [](const Update& p, cudaStream_t s) { launch_steps<R, THREADS>(p, s); } \
   }
 #define VARLEN(V, B, THREADS, WARPS, PART)                                                                      \
   {                                                                                                             \
@@ -446,40 +429,48 @@ using Varlen = CausalConv1dVarlenParams;
       launch_varlen_bulk<4, bf16, bf16, V, PART, GROUP, THREADS, BLOCKS>(p, s);                             \
     }                                                                                                       \
   }
+#define CHUNKS(B, R, THREADS, BLOCKS, WAVES)                                                                    \
+  {                                                                                                             \
+    "chunks B" #B " R" #R " t" #THREADS " M" #BLOCKS " x" #WAVES,                                               \
+        [](const Varlen& p, cudaStream_t s) { launch_chunks<B, R, THREADS, BLOCKS>(p, WAVES, s); }, false, true \
+  }
 
 const std::vector<Version<Update>> kUpdates = {
-    {"dispatch", [](const Update& p, cudaStream_t s) { causal_conv1d_update(p, s); }, true},
-    UPDATE(1, 1, 128, 1),
+    {"dispatch",
+     [](const Update& p, cudaStream_t s) {
+       Context context = context_of(s);
+       run_causal_conv1d_update(p, context);
+     },
+     true},
     UPDATE(2, 1, 64, 1),
-    UPDATE(2, 1, 128, 1),
-    UPDATE(4, 1, 64, 1),
-    UPDATE(4, 1, 128, 1),
-    UPDATE(8, 1, 64, 1),
-    UPDATE(8, 1, 128, 1),
-    UPDATE(4, 2, 64, 1),
-    UPDATE(4, 2, 128, 1),
     UPDATE(4, 3, 128, 1),
-    UPDATE(4, 4, 128, 1),
-    UPDATE(4, 2, 128, 4),
-    UPDATE(8, 2, 128, 1),
-    UPDATE(8, 2, 128, 2),
+    STEPS(1, 64),
+    STEPS(1, 128),
+    STEPS(2, 128),
+    STEPS(3, 128),
+    STEPS(4, 128),
+    STEPS(4, 64),
+    STEPS(2, 256),
 };
 
 const std::vector<Version<Varlen>> kVarlens = {
-    {"dispatch", [](const Varlen& p, cudaStream_t s) { causal_conv1d_varlen(p, s); }, true},
-    VARLEN(1, 1, 128, 1, 256),
-    VARLEN(8, 2, 128, 1, 256),
-    VARLEN(8, 4, 128, 1, 256),
-    VARLEN(4, 4, 128, 1, 256),
-    VARLEN(4, 5, 128, 1, 256),
-    VARLEN(4, 6, 128, 1, 256),
-    VARLEN(4, 7, 128, 1, 256),
-    VARLEN(4, 8, 128, 1, 256),
+    {"dispatch",
+     [](const Varlen& p, cudaStream_t s) {
+       Context context = context_of(s);
+       run_causal_conv1d_varlen(p, context);
+     },
+     true, true},
     VARLEN(4, 6, 64, 1, 256),
-    VARLEN(4, 6, 256, 1, 256),
     VARLEN(4, 4, 32, 4, 8),
-    BULK(4, 16, 8, 128, 8),
     BULK(4, 32, 8, 128, 6),
+    CHUNKS(6, 4, 64, 8, 1),
+    CHUNKS(6, 4, 64, 8, 2),
+    CHUNKS(8, 4, 64, 8, 1),
+    CHUNKS(6, 2, 64, 10, 1),
+    CHUNKS(7, 4, 64, 8, 1),
+    CHUNKS(5, 4, 64, 8, 1),
+    CHUNKS(6, 4, 32, 16, 1),
+    CHUNKS(6, 4, 128, 4, 1),
 };
 
 struct Case {
@@ -498,17 +489,24 @@ std::string name_of_case(const Case& k) {
   return text + (k.lengths.empty() ? " rows " + std::to_string(k.rows) : " block " + std::to_string(k.block_size));
 }
 
-// Slots of `count` sequences, no two the same; every fourth or so is padding when asked for.
+// Slots of `count` sequences, no two the same; every fourth or so is padding when asked for (-1 or beyond the pool).
 std::vector<int32_t> make_slots(lab::Random& random, int64_t count, int64_t pool, bool padding) {
   std::vector<int32_t> order(static_cast<size_t>(pool));
   for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
   for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[static_cast<size_t>(random.below(i))]);
   order.resize(static_cast<size_t>(count));
   for (auto& slot : order) {
-    if (padding && random.below(4) == 0) slot = -1;
+    if (padding && random.below(4) == 0) slot = random.below(2) ? -1 : static_cast<int32_t>(pool + random.below(3));
   }
   return order;
 }
+
+// Slots beyond the pool mean padding too.
+void forget_far(std::vector<int32_t>& slots, int64_t pool) {
+  for (auto& slot : slots) slot = slot < pool ? slot : -1;
+}
+
+constexpr int kChain = 20;
 
 double silu_of(double x) { return x / (1 + std::exp(-x)); }
 
@@ -532,8 +530,9 @@ void check_update(const Case& k, Verdict& verdict) {
   Host x(k.x, k.rows * stride), weight(DType::f32, k.width * k.dim), bias(DType::f32, k.dim);
   Host state(k.state, pool * slot_stride);
   x.fill_normal(random), weight.fill_normal(random, 0.5), bias.fill_normal(random), state.fill_normal(random);
-  const auto slots = make_slots(random, k.rows, pool, true);
+  auto slots = make_slots(random, k.rows, pool, true);
   const Buffer dx(x), dweight(weight), dbias(bias), dslots(slots);
+  forget_far(slots, pool);
   Buffer dstate(state), dout(x.bytes.size());
   Update p = {k.rows,
               k.dim,
@@ -629,7 +628,9 @@ void check_varlen(const Case& k, Verdict& verdict) {
   Host x(k.x, tokens * stride), weight(DType::f32, k.width * k.dim), bias(DType::f32, k.dim);
   Host state(k.state, pool * slot_stride);
   x.fill_normal(random), weight.fill_normal(random, 0.5), bias.fill_normal(random), state.fill_normal(random);
-  const auto slots = make_slots(random, sequences, pool, true);
+  auto slots = make_slots(random, sequences, pool, true);
+  const Buffer dslots(slots);
+  forget_far(slots, pool);
   std::vector<int32_t> initial;
   for (int64_t s = 0; s < sequences; ++s) initial.push_back(random.below(2) ? 1 : 0);
   // A slot that is not an initial state may hold anything.
@@ -638,8 +639,8 @@ void check_varlen(const Case& k, Verdict& verdict) {
     if (slot < 0 || initial[static_cast<size_t>(s)] || k.lengths[static_cast<size_t>(s)] == 0) continue;
     for (int64_t i = 0; i < (k.width - 1) * k.dim; ++i) state.set(slot * slot_stride + i, NAN);
   }
-  const Buffer dx(x), dweight(weight), dbias(bias), dslots(slots), dinitial(initial), dstart(blocks.start),
-      dsequence(blocks.sequence), doffset(blocks.offset);
+  const Buffer dx(x), dweight(weight), dbias(bias), dinitial(initial), dstart(blocks.start), dsequence(blocks.sequence),
+      doffset(blocks.offset);
   Buffer dstate(state), dout(x.bytes.size());
   const Varlen p = {tokens,
                     sequences,
@@ -716,7 +717,73 @@ void check_varlen(const Case& k, Verdict& verdict) {
   }
 }
 
-bool check_all() {
+// Slots more than 2^31 elements apart give the same bits as slots side by side.
+void check_far(int64_t dim, Verdict& verdict) {
+  constexpr int64_t kSlots = 3, kWidth = 4, kFar = (int64_t{1} << 30) + 64;
+  lab::Random random{11};
+  const std::vector<int64_t> lengths = {1, 9, 2};
+  const Blocks blocks(lengths, 8);
+  Host x(DType::bf16, blocks.tokens() * dim), weight(DType::f32, kWidth * dim), window(DType::bf16, 3 * dim);
+  x.fill_normal(random), weight.fill_normal(random, 0.5), window.fill_normal(random);
+  const Buffer dx(x), dweight(weight), slots(std::vector<int32_t>{2, 0, 1}), initial(std::vector<int32_t>{1, 1, 1}),
+      start(blocks.start), sequence(blocks.sequence), offset(blocks.offset);
+  Buffer state(static_cast<size_t>((kSlots - 1) * kFar + 3 * dim) * 2), out(x.bytes.size());
+  for (const bool varlen : {false, true}) {
+    std::vector<std::vector<uint8_t>> results[2];
+    for (const bool far : {false, true}) {
+      const int64_t stride = far ? kFar : 3 * dim;
+      for (int64_t slot = 0; slot < kSlots; ++slot) {
+        LAB_CHECK(cudaMemcpy(state.as<uint8_t>() + slot * stride * 2, window.bytes.data(), window.bytes.size(),
+                             cudaMemcpyHostToDevice));
+      }
+      out.poison();
+      Context context = context_of(nullptr);
+      if (varlen) {
+        Varlen p = {};
+        p.tokens = blocks.tokens(), p.sequences = kSlots, p.blocks = static_cast<int64_t>(blocks.sequence.size());
+        p.dim = dim, p.width = kWidth, p.slots_in_pool = kSlots, p.block_size = 8, p.x = dx.data, p.x_stride = dim;
+        p.state = state.data, p.state_slot_stride = stride, p.weight = dweight.as<float>();
+        p.query_start_loc = start.as<int32_t>(), p.slots = slots.as<int32_t>();
+        p.has_initial_state = initial.as<int32_t>(), p.block_seq = sequence.as<int32_t>();
+        p.block_offset = offset.as<int32_t>(), p.out = out.data, p.out_stride = dim, p.silu = true;
+        p.x_dtype = p.state_dtype = DType::bf16;
+        run_causal_conv1d_varlen(p, context);
+      } else {
+        const Update p = {kSlots,
+                          dim,
+                          kWidth,
+                          kSlots,
+                          dx.data,
+                          dim,
+                          state.data,
+                          stride,
+                          dweight.as<float>(),
+                          nullptr,
+                          slots.as<int32_t>(),
+                          out.data,
+                          dim,
+                          true,
+                          DType::bf16,
+                          DType::bf16};
+        run_causal_conv1d_update(p, context);
+      }
+      LAB_CHECK(cudaDeviceSynchronize());
+      results[far].push_back(out.download(DType::bf16).bytes);
+      for (int64_t slot = 0; slot < kSlots; ++slot) {
+        std::vector<uint8_t> bytes(window.bytes.size());
+        LAB_CHECK(
+            cudaMemcpy(bytes.data(), state.as<uint8_t>() + slot * stride * 2, bytes.size(), cudaMemcpyDeviceToHost));
+        results[far].push_back(bytes);
+      }
+    }
+    ++verdict.checks;
+    if (results[0] == results[1]) continue;
+    ++verdict.failed;
+    std::printf("FAILED %s with slots far apart, dim %ld\n", varlen ? "varlen" : "update", static_cast<long>(dim));
+  }
+}
+
+bool check_all(bool quick) {
   Verdict verdict;
   const DType types[] = {DType::f32, DType::bf16, DType::f16};
   const std::vector<int64_t> lengths = {0, 1, 2, 3, 4, 5, 63, 64, 65, 0, 1, 2, 3, 4, 5, 7, 8, 9, 130, 1, 1, 2, 3, 200};
@@ -737,6 +804,15 @@ bool check_all() {
     check_varlen({264, 4, DType::bf16, DType::bf16, true, true, 16, lengths, 0, block}, verdict);
   }
   check_varlen({10240, 4, DType::bf16, DType::bf16, true, true, 8256, {5, 64, 1}, 0, 32}, verdict);
+  check_varlen({2060, 4, DType::bf16, DType::bf16, true, true, 4, {700, 1, 1, 1, 0, 1, 1, 40, 500}, 0, 24}, verdict);
+  std::vector<int64_t> many(300), singles(2100, 1);
+  for (int64_t i = 0; i < 300; ++i) many[static_cast<size_t>(i)] = i * 61 % 199;
+  singles[1000] = 0, singles.back() = 0;
+  check_varlen({8, 4, DType::bf16, DType::bf16, true, true, 0, many, 0, 24}, verdict);
+  check_varlen({8, 4, DType::bf16, DType::bf16, true, true, 0, singles, 0, 24}, verdict);
+  check_varlen({520, 4, DType::bf16, DType::bf16, true, true, 0, {6000}, 0, 24}, verdict);
+  check_varlen({520, 4, DType::f32, DType::f32, true, true, 0, {3000, 1, 3000}, 0, 24}, verdict);
+  if (!quick) check_far(64, verdict), check_far(63, verdict);
   std::printf("conv: %ld checks, %ld failed, worst %.3f of the allowed distance\n", static_cast<long>(verdict.checks),
               static_cast<long>(verdict.failed), verdict.worst);
   return verdict.failed == 0;
@@ -789,7 +865,23 @@ void time_update(const lab::Options& o, lab::Bench& bench, lab::Report& report) 
       const lab::Times us = bench.time([&](cudaStream_t s) { version.launch(p, s); });
       report.line("causal_conv1d_update", "B=" + std::to_string(rows), version.name, us, bytes, copy);
     }
-    if (!o.time || rows > 8) continue;
+    if (!o.time || rows > 64) continue;
+    // Launches one after another, as in a model, each on slots of its own: the time of each.
+    for (const bool early : {false, true}) {
+      lab::Times us = bench.time([&](cudaStream_t s) {
+        Context context = context_of(s);
+        for (int i = 0; i < kChain; ++i) {
+          Update q = p;
+          q.slots += rows * i % (kMost - rows + 1);
+          context.early = early && i > 0;
+          run_causal_conv1d_update(q, context);
+        }
+      });
+      us.event /= kChain, us.clean /= kChain;
+      report.line("causal_conv1d_update", "B=" + std::to_string(rows), early ? "each of 20 early" : "each of 20 serial",
+                  us, bytes, copy);
+    }
+    if (rows > 8) continue;
     // What taps in 16 bits would save (the bits of the float taps, so only the time means something).
     const lab::Times us = bench.time([&](cudaStream_t s) {
       const dim3 grid(kDim / (64 * 2), static_cast<unsigned>(rows));
@@ -857,7 +949,7 @@ void time_varlen(const lab::Options& o, lab::Bench& bench, lab::Report& report) 
                         DType::bf16,
                         DType::bf16};
       for (const auto& version : kVarlens) {
-        if (!selected(o, version.name)) continue;
+        if (!selected(o, version.name) || (version.whole && block_size != 24)) continue;
         if (!o.time) {
           if (!o.once_case.empty() && o.once_case != batch.name) continue;
           version.launch(p, bench.stream());
@@ -866,7 +958,7 @@ void time_varlen(const lab::Options& o, lab::Bench& bench, lab::Report& report) 
         }
         const lab::Times us = bench.time([&](cudaStream_t s) { version.launch(p, s); });
         report.line("causal_conv1d_varlen", batch.name,
-                    std::string(version.name) + " block " + std::to_string(block_size), us, bytes, copy);
+                    version.name + (version.whole ? "" : " block " + std::to_string(block_size)), us, bytes, copy);
       }
     }
   }
@@ -876,7 +968,7 @@ void time_varlen(const lab::Options& o, lab::Bench& bench, lab::Report& report) 
 
 int main(int argc, char** argv) {
   const lab::Options options(argc, argv);
-  if (options.check && !check_all()) return 1;
+  if (options.check && !check_all(options.quick)) return 1;
   if (!options.time && options.once.empty()) return 0;
   lab::Bench bench;
   lab::Report report(options);

@@ -39,501 +39,119 @@
 // reaches 90% and 80%). Kernels held to 48 registers spill and lose 10% (an earlier run).
 #include <cuda_runtime.h>
 
+#include "cuda/kernels.h"
+#include "cuda/ssd_state_update.cuh"
 #include "lab/lab.cuh"
-#include "cuda/vec.cuh"
-#include "ops/ssd.h"
 
-namespace mamba::cuda {
+namespace mamba::cuda::state_update {
 
-using StateUpdate = SsdStateUpdateParams;
-
-template <class T>
-__device__ __forceinline__ float load_dt(const StateUpdate& p, int64_t i) {
-  return p.dt_dtype == DType::f32 ? __ldg(static_cast<const float*>(p.dt) + i)
-                                  : as_float(static_cast<const T*>(p.dt)[i]);
+// Only the state's bytes through the same slots: the floor of what a warp for each 2 KB can do.
+template <class Part, int Warps>
+__global__ void __launch_bounds__(Warps * 32) floor_kernel(const __grid_constant__ Params p) {
+  using S = typename Part::StateType;
+  const int lane = threadIdx.x % 32, n = static_cast<int>(p.state_size);
+  const int first = blockIdx.y * static_cast<int>(p.head_dim) + (blockIdx.x * Warps + threadIdx.x / 32) * Part::kRows;
+  S* state = static_cast<S*>(p.state) + p.slots[blockIdx.z] * p.state_slot_stride + int64_t{first} * n;
+  typename Part::State s;
+  Part::template load_state<Keep::nothing>(s, state, n, Part::kRows, lane, 0);
+#pragma unroll
+  for (int r = 0; r < static_cast<int>(std::extent_v<typename Part::State, 0>); ++r) s[r][0].words[0].x ^= 1;
+  Part::template store_state<Keep::nothing>(s, state, n, Part::kRows, lane, 0);
 }
 
-__device__ __forceinline__ float time_step(const StateUpdate& p, float dt) {
-  if (p.dt_softplus && dt <= kSoftplusThreshold) dt = log1pf(expf(dt));
-  return fminf(p.dt_max, fmaxf(p.dt_min, dt));
+template <class Part, int Warps>
+void launch_floor(const Params& p, Context& context) {
+  const dim3 grid(static_cast<unsigned>(p.head_dim / (Part::kRows * Warps)), static_cast<unsigned>(p.heads),
+                  static_cast<unsigned>(p.rows));
+  floor_kernel<Part, Warps><<<grid, Warps * 32, 0, context.stream>>>(p);
 }
 
-// What belongs to one row and head, as loaded.
-struct HeadStep {
-  float dt, bias, a, d;
-
-  template <class T>
-  __device__ __forceinline__ static HeadStep load(const StateUpdate& p, int64_t row, int head) {
-    return {load_dt<T>(p, row * p.dt_row_stride + head * p.dt_head_stride),
-            p.dt_bias ? __ldg(p.dt_bias + head * p.dt_bias_head_stride) : 0.0f, __ldg(p.a + head * p.a_head_stride),
-            p.d ? __ldg(p.d + head * p.d_head_stride) : 0.0f};
-  }
-};
-
-template <class T>
-__device__ __forceinline__ void write_out(const StateUpdate& p, int64_t row, int64_t channel, float y) {
-  if (p.z) y *= silu(as_float(static_cast<const T*>(p.z)[row * p.z_stride + channel]));
-  static_cast<T*>(p.out)[row * p.out_stride + channel] = rounded<T>(y);
-}
-
-// Any shape, any strides, tied or not: a warp owns one channel, its lanes stride along the state's last dimension.
-template <class T, class S>
-__global__ void __launch_bounds__(128) ssd_state_update_general_kernel(const __grid_constant__ StateUpdate p) {
-  const int64_t row = blockIdx.y, channel = int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  if (channel >= p.heads * p.head_dim) return;
-  const int32_t slot = __ldg(p.slots + row);
-  if (slot < 0 || slot >= p.slots_in_pool) {
-    if (lane == 0) static_cast<T*>(p.out)[row * p.out_stride + channel] = rounded<T>(0);
-    return;
-  }
-  const int64_t head = channel / p.head_dim, i = channel % p.head_dim, group = head / (p.heads / p.groups);
-  float dt = load_dt<T>(p, row * p.dt_row_stride + head * p.dt_head_stride + i * p.dt_channel_stride);
-  if (p.dt_bias) dt += __ldg(p.dt_bias + head * p.dt_bias_head_stride + i * p.dt_bias_channel_stride);
-  dt = time_step(p, dt);
-  const float x = as_float(static_cast<const T*>(p.x)[row * p.x_stride + channel]);
-  const T* b = static_cast<const T*>(p.b) + row * p.b_stride + group * p.state_size;
-  const T* c = static_cast<const T*>(p.c) + row * p.c_stride + group * p.state_size;
-  const float* a = p.a + head * p.a_head_stride + i * p.a_channel_stride;
-  S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride + channel * p.state_size;
-  float sum = 0;
-  for (int64_t n = lane; n < p.state_size; n += 32) {
-    const float s = fmaf(x * dt, as_float(b[n]), expf(dt * __ldg(a + n * p.a_state_stride)) * as_float(state[n]));
-    state[n] = rounded<S>(s);
-    sum = fmaf(s, as_float(c[n]), sum);
-  }
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
-  if (lane > 0) return;
-  if (p.d) sum = fmaf(__ldg(p.d + head * p.d_head_stride + i * p.d_channel_stride), x, sum);
-  write_out<T>(p, row, channel, sum);
-}
-
-// How a warp holds its part of a head's state [P, N]: `Lanes` lanes side by side along N, 16 bytes each and `kPieces`
-// times; `Rows` channels one after another in each lane. Every access of the warp covers whole 128-byte lines.
-template <class T, class S, int N, int Lanes, int Rows>
-struct Tile {
-  static constexpr int kVec = 16 / sizeof(S);
-  static constexpr int kPieces = N / (kVec * Lanes);
-  static constexpr int kRows = Rows * 32 / Lanes;  // of the warp
-  static_assert(kPieces * kVec * Lanes == N && Rows <= Lanes);
-
-  Vec<T, Rows> x;
-  Vec<T, kVec> b[kPieces], c[kPieces];
-  HeadStep head;
-  Vec<S, kVec> s[Rows][kPieces];
-
-  // x, B, C and the head's scalars; first_row is the warp's first channel of the head.
-  __device__ __forceinline__ void load_operands(const StateUpdate& p, int64_t row, int h, int first_row, int lane) {
-    head = HeadStep::load<T>(p, row, h);
-    const int channel = h * static_cast<int>(p.head_dim) + first_row + lane / Lanes * Rows;
-    x = load<Rows>(static_cast<const T*>(p.x) + row * p.x_stride + channel);
-    const int group = h / static_cast<int>(p.heads / p.groups);
-#pragma unroll
-    for (int i = 0; i < kPieces; ++i) {
-      const int n = group * N + (i * Lanes + lane % Lanes) * kVec;
-      b[i] = load<kVec>(static_cast<const T*>(p.b) + row * p.b_stride + n);
-      c[i] = load<kVec>(static_cast<const T*>(p.c) + row * p.c_stride + n);
-    }
-  }
-
-  // Element offset of (r, piece) from the warp's first row.
-  __device__ __forceinline__ static int offset(int lane, int r, int piece) {
-    return (lane / Lanes * Rows + r) * N + (piece * Lanes + lane % Lanes) * kVec;
-  }
-
-  float dt, decay, bs[kPieces][kVec], cs[kPieces][kVec];
-
-  __device__ __forceinline__ void prepare(const StateUpdate& p) {
-    dt = time_step(p, head.dt + head.bias), decay = expf(dt * head.a);
-#pragma unroll
-    for (int i = 0; i < kPieces; ++i) unpack(b[i], bs[i]), unpack(c[i], cs[i]);
-  }
-
-  // Updates s and returns y of channel first_row + lane / (32 / kRows); lanes that share a channel get the same sum.
-  __device__ __forceinline__ float advance(Vec<S, kVec> (&s)[Rows][kPieces], const Vec<T, Rows>& x, int lane) const {
-    float xs[Rows], y[Rows];
-    unpack(x, xs);
-    const float d = lane % Lanes == 0 ? head.d : 0.0f;
-#pragma unroll
-    for (int r = 0; r < Rows; ++r) {
-      const float weighted = dt * xs[r];
-      y[r] = d * xs[r];
-#pragma unroll
-      for (int i = 0; i < kPieces; ++i) {
-        float f[kVec];
-        unpack(s[r][i], f);
-#pragma unroll
-        for (int k = 0; k < kVec; ++k) {
-          f[k] = fmaf(weighted, bs[i][k], decay * f[k]);
-          y[r] = fmaf(f[k], cs[i][k], y[r]);
-        }
-        s[r][i] = pack<S, kVec>(f);
-      }
-    }
-    // Sums over Lanes lanes. While a lane has several channels, each exchange halves them: one shuffle per channel
-    // kept.
-    int count = Rows;
-#pragma unroll
-    for (int distance = Lanes / 2; distance > 0; distance /= 2) {
-      if (count > 1) {
-        const bool upper = lane & distance;
-#pragma unroll
-        for (int r = 0; r < count / 2; ++r) {
-          const float sent = upper ? y[r] : y[r + count / 2], kept = upper ? y[r + count / 2] : y[r];
-          y[r] = kept + __shfl_xor_sync(~0u, sent, distance);
-        }
-        count /= 2;
-      } else {
-        y[0] += __shfl_xor_sync(~0u, y[0], distance);
-      }
-    }
-    return y[0];
-  }
-
-  __device__ __forceinline__ float step(const StateUpdate& p, int lane) {
-    prepare(p);
-    return advance(s, x, lane);
-  }
-};
-
-template <class T, int Rows>
-__device__ __forceinline__ void write_rows(const StateUpdate& p, int64_t row, int h, int first_row, int lane, float y,
-                                           bool padding) {
-  constexpr int kShare = 32 / Rows;
-  if (lane % kShare) return;
-  const int64_t channel = int64_t{h} * p.head_dim + first_row + lane / kShare;
-  if (padding) {
-    static_cast<T*>(p.out)[row * p.out_stride + channel] = rounded<T>(0);
-  } else {
-    write_out<T>(p, row, channel, y);
-  }
-}
-
-// Tied, through registers: a warp owns kRows channels of one head of one row; all of its reads are in flight together.
-template <class T, class S, int N, int Lanes, int Rows, int Warps, Use U, int Blocks>
-__global__ void __launch_bounds__(Warps * 32, Blocks)
-    ssd_state_update_warp_kernel(const __grid_constant__ StateUpdate p, int tiles_per_head) {
-  using Part = Tile<T, S, N, Lanes, Rows>;
-  const int lane = threadIdx.x % 32, unit = blockIdx.x * Warps + threadIdx.x / 32;
-  const int h = unit / tiles_per_head, first_row = unit % tiles_per_head * Part::kRows;
-  const int64_t row = blockIdx.y;
-  if (h >= p.heads) return;
-  const int32_t slot = __ldg(p.slots + row);
-  Part part;
-  part.load_operands(p, row, h, first_row, lane);
-  if (slot < 0 || slot >= p.slots_in_pool) {
-    write_rows<T, Part::kRows>(p, row, h, first_row, lane, 0, true);
-    return;
-  }
-  S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride +
-             (int64_t{h} * static_cast<int>(p.head_dim) + first_row) * N;
-#pragma unroll
-  for (int r = 0; r < Rows; ++r) {
-#pragma unroll
-    for (int i = 0; i < Part::kPieces; ++i) {
-      part.s[r][i] = load<Part::kVec, U>(state + Part::offset(lane, r, i));
-    }
-  }
-  const float y = part.step(p, lane);
-#pragma unroll
-  for (int r = 0; r < Rows; ++r) {
-#pragma unroll
-    for (int i = 0; i < Part::kPieces; ++i) store<Part::kVec, U>(state + Part::offset(lane, r, i), part.s[r][i]);
-  }
-  write_rows<T, Part::kRows>(p, row, h, first_row, lane, y, false);
-}
-
-// The same for Walk tiles of the head in turn: the next tile's reads are in flight while this one is computed, and B, C
-// and the head's decay are made once.
-template <class T, class S, int N, int Lanes, int Rows, int Warps, int Walk, int Blocks>
-__global__ void __launch_bounds__(Warps * 32, Blocks)
-    ssd_state_update_walk_kernel(const __grid_constant__ StateUpdate p, int walks_per_head) {
-  using Part = Tile<T, S, N, Lanes, Rows>;
-  const int lane = threadIdx.x % 32, unit = blockIdx.x * Warps + threadIdx.x / 32;
-  const int h = unit / walks_per_head, first_row = unit % walks_per_head * (Part::kRows * Walk);
-  const int64_t row = blockIdx.y;
-  if (h >= p.heads) return;
-  const int32_t slot = __ldg(p.slots + row);
-  if (slot < 0 || slot >= p.slots_in_pool) {
-    for (int k = 0; k < Walk; ++k) write_rows<T, Part::kRows>(p, row, h, first_row + k * Part::kRows, lane, 0, true);
-    return;
-  }
-  Vec<S, Part::kVec> s[2][Rows][Part::kPieces];
-  Vec<T, Rows> x[2];
-  const int64_t channel = int64_t{h} * static_cast<int>(p.head_dim) + first_row;
-  S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride + channel * N;
-  const T* xs = static_cast<const T*>(p.x) + row * p.x_stride + channel + lane / Lanes * Rows;
-  const auto fetch = [&](int k) {
-    x[k % 2] = load<Rows>(xs + k * Part::kRows);
-#pragma unroll
-    for (int r = 0; r < Rows; ++r) {
-#pragma unroll
-      for (int i = 0; i < Part::kPieces; ++i) {
-        s[k % 2][r][i] = load<Part::kVec>(state + k * (Part::kRows * N) + Part::offset(lane, r, i));
-      }
-    }
-  };
-  fetch(0);
-  Part part;
-  part.load_operands(p, row, h, first_row, lane);
-  part.prepare(p);
-#pragma unroll
-  for (int k = 0; k < Walk; ++k) {
-    if (k + 1 < Walk) fetch(k + 1);
-    const float y = part.advance(s[k % 2], x[k % 2], lane);
-#pragma unroll
-    for (int r = 0; r < Rows; ++r) {
-#pragma unroll
-      for (int i = 0; i < Part::kPieces; ++i) {
-        store<Part::kVec>(state + k * (Part::kRows * N) + Part::offset(lane, r, i), s[k % 2][r][i]);
-      }
-    }
-    write_rows<T, Part::kRows>(p, row, h, first_row + k * Part::kRows, lane, y, false);
-  }
-}
-
-// Tied, through shared memory: blocks walk over tiles of state; the copy engine brings the next Stages - 1 tiles while
-// one is updated in place, and takes it away.
-template <class T, class S, int N, int Lanes, int Rows, int Warps, int Stages, int Blocks>
-__global__ void __launch_bounds__(Warps * 32, Blocks)
-    ssd_state_update_bulk_kernel(const __grid_constant__ StateUpdate p, int tiles_per_head, uint32_t items) {
-  using Part = Tile<T, S, N, Lanes, Rows>;
-  constexpr int kRows = Part::kRows * Warps;
-  constexpr uint32_t kBytes = kRows * N * sizeof(S);
-  extern __shared__ __align__(128) uint8_t memory[];
-  __shared__ uint64_t full[Stages];
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const uint32_t per_row = static_cast<uint32_t>(p.heads) * tiles_per_head;
-  const auto stage = [&](uint32_t k) { return reinterpret_cast<S*>(memory + k % Stages * kBytes); };
-  const auto item_of = [&](uint32_t k) { return blockIdx.x + k * gridDim.x; };
-  const auto slot_of = [&](uint32_t item) {
-    const int32_t slot = __ldg(p.slots + item / per_row);
-    return slot < p.slots_in_pool ? slot : -1;
-  };
-  const auto state_of = [&](uint32_t item, int32_t slot) {
-    return static_cast<S*>(p.state) + slot * p.state_slot_stride + int64_t{item % per_row} * (kRows * N);
-  };
-  const auto fetch = [&](uint32_t k, int32_t slot) {
-    if (slot >= 0) {
-      arrive_and_expect(&full[k % Stages], kBytes);
-      bulk_load(stage(k), state_of(item_of(k), slot), kBytes, &full[k % Stages]);
-    } else {
-      arrive(&full[k % Stages]);
-    }
-  };
-  constexpr uint32_t kAhead = Stages > 1 ? Stages - 1 : 1;
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < Stages; ++i) init_barrier(&full[i], 1);
-    publish_barriers();
-    int32_t slots[kAhead];
-    for (uint32_t k = 0; k < kAhead; ++k) slots[k] = item_of(k) < items ? slot_of(item_of(k)) : -1;
-    for (uint32_t k = 0; k < kAhead; ++k) {
-      if (item_of(k) < items) fetch(k, slots[k]);
-    }
-  }
-  Part part;
-  uint32_t item = item_of(0);
-  const auto load_operands = [&](uint32_t i) {
-    const int unit = static_cast<int>(i % per_row);
-    part.load_operands(p, i / per_row, unit / tiles_per_head, unit % tiles_per_head * kRows + warp * Part::kRows, lane);
-  };
-  int32_t slot = slot_of(item);
-  load_operands(item);
-  __syncthreads();
-  for (uint32_t k = 0; item < items; ++k) {
-    const int unit = static_cast<int>(item % per_row), h = unit / tiles_per_head;
-    const int first_row = unit % tiles_per_head * kRows + warp * Part::kRows;
-    const int64_t row = item / per_row;
-    const int32_t this_slot = slot;
-    const uint32_t next = item_of(k + 1), later = item_of(k + kAhead);
-    const bool fetches = Stages > 1 && threadIdx.x == 0 && later < items;
-    const int32_t later_slot = fetches ? slot_of(later) : -1;
-    wait_barrier(&full[k % Stages], k / Stages & 1);
-    S* state = stage(k) + warp * Part::kRows * N;
-#pragma unroll
-    for (int r = 0; r < Rows; ++r) {
-#pragma unroll
-      for (int i = 0; i < Part::kPieces; ++i) part.s[r][i] = load<Part::kVec>(state + Part::offset(lane, r, i));
-    }
-    const float y = part.step(p, lane);
-    if (next < items) {
-      slot = slot_of(next);
-      load_operands(next);
-    }
-    if (this_slot >= 0) {
-#pragma unroll
-      for (int r = 0; r < Rows; ++r) {
-#pragma unroll
-        for (int i = 0; i < Part::kPieces; ++i) store<Part::kVec>(state + Part::offset(lane, r, i), part.s[r][i]);
-      }
-    }
-    fence_shared_writes();
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      if (this_slot >= 0) bulk_store(state_of(item, this_slot), stage(k), kBytes);
-      commit_stores();
-      if (fetches) {
-        wait_stores_read<1>();
-        fetch(k + kAhead, later_slot);
-      }
-    }
-    write_rows<T, Part::kRows>(p, row, h, first_row, lane, y, this_slot < 0);
-    item = next;
-  }
-  if (threadIdx.x == 0) wait_stores_read<0>();
+template <class Part, int Warps, int Walk, Keep K>
+void launch_tiles(const Params& p, Context& context) {
+  constexpr int kRows = Part::kRows * Warps * Walk;
+  const dim3 grid(static_cast<unsigned>((p.head_dim + kRows - 1) / kRows), static_cast<unsigned>(p.heads),
+                  static_cast<unsigned>(p.rows));
+  const bool whole_x = reinterpret_cast<uintptr_t>(p.x) % 8 == 0 && p.x_stride % 4 == 0;
+  launch(context, {.grid = grid, .block = Warps * 32}, tiles_kernel<Part, Warps, Walk, K>, p,
+         static_cast<int>(p.heads / p.groups), whole_x);
 }
 
 template <class T, class S>
-void launch_general(const StateUpdate& p, cudaStream_t stream) {
+void launch_any(const Params& p, Context& context) {
   const dim3 grid(static_cast<unsigned>((p.heads * p.head_dim + 3) / 4), static_cast<unsigned>(p.rows));
-  ssd_state_update_general_kernel<T, S><<<grid, 128, 0, stream>>>(p);
+  launch(context, {.grid = grid, .block = 128}, any_kernel<T, S>, p);
 }
 
-template <class T, class S, int N, int Lanes, int Rows, int Warps, Use U = Use::usual, int Blocks = 0>
-void launch_warp(const StateUpdate& p, cudaStream_t stream) {
-  constexpr int kRows = Tile<T, S, N, Lanes, Rows>::kRows;
-  const int64_t tiles = p.head_dim / kRows, units = p.heads * tiles;
-  const dim3 grid(static_cast<unsigned>((units + Warps - 1) / Warps), static_cast<unsigned>(p.rows));
-  ssd_state_update_warp_kernel<T, S, N, Lanes, Rows, Warps, U, Blocks>
-      <<<grid, Warps * 32, 0, stream>>>(p, static_cast<int>(tiles));
-}
-
-template <class T, class S, int N, int Lanes, int Rows, int Warps, int Walk, int Blocks = 0>
-void launch_walk(const StateUpdate& p, cudaStream_t stream) {
-  const int64_t walks = p.head_dim / (Tile<T, S, N, Lanes, Rows>::kRows * Walk), units = p.heads * walks;
-  const dim3 grid(static_cast<unsigned>((units + Warps - 1) / Warps), static_cast<unsigned>(p.rows));
-  ssd_state_update_walk_kernel<T, S, N, Lanes, Rows, Warps, Walk, Blocks>
-      <<<grid, Warps * 32, 0, stream>>>(p, static_cast<int>(walks));
-}
-
-template <class T, class S, int N, int Lanes, int Rows, int Warps, int Stages, int Blocks>
-void launch_bulk(const StateUpdate& p, cudaStream_t stream) {
-  constexpr int kRows = Tile<T, S, N, Lanes, Rows>::kRows * Warps;
-  constexpr int kShared = Stages * kRows * N * static_cast<int>(sizeof(S));
-  const auto kernel = ssd_state_update_bulk_kernel<T, S, N, Lanes, Rows, Warps, Stages, Blocks>;
-  static const int blocks = [&] {
-    int per_sm = 0;
-    LAB_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kShared));
-    LAB_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, kernel, Warps * 32, kShared));
-    return per_sm * 132;
-  }();
-  const int64_t tiles = p.head_dim / kRows, items = p.rows * p.heads * tiles;
-  const unsigned grid = static_cast<unsigned>(Stages == 1 ? items : std::min<int64_t>(items, blocks));
-  kernel<<<grid, Warps * 32, kShared, stream>>>(p, static_cast<int>(tiles), static_cast<uint32_t>(items));
-}
-
-template <class F>
-void dispatch_types(const StateUpdate& p, F f) {
-  const auto with_type = [](DType t, auto g) {
-    t == DType::f32 ? g(float()) : t == DType::bf16 ? g(bf16()) : g(f16());
-  };
-  with_type(p.dtype, [&](auto t) { with_type(p.state_dtype, [&](auto s) { f(t, s); }); });
-}
-
-// Whether the tuned path may read 16 bytes at a time and split a head into tiles of 16 channels.
-inline bool tuned(const StateUpdate& p) {
-  const auto fits = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
-  return p.tied() && (p.state_size == 64 || p.state_size == 128 || p.state_size == 256) && p.head_dim % 16 == 0 &&
-         p.x_stride % 8 == 0 && p.b_stride % 8 == 0 && p.c_stride % 8 == 0 && p.state_slot_stride % 8 == 0 &&
-         fits(p.x) && fits(p.b) && fits(p.c) && fits(p.state);
-}
-
-void ssd_state_update(const StateUpdate& p, cudaStream_t stream) {
-  if (p.rows == 0) return;
-  dispatch_types(p, [&](auto t, auto s) {
-    using T = decltype(t);
-    using S = decltype(s);
-    if (!tuned(p)) return launch_general<T, S>(p, stream);
-    constexpr bool kWide = sizeof(S) == 4;
-    constexpr int kLanes = kWide ? 16 : 8;
-    if (p.state_size == 64) return launch_warp<T, S, 64, kLanes, 4, 4>(p, stream);
-    if (p.state_size == 256) return launch_warp<T, S, 256, 32, 4, 4>(p, stream);
-    const int64_t heads = p.rows * p.heads;
-    if constexpr (kWide) {
-      if (heads > 256) return launch_walk<T, S, 128, 16, 4, 4, 2>(p, stream);
-    } else if (p.head_dim == 64) {
-      if (heads > 256 && heads <= 2048) return launch_bulk<T, S, 128, 16, 8, 4, 3, 4>(p, stream);
-      if (heads > 2048 && heads <= 12288) return launch_bulk<T, S, 128, 16, 8, 4, 4, 3>(p, stream);
-    }
-    launch_warp<T, S, 128, kWide ? 32 : 16, 4, 4>(p, stream);
-  });
-}
-
-}  // namespace mamba::cuda
+}  // namespace mamba::cuda::state_update
 
 namespace {
 
 using namespace mamba;
 using namespace mamba::cuda;
+using namespace mamba::cuda::state_update;
 using lab::Buffer;
 using lab::Host;
+using StateUpdate = SsdStateUpdateParams;
+
+Context context_of(cudaStream_t stream) {
+  return {.stream = stream,
+          .multiprocessors = 132,
+          .capability = 90,
+          .workspace = nullptr,
+          .workspace_bytes = 0,
+          .gemm_plans = nullptr,
+          .early = false};
+}
 
 struct Version {
-  const char* name;
+  std::string name;
   DType state;  // of the versions for one type only
-  std::function<void(const StateUpdate&, cudaStream_t)> launch;
-  bool any = false;  // any shape and type; else tuned() with N = 128, P = 64 and x in bf16
+  std::function<void(const StateUpdate&, Context&)> launch;
+  bool any = false;     // any shape and type; else N = 128, P a multiple of 16, x in bf16, aligned
+  bool checked = true;  // a floor is not the op
 };
 
-#define WARP(S, LANES, ROWS, WARPS)                                                                       \
-  {                                                                                                       \
-    "warp L" #LANES " R" #ROWS " W" #WARPS, std::is_same_v<S, float> ? DType::f32 : DType::bf16,          \
-        [](const StateUpdate& p, cudaStream_t s) { launch_warp<bf16, S, 128, LANES, ROWS, WARPS>(p, s); } \
-  }
-#define WARP_USE(S, LANES, ROWS, WARPS, USE, BLOCKS)                                                                   \
-  {                                                                                                                    \
-    "warp L" #LANES " R" #ROWS " W" #WARPS " " #USE " M" #BLOCKS, std::is_same_v<S, float> ? DType::f32 : DType::bf16, \
-        [](const StateUpdate& p, cudaStream_t s) {                                                                     \
-          launch_warp<bf16, S, 128, LANES, ROWS, WARPS, Use::USE, BLOCKS>(p, s);                                       \
-        }                                                                                                              \
-  }
-#define WALK(S, LANES, ROWS, WARPS, WALK, BLOCKS)                                                       \
-  {                                                                                                     \
-    "walk L" #LANES " R" #ROWS " W" #WARPS " K" #WALK " M" #BLOCKS,                                     \
-        std::is_same_v<S, float> ? DType::f32 : DType::bf16, [](const StateUpdate& p, cudaStream_t s) { \
-          launch_walk<bf16, S, 128, LANES, ROWS, WARPS, WALK, BLOCKS>(p, s);                            \
-        }                                                                                               \
-  }
-#define BULK(S, LANES, ROWS, WARPS, STAGES, BLOCKS)                                                     \
-  {                                                                                                     \
-    "bulk L" #LANES " R" #ROWS " W" #WARPS " S" #STAGES " M" #BLOCKS,                                   \
-        std::is_same_v<S, float> ? DType::f32 : DType::bf16, [](const StateUpdate& p, cudaStream_t s) { \
-          launch_bulk<bf16, S, 128, LANES, ROWS, WARPS, STAGES, BLOCKS>(p, s);                          \
-        }                                                                                               \
-  }
+template <class S, int Lanes, int Pieces, int Rows, int Warps, int Walk, Keep K = Keep::nothing>
+Version tiles() {
+  const char* kept[] = {"", " keep written", " keep all"};
+  return {"L" + std::to_string(Lanes) + "x" + std::to_string(Pieces) + " R" + std::to_string(Rows) + " W" +
+              std::to_string(Warps) + " K" + std::to_string(Walk) + kept[static_cast<int>(K)],
+          std::is_same_v<S, float> ? DType::f32 : DType::bf16,
+          launch_tiles<Tile<bf16, S, Lanes, Pieces, Rows>, Warps, Walk, K>};
+}
 
 const std::vector<Version> kVersions = {
-    {"dispatch", DType::f32, [](const StateUpdate& p, cudaStream_t s) { ssd_state_update(p, s); }, true},
-    {"general", DType::f32,
-     [](const StateUpdate& p, cudaStream_t s) {
-       dispatch_types(p, [&](auto t, auto state) { launch_general<decltype(t), decltype(state)>(p, s); });
-     },
-     true},
-    WARP(bf16, 16, 2, 4),
-    WARP(bf16, 16, 4, 2),
-    WARP(bf16, 16, 4, 4),
-    WARP(bf16, 16, 8, 4),
-    WARP_USE(bf16, 16, 4, 4, once, 0),
-    WARP_USE(bf16, 16, 4, 4, no_l1, 0),
-    WALK(bf16, 16, 4, 4, 2, 0),
-    WALK(bf16, 16, 4, 4, 4, 0),
-    BULK(bf16, 16, 8, 4, 1, 6),
-    BULK(bf16, 16, 8, 4, 3, 4),
-    BULK(bf16, 16, 8, 4, 4, 3),
-    WARP(float, 16, 4, 4),
-    WARP(float, 16, 8, 4),
-    WARP(float, 32, 4, 4),
-    WARP(float, 32, 8, 4),
-    WARP_USE(float, 16, 4, 4, once, 0),
-    WALK(float, 32, 4, 4, 2, 0),
-    WALK(float, 32, 4, 4, 4, 8),
-    WALK(float, 16, 4, 4, 2, 0),
-    WALK(float, 16, 4, 2, 2, 0),
-    WALK(float, 16, 4, 4, 4, 0),
-    BULK(float, 32, 8, 4, 1, 8),
-    BULK(float, 32, 8, 4, 3, 4),
-    BULK(float, 32, 8, 4, 4, 3),
+    {"dispatch", DType::f32, run_ssd_state_update, true},
+    {"only the state", DType::bf16, launch_floor<Tile<bf16, bf16, 16, 1, 4>, 2>, false, false},
+    {"only the state", DType::f32, launch_floor<Tile<bf16, float, 32, 1, 4>, 4>, false, false},
+    tiles<bf16, 16, 1, 2, 4, 1>(),
+    tiles<bf16, 16, 1, 4, 2, 1>(),
+    tiles<bf16, 16, 1, 4, 2, 2>(),
+    tiles<bf16, 16, 1, 4, 1, 2>(),
+    tiles<bf16, 16, 1, 4, 2, 4>(),
+    tiles<bf16, 16, 1, 4, 1, 4>(),
+    tiles<bf16, 16, 1, 8, 2, 1>(),
+    tiles<bf16, 16, 1, 8, 1, 2>(),
+    tiles<bf16, 16, 1, 2, 4, 1, Keep::written>(),
+    tiles<bf16, 16, 1, 4, 1, 4, Keep::written>(),
+    tiles<bf16, 16, 1, 4, 2, 4, Keep::written>(),
+    tiles<bf16, 16, 1, 4, 1, 2, Keep::all>(),
+    tiles<bf16, 16, 1, 4, 2, 2, Keep::all>(),
+    tiles<bf16, 16, 1, 4, 1, 4, Keep::all>(),
+    tiles<bf16, 16, 1, 4, 2, 4, Keep::all>(),
+    tiles<bf16, 16, 1, 8, 1, 2, Keep::all>(),
+    tiles<float, 32, 1, 4, 4, 1>(),
+    tiles<float, 32, 1, 4, 4, 2>(),
+    tiles<float, 16, 2, 2, 4, 1>(),
+    tiles<float, 16, 2, 4, 4, 1>(),
+    tiles<float, 16, 2, 4, 4, 2>(),
+    tiles<float, 16, 2, 4, 2, 2>(),
+    tiles<float, 16, 2, 4, 2, 4>(),
+    tiles<float, 16, 2, 4, 4, 2, Keep::written>(),
+    tiles<float, 16, 2, 4, 2, 4, Keep::written>(),
+    tiles<float, 16, 2, 4, 4, 2, Keep::all>(),
+    tiles<float, 16, 2, 4, 2, 2, Keep::all>(),
+    tiles<float, 16, 2, 4, 2, 4, Keep::all>(),
 };
 
 struct Case {
@@ -546,9 +164,13 @@ struct Case {
 };
 
 bool fits(const Version& v, const StateUpdate& p) {
-  return v.any ||
-         (tuned(p) && p.state_size == 128 && p.head_dim == 64 && p.dtype == DType::bf16 && p.state_dtype == v.state);
+  const auto whole = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
+  return v.any || (p.tied() && p.state_size == 128 && p.head_dim % 16 == 0 && p.dtype == DType::bf16 &&
+                   p.state_dtype == v.state && p.b_stride % 8 == 0 && p.c_stride % 8 == 0 &&
+                   p.state_slot_stride % 8 == 0 && whole(p.b) && whole(p.c) && whole(p.state));
 }
+
+constexpr int kChain = 20;
 
 struct Verdict {
   int64_t checks = 0, failed = 0;
@@ -577,12 +199,12 @@ void check(const Case& k, Verdict& verdict) {
     if (std::find(slots.begin(), slots.end(), slot) == slots.end()) slots.push_back(slot);
   }
   for (size_t i = 1; k.padding && i < slots.size(); ++i) {
-    if (random.below(4) == 0) slots[i] = -1;
+    if (random.below(4) == 0) slots[i] = random.below(2) ? -1 : static_cast<int32_t>(pool + random.below(3));
   }
   std::vector<int32_t> watched;
   for (int64_t slot = 0; slot < pool; ++slot) {
     bool near = k.pool == 0;
-    for (const int32_t used : slots) near = near || (used >= 0 && std::abs(slot - used) <= 1);
+    for (const int32_t used : slots) near = near || (used >= 0 && used < pool && std::abs(slot - used) <= 1);
     if (near) watched.push_back(static_cast<int32_t>(slot));
   }
   const Buffer dx(x), dz(z), db(b), dc(c), ddt(dt), da(a), dd(d), dbias(bias), dslots(slots);
@@ -625,7 +247,7 @@ void check(const Case& k, Verdict& verdict) {
   std::vector<double> y(static_cast<size_t>(k.rows * channels)), y_slack(y.size());
   for (int64_t row = 0; row < k.rows; ++row) {
     const int32_t slot = slots[static_cast<size_t>(row)];
-    if (slot < 0) continue;
+    if (slot < 0 || slot >= pool) continue;
     const size_t w = static_cast<size_t>(std::find(watched.begin(), watched.end(), slot) - watched.begin());
     expected[w].resize(static_cast<size_t>(slot_size)), slack[w].resize(static_cast<size_t>(slot_size));
     for (int64_t i = 0; i < channels; ++i) {
@@ -655,11 +277,12 @@ void check(const Case& k, Verdict& verdict) {
   }
   bool first = true;
   for (const Version& version : kVersions) {
-    if (!fits(version, p)) continue;
+    if (!version.checked || !fits(version, p)) continue;
     if (!first) fill();
     first = false;
     out.poison();
-    version.launch(p, nullptr);
+    Context context = context_of(nullptr);
+    version.launch(p, context);
     LAB_CHECK(cudaGetLastError());
     LAB_CHECK(cudaDeviceSynchronize());
     const Host got = out.download(k.dtype);
@@ -667,7 +290,8 @@ void check(const Case& k, Verdict& verdict) {
     for (int64_t row = 0; row < k.rows; ++row) {
       for (int64_t i = 0; i < channels; ++i) {
         const size_t at = static_cast<size_t>(row * channels + i);
-        const double allowed = slots[static_cast<size_t>(row)] < 0 ? 1e-300 : y_slack[at];
+        const int32_t slot = slots[static_cast<size_t>(row)];
+        const double allowed = slot < 0 || slot >= pool ? 1e-300 : y_slack[at];
         out_errors.add(got.get(row * x_stride + i), y[at], allowed, lab::rounding(k.dtype));
       }
     }
@@ -689,7 +313,7 @@ void check(const Case& k, Verdict& verdict) {
     std::printf(
         "FAILED %s: rows %ld H %ld P %ld G %ld N %ld %s/%s/%s: %ld of out (rel %.2e), %ld of state (%.2e), "
         "%ld of what must stay\n",
-        version.name, static_cast<long>(k.rows), static_cast<long>(k.heads), static_cast<long>(k.head_dim),
+        version.name.c_str(), static_cast<long>(k.rows), static_cast<long>(k.heads), static_cast<long>(k.head_dim),
         static_cast<long>(k.groups), static_cast<long>(k.state_size), name_of(k.dtype), name_of(k.dt), name_of(k.state),
         static_cast<long>(out_errors.bad), out_errors.relative(), static_cast<long>(state_errors.bad),
         state_errors.relative(), static_cast<long>(untouched.bad));
@@ -704,6 +328,14 @@ bool check_all(bool quick) {
       check({5, 4, 64, 2, 128, t, DType::f32, s}, verdict);
       check({4, 2, 80, 1, 64, t, t, s, true, true, false, true, false, 16}, verdict);
       check({4, 2, 32, 1, 256, t, t, s, false, false, true, false}, verdict);
+      check({3, 2, 20, 1, 128, t, t, s, true}, verdict);
+      check({3, 2, 7, 2, 64, t, DType::f32, s}, verdict);
+      check({2, 4, 48, 2, 256, t, t, s, true}, verdict);
+      check({2, 4, 64, 2, 16, t, t, s, false, true, true, true, false, 32}, verdict);
+      check({2, 2, 17, 1, 24, t, t, s, true}, verdict);
+      check({2, 2, 16, 1, 96, t, t, s}, verdict);
+      check({2, 2, 16, 1, 260, t, t, s}, verdict);
+      check({2, 2, 32, 1, 128, t, t, s, true, true, true, true, false, 1}, verdict);
       Case untied = {4, 2, 24, 1, 16, t, t, s, true};
       untied.untied = true, untied.extra = 3;
       check(untied, verdict);
@@ -722,14 +354,67 @@ bool check_all(bool quick) {
     check({3, 4, 32, 1, 64, t, t, s}, verdict);
     check({3, 4, 64, 1, 96, t, t, s}, verdict);
     check({3, 4, 64, 1, 128, t, t, s, false, true, true, true, false, 5}, verdict);
-    check({5, 128, 64, 8, 128, t, t, s}, verdict);
+    check({3, 128, 64, 8, 128, t, t, s}, verdict);
     if (!quick) check({4, 128, 64, 8, 128, t, t, s, false, true, true, true, false, 0, 2200, false, false}, verdict);
   }
   // More tiles than blocks have stages: every barrier goes round.
-  if (!quick) check({17, 128, 64, 8, 128, DType::bf16, DType::bf16, DType::bf16}, verdict);
+  if (!quick) check({17, 64, 64, 8, 128, DType::bf16, DType::bf16, DType::bf16}, verdict);
   std::printf("state update: %ld checks, %ld failed, worst %.3f of the allowed distance\n",
               static_cast<long>(verdict.checks), static_cast<long>(verdict.failed), verdict.worst);
   return verdict.failed == 0;
+}
+
+__global__ void waiting_kernel() {
+  let_next_start();
+  wait_for_inputs();
+}
+
+// What a product does to the L2: each block streams a part of a large array and reads a small one, which all blocks
+// share, again and again.
+__global__ void __launch_bounds__(256)
+    product_kernel(const uint4* large, const uint4* small, int small_words, int rounds, uint32_t* sink) {
+  let_next_start();
+  wait_for_inputs();
+  uint32_t sum = 0;
+  int at = static_cast<int>(threadIdx.x);
+  for (int i = 0; i < rounds; ++i) {
+    sum += large[(int64_t{i} * gridDim.x + blockIdx.x) * 256 + threadIdx.x].x;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      sum += __ldcg(small + at).x;
+      at = at + 256 < small_words ? at + 256 : static_cast<int>(threadIdx.x);
+    }
+  }
+  if (sum == 0x12345678u) *sink = sum;
+}
+
+// The state update between two products, as in a layer: what its hints to the L2 do to them.
+void time_between_products(const StateUpdate& p, const std::string& name, const Version& version, lab::Bench& bench,
+                           lab::Report& report, const Buffer& large, const Buffer& small) {
+  constexpr int kLayers = 6, kRounds = 16, kBlocks = 132 * 6;  // 52 MB a product
+  lab::Times us = bench.time([&](cudaStream_t s) {
+    Context context = context_of(s);
+    for (int i = 0; i < kLayers; ++i) {
+      launch(context, {.grid = kBlocks, .block = 256}, product_kernel,
+             large.as<uint4>() + i % 3 * (int64_t{kRounds} * kBlocks * 256), small.as<uint4>(),
+             static_cast<int>(small.bytes / 16), kRounds, static_cast<uint32_t*>(nullptr));
+      StateUpdate q = p;
+      q.slots += i * p.rows;
+      version.launch(q, context);
+    }
+  });
+  us.event /= kLayers, us.clean /= kLayers;
+  report.line("ssd_state_update", name, version.name + ", product", us, 0, {});
+}
+
+// What a launch costs in a chain.
+void time_empty_chain(lab::Bench& bench, lab::Report& report) {
+  lab::Times us = bench.time([&](cudaStream_t s) {
+    Context context = context_of(s);
+    for (int i = 0; i < kChain; ++i) launch(context, {.grid = 132, .block = 128}, waiting_kernel);
+  });
+  us.event /= kChain, us.clean /= kChain;
+  report.line("empty", "", "each of 20", us, 0, {});
 }
 
 void time_all(const lab::Options& o, lab::Bench& bench, lab::Report& report) {
@@ -744,9 +429,11 @@ void time_all(const lab::Options& o, lab::Bench& bench, lab::Report& report) {
   for (int64_t i = kPool; i > 1; --i) {
     std::swap(slots[static_cast<size_t>(i - 1)], slots[static_cast<size_t>(random.below(i))]);
   }
-  slots.resize(kMost);
   const Buffer xbc(kMost * row * 2), out(kMost * kHeads * kChannels * 2), da(a), dd(d), dbias(bias), ddt(dt),
       dslots(slots), state(static_cast<size_t>(kPool * kSlot) * 4);
+  const Buffer large(size_t{160} << 20), small(size_t{2600} << 10);
+  LAB_CHECK(cudaMemset(large.data, 1, large.bytes));
+  LAB_CHECK(cudaMemset(small.data, 1, small.bytes));
   lab::fill_random_kernel<<<1056, 256>>>(xbc.as<__nv_bfloat16>(), kMost * row, 1);
   for (const DType type : {DType::bf16, DType::f32}) {
     if (type == DType::bf16) {
@@ -776,15 +463,32 @@ void time_all(const lab::Options& o, lab::Bench& bench, lab::Report& report) {
       for (const Version& version : kVersions) {
         if (!fits(version, p)) continue;
         if (!o.time) {
-          if (std::string(version.name).find(o.once) == std::string::npos) continue;
+          if (version.name.find(o.once) == std::string::npos) continue;
           if (!o.once_case.empty() && o.once_case != name) continue;
-          version.launch(p, bench.stream());
+          Context context = context_of(bench.stream());
+          version.launch(p, context);
           LAB_CHECK(cudaStreamSynchronize(bench.stream()));
           continue;
         }
-        if (std::string(version.name) == "general" && rows > 64) continue;
-        const lab::Times us = bench.time([&](cudaStream_t s) { version.launch(p, s); });
+        const lab::Times us = bench.time([&](cudaStream_t s) {
+          Context context = context_of(s);
+          version.launch(p, context);
+        });
         report.line("ssd_state_update", name, version.name, us, bytes, copy);
+        if (!version.checked) continue;
+        if (rows >= 8) time_between_products(p, name, version, bench, report, large, small);
+        if (rows > 64) continue;
+        // Launches one after another, as in a model, each on slots of its own: the time of each.
+        lab::Times chain = bench.time([&](cudaStream_t s) {
+          Context context = context_of(s);
+          for (int i = 0; i < kChain; ++i) {
+            StateUpdate q = p;
+            q.slots += i * rows;
+            version.launch(q, context);
+          }
+        });
+        chain.event /= kChain, chain.clean /= kChain;
+        report.line("ssd_state_update", name, version.name + ", each of 20", chain, bytes, copy);
       }
     }
   }
@@ -798,7 +502,10 @@ int main(int argc, char** argv) {
   if (!options.time && options.once.empty()) return 0;
   lab::Bench bench;
   lab::Report report(options);
-  if (options.time) report.line("empty", "", "", bench.empty(), 0, {});
+  if (options.time) {
+    report.line("empty", "", "", bench.empty(), 0, {});
+    time_empty_chain(bench, report);
+  }
   time_all(options, bench, report);
   return 0;
 }
