@@ -1,42 +1,52 @@
-// Ladders of causal_conv1d_update (one token per row) and causal_conv1d_varlen (packed prompts).
+// Ladders of causal_conv1d_update (one token per row) and causal_conv1d_varlen (packed prompts): check and timing of
+// the backend's kernels (native/cuda/conv1d.cuh, whose idea and mapping stand there) beside earlier ones.
 //
 //   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/causal_conv1d.cu
-//       -o causal_conv1d && ./causal_conv1d [--json FILE --commit SHA] [--check | --time]
+//       native/cuda/conv1d.cu native/cuda/status.cpp -o causal_conv1d
+//   ./causal_conv1d [--json FILE --commit SHA] [--check | --time]
 //
-// Idea. A few multiply-adds along time for each channel; nothing is ever summed across channels. A thread owns V
-// channels, keeps their taps and window in registers and moves whole words.
-//
-// Bound. Bytes. Update, bf16, width 4: a row and channel reads x and 3 of the window and writes them again, 16 B; the
-// taps and bias are 20 B a channel once. dim 10240: 0.37 MB at B=1, 42 MB at 256 (9.9 us at 4.25 TB/s), 168 MB at 1024
-// (39.5). Varlen: 4 B a token and channel and 12 B a sequence and channel: 8192 tokens 336 MB, 79.0 us; 3 x 2048 and
-// 256 x 1: 294 MB, 69.2 us.
+// Bound. Bytes, see native/cuda/conv1d.cu. At 4.25 TB/s: update, dim 10240, B=256 9.9 us, 1024 39.5; varlen, 8192
+// tokens 79.0, 3 x 2048 and 256 x 1 69.2.
 //
 // Measured, us on one H200, between two events around a graph of the launch alone, after a flush of the L2 by writes
-// (after a flush that leaves it clean in brackets). An empty kernel takes 4.0 (3.8) of it.
+// (after a flush that leaves it clean in brackets). An empty kernel takes 3.7 (3.6) of it; 4.0 (3.8) in the earlier run
+// whose lines are marked with *.
 //
 // Update, bf16, dim 10240                         B=1        8          64         256         1024
-//   copy of the same bytes                        4.8 (4.7)  5.3 (4.9)  7.5 (6.7)  15.6 (13.4) 44.5 (40.8)
-//   V1 R1: a channel a thread                     5.7 (5.3)  6.0 (5.6)  10.1 (8.8) 22.2 (19.8) 70.2 (67.6)
-//   V2 R1 t64: all the threads a row can use      5.7 (5.4)  6.0 (5.4)  9.0 (8.6)  18.8 (17.9) 57.6 (56.5)
-//   V4 R1 t64: 8-byte accesses                    5.7 (5.4)  5.9 (5.4)  8.8 (7.7)  17.5 (14.5) 50.4 (46.1)
-//   V8 R1 t64: 16-byte accesses, fewer threads    5.7 (5.4)  6.1 (5.6)  8.2 (7.0)  17.2 (14.3) 50.7 (46.6)
-//   V4 R3 t128: taps once for three rows          5.6 (5.4)  5.9 (5.5)  8.3 (7.2)  16.5 (13.9) 47.8 (44.0)
-//   V2 R1 t64, taps in bf16: nothing gained       6.0 (6.0)  6.3 (5.8)
-// With .cs on loads and stores (an earlier run) B=1024 took 52.9 against 49.9: dirty lines leave the L2 too early.
+//   copy of the same bytes                        4.6 (4.3)  5.1 (4.5)  7.3 (6.5)  15.3 (13.2) 44.0 (40.9)
+// * V1 R1: a channel a thread                     5.7 (5.3)  6.0 (5.6)  10.1 (8.8) 22.2 (19.8) 70.2 (67.6)
+//   V2 R1 t64: all the threads a row can use      5.4 (5.0)  5.8 (5.4)  8.7 (8.3)  18.4 (17.6) 57.2 (56.1)
+// * V8 R1 t64: 16-byte accesses, fewer threads    5.7 (5.4)  6.1 (5.6)  8.2 (7.0)  17.2 (14.3) 50.7 (46.6)
+//   V4 R3 t128: taps once for three rows          5.4 (5.2)  5.8 (5.4)  8.0 (7.2)  16.3 (13.7) 47.9 (44.4)
+//   steps R1 t64: V4, taps ahead of the inputs    5.7 (5.5)  6.2 (5.7)  8.7 (7.5)  17.1 (16.9) 54.0 (53.9)
+//   steps R3 t128                                 5.7 (5.4)  6.3 (5.8)  8.7 (7.6)  17.0 (14.6) 48.7 (44.8)
+//   steps R4 t128                                 5.7 (5.5)  6.7 (6.2)  8.9 (7.7)  16.8 (14.5) 48.5 (45.2)
+//   V2 R1 t64, taps in bf16: nothing gained       5.8 (5.5)  6.1 (5.8)
+//   in a chain, taps ahead of the kernel before   1.6 (1.6)  2.0 (1.8)  4.4 (4.2)
+//   in a chain, one after another                 2.2 (2.2)  2.7 (2.5)  4.9 (4.6)
+// The early start saves 0.6 us in a chain, which a decode step is; taps ahead of the slots, for its sake, cost 0.3 us
+// where a launch stands alone. Walking over several batches of rows with the next one in flight gains nothing (R2 x
+// 4: 16.9, 49.6). With .cs on loads and stores (an earlier run) B=1024 took 52.9 against 49.9: dirty lines leave the L2
+// too early.
 //
-// Varlen, bf16, dim 10240, blocks of 24           1x8192        64x128        3x2048+256x1  1x64        1x512
-//   copy of the same bytes                        84.0 (80.3)   85.9 (82.5)   74.4 (70.4)   5.7 (5.0)   10.1 (9.0)
-//   V1 B1: a channel a thread (blocks of 32)      203.4 (198.2) 208.2 (203.1) 179.0 (173.7) 19.4 (18.8) 22.1 (19.0)
-//   V8 B4: 16-byte accesses, 128 registers        98.7 (93.3)   100.0 (96.2)  88.1 (83.9)   11.4 (11.1) 14.4 (12.5)
-//   V4 B4: half the registers                     97.2 (93.1)   100.0 (96.5)  90.0 (86.0)   10.8 (10.2) 14.3 (12.3)
-//   V4 B8: more in flight, fewer warps            98.4 (94.7)   103.1 (99.8)  98.0 (94.5)   9.9 (9.5)   13.8 (13.1)
-//   V4 B6 64x1: the best of both                  92.1 (88.5)   96.1 (92.5)   86.4 (82.6)   10.5 (9.9)  13.9 (12.7)
-//   bulk V4 32/8: in flight in shared memory      91.9 (88.4)   95.0 (92.3)   87.7 (84.9)   10.1 (9.6)  14.7 (13.6)
-//   V4 B4 32x4 part 8: for few tokens             109.0 (105.2) 117.1 (113.9) 113.0 (109.5) 8.6 (8.2)   14.6 (12.9)
-// Two steps paid most: exp2 and reciprocal without subnormals, then a body of B tokens without tests (V8 B4 at blocks
-// of 32: 130, 107, 98). Blocks of 24 to 32 are best: shorter ones read taps and the three tokens before them too often,
-// longer ones leave a ragged last wave (V8 B4 at 128: 130). What is left is the path between the two halves of the L2:
-// 83 to 86% busy with memory at 73 to 75% of its peak (a plain copy reaches 90% and 80%). Recommended: blocks of 24.
+// Varlen, bf16, dim 10240; V: blocks of 24        1x8192        64x128        3x2048+256x1  1x64        1x512
+//   copy of the same bytes                        83.7 (80.0)   85.6 (82.0)   74.1 (70.2)   5.3 (4.6)   9.5 (8.5)
+// * V1 B1: a channel a thread (blocks of 32)      203.4 (198.2) 208.2 (203.1) 179.0 (173.7) 19.4 (18.8) 22.1 (19.0)
+// * V8 B4: 16-byte accesses, 128 registers        98.7 (93.3)   100.0 (96.2)  88.1 (83.9)   11.4 (11.1) 14.4 (12.5)
+// * V4 B4: half the registers                     97.2 (93.1)   100.0 (96.5)  90.0 (86.0)   10.8 (10.2) 14.3 (12.3)
+//   V4 B6 64x1: the best of both                  92.2 (88.4)   95.8 (92.1)   86.1 (82.3)   9.8 (9.3)   13.4 (12.1)
+//   the same, blocks of 64                        103.5 (95.7)  102.6 (95.5)  87.1 (82.6)   13.5 (13.1) 16.6 (14.9)
+//   bulk V4 32/8: in flight in shared memory      91.3 (88.3)   94.6 (91.7)   87.4 (84.3)   9.3 (9.1)   14.1 (13.0)
+//   V4 B4 32x4 part 8: for few tokens             108.8 (104.7) 116.5 (113.3) 113.5 (109.5) 8.2 (7.6)   14.2 (12.5)
+//   chunks B6 R4 t64 M8: equal shares             93.2 (89.2)   97.4 (93.3)   85.9 (81.7)   8.1 (7.6)   12.7 (11.8)
+//   chunks B7 R4 t64 M8                           93.2 (88.9)   96.3 (92.5)   85.4 (81.4)   8.2 (7.7)   12.8 (12.2)
+//   chunks B8 R4 t64 M8                           94.6 (90.4)   98.1 (94.1)   87.9 (83.0)   9.1 (8.6)   13.5 (12.7)
+//   chunks B6 R2 t64 M10: spills                  96.8 (91.8)   101.3 (96.6)  87.9 (82.9)   9.3 (8.6)   13.2 (12.2)
+// Chunks do not ask how the host cut the tokens, are the best for few tokens and within 2% of the best for many. Three
+// steps paid before: exp2 and reciprocal without subnormals, then a body of B tokens without tests (V8 B4 at blocks of
+// 32: 130, 107, 98). Chunks through a ring in shared memory, filled by the copy engine: 97.6 to 106 at 1x8192. What is
+// left is the path between the two halves of the L2: 83 to 86% busy with memory at 73 to 75% of its peak (a plain copy
+// reaches 90% and 80%); taps and the tokens before a block, which chunks hardly read, are not what holds it up.
 #include <cuda_runtime.h>
 
 #include <limits>
@@ -442,7 +452,9 @@ const std::vector<Version<Update>> kUpdates = {
        run_causal_conv1d_update(p, context);
      },
      true},
+    UPDATE(1, 1, 128, 1),
     UPDATE(2, 1, 64, 1),
+    UPDATE(8, 1, 64, 1),
     UPDATE(4, 3, 128, 1),
     STEPS(1, 64),
     STEPS(1, 128),
@@ -460,6 +472,9 @@ const std::vector<Version<Varlen>> kVarlens = {
        run_causal_conv1d_varlen(p, context);
      },
      true, true},
+    VARLEN(1, 1, 128, 1, 256),
+    VARLEN(8, 4, 128, 1, 256),
+    VARLEN(4, 4, 128, 1, 256),
     VARLEN(4, 6, 64, 1, 256),
     VARLEN(4, 4, 32, 4, 8),
     BULK(4, 32, 8, 128, 6),

@@ -1,42 +1,47 @@
-// Ladder of ssd_state_update (one token per row through the recurrence, in place on the slots).
+// Ladder of ssd_state_update: check and timing of the backend's kernels (native/cuda/ssd_state_update.cuh, whose idea,
+// layout and bound stand there) in other shapes than those that the op launches.
 //
 //   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/ssd_state_update.cu
-//       -o ssd_state_update && ./ssd_state_update [--json FILE --commit SHA] [--check | --time]
+//       native/cuda/ssd_state_update.cu native/cuda/status.cpp -o ssd_state_update
+//   ./ssd_state_update [--json FILE --commit SHA] [--check | --time]
 //
-// Idea. Each state element is read, used for S <- decay S + (dt x) B^T and y += S C, and written, once. Lanes lie along
-// N, so a warp's accesses are whole lines; a lane's channels give it independent sums, which are then added over the
-// lanes with one shuffle per channel kept.
-//
-// Bound. Bytes. H = 128, P = 64, N = 128: a row is 2^20 elements of state, read and written: 4.2 MB in bf16, 8.4 MB in
-// float; x, B, C, dt and out add 1%. At 4.25 TB/s: bf16 B=8 8.0 us, B=64 63.7, B=256 254.9; float B=64 126.9, B=256
-// 507.5.
+// At 4.25 TB/s, H = 128, P = 64, N = 128: bf16 B=8 8.0 us, B=64 63.7, B=256 254.9; float B=64 126.9, B=256 507.5.
 //
 // Measured, us on one H200, between two events around a graph of the launch alone, after a flush of the L2 by writes
-// (after a flush that leaves it clean in brackets). An empty kernel takes 4.2 (4.0) of it. x in bf16.
+// (after a flush that leaves it clean in brackets). An empty kernel takes 3.7 (3.6) of it. x in bf16. L: lanes along N,
+// times the pieces of 16 bytes; R: channels of a lane; W: warps of a block; K: tiles that a warp walks over. "product":
+// between two kernels that stream 52 MB and share 2.7 MB in the L2, both together.
 //
-// State in bf16                                       B=1         8             64          256
-//   copy of the same bytes                            6.0 (5.4)   13.0 (11.7)   69.0 (64.0) 257.5 (253.8)
-//   copy in place                                     5.9 (5.4)   13.0 (11.6)   68.4 (65.4) 257.0 (254.1)
-//   general: a channel a warp, any strides            33.3 (30.3) 163.9 (145.3) 1158 (1129)
-//   warp L16 R8 W4: 16 bytes a lane, 8 channels each  7.8 (7.3)   15.8 (13.7)   81.5 (77.9) 301.1 (297.9)
-//   warp L16 R4 W2: 64 registers, twice the warps     7.4 (6.8)   15.0 (13.5)   74.0 (70.6) 275.1 (271.5)
-//   warp L16 R2 W4: more warps, but B and C again     7.5 (6.7)   15.2 (13.5)   77.7 (74.9) 290.7 (288.2)
-//   warp L16 R4 W4, .cs: dirty lines leave too early  7.4 (6.7)   15.1 (13.6)   76.5 (71.0) 285.3 (275.4)
-//   walk L16 R4 W4 K2: two tiles a warp, pipelined    7.9 (7.2)   15.2 (13.3)   74.5 (70.6) 278.1 (274.3)
-//   bulk S1 M6: a head's 16 KB by the copy engine     7.6 (6.9)   14.8 (13.7)   74.7 (70.4) 277.5 (273.4)
-//   bulk S3 M4: blocks stay, two tiles ahead          7.5 (6.7)   14.2 (12.8)   76.2 (71.4) 286.0 (280.4)
-//   bulk S4 M3: three tiles ahead                     7.6 (6.9)   15.5 (13.5)   72.9 (68.7) 280.4 (276.1)
+// State in bf16                                 B=1         8             64                      256
+//   copy of the same bytes                      5.7 (5.0)   12.9 (11.3)   68.7 (63.9)             257.5 (253.6)
+//   only the state, through the slots           6.0 (5.4)   13.7 (12.5)   74.0 (71.3)             273.1 (270.6)
+//   L16x1 R2 W4 K1: many warps, B and C again   6.7 (6.2)   14.9 (13.5)   78.2 (75.8)             293.8 (291.9)
+//   L16x1 R4 W2 K1                              7.1 (6.6)   15.2 (13.7)   78.2 (74.8)             293.1 (289.8)
+//   L16x1 R4 W2 K2: the next tile in flight     7.3 (6.7)   15.2 (13.4)   75.6 (71.3)             280.7 (276.5)
+//   L16x1 R4 W2 K4                              8.3 (7.8)   14.6 (13.2)   74.6 (71.5)             275.4 (272.5)
+//   L16x1 R4 W1 K2: blocks of a warp            7.3 (6.6)   14.8 (13.3)   73.7 (69.9) product 91  273.1 (269.2) 291
+//   L16x1 R8 W1 K2                              7.7 (7.1)   15.3 (14.0)   74.5 (71.0)         92  275.2 (271.8) 293
+//   the same, with hints to the L2:
+//   L16x1 R4 W2 K4 keep written                 7.5 (7.2)   13.0 (12.2)   73.7 (69.2)         90  271.9 (267.6) 289
+//   L16x1 R4 W1 K2 keep all                     6.8 (6.6)   13.9 (13.1)   73.1 (67.6)         88  267.0 (261.2) 282
+//   L16x1 R8 W1 K2 keep all                     6.7 (6.6)   14.2 (13.5)   72.7 (67.7)         89  265.8 (260.4) 282
 //
-// State in float                                      B=1         8             64            256
-//   copy of the same bytes                            7.1 (6.5)   21.5 (18.6)   130.7 (127.2) 506.2 (502.8)
-//   general                                           13.4 (12.3) 49.7 (45.5)   338.8 (334.8)
-//   warp L32 R4 W4: a row of N a warp                 8.1 (7.6)   22.9 (20.1)   140.5 (136.9) 543.8 (540.3)
-//   warp L16 R4 W4: two rows a warp                   8.7 (7.5)   23.8 (22.0)   139.2 (137.8) 538.1 (534.9)
-//   walk L16 R4 W4 K2: two tiles a warp, pipelined    8.6 (7.6)   22.5 (20.3)   138.0 (134.8) 531.3 (528.5)
-//   bulk L32 R8 W4 S1 M8                              8.5 (7.7)   22.8 (19.7)   139.6 (135.7) 539.9 (536.2)
+// State in float                                B=1         8             64                      256
+//   copy of the same bytes                      6.8 (6.2)   21.2 (18.1)   130.3 (127.0)           507.0 (503.5)
+//   only the state, through the slots           7.1 (6.5)   22.2 (19.5)   138.3 (135.0)           532.7 (530.0)
+//   L32x1 R4 W4 K1: a row of N a warp           7.9 (7.3)   22.9 (19.7)   140.5 (137.0)           545.0 (541.6)
+//   L32x1 R4 W4 K2                              7.9 (7.1)   23.0 (19.9)   140.5 (137.1)           543.9 (540.3)
+//   L16x2 R4 W2 K2: two rows a warp             8.1 (7.1)   22.6 (19.7)   138.1 (134.0) 156       530.4 (527.0) 549
+//   L16x2 R4 W2 K4 keep written                 8.1 (7.8)   21.5 (19.7)   139.2 (133.7) 155       533.6 (528.5) 550
+//   L16x2 R4 W2 K2 keep all                     7.1 (6.9)   24.1 (19.9)   135.5 (130.3) 152       519.8 (514.4) 537
 //
-// What is left: the path between the two halves of the L2 is 83% busy with memory at 74% of its peak (a plain copy
-// reaches 90% and 80%). Kernels held to 48 registers spill and lose 10% (an earlier run).
+// A chain of launches takes 3.4 each at B=1 (an empty kernel 0.7 each), 10.7 at 8, 68.8 at 64 (without hints 70.0).
+//
+// Not in this file any more: the state through shared memory, by the copy engine, was never ahead by more than the
+// noise. A head for each block and barrier: 14.2 at B=8, 72.9 at 64, 277.5 at 256 where the walk took 15.0, 74.0 and
+// 275.1; 4 KB for each warp, without a word between warps: 15.4, 79.3 and 288. Evicting first (.cs, or evict_first on
+// loads, stores or both) costs up to 10%: dirty lines leave too early. A look ahead for the pages of the next rows
+// changes nothing.
 #include <cuda_runtime.h>
 
 #include "cuda/kernels.h"
@@ -71,7 +76,7 @@ void launch_tiles(const Params& p, Context& context) {
   constexpr int kRows = Part::kRows * Warps * Walk;
   const dim3 grid(static_cast<unsigned>((p.head_dim + kRows - 1) / kRows), static_cast<unsigned>(p.heads),
                   static_cast<unsigned>(p.rows));
-  const bool whole_x = reinterpret_cast<uintptr_t>(p.x) % 8 == 0 && p.x_stride % 4 == 0;
+  const bool whole_x = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && p.x_stride % 8 == 0 && p.head_dim % 8 == 0;
   launch(context, {.grid = grid, .block = Warps * 32}, tiles_kernel<Part, Warps, Walk, K>, p,
          static_cast<int>(p.heads / p.groups), whole_x);
 }
@@ -107,7 +112,7 @@ struct Version {
   std::string name;
   DType state;  // of the versions for one type only
   std::function<void(const StateUpdate&, Context&)> launch;
-  bool any = false;     // any shape and type; else N = 128, P a multiple of 16, x in bf16, aligned
+  bool any = false;     // any shape and type; else N up to 128, x in bf16, aligned
   bool checked = true;  // a floor is not the op
 };
 
@@ -165,7 +170,7 @@ struct Case {
 
 bool fits(const Version& v, const StateUpdate& p) {
   const auto whole = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
-  return v.any || (p.tied() && p.state_size == 128 && p.head_dim % 16 == 0 && p.dtype == DType::bf16 &&
+  return v.any || (p.tied() && p.state_size <= 128 && p.state_size % 8 == 0 && p.dtype == DType::bf16 &&
                    p.state_dtype == v.state && p.b_stride % 8 == 0 && p.c_stride % 8 == 0 &&
                    p.state_slot_stride % 8 == 0 && whole(p.b) && whole(p.c) && whole(p.state));
 }
