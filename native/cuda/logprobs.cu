@@ -4,6 +4,9 @@
 // threshold that lets at most 1024 through, sorted by one block; more than 1024 are taken 1024 at a time.
 //
 // Bound. One read of the logits; for few rows the latency of the cluster's exchanges (3 or 4).
+//
+// Measured on one H200 (us, the launch's 3.9 in it), 20 tokens of a vocabulary of 50288: 15.6 for one row (11.2 in a
+// chain of dependent launches), 75.5 for 256.
 #include "cuda/kernels.h"
 #include "cuda/sampling.cuh"
 

@@ -1,9 +1,9 @@
 // rms_norm and gated_rms_norm on CUDA: the general kernels, and the choice among them and the kernels of norm.cuh.
 //
-// Measured on one H200 (us, the launch's 4.0 in it; bench/results/h200-norm.jsonl): one vector of eight channels a
-// thread is the fastest from 1 to 8192 rows, within 1 us of a copy of the same bytes for a few rows and 1.03 times it
-// for many. Loading the weights ahead and starting ahead pay for few rows only.
-#include "cuda/kernels.h"
+// Measured on one H200 (us, the launch's 4.0 in it; native/lab/norm.cu has the ladder): one vector of eight channels a
+// thread is the fastest from 1 to 8192 rows, as long as 512 threads have the row. A row of 2560 with a float residual
+// takes 5.5 (a copy of the bytes 4.7) and 1.5 in a chain of dependent launches, 8192 rows 65.9 (64.8). A start ahead
+// with the weights pays up to 256 rows; for the gated norm the weights ahead always do.
 #include "cuda/norm.cuh"
 
 namespace mamba::cuda {
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __gri
   }
 }
 
-constexpr int64_t kMostRowsEarlyWeights = 256, kMostRowsEarly = 64;
+constexpr int64_t kFewRows = 256;
 constexpr int64_t kMostGroups = 65535;  // of gridDim.y
 
 bool vectors_at(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
@@ -93,20 +93,18 @@ bool tuned(const GatedRmsNormParams& p) {
 // How rows (or groups of rows) lie over threads.
 struct Spread {
   int vectors = 0;  // of each thread: 1, 2 or 4, or 0 for the general kernel
-  bool early_weights = false;
   LaunchShape shape;
 };
 
 Spread spread(bool tuned, int64_t rows, int64_t width, int64_t groups) {
   Spread s;
-  s.shape.early = rows <= kMostRowsEarly;
+  s.shape.early = rows <= kFewRows;
   if (tuned) {
     for (const int vectors : {1, 2, 4}) {
       const unsigned threads = norm_threads(width, vectors);
       if (threads > kNormThreads) continue;
-      const unsigned each = threads == 32 && rows > 64 ? 4 : 1;
+      const unsigned each = threads == 32 && rows > kFewRows ? 4 : 1;
       s.vectors = vectors;
-      s.early_weights = vectors == 1 && rows <= kMostRowsEarlyWeights;
       s.shape.block = {threads, each};
       s.shape.grid = {static_cast<unsigned>((rows + each - 1) / each), static_cast<unsigned>(groups)};
       return s;
@@ -118,16 +116,18 @@ Spread spread(bool tuned, int64_t rows, int64_t width, int64_t groups) {
   return s;
 }
 
-// f(Spread's vectors, early_weights) as template arguments.
+// f(vectors of a thread, whether weights are loaded ahead) as template arguments.
 template <class F>
-void with_spread(const Spread& s, F f) {
-  if (s.vectors == 1) return s.early_weights ? f.template operator()<1, true>() : f.template operator()<1, false>();
-  s.vectors == 2 ? f.template operator()<2, false>() : f.template operator()<4, false>();
+void with_spread(int vectors, bool early_weights, F f) {
+  if (vectors == 1) return early_weights ? f.template operator()<1, true>() : f.template operator()<1, false>();
+  if (vectors == 2) return early_weights ? f.template operator()<2, true>() : f.template operator()<2, false>();
+  f.template operator()<4, false>();
 }
 
 template <class T, class R>
 void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) {
-  with_spread(s, [&]<int V, bool Early>() { launch(context, s.shape, rms_norm_kernel<T, R, T, V, Early>, p); });
+  with_spread(s.vectors, p.rows <= kFewRows,
+              [&]<int V, bool Early>() { launch(context, s.shape, rms_norm_kernel<T, R, T, V, Early>, p); });
 }
 
 template <class T>
@@ -138,7 +138,9 @@ void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) 
 
 template <class T>
 void launch_gated(const GatedRmsNormParams& p, const Spread& s, Context& context) {
-  with_spread(s, [&]<int V, bool Early>() { launch(context, s.shape, gated_rms_norm_kernel<T, V, Early>, p); });
+  if (s.vectors == 1) return launch(context, s.shape, gated_rms_norm_kernel<T, 1, true>, p);
+  s.vectors == 2 ? launch(context, s.shape, gated_rms_norm_kernel<T, 2, true>, p)
+                 : launch(context, s.shape, gated_rms_norm_kernel<T, 4, false>, p);
 }
 
 }  // namespace

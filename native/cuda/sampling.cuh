@@ -54,7 +54,7 @@ __device__ __forceinline__ uint64_t warp_max(uint64_t x) {
   return uint64_t{most} << 32 | __reduce_max_sync(~0u, high == most ? static_cast<uint32_t>(x) : 0);
 }
 
-// The blocks that own a row; before sm_90 one block.
+// The blocks that own a row. One block is launched without a cluster, where the instructions of clusters are illegal.
 struct Cluster {
   uint32_t blocks = 1, rank = 0;
 
@@ -66,15 +66,17 @@ struct Cluster {
   }
   __device__ __forceinline__ void arrive() const {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    if (blocks > 1) asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 #endif
   }
   __device__ __forceinline__ void wait() const {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-#else
-    __syncthreads();
+    if (blocks > 1) {
+      asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+      return;
+    }
 #endif
+    __syncthreads();
   }
   __device__ __forceinline__ void sync() const { arrive(), wait(); }
 
@@ -82,12 +84,13 @@ struct Cluster {
   template <class T>
   __device__ __forceinline__ T* at(T* p, uint32_t block) const {
 #if __CUDA_ARCH__ >= 900
-    T* there;
-    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(p), "r"(block));
-    return there;
-#else
-    return p;
+    if (blocks > 1) {
+      T* there;
+      asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(p), "r"(block));
+      return there;
+    }
 #endif
+    return p;
   }
 
   // Mailboxes: each block of the cluster sends eight bytes to a block, which waits for all of them. Once a launch.
@@ -100,25 +103,30 @@ struct Cluster {
   }
   __device__ __forceinline__ void send(uint64_t* to, uint64_t value, uint64_t* mailbox, uint32_t block) const {
 #if __CUDA_ARCH__ >= 900
-    uint32_t there, barrier;
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(to)), "r"(block));
-    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(barrier) : "r"(shared_address(mailbox)), "r"(block));
-    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(there), "l"(value),
-                 "r"(barrier)
-                 : "memory");
-#else
-    *to = value;
+    if (blocks > 1) {
+      uint32_t there, barrier;
+      asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(to)), "r"(block));
+      asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(barrier) : "r"(shared_address(mailbox)), "r"(block));
+      asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(there), "l"(value),
+                   "r"(barrier)
+                   : "memory");
+      return;
+    }
 #endif
+    *to = value;
   }
+  // By all threads.
   __device__ __forceinline__ void receive(uint64_t* mailbox) const {
 #if __CUDA_ARCH__ >= 900
-    asm volatile(
-        "{\n.reg .pred done;\nwait:\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], 0;\n"
-        "@!done bra wait;\n}" ::"r"(shared_address(mailbox))
-        : "memory");
-#else
-    __syncthreads();
+    if (blocks > 1) {
+      asm volatile(
+          "{\n.reg .pred done;\nwait:\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], 0;\n"
+          "@!done bra wait;\n}" ::"r"(shared_address(mailbox))
+          : "memory");
+      return;
+    }
 #endif
+    __syncthreads();
   }
 };
 
@@ -388,12 +396,13 @@ struct SampleRow {
   }
 };
 
-// Shared memory of a block where C blocks own a row, or 0 if a part does not fit.
-inline size_t sample_shared_bytes(int64_t vocab, int cluster, const Context& context) {
-  const size_t most = (context.hopper() ? 227 : context.capability == 80 ? 163 : 99) << 10;
+// Of a block, where C blocks own a row and keep it.
+inline size_t sample_shared_bytes(int64_t vocab, int cluster) {
   const int64_t each = ((vocab + cluster - 1) / cluster + 3) / 4;
-  const size_t bytes = sizeof(SampleShared) + static_cast<size_t>(each + 1) * 16;
-  return bytes <= most ? bytes : 0;
+  return sizeof(SampleShared) + static_cast<size_t>(each + 1) * 16;
+}
+inline size_t most_shared_bytes(const Context& context) {
+  return static_cast<size_t>(context.hopper() ? 227 : context.capability == 80 ? 163 : 99) << 10;
 }
 
 // Blocks of a cluster (1 before sm_90), and whether its row stays in shared memory (which must hold it).
@@ -404,13 +413,15 @@ struct SampleShape {
 void sample_as(const SampleParams& p, SampleShape shape, Context& context);
 void logprobs_as(const LogprobsParams& p, SampleShape shape, Context& context);
 
+// As measured (native/lab/sampling.cu): a row over many blocks while there are more multiprocessors than rows; and kept
+// unless that leaves a multiprocessor a block at a time and others waiting.
 inline SampleShape choose_sample_shape(int64_t rows, int64_t vocab, const Context& context) {
-  const auto fits = [&](int cluster) { return sample_shared_bytes(vocab, cluster, context) > 0; };
-  if (!context.clusters()) return {1, fits(1)};
-  int cluster = rows <= 16 ? 8 : 2;
+  int cluster = !context.clusters() ? 1 : rows <= 16 ? kMostBlocks : rows < context.multiprocessors ? 2 : 1;
   while (cluster > 1 && vocab / cluster < 4096) cluster /= 2;
-  while (cluster < kMostBlocks && (!fits(cluster) || vocab / cluster >= 32768)) cluster *= 2;
-  return {cluster, fits(cluster)};
+  constexpr size_t kReserved = 1 << 10;  // of each block, for the system
+  const size_t bytes = sample_shared_bytes(vocab, cluster), most = most_shared_bytes(context);
+  const bool two = 2 * (bytes + kReserved) <= most + kReserved;
+  return {cluster, two || (bytes <= most && rows * cluster <= context.multiprocessors)};
 }
 
 // kernel(true_type or false_type) is the one for a resident row or not.
@@ -419,7 +430,7 @@ void launch_sample_rows(const P& p, SampleShape shape, Kernel kernel, Context& c
   const LaunchShape launch_shape = {
       .grid = {static_cast<unsigned>(shape.cluster * p.rows)},
       .block = {kSampleThreads},
-      .shared_bytes = shape.resident ? sample_shared_bytes(p.vocab, shape.cluster, context) : sizeof(SampleShared),
+      .shared_bytes = shape.resident ? sample_shared_bytes(p.vocab, shape.cluster) : sizeof(SampleShared),
       .cluster = shape.cluster};
   launch(context, launch_shape, shape.resident ? kernel(std::true_type{}) : kernel(std::false_type{}), p);
 }

@@ -3,43 +3,38 @@
 //   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/norm.cu
 //       native/cuda/{norm,embedding,status}.{cu,cpp} -o norm && ./norm [--json FILE --commit SHA] [--check | --time]
 //
-// Idea. A row (or a group of a row) is read once into registers, eight channels of a thread at a time; its squares are
-// added by shuffles and, if it spans warps, through shared memory once; then it is scaled and written. The weights do
-// not depend on the kernel before, so they are loaded before waiting for it.
-//
-// Mapping. T threads along a row, each with V vectors of eight channels, T apart; R rows a block.
-//
-// Bound. Bytes: x and out, the residual twice, or x, gate and out. For few rows the latency of one load, one reduction
-// and one store.
+// The kernels are those of native/cuda/norm.cuh and embedding.cuh, except the flat embedding. T threads along a row,
+// each with V vectors of eight channels; R rows a block, if each has one warp.
 //
 // Measured, us on one H200, between two events around a graph of the launch alone, after a flush of the L2 by writes.
-// An empty kernel takes 4.0 of it. x and out in bf16, the residual in float (bf16 in brackets); "early" loads the
-// weights before the row.
+// An empty kernel takes 3.8 of it, and 0.6 in a chain of 20 dependent launches. x and out in bf16, the residual in
+// float (bf16 in brackets); "early" loads the weights before the row.
 //
-// rms_norm, rows x width               1x2560      64x2560     256x2560    8192x2560     8192x768      8192x4096
-//   copy of the same bytes             4.6 (4.4)   5.2 (5.1)   6.8 (5.9)   64.6 (44.3)   23.2 (17.5)   99.1 (68.0)
-//   V1 early                           5.6 (5.3)   6.2 (5.4)   7.2 (6.5)   68.3 (44.9)   23.9 (17.7)   103.5 (70.1)
-//   V1                                 6.0 (5.4)   6.2 (5.7)   7.2 (6.6)   65.6 (45.1)   24.0 (17.7)   102.3 (70.8)
-//   V2                                 6.7 (6.2)   6.9 (6.2)   7.7 (6.8)   66.4 (46.8)   24.4 (18.7)   102.8 (73.4)
-//   V4 R4                              6.3 (6.2)   7.5 (6.7)   8.4 (7.5)   83.4 (52.4)   24.5 (19.0)   115.5 (89.7)
-//   a warp a row (V10, V3, V16), R4    16.8 (8.7)  17.5 (9.4)  19.2 (10.7) 301.2 (69.4)  24.0 (18.5)   522.3 (370.2)
-//   each of 20 in a row, warm L2       2.1 (1.9)   2.3 (2.0)   2.9 (2.5)
-//   the same, dependent launches       1.8 (1.6)   2.1 (1.7)   3.2 (2.9)
+// rms_norm, rows x width           1x2560       64x2560      256x2560     8192x2560    8192x768     8192x4096
+//   copy of the same bytes         4.4 (4.4)    5.3 (5.4)    6.8 (6.2)    64.8 (44.5)  23.2 (17.6)  99.5 (68.5)
+//   V1 early                       5.5 (5.2)    6.0 (5.6)    7.2 (6.8)    67.8 (46.4)  23.7 (17.9)  104.0 (69.7)
+//   V1                             5.9 (5.6)    6.1 (5.7)    7.3 (6.8)    66.2 (45.5)  23.9 (18.0)  102.7 (71.3)
+//   V2 early                       6.0 (5.7)    6.5 (6.1)    7.5 (7.0)    66.7 (46.9)  24.4 (18.9)  102.7 (74.2)
+//   V2                             6.8 (6.1)    6.7 (6.3)    7.8 (7.1)    66.6 (46.6)  24.4 (18.9)  103.6 (74.9)
+//   V4                             6.6 (6.3)    6.7 (6.5)    7.9 (7.3)    68.2 (48.7)  24.2 (19.0)  102.7 (71.3)
+//   a warp a row (V10, V3, V16)    23.4 (10.2)  24.1 (10.8)  27.0 (12.1)  404.0 (71.7) 24.1 (19.1)  678.1 (359.0)
+//   each of 20, warm L2            2.0 (1.7)    2.1 (1.9)    2.7 (2.4)
+//   the same, dependent launches   1.5 (1.3)    1.8 (1.5)    2.7 (2.1)
 //
-// gated_rms_norm, rows x width/groups  1x5120/1    64x5120/1   256x5120/1  8192x5120/1   1x8192/8      8192x8192/8
-//   copy of the same bytes             4.6         5.3         6.7         64.4          4.7           99.2
-//   V2 (8192/8: V1) early              5.7         6.4         7.8         68.1          5.3           102.2
-//   V2 (8192/8: V1)                    6.1         6.8         8.1         65.4          5.8           103.3
-//   each of 20 in a row, warm L2       2.4         2.5         3.4                       1.8
-//   the same, dependent launches       2.0         2.4         3.5                       1.5
+// gated_rms_norm, width/groups     1x5120/1     64x5120/1    256x5120/1   8192x5120/1  1x8192/8     8192x8192/8
+//   copy of the same bytes         4.6          5.1          6.6          64.6         4.4          99.8
+//   V2 (8192/8: V1) early          5.5          6.1          7.8          66.6         5.2          101.7
+//   V2 (8192/8: V1)                6.0          6.4          8.1          68.9         5.8          103.2
+//   each of 20, warm L2            2.2          2.4          3.3                       1.7
+//   the same, dependent launches   1.8          2.1          3.3                       1.3
 //
-// embedding, rows x width              1x2560      64x2560     256x2560    8192x2560     8192x768      8192x4096
-//   copy of the same bytes             4.9         5.0         5.8         25.4          11.0          38.1
-//   row: a block a row                 5.2         5.8         6.2         27.8          14.3          42.3
-//   flat: threads along all rows       5.4         5.9         6.4         28.2          12.7          41.6
+// embedding, rows x width          1x2560       64x2560      256x2560     8192x2560    8192x768     8192x4096
+//   copy of the same bytes         4.9          5.6          6.0          25.4         11.0         37.0
+//   row: a block a row             5.1          5.7          6.4          28.1         14.3         42.6
+//   flat: threads along all rows   5.3          5.7          6.6          28.3         12.5         41.4
 //
-// More than 8 vectors a thread spill under the bound of 512 threads. Dependent launches pay up to 64 rows: at 256 rows
-// of 2560 and more they lose.
+// More than 8 vectors a thread spill under the bound of 512 threads. The sum over a row's warps, added in a loop of
+// unknown length, took 0.5 us more (1x2560 in a chain of 100: 1.8 against 1.3).
 #include <cuda_runtime.h>
 
 #include "cuda/embedding.cuh"
@@ -185,27 +180,40 @@ void each_version(const P& p, int64_t width, Run run) {
   run("dispatch", [&] { run_op(p, nullptr); });
 }
 
+void* at(const Buffer& b, int64_t element, DType t) {
+  return b.as<uint8_t>() + static_cast<size_t>(element) * size_of(t);
+}
+
 void check_rms(int64_t rows, int64_t width, int64_t extra, DType xt, DType ot, bool has_residual, DType rt,
                Verdict& verdict) {
   lab::Random random{lab::mix(std::time(nullptr) * 977 + rows * 31 + width)};
-  const int64_t stride = width + extra;
-  Host x(xt, rows * stride), residual(rt, rows * width), weight(DType::f32, width);
+  const int64_t stride = width + extra, shift = extra % 2;  // shift: nothing is aligned
+  Host x(xt, shift + rows * stride), residual(rt, shift + rows * width), weight(DType::f32, shift + width);
   x.fill_normal(random), residual.fill_normal(random, 3), weight.fill_uniform(random, 0.2, 2);
   const Buffer dx(x), dweight(weight);
-  Buffer dresidual(residual), out(static_cast<size_t>(rows * width) * size_of(ot));
-  RmsNormParams p = {
-      rows,  width, dx.data, stride, has_residual ? dresidual.data : nullptr, dweight.as<float>(), out.data,
-      1e-5f, xt,    rt,      ot};
+  Buffer dresidual(residual), out(static_cast<size_t>(shift + rows * width) * size_of(ot));
+  RmsNormParams p = {rows,
+                     width,
+                     at(dx, shift, xt),
+                     stride,
+                     has_residual ? at(dresidual, shift, rt) : nullptr,
+                     dweight.as<float>() + shift,
+                     at(out, shift, ot),
+                     1e-5f,
+                     xt,
+                     rt,
+                     ot};
   std::vector<double> expected(static_cast<size_t>(rows * width)), sums(expected.size());
   for (int64_t r = 0; r < rows; ++r) {
     double squares = 0;
     for (int64_t c = 0; c < width; ++c) {
       const size_t at = static_cast<size_t>(r * width + c);
       Host one(rt, 1);
-      sums[at] = x.get(r * stride + c);
+      sums[at] = x.get(shift + r * stride + c);
       if (has_residual) {
         // In float, as the op adds, then as the residual's type rounds.
-        one.set(0, static_cast<float>(x.get(r * stride + c)) + static_cast<float>(residual.get(r * width + c)));
+        one.set(0, static_cast<float>(x.get(shift + r * stride + c)) +
+                       static_cast<float>(residual.get(shift + r * width + c)));
         sums[at] = one.get(0);
       }
       squares += sums[at] * sums[at];
@@ -213,7 +221,7 @@ void check_rms(int64_t rows, int64_t width, int64_t extra, DType xt, DType ot, b
     const double scale = 1 / std::sqrt(squares / static_cast<double>(width) + 1e-5f);
     for (int64_t c = 0; c < width; ++c) {
       const size_t at = static_cast<size_t>(r * width + c);
-      expected[at] = sums[at] * scale * weight.get(c);
+      expected[at] = sums[at] * scale * weight.get(shift + c);
     }
   }
   each_version(p, width, [&](const std::string& name, const auto& run) {
@@ -227,8 +235,8 @@ void check_rms(int64_t rows, int64_t width, int64_t extra, DType xt, DType ot, b
       const Host got = out.download(ot), after = dresidual.download(rt);
       lab::Errors errors;
       for (int64_t i = 0; i < rows * width; ++i) {
-        errors.add(got.get(i), expected[static_cast<size_t>(i)], 1e-7, lab::rounding(ot));
-        if (has_residual) errors.add(after.get(i), sums[static_cast<size_t>(i)], 1e-300, 0);
+        errors.add(got.get(shift + i), expected[static_cast<size_t>(i)], 1e-7, lab::rounding(ot));
+        if (has_residual) errors.add(after.get(shift + i), sums[static_cast<size_t>(i)], 1e-300, 0);
       }
       if (turn == 1 && got.bytes != first) errors.bad += 1000000;
       first = got.bytes;
@@ -404,7 +412,18 @@ void time_spreads(const char* op, const std::string& name, const P& p, int64_t w
   }
 }
 
+__global__ void empty_dependent_kernel() {
+  let_next_start();
+  wait_for_inputs();
+}
+
 void time_all(lab::Bench& bench, lab::Report& report) {
+  lab::Times us = bench.time([&](cudaStream_t s) {
+    Context context = context_on(s);
+    for (int i = 0; i < kChain; ++i) launch(context, {.grid = {1}, .block = {320}}, empty_dependent_kernel);
+  });
+  us.event /= kChain, us.clean /= kChain;
+  report.line("empty", "", "each of 20 early", us, 0, {});
   constexpr int64_t kRows = 8192, kWidth = 8192;
   const Buffer x(kRows * kWidth * 2), gate(kRows * kWidth * 2), residual(kRows * 4096 * 4), out(kRows * kWidth * 2),
       weight(kWidth * 4);

@@ -4,58 +4,76 @@
 //       native/cuda/{sampling,logprobs}.cu native/cuda/status.cpp native/cpu/{sampling,thread_pool}.cpp -o sampling &&
 //       ./sampling [--json FILE --commit SHA] [--check [--quick] | --time]
 //
-// Idea. A cluster of C blocks owns a row and reads its logits once, into shared memory; everything after works on that
-// copy. A logit becomes its distance from the maximum, an integer that orders as floats do. Thresholds come from a
-// radix select (11, 11 and 10 bits) over the distances: of counts for top-k, of probability mass for top-p. Mass is
-// added in fixed point (2^-40 of the likeliest token), so the order of atomics does not matter: the same bits each
-// time. When few tokens are left after the first digit of top-k, they go to one block, which sorts them by counting and
-// finishes alone. A token's Gumbel noise is computed only if its hash could make it win: -log(-log1p(-u)) > t needs u <
-// exp(-t).
-//
-// Layout. Distances are keys(max) - keys(logit); -0 counts as 0. A histogram is 2048 words of low halves, and as many
-// of high halves for mass.
-//
-// Mapping. 512 threads a block; block c of a cluster has the c-th part of the row.
-//
-// Bound. One read of the logits; for few rows the latency of the cluster's barriers (2 for greedy, 3 for a draw, one
-// more for each digit of a filter). For many rows and a draw, the 64-bit hash of each token.
+// The kernels are native/cuda/sampling.cu and logprobs.cu, over sampling.cuh; here a row is given to C blocks, which
+// keep it or reread it from the L2.
 //
 // Measured, us on one H200, between two events around a graph of the launch alone, after a flush of the L2 by writes.
-// An empty kernel takes 3.9 of it. Logits are normal with a deviation of 3, the temperature 0.8. "reread" reads the
-// logits again from the L2; "digits" takes all digits of top-k instead of a list; the others are lists.
+// An empty kernel takes 3.9 of it. Logits are normal with a deviation of 3, the temperature 0.8. "each of 20": a chain
+// of dependent launches with a warm L2, where an empty kernel takes 0.6.
 //
-// Vocabulary 50288, rows                    1       8       64      256
-//   a copy of as many bytes                 4.6     5.2     7.9     17.9
-//   greedy           C1 reread              9.6     9.9     12.2    24.6
-//                    C2                     8.1     8.6     11.2    30.5
-//                    C8                     7.0     7.5     15.2    41.2
-//   temperature      C1 reread              40.7    42.2    44.4    80.1
-//                    C2                     17.4    18.3    20.8    68.5
-//                    C8                     10.5    11.2    26.7    76.7
-//                    C16                    9.6     11.6    37.6    126.2
-//   k 40, p .95,     C1 reread              55.0    57.6    60.2    118.1
-//   min-p .05        C2                     19.2    22.4    24.8    73.4
-//                    C8                     16.2    18.5    44.8    134.1
-//                    C2 digits              34.9    36.1    38.7    137.7
-//   p .95            C1 reread              112.2   117.1   121.3   223.6
-//                    C2                     36.6    38.6    41.0    142.9
-//                    C4                     29.8    31.1    61.1    158.8
-//                    C8                     34.2    34.9    122.7   417.5
-//   logprobs, top 20 C1 reread              59.0    60.2    63.1    130.2
-//                    C2                     19.1    20.8    23.4    70.6
-//                    C8                     14.9    16.2    42.8    127.8
+// Vocabulary 50288, rows                   1       8       64      256
+//   a copy of as many bytes                4.5     5.2     7.9     17.8
+//   greedy               C1 reread         9.3     10.1    11.7    23.4
+//                        C2                8.0     8.3     11.0    30.5
+//                        C2 reread         7.8     8.3     11.0    25.3
+//                        C8                6.8     7.3     14.7    38.1
+//                        C8, each of 20    2.4     2.6
+//   temperature          C1 reread         23.3    24.1    25.8    51.4
+//                        C2                13.5    14.3    16.9    52.8
+//                        C2 reread         15.4    16.0    18.8    47.4
+//                        C8                9.2     9.7     23.3    65.9
+//                        C8, each of 20    4.6     5.8
+//   k 40, p .95, m .05   C1 reread         32.6    33.2    35.3    63.9
+//                        C2                19.6    20.1    23.0    72.3
+//                        C2 reread         22.7    23.4    26.8    61.0
+//                        C8                15.3    15.9    45.2    134.1
+//                        C8, each of 20    10.8    12.5
+//   p .95                C1 reread         68.9    67.5    65.8    104.7
+//                        C2                30.1    31.1    34.1    117.7
+//                        C2 reread         48.3    43.5    48.0    102.0
+//                        C8                23.0    24.2    79.6    244.4
+//                        C8, each of 20    18.7    24.9
+//   logprobs, top 20     C1 reread         38.5    39.1    41.3    75.5
+//                        C2                20.6    21.1    23.9    77.3
+//                        C2 reread         24.1    24.7    28.1    67.7
+//                        C8                15.6    16.4    47.9    144.2
+//                        C8, each of 20    11.2    13.2
 //
-// Vocabulary 131072, rows                   1       8       64      256
-//   a copy of as many bytes                 4.9     6.0     12.7    36.7
-//   greedy           C8                     8.1     8.9     23.0    62.4
-//   temperature      C8                     14.5    15.4    43.9    129.4
-//   k 40, p .95 ..   C8                     22.1    23.0    57.1    170.9
-//   p .95            C4                     46.9    47.4    133.0   388.9
-//   logprobs, top 20 C8                     17.6    18.7    55.5    168.3
+// Vocabulary 131072, rows                  1       8       64      256
+//   a copy of as many bytes                5.0     5.8     12.7    36.6
+//   greedy               C1 reread         14.5    14.9    19.6    44.3
+//                        C2 reread         10.5    10.9    17.5    46.2
+//                        C8                7.9     8.8     22.9    59.0
+//                        C8, each of 20    3.0     3.5
+//   temperature          C1 reread         47.9    48.8    56.5    110.0
+//                        C2 reread         27.8    28.6    38.9    107.2
+//                        C8                11.8    12.6    38.4    109.2
+//                        C8, each of 20    7.0     9.3
+//   k 40, p .95, m .05   C1 reread         66.1    66.7    74.0    132.6
+//                        C2 reread         39.0    39.9    49.3    138.8
+//                        C8                18.7    19.6    59.6    169.9
+//                        C8, each of 20    13.7    16.7
+//   p .95                C1 reread         141.3   138.6   142.3   233.5
+//                        C2 reread         85.0    80.9    88.8    242.1
+//                        C8                31.0    33.4    108.0   336.9
+//                        C8, each of 20    26.3    32.6
+//   logprobs, top 20     C1 reread         82.2    83.0    90.3    167.0
+//                        C2 reread         47.0    47.8    57.5    173.2
+//                        C8                19.4    20.4    60.2    174.6
+//                        C8, each of 20    14.4    17.1
 //
-// What is left: a digit costs about 5 us in a cluster of 8 and 2 us in one of 2, because each block reads the whole
-// histograms of all blocks. "push" adds only the bins that are not empty, to the totals of each block, and hashes four
-// tokens at a time; it compiles and is in the check, but has not run on a GPU yet.
+// What lost (vocabulary 50288, the times of one and of 256 rows):
+//   - Reading the histograms of all blocks, instead of adding what is not empty to the totals of each: p .95 with C8
+//     33.7 and 414, where pushing took 21.7 and 209.
+//   - Radix digits alone for top-k, without a list: C2 34.9 and 137.7 against 19.2 and 73.4.
+//   - 16 blocks a row: 4.9 against 5.5 in a chain of one row's draws, 111 against 65 for 256.
+//   - 1024 threads a block: a greedy row 3.4 against 2.9 in a chain; 256 draws with C2 57.3 against 54.8.
+//   - Weighing four tokens one after another, with accurate logarithms for the peak's noise: 256 draws with C2 69.7.
+//
+// What is left: bins even in the logit (32 a logit, 64 a nat) are fewer tokens each but more bins to push than the
+// first digit of the key was: for 256 rows p .95 with C2 went from 138.9 to 117.7, but logprobs from 70.5 to 77.3, and
+// for one row with C8 from 12.9 to 15.6, k 40 from 13.7 to 15.3 and p .95 from 21.7 to 23.0. Wider bins are to be
+// tried.
 #include <cuda_runtime.h>
 
 #include <thread>
@@ -93,7 +111,7 @@ Context context_of(const Version& v, cudaStream_t stream) {
 }
 
 bool fits(const Version& v, int64_t vocab) {
-  return !v.shape.resident || sample_shared_bytes(vocab, v.shape.cluster, context_of(v, nullptr)) > 0;
+  return !v.shape.resident || sample_shared_bytes(vocab, v.shape.cluster) <= most_shared_bytes(context_of(v, nullptr));
 }
 
 void launch_sample(const SampleParams& p, const Version& v, cudaStream_t stream) {
