@@ -326,7 +326,7 @@ Napi::Value unmap_file(const Arguments& args) {
 Napi::Value upload_file(const Arguments& args) {
   const Tensor& t = args.state.use(args.handle(1), args.device(0));
   const char* source = args.state.files.get(args.handle(2))->range(static_cast<size_t>(args.integer(3)), t.bytes());
-  args.device(0).stream->copy(transferable(args, 1, t.bytes()).data, const_cast<char*>(source), t.bytes());
+  args.device(0).stream->upload_mapped(transferable(args, 1, t.bytes()).data, source, t.bytes());
   return args.undefined();
 }
 

@@ -87,6 +87,11 @@ void CpuStream::download(void* dst, const void* src, size_t bytes) {
   launch([=](ThreadPool&) { std::memcpy(dst, src, bytes); });
 }
 
+void CpuStream::upload_mapped(void* dst, const void* src, size_t bytes) {
+  refuse_capture("upload");
+  copy(dst, src, bytes);
+}
+
 void CpuStream::copy(void* dst, const void* src, size_t bytes) {
   launch([=](ThreadPool&) { std::memmove(dst, src, bytes); });
 }

@@ -3,10 +3,33 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <vector>
 
 namespace mamba::cuda {
 
 class GemmPlans;
+
+// The states that kernels have written since the stream last came to a full stop (an upload, a copy, the start of a
+// graph). A kernel may read any other state before its wait_for_inputs(): nothing that is still running writes it.
+class WrittenStates {
+ public:
+  // Whether any of these bytes were written before; from now on they count as written.
+  bool add(const void* state, size_t bytes) {
+    const Range range{static_cast<const char*>(state), static_cast<const char*>(state) + bytes};
+    for (const Range& other : ranges_) {
+      if (range.begin < other.end && other.begin < range.end) return true;  // as a whole, or the caller takes care
+    }
+    ranges_.push_back(range);
+    return false;
+  }
+  void clear() { ranges_.clear(); }
+
+ private:
+  struct Range {
+    const char *begin, *end;
+  };
+  std::vector<Range> ranges_;  // two for each layer
+};
 
 struct Context {
   cudaStream_t stream;
@@ -20,6 +43,13 @@ struct Context {
   // The launch before was a kernel, so the next one may start before that one ends (programmatic dependent launch).
   // False after whatever writes what kernels read early, such as weights.
   bool early = false;
+  WrittenStates written_states;
+
+  // The next launch waits for everything before it.
+  void full_stop() {
+    early = false;
+    written_states.clear();
+  }
 
   bool hopper() const { return capability == 90; }  // code for sm_90a runs
   bool clusters() const { return capability >= 90; }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "cuda/copy.h"
 #include "cuda/status.h"
 
 namespace mamba::cuda {
@@ -79,7 +80,7 @@ CudaStream::~CudaStream() {
 void CudaStream::upload(void* dst, const void* src, size_t bytes) {
   refuse_capture("upload");
   if (bytes == 0) return;
-  context_.early = false;
+  context_.full_stop();
   if (bytes > kLargestPinned) {
     check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, context_.stream), "upload");
     return;
@@ -100,19 +101,27 @@ void CudaStream::release_finished_uploads() {
 void CudaStream::download(void* dst, const void* src, size_t bytes) {
   refuse_capture("download");
   if (bytes == 0) return;
-  context_.early = false;
+  context_.full_stop();
   std::shared_ptr<char> pinned = pinned_->acquire(bytes);
   check(cudaMemcpyAsync(pinned.get(), src, bytes, cudaMemcpyDeviceToHost, context_.stream), "download");
   downloads_.push_back({std::move(pinned), dst, bytes});
 }
 
+void CudaStream::upload_mapped(void* dst, const void* src, size_t bytes) {
+  refuse_capture("upload");
+  context_.full_stop();
+  check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, context_.stream), "upload");
+}
+
 void CudaStream::copy(void* dst, const void* src, size_t bytes) {
-  context_.early = false;
-  check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, context_.stream), "copy");
+  if (bytes == 0) return;
+  context_.full_stop();
+  launch_copy(dst, src, bytes, context_);
+  context_.full_stop();
 }
 
 void CudaStream::fill(void* dst, int byte, size_t bytes) {
-  context_.early = false;
+  context_.full_stop();
   check(cudaMemsetAsync(dst, byte, bytes, context_.stream), "fill");
 }
 
@@ -130,13 +139,13 @@ void CudaStream::begin_capture() {
   // The other threads of the process (completion, other devices) may call what a capture forbids.
   check(cudaStreamBeginCapture(context_.stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
   capturing_ = true;
-  context_.early = false;
+  context_.full_stop();
 }
 
 std::shared_ptr<Graph> CudaStream::end_capture() {
   if (!capturing_) throw Error(ErrorCode::Capture, "end_capture", "no capture is running on this stream");
   capturing_ = false;
-  context_.early = false;
+  context_.full_stop();
   cudaGraph_t graph = nullptr;
   check(cudaStreamEndCapture(context_.stream, &graph), "cudaStreamEndCapture");
   return std::make_shared<CudaGraph>(graph);
@@ -144,7 +153,7 @@ std::shared_ptr<Graph> CudaStream::end_capture() {
 
 void CudaStream::replay(const std::shared_ptr<Graph>& graph) {
   refuse_capture("a replay");
-  context_.early = false;
+  context_.full_stop();
   check(cudaGraphLaunch(static_cast<CudaGraph&>(*graph).executable(), context_.stream), "cudaGraphLaunch");
 }
 

@@ -6,6 +6,13 @@ export function captureSizes(maxNumSeqs: number): number[] {
   return sizes;
 }
 
+/** Numbers of tokens that stand for all up to `most`: the sizes between which a device may choose other kernels, half octaves. */
+export function warmUpSizes(most: number): number[] {
+  const sizes = [most];
+  for (let size = 2; size < most; size *= 2) sizes.push(size, ...(size * 1.5 < most ? [size * 1.5] : []));
+  return sizes;
+}
+
 /** The smallest captured size that holds `rows` decode rows. */
 export function graphSize(sizes: readonly number[], rows: number): number {
   return sizes.find((size) => size >= rows) ?? 0;

@@ -8,7 +8,7 @@ import type { Graph } from "../tensor/graph";
 import type { Tensor } from "../tensor/tensor";
 import { BatchBuilder, type BatchCounts } from "./batch";
 import { sliceBatch } from "./batch-tensors";
-import { captureSizes, graphSize } from "./graph-sizes";
+import { captureSizes, graphSize, warmUpSizes } from "./graph-sizes";
 import { type EngineRequest, MAX_TOP_LOGPROBS } from "./request";
 import type { SchedulerConfig } from "./scheduler";
 import { Sequence } from "./sequence";
@@ -205,7 +205,7 @@ export class ModelRunner {
     for (const size of this.sizes) {
       run(this.builder.build({ rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 }, size));
     }
-    for (let numTokens = this.config.maxNumBatchedTokens; numTokens > 1; numTokens = Math.ceil(numTokens / 2)) {
+    for (const numTokens of warmUpSizes(this.config.maxNumBatchedTokens)) {
       const sequence = new Sequence(scoringRequest(new Array<number>(numTokens).fill(0)), 0, numTokens + 1);
       sequence.slot = NO_SLOT;
       const rows = [{ sequence, start: 0, numTokens, samples: false }];
