@@ -18,6 +18,7 @@ size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype);
 size_t linear_scratch_bytes(const LinearParams& params, int64_t rows);
 
 void run_linear(const LinearParams& params, ThreadPool& pool);
+void run_rms_norm_linear(const RmsNormLinearParams& params, ThreadPool& pool);
 void run_pack_linear_weight(const PackLinearWeightParams& params, ThreadPool& pool);
 
 }  // namespace mamba::cpu

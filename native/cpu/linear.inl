@@ -1,4 +1,4 @@
-// linear: out = x weight^T + bias, for one block of rows and columns.
+// linear: out = x weight^T + bias, or out += of the same, for one block of rows and columns.
 //
 // Idea. A register tile of R rows x V vectors of columns is kept in accumulators over the whole of k. There is no split
 // over k and no second order of summation: R and V only choose which elements are computed side by side, so an element
@@ -95,14 +95,17 @@ struct Output {
   int64_t stride;
   const float* bias;  // null, or one value per column
   DType dtype;
+  bool accumulate;
 };
 
+// At most n columns.
 template <class T>
-inline void store_columns(T* p, F32 a, int64_t n) {
+inline void store_columns(T* p, F32 a, int64_t n, bool accumulate) {
   if (n >= F32::lanes) {
-    store(p, a);
+    store(p, accumulate ? load(p) + a : a);
   } else {
-    store_partial(p, a, static_cast<int>(n));
+    const int count = static_cast<int>(n);
+    store_partial(p, accumulate ? load_partial(p, count) + a : a, count);
   }
 }
 
@@ -147,7 +150,8 @@ void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range column
     for (int r = 0; r < R; ++r) {
       const F32 y = out.bias ? sum[r][v] + bias : sum[r][v];
       const int64_t at = r * out.stride + c;
-      with_float_type(out.dtype, [&](auto t) { store_columns(static_cast<decltype(t)*>(out.data) + at, y, n); });
+      with_float_type(out.dtype,
+                      [&](auto t) { store_columns(static_cast<decltype(t)*>(out.data) + at, y, n, out.accumulate); });
     }
   }
 }
@@ -228,7 +232,7 @@ void linear_block(const LinearParams& p, Range rows, Range columns, void* scratc
     for (int64_t r = 0; r < count; r += tile_rows) {
       char* data = static_cast<char*>(p.out) + (rows.begin + r) * p.out_stride * out_bytes;
       row_of_tiles<Op>(height(r), words + r * row_words, static_cast<const uint32_t*>(p.weight), steps, group,
-                       {data, p.out_stride, p.bias, p.out_dtype});
+                       {data, p.out_stride, p.bias, p.out_dtype, p.accumulate});
     }
   }
 }

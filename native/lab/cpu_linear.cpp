@@ -156,8 +156,8 @@ double time_ours(const Case& c, cpu::ThreadPool& pool) {
   }
   const auto run = [&](int i) {
     const char* weight = packed.get() + static_cast<size_t>(i) * bytes;
-    cpu::run_linear({c.m, c.n, c.k, c.x, c.k, weight, nullptr, c.out, c.n, c.x_dtype, c.weight_dtype, c.out_dtype},
-                    pool);
+    cpu::run_linear(
+        {c.m, c.n, c.k, c.x, c.k, weight, nullptr, c.out, c.n, false, c.x_dtype, c.weight_dtype, c.out_dtype}, pool);
   };
   run(0);
   const double error = worst_error(c), limit = c.out_dtype == DType::bf16 ? 0x1p-8 : 1e-5;

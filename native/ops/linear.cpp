@@ -4,31 +4,62 @@
 #include "ops/backend.h"
 
 namespace mamba {
+namespace {
 
-void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias) {
-  Checker check("linear", stream.device());
+// `x` is what is multiplied; `x_name` what a message calls it.
+LinearParams checked(Checker& check, Tensor out, Tensor x, const char* x_name, Tensor weight,
+                     std::optional<Tensor> bias, bool accumulate) {
   if (!(weight.layout == Layout::packed)) check.refuse("weight is not packed; make it with packLinearWeight");
   Tensor matrix = weight;  // its sizes are those of the matrix; only the order of the elements is the backend's
   matrix.layout = Layout::strided;
   check.shape(matrix, "weight", {"n", "k"}).dtype(weight, "weight", kFloatTypes);
-  check.shape(x, "x", {"m", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.shape(x, x_name, {"m", "k"}).dtype(x, x_name, kFloatTypes).last_contiguous(x, x_name);
   check.shape(out, "out", {"m", "n"}).dtype(out, "out", {DType::f32, x.dtype}).last_contiguous(out, "out");
   if (bias) check.shape(*bias, "bias", {"n"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
+  return {
+      .m = check.size("m"),
+      .n = check.size("n"),
+      .k = check.size("k"),
+      .x = x.data,
+      .x_stride = x.stride(0),
+      .weight = weight.data,
+      .bias = bias ? bias->as<float>() : nullptr,
+      .out = out.data,
+      .out_stride = out.stride(0),
+      .accumulate = accumulate,
+      .x_dtype = x.dtype,
+      .weight_dtype = weight.dtype,
+      .out_dtype = out.dtype,
+  };
+}
+
+}  // namespace
+
+void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias, bool accumulate) {
+  Checker check("linear", stream.device());
+  const LinearParams params = checked(check, out, x, "x", weight, bias, accumulate);
   if (out.elements() == 0) return;
-  backend_of(stream).linear(stream, {
-                                        .m = check.size("m"),
-                                        .n = check.size("n"),
-                                        .k = check.size("k"),
-                                        .x = x.data,
-                                        .x_stride = x.stride(0),
-                                        .weight = weight.data,
-                                        .bias = bias ? bias->as<float>() : nullptr,
-                                        .out = out.data,
-                                        .out_stride = out.stride(0),
-                                        .x_dtype = x.dtype,
-                                        .weight_dtype = weight.dtype,
-                                        .out_dtype = out.dtype,
-                                    });
+  backend_of(stream).linear(stream, params);
+}
+
+void rms_norm_linear(Stream& stream, Tensor out, Tensor x, Tensor norm_weight, double eps, Tensor normed, Tensor weight,
+                     std::optional<Tensor> bias, bool accumulate) {
+  Checker check("rms_norm_linear", stream.device());
+  const LinearParams product = checked(check, out, normed, "normed", weight, bias, accumulate);
+  check.contiguous(normed, "normed");
+  check.shape(x, "x", {"m", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.shape(norm_weight, "norm_weight", {"k"})
+      .dtype(norm_weight, "norm_weight", {DType::f32})
+      .contiguous(norm_weight, "norm_weight");
+  if (out.elements() == 0) return;
+  backend_of(stream).rms_norm_linear(stream, {
+                                                 .x = x.data,
+                                                 .x_stride = x.stride(0),
+                                                 .norm_weight = norm_weight.as<float>(),
+                                                 .eps = static_cast<float>(eps),
+                                                 .x_dtype = x.dtype,
+                                                 .linear = product,
+                                             });
 }
 
 }  // namespace mamba

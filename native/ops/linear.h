@@ -14,7 +14,19 @@ struct LinearParams {
   const float* bias;   // [n] or null
   void* out;           // [m, n], row stride out_stride
   int64_t out_stride;
+  bool accumulate;  // out += instead of out =
   DType x_dtype, weight_dtype, out_dtype;
+};
+
+struct RmsNormLinearParams {
+  const void* x;  // [m, k], row stride x_stride
+  int64_t x_stride;
+  const float* norm_weight;  // [k]
+  float eps;
+  DType x_dtype;
+  // Of the normalised rows. linear.x [m, k] is contiguous scratch of linear.x_dtype, the type that the rows have in the
+  // product: a backend may write them there. Its content is undefined afterwards.
+  LinearParams linear;
 };
 
 struct PackLinearWeightParams {
@@ -26,7 +38,12 @@ struct PackLinearWeightParams {
 
 // out = x weight^T + bias, accumulated in float. out is f32 or x's type. The weight is in the backend's packed order,
 // which may take more bytes than its type has, but holds values of that type. With x and weight of one 16-bit type the
-// products are of such operands; otherwise of f32 ones.
-void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias);
+// products are of such operands; otherwise of f32 ones. With accumulate the product is added to out, and the sum is
+// rounded once; out must not be x then.
+void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias, bool accumulate);
+
+// The same of rms_norm(x): one op, because few rows are normalised in passing. `normed` is scratch: see the params.
+void rms_norm_linear(Stream& stream, Tensor out, Tensor x, Tensor norm_weight, double eps, Tensor normed, Tensor weight,
+                     std::optional<Tensor> bias, bool accumulate);
 
 }  // namespace mamba

@@ -12,7 +12,7 @@ struct RmsNormParams {
   int64_t x_stride;
   void* residual;       // [rows, width] contiguous, or null
   const float* weight;  // [width]
-  void* out;            // [rows, width] contiguous
+  void* out;            // [rows, width] contiguous; may be x, if x is contiguous and of its type
   float eps;
   DType x_dtype, residual_dtype, out_dtype;
 };

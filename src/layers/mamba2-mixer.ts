@@ -1,11 +1,12 @@
 import { causalConv1dUpdate, causalConv1dVarlen } from "../ops/conv1d";
 import { ssdChunkScan, ssdStateUpdate } from "../ops/ssd";
+import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
 import type { WeightLoader } from "../weights/loader";
 import type { WeightScope } from "../weights/scope";
 import type { Forward, LayerState } from "./forward";
 import { Linear } from "./linear";
-import { GatedRmsNorm } from "./rms-norm";
+import { GatedRmsNorm, type RmsNorm } from "./rms-norm";
 
 export interface Mamba2MixerConfig {
   readonly hiddenSize: number;
@@ -35,6 +36,10 @@ export class Mamba2Mixer {
   private readonly inProj: Linear;
   private readonly outProj: Linear;
   private readonly norm: GatedRmsNorm;
+  /** Of decode rows, which the state update gates; null where groups of channels leave that to `norm`. */
+  private readonly gatedNorm: RmsNorm | null;
+  /** Of all activations. */
+  private readonly dtype: DType;
   private readonly conv: { weight: Tensor; bias: Tensor | undefined; silu: true };
   private readonly ssd: { a: Tensor; d: Tensor; dtBias: Tensor; dtMin: number; dtMax: number; dtSoftplus: true };
 
@@ -68,19 +73,26 @@ export class Mamba2Mixer {
       dtSoftplus: true,
     };
     this.norm = GatedRmsNorm.load(loader, weights.scope("norm"), inner, numGroups, normEps);
+    this.gatedNorm = this.norm.ungated;
+    this.dtype = loader.dtype;
     this.outProj = Linear.load(loader, weights.scope("out_proj"), [hiddenSize, inner], useBias);
   }
 
-  /** u [tokens, hidden] -> out [tokens, hidden]. */
-  forward(f: Forward, u: Tensor, out: Tensor): void {
+  /** residual [tokens, hidden] += the mixer of norm(residual). */
+  forward(f: Forward, norm: RmsNorm, residual: Tensor): void {
     const { inner, convDim } = this;
     const state = f.state[this.index]!;
-    const zxbcdt = this.inProj.forward(f, u);
+    const zxbcdt = this.inProj.forwardNormed(f, norm, residual, this.dtype);
     const z = zxbcdt.columns(0, [inner]);
     const dt = zxbcdt.columns(inner + convDim, [this.config.numHeads]);
     const xbc = this.convolve(f, zxbcdt.columns(inner, [convDim]), state.conv);
-    const y = this.scan(f, xbc, dt, state.ssm);
-    this.outProj.forwardInto(f, this.norm.forward(f, y, z), out);
+    const y = this.scan(f, xbc, dt, z, state.ssm);
+    if (f.batch.prefill === null && this.gatedNorm !== null) {
+      this.outProj.addNormedTo(f, this.gatedNorm, y, this.dtype, residual);
+    } else {
+      this.gateAndNormalise(f, y, z);
+      this.outProj.addTo(f, y, residual);
+    }
   }
 
   private convolve(f: Forward, x: Tensor, state: LayerState["conv"]): Tensor {
@@ -97,7 +109,8 @@ export class Mamba2Mixer {
     return out;
   }
 
-  private scan(f: Forward, xbc: Tensor, dt: Tensor, state: LayerState["ssm"]): Tensor {
+  /** y [tokens, inner], that of decode rows gated if there is a gatedNorm. */
+  private scan(f: Forward, xbc: Tensor, dt: Tensor, z: Tensor, state: LayerState["ssm"]): Tensor {
     const { numTokens, numPrefillTokens, prefill, decodeSlots } = f.batch;
     const { numHeads, headDim, numGroups, stateSize } = this.config;
     const out = f.arena.tensor(xbc.dtype, [numTokens, this.inner]);
@@ -114,9 +127,25 @@ export class Mamba2Mixer {
     });
     if (prefill !== null) ssdChunkScan(f.stream, { ...part(0, numPrefillTokens), ...this.ssd, ...prefill, state });
     if (decodeSlots !== null) {
-      ssdStateUpdate(f.stream, { ...part(numPrefillTokens, numTokens), ...this.ssd, slots: decodeSlots, state });
+      const gate = this.gatedNorm && { z: z.rows(numPrefillTokens, numTokens).columns(0, [numHeads, headDim]) };
+      const tokens = part(numPrefillTokens, numTokens);
+      ssdStateUpdate(f.stream, { ...tokens, ...gate, ...this.ssd, slots: decodeSlots, state });
     }
     return out;
+  }
+
+  /**
+   * In place on y. With a gatedNorm, a decode row goes through the roundings that it has in a step of decodes only, so
+   * that its bits do not depend on who shares the step.
+   */
+  private gateAndNormalise(f: Forward, y: Tensor, z: Tensor): void {
+    const { numTokens, numPrefillTokens, decodeSlots } = f.batch;
+    const end = this.gatedNorm === null ? numTokens : numPrefillTokens;
+    this.norm.forward(f, y.rows(0, end), z.rows(0, end));
+    if (this.gatedNorm !== null && decodeSlots !== null) {
+      const decodes = y.rows(end, numTokens);
+      this.gatedNorm.forwardInto(f, decodes, decodes);
+    }
   }
 }
 

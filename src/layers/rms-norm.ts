@@ -5,28 +5,27 @@ import type { WeightLoader } from "../weights/loader";
 import type { WeightScope } from "../weights/scope";
 import type { Forward } from "./forward";
 
-/** Root-mean-square norm, with the residual addition that comes before it. */
+/** Root-mean-square norm. Its parameters are there for a product that takes it along (Linear). */
 export class RmsNorm {
-  private constructor(
-    private readonly weight: Tensor,
-    private readonly eps: number,
+  constructor(
+    readonly weight: Tensor,
+    readonly eps: number,
   ) {}
 
   static load(loader: WeightLoader, weights: WeightScope, width: number, eps: number): RmsNorm {
     return new RmsNorm(loader.vector(weights.tensor("weight", [width])), eps);
   }
 
-  /** norm(x) -> [rows, width]; with a branch: x += branch first, in place. */
-  forward({ stream, arena }: Forward, x: Tensor, branch: Tensor | null, dtype: DType): Tensor {
+  /** norm(x) -> [rows, width]. */
+  forward({ stream, arena }: Forward, x: Tensor, dtype: DType): Tensor {
     const out = arena.tensor(dtype, x.shape);
-    rmsNorm(stream, {
-      out,
-      x: branch ?? x,
-      residual: branch === null ? undefined : x,
-      weight: this.weight,
-      eps: this.eps,
-    });
+    this.forwardInto({ stream }, x, out);
     return out;
+  }
+
+  /** The same into a tensor of the caller's; out may be x. */
+  forwardInto({ stream }: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
+    rmsNorm(stream, { out, x, weight: this.weight, eps: this.eps });
   }
 }
 
@@ -42,9 +41,13 @@ export class GatedRmsNorm {
     return new GatedRmsNorm(loader.vector(weights.tensor("weight", [width])), width / groups, eps);
   }
 
+  /** The norm alone, for rows that are gated already; null if there are several groups. */
+  get ungated(): RmsNorm | null {
+    return this.groupSize === this.weight.size(0) ? new RmsNorm(this.weight, this.eps) : null;
+  }
+
   /** x, gate [rows, width]; in place on x. */
-  forward({ stream }: Forward, x: Tensor, gate: Tensor): Tensor {
+  forward({ stream }: Forward, x: Tensor, gate: Tensor): void {
     gatedRmsNorm(stream, { out: x, x, gate, weight: this.weight, groupSize: this.groupSize, eps: this.eps });
-    return x;
   }
 }

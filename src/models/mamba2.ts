@@ -67,14 +67,13 @@ export class Mamba2 implements Model {
 
   forward(f: Forward): Tensor {
     const { arena, batch } = f;
-    const shape = [batch.numTokens, this.config.hiddenSize];
-    const residual = arena.tensor(this.config.residualInFp32 ? "f32" : this.dtype, shape);
-    const branch = arena.tensor(this.dtype, shape);
+    const residual = arena.tensor(this.config.residualInFp32 ? "f32" : this.dtype, [
+      batch.numTokens,
+      this.config.hiddenSize,
+    ]);
     this.embeddings.forwardInto(f, batch.inputIds, residual);
-    for (const [i, { norm, mixer }] of this.layers.entries()) {
-      arena.scope(() => mixer.forward(f, norm.forward(f, residual, i === 0 ? null : branch, this.dtype), branch));
-    }
-    return this.normF.forward(f, residual, branch, this.dtype);
+    for (const { norm, mixer } of this.layers) arena.scope(() => mixer.forward(f, norm, residual));
+    return this.normF.forward(f, residual, this.dtype);
   }
 
   logits(f: Pick<Forward, "stream">, hidden: Tensor, out: Tensor): void {

@@ -65,7 +65,25 @@ export interface Addon {
 
   embedding(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   gatherRows(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
-  linear(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle, a4: TensorHandle | 0): void;
+  linear(
+    device: DeviceHandle,
+    a1: TensorHandle,
+    a2: TensorHandle,
+    a3: TensorHandle,
+    a4: TensorHandle | 0,
+    a5: boolean,
+  ): void;
+  rmsNormLinear(
+    device: DeviceHandle,
+    a1: TensorHandle,
+    a2: TensorHandle,
+    a3: TensorHandle,
+    a4: number,
+    a5: TensorHandle,
+    a6: TensorHandle,
+    a7: TensorHandle | 0,
+    a8: boolean,
+  ): void;
   rmsNorm(
     device: DeviceHandle,
     a1: TensorHandle,

@@ -2,7 +2,7 @@ import { call } from "../native/call";
 import type { Stream } from "../tensor/stream";
 import type { Tensor } from "../tensor/tensor";
 
-/** out = norm(x) weight; with residual: residual += x first and the norm is of the new residual. All [rows, width], weight f32 [width]. */
+/** out = norm(x) weight; with residual: residual += x first and the norm is of the new residual. All [rows, width], weight f32 [width]; out may be x. */
 export function rmsNorm(
   stream: Stream,
   args: { out: Tensor; x: Tensor; residual?: Tensor | undefined; weight: Tensor; eps: number },

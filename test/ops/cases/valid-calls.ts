@@ -51,6 +51,14 @@ export const validCalls: readonly ValidCall[] = [
     args: { out: f32(3, 8), x: f32(3, 16), weight: { ...f32(8, 16), packed: true }, bias: f32(8) },
   },
   {
+    op: "rms_norm_linear",
+    call: as(ops.rmsNormLinear),
+    args: {
+      ...{ out: f32(3, 8), x: f32(3, 16), normWeight: f32(16), eps: 1e-5, normed: f32(3, 16) },
+      ...{ weight: { ...f32(8, 16), packed: true }, bias: f32(8) },
+    },
+  },
+  {
     op: "rms_norm",
     call: as(ops.rmsNorm),
     args: { out: f32(3, 16), x: f32(3, 16), residual: f32(3, 16), weight: f32(16), eps: 1e-5 },
