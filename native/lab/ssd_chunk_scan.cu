@@ -1,8 +1,5 @@
-// The SSD chunk scan (ops/ssd.h) on one Hopper GPU: versions, check against a float64 recurrence, timing.
-//
-//   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/ssd_chunk_scan.cu
-//       -o ssd_chunk_scan
-//   ssd_chunk_scan [--json FILE] [--check-only|--time-only] [--case PART_OF_NAME] [--version PART_OF_NAME] [--reps N]
+// The SSD chunk scan (ops/ssd.h) on one GPU: its three forms and the op's own choice, checked against the recurrence in
+// float64 and timed. Built and run as native/lab/README.md says.
 //
 // Floor at H=128 P=64 N=128 G=8, bf16: a token is 16 KiB of x, 16 KiB of out, 4 KiB of B and C, 0.5 KiB of dt (float);
 // a sequence 2 x 2 MiB (bf16) or 2 x 4 MiB (f32) of state. At 4.25 TB/s: 1x2048 19 us, 1x8192 73, 8x1024 80,
@@ -22,619 +19,766 @@
 //      the state into the L2 with its first step's copies, not earlier         42    137    158    254     2028
 //   v2: v1 with sequences cut into segments where (sequence, head) pairs are few: H=24 G=1 1x8192 123 -> 62,
 //      1x2048 41 -> 32 (f32 state)
-#include <cuda_runtime.h>
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <functional>
-#include <random>
-#include <string>
+#include <array>
+#include <chrono>
+#include <optional>
 #include <thread>
-#include <vector>
+#include <utility>
 
-#include "ssd_chunk_scan.cuh"
-
-#define CUDA(call)                                                                         \
-  do {                                                                                     \
-    const cudaError_t error_ = (call);                                                     \
-    if (error_ != cudaSuccess) {                                                           \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, cudaGetErrorString(error_)); \
-      std::exit(1);                                                                        \
-    }                                                                                      \
-  } while (0)
+#include "cuda/kernels.h"
+#include "cuda/ssd_chunk_scan.h"
+#include "lab.cuh"
 
 namespace {
 
 using namespace mamba;
-using cuda::ScanMaps;
-using cuda::ScanPass;
-using cuda::ScanSplit;
-using Bf16 = __nv_bfloat16;
+using lab::Buffer;
+using lab::Host;
 
-// --- launching -------------------------------------------------------------------------------------------------------
+constexpr float kInfinity = INFINITY;
 
-CUtensorMap encode_map(const void* base, int64_t channels, int64_t groups, int64_t tokens, int64_t token_stride,
-                       int box_tokens = 64) {
-  using Encode = decltype(&cuTensorMapEncodeTiled);
-  static const Encode encode = [] {
-    void* f = nullptr;
-    cudaDriverEntryPointQueryResult result;
-    CUDA(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &f, 12000, cudaEnableDefault, &result));
-    return reinterpret_cast<Encode>(f);
-  }();
-  CUtensorMap map;
-  const cuuint64_t sizes[3] = {cuuint64_t(channels), cuuint64_t(groups), cuuint64_t(tokens)};
-  const cuuint64_t strides[2] = {cuuint64_t(channels) * 2, cuuint64_t(token_stride) * 2};
-  const cuuint32_t box[3] = {64, 1, cuuint32_t(box_tokens)}, steps[3] = {1, 1, 1};
-  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(base), sizes, strides,
-                                 box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) {
-    std::fprintf(stderr, "cuTensorMapEncodeTiled: %d\n", int(result));
-    std::exit(1);
-  }
-  return map;
-}
+enum class Dt { normal, zero, threshold, huge, mixed };
 
-int multiprocessors() {
-  static const int count = [] {
-    int n;
-    CUDA(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, 0));
-    return n;
-  }();
-  return count;
-}
-
-struct Workspace {
-  float *states = nullptr, *decay = nullptr;
-};
-constexpr int kMaxSegments = 32;
-
-template <class S>
-void recurrence(const SsdChunkScanParams& p, cudaStream_t stream) {
-  const dim3 grid(unsigned(p.heads), unsigned(p.sequences));
-  const unsigned threads = unsigned((p.head_dim * 4 + 31) / 32 * 32);
-  if (p.state_size <= 128) {
-    cuda::scan::recurrence_kernel<Bf16, S, 32><<<grid, threads, 0, stream>>>(p);
-  } else {
-    cuda::scan::recurrence_kernel<Bf16, S, 64><<<grid, threads, 0, stream>>>(p);
-  }
-  CUDA(cudaGetLastError());
-}
-
-// Segments that shorten the longest block's walk, counted in steps of the scan; a step of kStates is about half of one.
-int choose_segments(const SsdChunkScanParams& p) {
-  const double items = double(p.sequences * p.heads * ((p.head_dim + 63) / 64));
-  const double steps = double(p.tokens) / double(p.sequences) / 64, chunks = double(p.chunks) / double(p.sequences);
-  int best = 1;
-  double best_cost = std::ceil(items / multiprocessors()) * steps;
-  for (int s = 2; s <= kMaxSegments && s <= chunks; ++s) {
-    const double cost = std::ceil(items * s / multiprocessors()) * std::ceil(chunks / s) * (steps / chunks) * 1.5 + 12;
-    if (cost < best_cost) best = s, best_cost = cost;
-  }
-  return best;
-}
-
-template <class S, int kN>
-void fused(const SsdChunkScanParams& p, const Workspace& workspace, int segments, cudaStream_t stream) {
-  using namespace cuda::scan;
-  const ScanMaps maps = {encode_map(p.x, p.head_dim, p.heads, p.tokens, p.x_stride),
-                         encode_map(p.b, p.state_size, p.groups, p.tokens, p.b_stride),
-                         encode_map(p.c, p.state_size, p.groups, p.tokens, p.c_stride),
-                         encode_map(p.out, p.head_dim, p.heads, p.tokens, p.out_stride, 16)};
-  const ScanSplit split = {segments, workspace.states, workspace.decay};
-  const auto launch = [&](auto* kernel, int parts) {
-    static_assert(sizeof(Shared<kN>) <= 227 * 1024);
-    CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(sizeof(Shared<kN>))));
-    const int64_t items = p.sequences * p.heads * ((p.head_dim + 63) / 64) * parts;
-    const unsigned blocks = unsigned(std::min<int64_t>(items, multiprocessors()));
-    kernel<<<blocks, kThreads, sizeof(Shared<kN>), stream>>>(p, maps, split);
-    CUDA(cudaGetLastError());
-  };
-  if (segments > 1) {
-    launch(scan_kernel<Bf16, S, kN, ScanPass::kStates>, segments - 1);
-    const dim3 grid(unsigned((p.head_dim * p.state_size / 2 + 127) / 128), unsigned(p.heads), unsigned(p.sequences));
-    combine_kernel<S><<<grid, 128, 0, stream>>>(p, split);
-    CUDA(cudaGetLastError());
-  }
-  launch(scan_kernel<Bf16, S, kN, ScanPass::kScan>, segments);
-}
-
-bool fits_fused(const SsdChunkScanParams& p) {
-  const auto aligned = [](const void* q, int64_t stride) { return (uintptr_t(q) % 16 == 0) && stride % 8 == 0; };
-  return (p.state_size == 64 || p.state_size == 128) && p.head_dim % 8 == 0 && aligned(p.x, p.x_stride) &&
-         aligned(p.b, p.b_stride) && aligned(p.c, p.c_stride) && aligned(p.out, p.out_stride) &&
-         aligned(p.state, p.state_slot_stride);
-}
-
-void run_version(int version, const SsdChunkScanParams& p, const Workspace& workspace, cudaStream_t stream) {
-  const bool f32 = p.state_dtype == DType::f32;
-  if (version == 0 || !fits_fused(p)) return f32 ? recurrence<float>(p, stream) : recurrence<Bf16>(p, stream);
-  const int segments = version == 1 ? 1 : version == 2 ? choose_segments(p) : 3;
-  if (p.state_size == 64) {
-    f32 ? fused<float, 64>(p, workspace, segments, stream) : fused<Bf16, 64>(p, workspace, segments, stream);
-  } else {
-    f32 ? fused<float, 128>(p, workspace, segments, stream) : fused<Bf16, 128>(p, workspace, segments, stream);
-  }
-}
-constexpr const char* kVersions[] = {"v0 recurrence", "v1 fused walk", "v2 + segments"};
-
-// --- inputs ----------------------------------------------------------------------------------------------------------
-
-__device__ float normal(uint64_t i, uint64_t seed) {
-  uint64_t z = (i + seed * 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  z ^= z >> 31;
-  const float u = (float(z & 0xffffff) + 1) / 16777217.0f, v = float((z >> 24) & 0xffffff) / 16777216.0f;
-  return sqrtf(-2 * logf(u)) * cospif(2 * v);
-}
-template <class T>
-__global__ void fill_normal(T* p, int64_t count, float scale, float shift, uint64_t seed) {
-  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
-    p[i] = T(normal(i, seed) * scale + shift);
-  }
-}
-__global__ void difference(const Bf16* a, const Bf16* b, int64_t count, double* sums) {
-  double d = 0, r = 0;
-  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
-    const double x = float(a[i]), y = float(b[i]);
-    d += (x - y) * (x - y);
-    r += y * y;
-  }
-  atomicAdd(sums, d);
-  atomicAdd(sums + 1, r);
-}
-
-struct Case {
+struct Row {
   std::string name;
-  int heads, head_dim, state_size, groups;
-  std::vector<int> lengths;
-  DType state = DType::bf16, dt = DType::f32;
-  bool random_flags = false;  // offsets inside a chunk, initial states or not, padding
+  int heads = 4, head_dim = 32, groups = 1, state_size = 32, chunk = 32;
+  std::vector<int> lengths = {40, 7, 65};
+  DType dtype = DType::bf16, dt_dtype = DType::f32, state_dtype = DType::f32;
+  bool d = true, bias = true, softplus = true;
+  float dt_min = 0, dt_max = kInfinity;
+  Dt dt = Dt::normal;
+  double a_scale = 1, state_scale = 1;
+  bool wide = false;    // x, b and c are slices of one row
+  bool inside = false;  // sequences go on inside a chunk
+  int x_pad = 0, out_pad = 0, state_pad = 0, shift = 0;
+  int padding = -1;      // the sequence without a slot
+  int dirty = -1;        // the sequence whose x, b and c are NaNs and infinities
+  int all_initial = -1;  // 1: every sequence has a state, 0: none, -1: every second
 };
 
-template <class T>
-T* device_copy(const std::vector<T>& v) {
-  T* p;
-  CUDA(cudaMalloc(&p, std::max<size_t>(1, v.size()) * sizeof(T)));
-  CUDA(cudaMemcpy(p, v.data(), v.size() * sizeof(T), cudaMemcpyHostToDevice));
-  return p;
-}
-template <class T>
-std::vector<T> host_copy(const void* p, int64_t count) {
-  std::vector<T> v(count);
-  CUDA(cudaMemcpy(v.data(), p, count * sizeof(T), cudaMemcpyDeviceToHost));
-  return v;
+double softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
+
+double raw_dt(const Row& row, lab::Random& random) {
+  switch (row.dt) {
+    case Dt::normal: {
+      const double x = random.normal() + (row.bias ? 0 : -4);
+      return row.softplus ? x : softplus(x - 3.5);
+    }
+    case Dt::zero:
+      return row.softplus ? -30 : 0;
+    case Dt::threshold:
+      return std::array{19.5, 19.999, 20.0, 20.001, 20.5}[static_cast<size_t>(random.below(5))];
+    case Dt::huge:
+      return random.uniform(50, 200);
+    case Dt::mixed:
+      return random.below(10) == 0 ? 1000 : -4;
+  }
+  return 0;
 }
 
+struct Tolerance {
+  double rtol, atol;
+};
+Tolerance tolerance_of(DType a, DType b) {
+  const auto rank = [](DType t) { return t == DType::bf16 ? 2 : t == DType::f16 ? 1 : 0; };
+  constexpr Tolerance tolerances[] = {{3e-4, 1e-3}, {3e-3, 5e-3}, {1e-2, 5e-2}};  // of test/helpers/close.ts
+  return tolerances[std::max(rank(a), rank(b))];
+}
+
+// The inputs of a row on host and device, the outputs with guard cells all around.
 struct Problem {
+  Row row;
+  int64_t tokens, inner, bc, x_stride, b_stride, out_stride, slot_size, slot_stride, x_at, b_at, c_at;
+  int slots_in_pool;
+  std::vector<int32_t> start = {0}, slots, initial, chunks = {0}, chunk_seq, last_chunk;
+  Host x, b, c, dt, a, d, bias, state;
+  std::optional<Buffer> x_, b_, c_, dt_, a_, d_, bias_, state_, out_, start_, slots_, initial_, chunks_, chunk_seq_,
+      last_chunk_;
   SsdChunkScanParams p{};
-  Workspace workspace;
-  std::vector<int> start, slots, initial;
-  std::vector<void*> owned;
-  void* saved_state;
-  int64_t state_bytes, out_count, row;
-  int slots_count;
 
-  Problem(const Case& c, uint64_t seed) {
-    std::mt19937_64 random(seed);
-    const int sequences = int(c.lengths.size());
-    start = {0};
-    std::vector<int> cu = {0}, chunk_seq, last;
+  Problem(const Row& r, uint64_t seed, bool large = false)
+      : row(r),
+        x(r.dtype, 0),
+        b(r.dtype, 0),
+        c(r.dtype, 0),
+        dt(r.dt_dtype, 0),
+        a(DType::f32, r.heads),
+        d(DType::f32, r.heads),
+        bias(DType::f32, r.heads),
+        state(r.state_dtype, 0) {
+    lab::Random random{seed};
+    const int sequences = static_cast<int>(row.lengths.size());
     for (int s = 0; s < sequences; ++s) {
-      int left = c.lengths[s], offset = c.random_flags ? int(random() % 256) : 0;
+      int left = row.lengths[s], offset = row.inside ? static_cast<int>(random.below(row.chunk)) : 0;
+      start.push_back(start.back() + left);
       while (left > 0) {
-        const int n = std::min(left, 256 - offset);
-        cu.push_back(cu.back() + n);
+        const int n = std::min(left, row.chunk - offset);
+        chunks.push_back(chunks.back() + n);
         chunk_seq.push_back(s);
         left -= n;
         offset = 0;
       }
-      last.push_back(int(chunk_seq.size()) - 1);
-      start.push_back(start.back() + c.lengths[s]);
-      initial.push_back(c.random_flags ? int(random() % 2) : 1);
+      last_chunk.push_back(static_cast<int>(chunk_seq.size()) - 1);
+      initial.push_back(row.all_initial >= 0 ? row.all_initial : s % 2 == 0);
     }
-    slots_count = sequences + 2;
-    for (int i = 0; i < slots_count; ++i) slots.push_back(i);
-    std::shuffle(slots.begin(), slots.end(), random);
+    slots_in_pool = sequences + 3;
+    for (int i = 0; i < slots_in_pool; ++i) slots.push_back(i);
+    for (int i = slots_in_pool - 1; i > 0; --i) std::swap(slots[i], slots[random.below(i + 1)]);
     slots.resize(sequences);
-    if (c.random_flags && sequences > 2) slots[sequences / 2] = -1;
-    const int64_t tokens = start.back(), inner = int64_t(c.heads) * c.head_dim, bc = int64_t(c.groups) * c.state_size;
-    row = inner + 2 * bc;
-    Bf16* rows = allocate<Bf16>(tokens * row);
-    fill_normal<<<1024, 256>>>(rows, tokens * row, 1.0f, 0.0f, seed * 7 + 1);
-    const size_t dt_size = c.dt == DType::f32 ? 4 : 2;
-    char* dt = allocate<char>(tokens * c.heads * dt_size);
-    if (c.dt == DType::f32) {
-      fill_normal<<<1024, 256>>>(reinterpret_cast<float*>(dt), tokens * c.heads, 1.0f, 0.0f, seed * 7 + 2);
+    if (row.padding >= 0 && row.padding < sequences) slots[row.padding] = random.below(2) ? -1 : slots_in_pool;
+    tokens = start.back();
+    inner = int64_t{row.heads} * row.head_dim, bc = int64_t{row.groups} * row.state_size;
+    if (row.wide) {
+      x_stride = b_stride = inner + 2 * bc + row.x_pad;
+      x_at = row.shift, b_at = row.shift + inner, c_at = row.shift + inner + bc;
     } else {
-      fill_normal<<<1024, 256>>>(reinterpret_cast<Bf16*>(dt), tokens * c.heads, 1.0f, 0.0f, seed * 7 + 2);
+      x_stride = inner + row.x_pad, b_stride = bc + row.x_pad;
+      x_at = b_at = c_at = row.shift;
     }
-    std::vector<float> a, d, bias;
-    std::uniform_real_distribution<float> uniform(0, 1);
-    for (int h = 0; h < c.heads; ++h) {
-      a.push_back(-(0.5f + 15.5f * uniform(random)));
-      d.push_back(uniform(random) * 2 - 1);
-      bias.push_back(-6.0f + 4.0f * uniform(random));
+    out_stride = inner + row.out_pad;
+    slot_size = inner * row.state_size, slot_stride = slot_size + row.state_pad;
+    for (int h = 0; h < row.heads; ++h) {
+      a.set(h, -row.a_scale * std::exp(random.uniform(0, 1)));
+      d.set(h, random.normal());
+      bias.set(h, random.uniform(-4, -3));
     }
-    p.tokens = tokens, p.sequences = sequences, p.chunks = int64_t(chunk_seq.size());
-    p.heads = c.heads, p.head_dim = c.head_dim, p.groups = c.groups, p.state_size = c.state_size;
-    p.slots_in_pool = slots_count;
-    p.x = rows, p.b = rows + inner, p.c = rows + inner + bc, p.dt = dt;
-    p.x_stride = p.b_stride = p.c_stride = row;
-    p.dt_stride = c.heads;
-    p.a = keep(device_copy(a)), p.d = keep(device_copy(d)), p.dt_bias = keep(device_copy(bias));
-    p.state_slot_stride = inner * c.state_size + 64;
-    const int64_t state_count = p.state_slot_stride * slots_count;
-    state_bytes = state_count * int64_t(size_of(c.state));
-    p.state = allocate<char>(state_bytes);
-    saved_state = allocate<char>(state_bytes);
-    if (c.state == DType::f32) {
-      fill_normal<<<1024, 256>>>(static_cast<float*>(p.state), state_count, 1.0f, 0.0f, seed * 7 + 3);
+    a_.emplace(a), d_.emplace(d), bias_.emplace(bias);
+    const size_t element = size_of(row.dtype);
+    if (large) {
+      make_large(seed);
     } else {
-      fill_normal<<<1024, 256>>>(static_cast<Bf16*>(p.state), state_count, 1.0f, 0.0f, seed * 7 + 3);
+      make_small(random);
     }
-    CUDA(cudaMemcpy(saved_state, p.state, state_bytes, cudaMemcpyDeviceToDevice));
-    p.query_start_loc = keep(device_copy(start)), p.slots = keep(device_copy(slots));
-    p.has_initial_state = keep(device_copy(initial)), p.cu_chunk_seqlens = keep(device_copy(cu));
-    p.chunk_seq = keep(device_copy(chunk_seq)), p.last_chunk = keep(device_copy(last));
-    out_count = tokens * inner;
-    p.out = allocate<Bf16>(out_count);
-    p.out_stride = inner;
-    p.dt_min = 0.0f, p.dt_max = 1e30f, p.dt_softplus = true;
-    p.dtype = DType::bf16, p.dt_dtype = c.dt, p.state_dtype = c.state;
-    const int64_t parts = int64_t(sequences) * kMaxSegments * c.heads;
-    const int64_t limit = c.random_flags || sequences <= 8 ? parts : 1;
-    workspace.states = allocate<float>(limit * c.head_dim * c.state_size);
-    workspace.decay = allocate<float>(limit);
-    CUDA(cudaMemset(workspace.states, 0xff, limit * c.head_dim * c.state_size * 4));
-    CUDA(cudaMemset(workspace.decay, 0xff, limit * 4));
-    CUDA(cudaDeviceSynchronize());
+    out_.emplace((row.shift + tokens * out_stride + 8) * element);
+    start_.emplace(start), slots_.emplace(slots), initial_.emplace(initial), chunks_.emplace(chunks);
+    chunk_seq_.emplace(chunk_seq), last_chunk_.emplace(last_chunk);
+
+    const auto at = [element](const Buffer& buffer, int64_t i) { return buffer.as<uint8_t>() + i * element; };
+    p.tokens = tokens, p.sequences = sequences, p.chunks = static_cast<int64_t>(chunk_seq.size());
+    p.heads = row.heads, p.head_dim = row.head_dim, p.groups = row.groups, p.state_size = row.state_size;
+    p.slots_in_pool = slots_in_pool;
+    p.x = at(*x_, x_at), p.b = at(row.wide ? *x_ : *b_, b_at), p.c = at(row.wide ? *x_ : *c_, c_at);
+    p.dt = dt_->data;
+    p.x_stride = x_stride, p.b_stride = p.c_stride = b_stride, p.dt_stride = row.heads + row.x_pad;
+    p.a = a_->as<float>(), p.d = row.d ? d_->as<float>() : nullptr, p.dt_bias = row.bias ? bias_->as<float>() : nullptr;
+    p.state = state_->data, p.state_slot_stride = slot_stride;
+    p.query_start_loc = start_->as<int32_t>(), p.slots = slots_->as<int32_t>();
+    p.has_initial_state = initial_->as<int32_t>(), p.cu_chunk_seqlens = chunks_->as<int32_t>();
+    p.chunk_seq = chunk_seq_->as<int32_t>(), p.last_chunk = last_chunk_->as<int32_t>();
+    p.out = at(*out_, row.shift), p.out_stride = out_stride;
+    p.dt_min = row.dt_min, p.dt_max = row.dt_max, p.dt_softplus = row.softplus;
+    p.dtype = row.dtype, p.dt_dtype = row.dt_dtype, p.state_dtype = row.state_dtype;
+    LAB_CHECK(cudaDeviceSynchronize());
   }
-  ~Problem() {
-    for (void* q : owned) cudaFree(q);
-  }
-  template <class T>
-  T* allocate(int64_t count) {
-    T* q;
-    CUDA(cudaMalloc(&q, std::max<int64_t>(1, count) * sizeof(T)));
-    owned.push_back(q);
-    return q;
-  }
-  template <class T>
-  T* keep(T* q) {
-    owned.push_back(q);
-    return q;
-  }
+
   void reset() {
-    CUDA(cudaMemcpy(p.state, saved_state, state_bytes, cudaMemcpyDeviceToDevice));
-    CUDA(cudaMemset(p.out, 0xff, out_count * 2));
+    state_->upload(state);
+    out_->poison();
+    LAB_CHECK(cudaDeviceSynchronize());  // the ops run on another stream
+  }
+
+ private:
+  // Gaps and whatever is not to be read are NaNs.
+  void make_small(lab::Random& random) {
+    const auto nans = [](DType t, int64_t n) {
+      Host host(t, n);
+      std::fill(host.bytes.begin(), host.bytes.end(), uint8_t{0xff});
+      return host;
+    };
+    x = nans(row.dtype, x_at + tokens * x_stride);
+    Host& b_values = row.wide ? x : b;
+    Host& c_values = row.wide ? x : c;
+    if (!row.wide) {
+      b = nans(row.dtype, b_at + tokens * b_stride);
+      c = nans(row.dtype, c_at + tokens * b_stride);
+    }
+    const int64_t dt_stride = row.heads + row.x_pad;
+    dt = nans(row.dt_dtype, tokens * dt_stride);
+    for (int s = 0; s < static_cast<int>(row.lengths.size()); ++s) {
+      for (int64_t l = start[s]; l < start[s + 1]; ++l) {
+        const auto value = [&] { return s != row.dirty ? random.normal() : random.below(2) ? NAN : kInfinity; };
+        for (int64_t i = 0; i < inner; ++i) x.set(x_at + l * x_stride + i, value());
+        for (int64_t i = 0; i < bc; ++i) b_values.set(b_at + l * b_stride + i, value());
+        for (int64_t i = 0; i < bc; ++i) c_values.set(c_at + l * b_stride + i, value());
+        for (int h = 0; h < row.heads; ++h) dt.set(l * dt_stride + h, raw_dt(row, random));
+      }
+    }
+    state = nans(row.state_dtype, slots_in_pool * slot_stride);
+    for (size_t s = 0; s < slots.size(); ++s) {
+      if (!initial[s] || slots[s] < 0 || slots[s] >= slots_in_pool) continue;
+      for (int64_t i = 0; i < slot_size; ++i) state.set(slots[s] * slot_stride + i, row.state_scale * random.normal());
+    }
+    x_.emplace(x), b_.emplace(b), c_.emplace(c), dt_.emplace(dt), state_.emplace(state);
+  }
+  // For times: made on the device.
+  void make_large(uint64_t seed) {
+    const auto fill = [&](std::optional<Buffer>& buffer, DType type, int64_t n, uint64_t with) {
+      buffer.emplace(static_cast<size_t>(n) * size_of(type));
+      if (type == DType::f32) {
+        lab::fill_random_kernel<<<1024, 256>>>(buffer->as<float>(), n, with);
+      } else if (type == DType::bf16) {
+        lab::fill_random_kernel<<<1024, 256>>>(buffer->as<__nv_bfloat16>(), n, with);
+      } else {
+        lab::fill_random_kernel<<<1024, 256>>>(buffer->as<__half>(), n, with);
+      }
+    };
+    fill(x_, row.dtype, x_at + tokens * x_stride, seed);
+    fill(b_, row.dtype, row.wide ? 1 : b_at + tokens * b_stride, seed + 1);
+    fill(c_, row.dtype, row.wide ? 1 : c_at + tokens * b_stride, seed + 2);
+    fill(dt_, row.dt_dtype, tokens * (row.heads + row.x_pad), seed + 3);
+    fill(state_, row.state_dtype, slots_in_pool * slot_stride, seed + 4);
   }
 };
 
-// --- check -----------------------------------------------------------------------------------------------------------
-
-double bf16_value(uint16_t bits) { return to_float(bf16{bits}); }
-
 struct Reference {
-  std::vector<double> out, state;  // state: only of the slots in use
+  std::vector<double> out, state;  // of the sequences with slots
+  std::vector<double> spread;      // of out: the norm of the terms S C, to which errors of 16-bit operands are relative
 };
 
 Reference reference(const Problem& problem) {
-  const SsdChunkScanParams& p = problem.p;
-  const auto rows = host_copy<uint16_t>(p.x, p.tokens * problem.row);
-  const int64_t inner = p.heads * p.head_dim;
-  const auto dt32 = host_copy<float>(p.dt, p.dt_dtype == DType::f32 ? p.tokens * p.heads : 0);
-  const auto dt16 = host_copy<uint16_t>(p.dt, p.dt_dtype == DType::f32 ? 0 : p.tokens * p.heads);
-  const auto a = host_copy<float>(p.a, p.heads), d = host_copy<float>(p.d, p.heads);
-  const auto bias = host_copy<float>(p.dt_bias, p.heads);
-  const int64_t state_count = p.state_slot_stride * problem.slots_count;
-  const bool f32 = p.state_dtype == DType::f32;
-  const auto state32 = host_copy<float>(problem.saved_state, f32 ? state_count : 0);
-  const auto state16 = host_copy<uint16_t>(problem.saved_state, f32 ? 0 : state_count);
+  const Row& row = problem.row;
   Reference r;
-  r.out.assign(problem.out_count, 0.0);
-  r.state.resize(state_count);
-  for (int64_t i = 0; i < state_count; ++i) r.state[i] = f32 ? state32[i] : bf16_value(state16[i]);
+  r.out.assign(static_cast<size_t>(problem.tokens * problem.inner), 0.0);
+  r.spread = r.out;
+  r.state.assign(static_cast<size_t>(problem.slots_in_pool * problem.slot_size), 0.0);
+  const Host& b_values = row.wide ? problem.x : problem.b;
+  const Host& c_values = row.wide ? problem.x : problem.c;
+  const int64_t states = row.state_size;
   const auto head = [&](int64_t h) {
-    std::vector<double> s(p.head_dim * p.state_size);
-    for (int64_t q = 0; q < p.sequences; ++q) {
-      if (problem.slots[q] < 0 || problem.start[q] == problem.start[q + 1]) continue;
-      double* slot = r.state.data() + problem.slots[q] * p.state_slot_stride + h * p.head_dim * p.state_size;
-      for (size_t i = 0; i < s.size(); ++i) s[i] = problem.initial[q] ? slot[i] : 0.0;
+    const int64_t group = h / (row.heads / row.groups);
+    std::vector<double> b(states), c(states);
+    for (size_t q = 0; q < problem.slots.size(); ++q) {
+      const int slot = problem.slots[q];
+      if (slot < 0 || slot >= problem.slots_in_pool || static_cast<int>(q) == row.dirty) continue;
+      double* s = r.state.data() + slot * problem.slot_size + h * row.head_dim * states;
+      for (int64_t i = 0; i < row.head_dim * states; ++i) {
+        s[i] = problem.initial[q] ? problem.state.get(slot * problem.slot_stride + h * row.head_dim * states + i) : 0;
+      }
       for (int64_t l = problem.start[q]; l < problem.start[q + 1]; ++l) {
-        const uint16_t* x = rows.data() + l * problem.row;
-        const uint16_t* b = x + inner + h / (p.heads / p.groups) * p.state_size;
-        const uint16_t* c = b + p.groups * p.state_size;
-        double dt = (f32 || p.dt_dtype == DType::f32 ? double(dt32.empty() ? 0 : dt32[l * p.heads + h]) : 0.0);
-        if (p.dt_dtype != DType::f32) dt = bf16_value(dt16[l * p.heads + h]);
-        dt += bias[h];
-        dt = std::clamp(dt > 20 ? dt : std::log1p(std::exp(dt)), double(p.dt_min), double(p.dt_max));
-        const double decay = std::exp(dt * a[h]);
-        for (int64_t i = 0; i < p.head_dim; ++i) {
-          const double xi = bf16_value(x[h * p.head_dim + i]);
-          double y = 0, *row = s.data() + i * p.state_size;
-          for (int64_t n = 0; n < p.state_size; ++n) {
-            row[n] = decay * row[n] + dt * xi * bf16_value(b[n]);
-            y += row[n] * bf16_value(c[n]);
+        for (int64_t n = 0; n < states; ++n) {
+          b[n] = b_values.get(problem.b_at + l * problem.b_stride + group * states + n);
+          c[n] = c_values.get(problem.c_at + l * problem.b_stride + group * states + n);
+        }
+        double dt = problem.dt.get(l * (row.heads + row.x_pad) + h) + (row.bias ? problem.bias.get(h) : 0);
+        if (row.softplus) dt = softplus(dt);
+        dt = std::min(double{row.dt_max}, std::max(double{row.dt_min}, dt));
+        const double decay = std::exp(dt * problem.a.get(h));
+        for (int64_t i = 0; i < row.head_dim; ++i) {
+          const double x = problem.x.get(problem.x_at + l * problem.x_stride + h * row.head_dim + i);
+          double y = row.d ? problem.d.get(h) * x : 0, squares = 0;
+          for (int64_t n = 0; n < states; ++n) {
+            double& v = s[i * states + n];
+            v = decay * v + dt * x * b[n];
+            y += v * c[n];
+            squares += v * c[n] * v * c[n];
           }
-          r.out[l * inner + h * p.head_dim + i] = y + d[h] * xi;
+          r.spread[l * problem.inner + h * row.head_dim + i] = std::sqrt(squares);
+          r.out[l * problem.inner + h * row.head_dim + i] = y;
         }
       }
-      std::copy(s.begin(), s.end(), slot);
     }
   };
   std::vector<std::thread> threads;
-  const int count = std::max(1u, std::thread::hardware_concurrency());
+  const int count = std::min<int>(row.heads, static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
   for (int t = 0; t < count; ++t) {
     threads.emplace_back([&, t] {
-      for (int64_t h = t; h < p.heads; h += count) head(h);
+      for (int64_t h = t; h < row.heads; h += count) head(h);
     });
   }
   for (auto& t : threads) t.join();
   return r;
 }
 
-// Errors in norm, and the worst element's over rtol 1e-2, atol 5e-2 max(1, rms of its token and head / 4).
-struct Errors {
-  double out = 0, state = 0, worst = 0;
-  bool unused_kept = true;
-  bool good() const { return out < 5e-3 && state < 1e-2 && worst <= 1 && unused_kept; }
+struct Result {
+  lab::Errors out, state;
+  lab::Errors plain;  // of out, by the tests' tolerance alone
+  bool kept = true;   // guard cells and slots of others
+  std::string first;  // wrong element
+  bool good() const { return out.bad == 0 && state.bad == 0 && kept; }
 };
-Errors compare(const Problem& problem, const Reference& r) {
-  const SsdChunkScanParams& p = problem.p;
-  const auto out = host_copy<uint16_t>(p.out, problem.out_count);
-  Errors e;
-  double d = 0, n = 0;
-  for (int64_t i = 0; i < problem.out_count; i += p.head_dim) {  // a token and head
-    double squares = 0;
-    for (int64_t j = i; j < i + p.head_dim; ++j) squares += r.out[j] * r.out[j];
-    const double rms = std::sqrt(squares / double(p.head_dim));
-    for (int64_t j = i; j < i + p.head_dim; ++j) {
-      const double error = bf16_value(out[j]) - r.out[j];
-      d += error * error;
-      const double worst = std::abs(error) / (5e-2 * std::max(1.0, rms / 4) + 1e-2 * std::abs(r.out[j]));
-      if (!(worst <= e.worst)) e.worst = worst;
-      if (e.worst != e.worst) return e;
-    }
-    n += squares;
-  }
-  e.out = std::sqrt(d / std::max(n, 1e-300));
-  const bool f32 = p.state_dtype == DType::f32;
-  const auto state32 = host_copy<float>(p.state, f32 ? r.state.size() : 0);
-  const auto state16 = host_copy<uint16_t>(p.state, f32 ? 0 : r.state.size());
-  const auto old = host_copy<uint8_t>(problem.saved_state, problem.state_bytes);
-  const auto now = host_copy<uint8_t>(p.state, problem.state_bytes);
-  std::vector<bool> used(problem.slots_count);
-  for (int64_t s = 0; s < p.sequences; ++s) {
-    if (problem.slots[s] >= 0 && problem.start[s] != problem.start[s + 1]) used[problem.slots[s]] = true;
-  }
-  d = n = 0;
-  const int64_t size = p.heads * p.head_dim * p.state_size, element = int64_t(size_of(p.state_dtype));
-  for (int s = 0; s < problem.slots_count; ++s) {
-    const int64_t begin = s * p.state_slot_stride, kept = used[s] ? size : 0;
-    for (int64_t i = begin; i < begin + kept; ++i) {
-      const double error = (f32 ? state32[i] : bf16_value(state16[i])) - r.state[i];
-      d += error * error, n += r.state[i] * r.state[i];
-    }
-    const int64_t from = (begin + kept) * element, bytes = (p.state_slot_stride - kept) * element;
-    if (std::memcmp(old.data() + from, now.data() + from, bytes) != 0) e.unused_kept = false;
-  }
-  e.state = std::sqrt(d / std::max(n, 1e-300));
-  return e;
-}
 
-bool check(const std::string& filter) {
-  std::vector<Case> cases = {
-      {"P64 N128 edge lengths", 16, 64, 128, 2, {0, 1, 63, 0, 64, 65, 257, 2, 130}, DType::f32, DType::f32, true},
-      {"P64 N128 bf16 state", 16, 64, 128, 2, {65, 1, 700, 64, 3}, DType::bf16, DType::bf16, true},
-      {"130m shape", 24, 64, 128, 1, {900, 0, 31}, DType::f32, DType::bf16, true},
-      {"P80 N128", 8, 80, 128, 1, {100, 0, 257, 1, 64}, DType::f32, DType::f32, true},
-      {"P64 N64", 8, 64, 64, 4, {65, 300, 1, 0, 128}, DType::bf16, DType::f32, true},
-      {"P32 N128", 8, 32, 128, 2, {65, 300, 7}, DType::f32, DType::f32, true},
-      {"P64 N256", 4, 64, 256, 2, {65, 130, 1}, DType::f32, DType::f32, true},
-      {"P80 N256", 4, 80, 256, 1, {65, 130, 1}, DType::bf16, DType::f32, true},
-  };
-  std::mt19937_64 random(std::random_device{}());
-  for (int i = 0; i < 2; ++i) {
-    Case c = {"random " + std::to_string(i), 32, 64, 128, 4, {}, i ? DType::bf16 : DType::f32, DType::f32, true};
-    const int lengths[] = {0, 1, 63, 64, 65, 257};
-    for (int s = 0; s < 9; ++s) c.lengths.push_back(random() % 2 ? lengths[random() % 6] : int(random() % 400));
-    cases.push_back(c);
-  }
-  bool good = true;
-  for (const Case& c : cases) {
-    if (!filter.empty() && c.name.find(filter) == std::string::npos) continue;
-    const uint64_t seed = random();
-    Problem problem(c, seed % 1000003);
-    const Reference r = reference(problem);
-    for (int version = 0; version < 4; ++version) {  // 3: three segments, whatever the shape
-      if (version > 0 && !fits_fused(problem.p)) continue;
-      problem.reset();
-      run_version(version, problem.p, problem.workspace, nullptr);
-      CUDA(cudaDeviceSynchronize());
-      const Errors e = compare(problem, r);
-      good = good && e.good();
-      std::printf("check %-24s v%d  out %.2e  worst/tolerance %.2f  state %.2e  others %s  %s\n", c.name.c_str(),
-                  version, e.out, e.worst, e.state, e.unused_kept ? "kept" : "CHANGED", e.good() ? "ok" : "WRONG");
-      std::fflush(stdout);
-    }
-  }
-  return good;
-}
-
-// --- timing ----------------------------------------------------------------------------------------------------------
-
-__global__ void flush_kernel(uint4* p, int64_t count, unsigned value) {
-  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x) {
-    p[i] = make_uint4(value, value, value, value);
-  }
-}
-
-__global__ void copy_kernel(uint4* dst, const uint4* src, int64_t count) {
-  const int64_t stride = int64_t(gridDim.x) * blockDim.x;
-  int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
-  for (; i + 3 * stride < count; i += 4 * stride) {
-    uint4 v[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) v[j] = src[i + j * stride];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) dst[i + j * stride] = v[j];
-  }
-  for (; i < count; i += stride) dst[i] = src[i];
-}
-
-// Median microseconds of a replayed graph, the L2 filled with other data before each.
-template <class F>
-double time_us(F launch, int reps) {
-  static uint4* other = nullptr;
-  constexpr int64_t kBytes = 256 << 20;
-  if (!other) CUDA(cudaMalloc(&other, kBytes));
-  cudaStream_t stream;
-  CUDA(cudaStreamCreate(&stream));
-  launch(stream);
-  CUDA(cudaStreamSynchronize(stream));
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  launch(stream);
-  CUDA(cudaStreamEndCapture(stream, &graph));
-  CUDA(cudaGraphInstantiate(&exec, graph, 0));
-  cudaEvent_t begin, end;
-  CUDA(cudaEventCreate(&begin));
-  CUDA(cudaEventCreate(&end));
-  std::vector<float> times;
-  for (int i = 0; i < reps + 3; ++i) {
-    flush_kernel<<<1024, 512, 0, stream>>>(other, kBytes / 16, i);
-    CUDA(cudaEventRecord(begin, stream));
-    CUDA(cudaGraphLaunch(exec, stream));
-    CUDA(cudaEventRecord(end, stream));
-    CUDA(cudaStreamSynchronize(stream));
-    float ms;
-    CUDA(cudaEventElapsedTime(&ms, begin, end));
-    if (i >= 3) times.push_back(ms * 1000);
-  }
-  CUDA(cudaGraphExecDestroy(exec));
-  CUDA(cudaGraphDestroy(graph));
-  CUDA(cudaEventDestroy(begin));
-  CUDA(cudaEventDestroy(end));
-  CUDA(cudaStreamDestroy(stream));
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
-}
-
-void time_cases(const std::string& filter, const std::string& version_filter, const char* json, int reps) {
-  std::FILE* file = json ? std::fopen(json, "w") : nullptr;
-  {
-    constexpr int64_t kBytes = int64_t{2} << 30;
-    char *a, *b;
-    CUDA(cudaMalloc(&a, kBytes));
-    CUDA(cudaMalloc(&b, kBytes));
-    const double us = time_us(
-        [&](cudaStream_t s) {
-          copy_kernel<<<132 * 16, 512, 0, s>>>(reinterpret_cast<uint4*>(b), reinterpret_cast<uint4*>(a), kBytes / 16);
-        },
-        5);
-    std::printf("copy %.2f TB/s\n", 2 * kBytes / us * 1e-6);
-    if (file) std::fprintf(file, "{\"case\": \"copy\", \"tb_per_s\": %.3f}\n", 2 * kBytes / us * 1e-6);
-    cudaFree(a);
-    cudaFree(b);
-  }
-  const auto repeat = [](int count, int length) { return std::vector<int>(count, length); };
-  std::vector<Case> cases;
-  for (const DType state : {DType::bf16, DType::f32}) {
-    const std::string suffix = std::string(" state ") + name_of(state);
-    cases.push_back({"7b 1x2048" + suffix, 128, 64, 128, 8, repeat(1, 2048), state});
-    cases.push_back({"7b 1x8192" + suffix, 128, 64, 128, 8, repeat(1, 8192), state});
-    cases.push_back({"7b 8x1024" + suffix, 128, 64, 128, 8, repeat(8, 1024), state});
-    cases.push_back({"7b 64x128" + suffix, 128, 64, 128, 8, repeat(64, 128), state});
-  }
-  std::vector<int> ragged;
-  for (int i = 0; i < 16; ++i) ragged.push_back(20 + (i * 397) % 950);
-  cases.push_back({"7b ragged16 state bf16", 128, 64, 128, 8, ragged, DType::bf16});
-  cases.push_back({"7b 1x131072 state bf16", 128, 64, 128, 8, repeat(1, 131072), DType::bf16});
-  cases.push_back({"130m 1x2048 state f32", 24, 64, 128, 1, repeat(1, 2048), DType::f32});
-  cases.push_back({"130m 1x8192 state f32", 24, 64, 128, 1, repeat(1, 8192), DType::f32});
-  cases.push_back({"2.7b 1x8192 state f32", 80, 64, 128, 1, repeat(1, 8192), DType::f32});
-  cases.push_back({"2.7b 8x1024 state f32", 80, 64, 128, 1, repeat(8, 1024), DType::f32});
-  cases.push_back({"P80 1x8192 state f32", 64, 80, 128, 1, repeat(1, 8192), DType::f32});
-  std::printf("%-24s %-16s %10s %10s %7s %10s\n", "case", "version", "us", "floor us", "share", "vs v0");
-  for (const Case& c : cases) {
-    if (!filter.empty() && c.name.find(filter) == std::string::npos) continue;
-    Problem problem(c, 12345);
-    const SsdChunkScanParams& p = problem.p;
-    const double bytes = double(p.tokens) * (2.0 * p.heads * p.head_dim * 2 + 2.0 * p.groups * p.state_size * 2 +
-                                             p.heads * double(size_of(c.dt))) +
-                         2.0 * p.sequences * p.heads * p.head_dim * p.state_size * double(size_of(c.state));
-    const double floor_us = bytes / 4.25e6;
-    Bf16* truth = problem.allocate<Bf16>(problem.out_count);
-    double* sums = problem.allocate<double>(2);
-    problem.reset();
-    run_version(0, p, problem.workspace, nullptr);
-    CUDA(cudaMemcpy(truth, p.out, problem.out_count * 2, cudaMemcpyDeviceToDevice));
-    for (int version = 0; version < 3; ++version) {
-      const bool timed =
-          version_filter.empty() || std::string(kVersions[version]).find(version_filter) != std::string::npos;
-      if (!timed || (version == 0 && p.tokens > 10000)) continue;
-      if (version > 0 && !fits_fused(p)) continue;
-      const int segments = version == 2 ? choose_segments(p) : 1;
-      if (version == 2 && segments == 1) continue;
-      problem.reset();
-      run_version(version, p, problem.workspace, nullptr);
-      CUDA(cudaMemset(sums, 0, 16));
-      difference<<<512, 256>>>(static_cast<Bf16*>(p.out), truth, problem.out_count, sums);
-      const auto sum = host_copy<double>(sums, 2);
-      const double error = std::sqrt(sum[0] / sum[1]);
-      const double us = time_us([&](cudaStream_t s) { run_version(version, p, problem.workspace, s); },
-                                version == 0 || p.tokens > 10000 ? std::min(reps, 10) : reps);
-      std::printf("%-24s %-16s %10.1f %10.1f %6.0f%% %10.1e  segments %d\n", c.name.c_str(), kVersions[version], us,
-                  floor_us, 100 * floor_us / us, error, segments);
-      std::fflush(stdout);
-      if (file) {
-        std::fprintf(file,
-                     "{\"case\": \"%s\", \"version\": \"%s\", \"us\": %.1f, \"floor_mem_us\": %.1f, \"bytes\": %.0f, "
-                     "\"segments\": %d, \"error_vs_recurrence\": %.2e}\n",
-                     c.name.c_str(), kVersions[version], us, floor_us, bytes, segments, error);
+Result compare(const Problem& problem, const Reference& r) {
+  const Row& row = problem.row;
+  Result result;
+  const Host out = problem.out_->download(row.dtype);
+  const Tolerance at_out = tolerance_of(row.dtype, row.dtype), at_state = tolerance_of(row.dtype, row.state_dtype);
+  const size_t element = size_of(row.dtype);
+  std::vector<bool> written(out.bytes.size() / element);
+  for (size_t q = 0; q < problem.slots.size(); ++q) {
+    const bool padding = problem.slots[q] < 0 || problem.slots[q] >= problem.slots_in_pool;
+    for (int64_t l = problem.start[q]; l < problem.start[q + 1]; ++l) {
+      for (int h = 0; h < row.heads; ++h) {
+        const int64_t at = row.shift + l * problem.out_stride + h * row.head_dim;
+        const double* want = r.out.data() + l * problem.inner + h * row.head_dim;
+        const double* spread = r.spread.data() + l * problem.inner + h * row.head_dim;
+        for (int i = 0; i < row.head_dim; ++i) {
+          written[at + i] = true;
+          if (static_cast<int>(q) == row.dirty && !padding) continue;
+          if (padding && out.get(at + i) != 0) result.kept = false;
+          // About five standard deviations of what the rounding of S or M does.
+          const double rounding =
+              row.dtype == DType::f32 ? 0 : 4 * spread[i] * (row.dtype == DType::bf16 ? 0x1p-9 : 0x1p-12);
+          result.plain.add(out.get(at + i), want[i], at_out.atol, at_out.rtol);
+          result.out.add(out.get(at + i), want[i], at_out.atol + rounding, at_out.rtol);
+          if (result.out.bad == 1 && result.first.empty()) {
+            result.first = "sequence " + std::to_string(q) + " token " + std::to_string(l - problem.start[q]) +
+                           " head " + std::to_string(h) + " channel " + std::to_string(i) + ": " +
+                           std::to_string(out.get(at + i)) + ", expected " + std::to_string(want[i]);
+          }
+        }
       }
     }
   }
-  if (file) std::fclose(file);
+  for (size_t i = 0; i < written.size(); ++i) {
+    for (size_t k = 0; k < element; ++k) {
+      if (!written[i] && out.bytes[i * element + k] != 0xff) result.kept = false;
+    }
+  }
+  const Host state = problem.state_->download(row.state_dtype);
+  const size_t size = size_of(row.state_dtype);
+  std::vector<int> owner(problem.slots_in_pool, -1);
+  for (size_t q = 0; q < problem.slots.size(); ++q) {
+    const int slot = problem.slots[q];
+    if (slot >= 0 && slot < problem.slots_in_pool && row.lengths[q] > 0) owner[slot] = static_cast<int>(q);
+  }
+  for (int slot = 0; slot < problem.slots_in_pool; ++slot) {
+    const int64_t begin = slot * problem.slot_stride, used = owner[slot] < 0 ? 0 : problem.slot_size;
+    for (int64_t i = 0; i < used; ++i) {
+      if (owner[slot] == row.dirty) break;
+      double atol = at_state.atol;
+      if (row.dt == Dt::mixed && row.dtype != DType::f32) atol *= 40;
+      result.state.add(state.get(begin + i), r.state[slot * problem.slot_size + i], atol, at_state.rtol);
+    }
+    if (std::memcmp(state.bytes.data() + (begin + used) * size, problem.state.bytes.data() + (begin + used) * size,
+                    (problem.slot_stride - used) * size) != 0) {
+      result.kept = false;
+    }
+  }
+  return result;
+}
+
+// --- versions --------------------------------------------------------------------------------------------------------
+
+struct Version {
+  const char* name;
+  std::function<bool(const SsdChunkScanParams&, const cuda::Context&)> fits;
+  std::function<void(const SsdChunkScanParams&, cuda::Context&)> run;
+};
+
+// As on a GPU of another capability.
+template <class Run>
+void with_capability(int capability, cuda::Context& context, Run run) {
+  const int before = std::exchange(context.capability, capability);
+  run();
+  context.capability = before;
+}
+
+std::vector<Version> versions() {
+  const auto always = [](const SsdChunkScanParams&, const cuda::Context&) { return true; };
+  const auto tiles = [](const SsdChunkScanParams& p, const cuda::Context&) { return cuda::tiles_fit(p); };
+  const auto wide = [](const SsdChunkScanParams& p, const cuda::Context&) {
+    return cuda::tiles_fit(p) && p.state_size > 128;
+  };
+  return {
+      {"dispatch", always, cuda::run_ssd_chunk_scan},
+      {"walk", cuda::walk_fits, [](const auto& p, auto& context) { cuda::run_scan_walk(p, 1, context); }},
+      {"walk, 3 segments", cuda::walk_fits, [](const auto& p, auto& context) { cuda::run_scan_walk(p, 3, context); }},
+      {"tiles", tiles, [](const auto& p, auto& context) { cuda::run_scan_tiles(p, 1, context); }},
+      {"tiles, 3 segments", tiles, [](const auto& p, auto& context) { cuda::run_scan_tiles(p, 3, context); }},
+      {"narrow tiles", wide,
+       [](const auto& p, auto& context) {
+         with_capability(86, context, [&] { cuda::run_scan_tiles(p, 1, context); });
+       }},
+      {"recurrence", always, cuda::run_scan_recurrence},
+  };
+}
+
+class Gpu {
+ public:
+  Gpu() : workspace_(cuda::kWorkspaceBytes) {
+    LAB_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    cudaDeviceProp device;
+    LAB_CHECK(cudaGetDeviceProperties(&device, 0));
+    multiprocessors_ = device.multiProcessorCount, capability_ = 10 * device.major + device.minor;
+  }
+  cuda::Context context(cudaStream_t stream) const {
+    cuda::Context context{};
+    context.stream = stream, context.multiprocessors = multiprocessors_, context.capability = capability_;
+    context.workspace = workspace_.data, context.workspace_bytes = workspace_.bytes;
+    return context;
+  }
+  cuda::Context context() const { return context(stream_); }
+  void poison_workspace() { workspace_.poison(); }
+
+ private:
+  Buffer workspace_;
+  cudaStream_t stream_;
+  int multiprocessors_, capability_;
+};
+
+// --- check -----------------------------------------------------------------------------------------------------------
+
+std::string describe(const Row& r) {
+  std::string lengths;
+  for (int l : r.lengths) lengths += (lengths.empty() ? "" : ",") + std::to_string(l);
+  char text[400];
+  std::snprintf(text, sizeof(text),
+                "%s H%d P%d G%d N%d chunk %d [%s] %s dt %s %d state %s d%d bias%d sp%d [%g, %g] a %g wide%d inside%d "
+                "pads %d %d %d shift %d padding %d dirty %d",
+                r.name.c_str(), r.heads, r.head_dim, r.groups, r.state_size, r.chunk, lengths.c_str(), name_of(r.dtype),
+                name_of(r.dt_dtype), static_cast<int>(r.dt), name_of(r.state_dtype), r.d, r.bias, r.softplus, r.dt_min,
+                r.dt_max, r.a_scale, r.wide, r.inside, r.x_pad, r.out_pad, r.state_pad, r.shift, r.padding, r.dirty);
+  return text;
+}
+
+Row random_row(lab::Random& random) {
+  const auto one_of = [&](auto... values) {
+    const std::common_type_t<decltype(values)...> all[] = {values...};
+    return all[random.below(sizeof...(values))];
+  };
+  Row r;
+  r.name = "random";
+  r.heads = one_of(1, 2, 4, 5, 6, 8);
+  r.groups = r.heads % 2 == 0 ? one_of(1, 2, r.heads) : one_of(1, r.heads);
+  r.head_dim = one_of(32, 64, 64, 80, 96, 128, 1, 5, 17, 8, 24, 40);
+  r.state_size = one_of(16, 32, 64, 96, 128, 128, 256, 1, 5, 48, 80, 112, 176, 240);
+  r.chunk = one_of(1, 8, 24, 32, 64, 128, 256);
+  r.lengths.clear();
+  const int sequences = static_cast<int>(random.below(6)) + 1;
+  for (int i = 0; i < sequences; ++i) {
+    r.lengths.push_back(one_of(0, 1, 2, 31, 63, 64, 65, 128, 129, 200, static_cast<int>(random.below(300))));
+  }
+  r.dtype = one_of(DType::bf16, DType::bf16, DType::f16, DType::f32);
+  r.dt_dtype = one_of(DType::f32, r.dtype);
+  r.state_dtype = one_of(DType::f32, DType::bf16, DType::f16);
+  r.d = random.below(4) != 0, r.bias = random.below(4) != 0, r.softplus = random.below(4) != 0;
+  if (random.below(6) == 0) r.dt_min = 0.03f;
+  if (random.below(6) == 0) r.dt_max = 0.05f;
+  if (random.below(5) == 0) {
+    r.dt = one_of(Dt::zero, Dt::threshold, Dt::huge, Dt::mixed);
+    if (r.dt == Dt::threshold || r.dt == Dt::mixed) r.bias = false;
+    if (r.dt != Dt::zero) r.softplus = true;
+    if (r.dtype == DType::f16 && r.dt != Dt::zero) r.dt = Dt::normal;  // out would overflow
+  }
+  if (random.below(8) == 0) r.a_scale = one_of(1e4, 1e-6);
+  r.wide = random.below(2), r.inside = random.below(2);
+  if (random.below(3) == 0) {
+    r.x_pad = one_of(0, 8, 24, 7), r.out_pad = one_of(0, 8, 9, 5), r.state_pad = one_of(0, 40, 3, 8);
+    r.shift = one_of(0, 1, 8);
+  }
+  if (random.below(4) == 0) r.padding = static_cast<int>(random.below(sequences));
+  if (random.below(4) == 0) r.dirty = static_cast<int>(random.below(sequences));
+  return r;
+}
+
+std::vector<Row> named_rows() {
+  std::vector<Row> rows;
+  for (const DType dtype : {DType::bf16, DType::f16, DType::f32}) {
+    const auto add = [&](Row r) {
+      r.dtype = dtype;
+      rows.push_back(r);
+    };
+    add({.name = "base"});
+    add({.name = "edges",
+         .heads = 16,
+         .head_dim = 64,
+         .groups = 2,
+         .state_size = 128,
+         .chunk = 256,
+         .lengths = {0, 1, 63, 0, 64, 65, 257, 2, 130},
+         .inside = true});
+    add({.name = "130m", .heads = 24, .head_dim = 64, .state_size = 128, .chunk = 256, .lengths = {900, 0, 31}});
+    add({.name = "Nemotron Nano",
+         .heads = 16,
+         .head_dim = 80,
+         .groups = 8,
+         .state_size = 128,
+         .chunk = 128,
+         .lengths = {100, 0, 257, 1, 64},
+         .wide = true});
+    add({.name = "Granite 350m", .heads = 8, .head_dim = 32, .state_size = 128, .chunk = 256, .lengths = {65, 300}});
+    add({.name = "Zamba2",
+         .heads = 8,
+         .head_dim = 64,
+         .groups = 2,
+         .state_size = 64,
+         .chunk = 256,
+         .lengths = {65, 300, 1, 0, 128},
+         .wide = true});
+    add({.name = "Falcon-H1",
+         .heads = 4,
+         .head_dim = 128,
+         .state_size = 256,
+         .chunk = 256,
+         .lengths = {65, 330, 1},
+         .wide = true});
+    add({.name = "unaligned",
+         .head_dim = 64,
+         .state_size = 128,
+         .wide = true,
+         .x_pad = 7,
+         .out_pad = 5,
+         .state_pad = 3,
+         .shift = 1});
+    add({.name = "empty", .lengths = {0, 0}, .all_initial = 1});
+    add({.name = "only padding", .head_dim = 64, .lengths = {70}, .padding = 0});
+    add({.name = "large slots", .head_dim = 64, .state_size = 128, .lengths = {65, 3}, .dirty = 0});
+  }
+  rows.push_back({.name = "many", .heads = 2, .head_dim = 16, .state_size = 16, .lengths = std::vector<int>(700, 3)});
+  rows.push_back({.name = "state_size 300", .head_dim = 16, .state_size = 300, .lengths = {40, 3}});
+  rows.push_back(
+      {.name = "state_size 1024", .head_dim = 5, .state_size = 1024, .lengths = {40, 3}, .dtype = DType::f32});
+  return rows;
+}
+
+// One sequence whole and cut at a chunk: the same bits, as long as it is not cut into segments.
+bool check_cut(Gpu& device, const Row& row, uint64_t seed, const Version& version) {
+  Problem problem(row, seed);
+  cuda::Context context = device.context();
+  if (!version.fits(problem.p, context)) return true;
+  problem.reset();
+  version.run(problem.p, context);
+  LAB_CHECK(cudaDeviceSynchronize());
+  const Host out = problem.out_->download(row.dtype), state = problem.state_->download(row.state_dtype);
+  problem.reset();
+  const int cut = row.chunk * static_cast<int>(1 + seed % static_cast<uint64_t>(row.lengths[0] / row.chunk));
+  for (const auto [begin, end] : {std::pair{0, cut}, {cut, row.lengths[0]}}) {
+    if (begin == end) continue;
+    std::vector<int32_t> chunks = {0};
+    while (chunks.back() < end - begin) chunks.push_back(std::min(chunks.back() + row.chunk, end - begin));
+    const Buffer starts(std::vector<int32_t>{0, end - begin}), initial(std::vector<int32_t>{1}), cu(chunks),
+        sequence(std::vector<int32_t>(chunks.size() - 1, 0)),
+        last(std::vector<int32_t>{static_cast<int32_t>(chunks.size()) - 2});
+    SsdChunkScanParams p = problem.p;
+    const auto skip = [&](const void* from, int64_t stride, DType t) {
+      return static_cast<const uint8_t*>(from) + begin * stride * static_cast<int64_t>(size_of(t));
+    };
+    p.tokens = end - begin, p.chunks = static_cast<int64_t>(chunks.size()) - 1;
+    p.x = skip(p.x, p.x_stride, p.dtype), p.b = skip(p.b, p.b_stride, p.dtype), p.c = skip(p.c, p.c_stride, p.dtype);
+    p.dt = skip(p.dt, p.dt_stride, p.dt_dtype);
+    p.out = const_cast<uint8_t*>(skip(p.out, p.out_stride, p.dtype));
+    p.query_start_loc = starts.as<int32_t>(), p.has_initial_state = initial.as<int32_t>();
+    p.cu_chunk_seqlens = cu.as<int32_t>(), p.chunk_seq = sequence.as<int32_t>(), p.last_chunk = last.as<int32_t>();
+    version.run(p, context);
+    LAB_CHECK(cudaDeviceSynchronize());
+  }
+  const bool same = out.bytes == problem.out_->download(row.dtype).bytes &&
+                    state.bytes == problem.state_->download(row.state_dtype).bytes;
+  if (!same) std::printf("cut at %d DIFFERS with %s: %s\n", cut, version.name, describe(row).c_str());
+  return same;
+}
+
+// Addresses without memory: recorded, never run.
+bool check_capture(Gpu& device) {
+  cuda::Context context = device.context();
+  Row row{.head_dim = 64, .state_size = 128, .chunk = 256, .lengths = {8192}};
+  Problem problem(row, 1);
+  SsdChunkScanParams p = problem.p;
+  const auto fake = [](uintptr_t i) { return reinterpret_cast<void*>(4096 + (i << 28)); };
+  p.x = fake(0), p.b = fake(1), p.c = fake(2), p.dt = fake(3), p.out = fake(4), p.state = fake(5);
+  cudaGraph_t graph;
+  LAB_CHECK(cudaStreamBeginCapture(context.stream, cudaStreamCaptureModeThreadLocal));
+  for (const Version& version : versions()) {
+    if (version.fits(p, context)) version.run(p, context);
+  }
+  LAB_CHECK(cudaStreamEndCapture(context.stream, &graph));
+  LAB_CHECK(cudaGraphDestroy(graph));
+  std::printf("capture over addresses without memory: ok\n");
+  return true;
+}
+
+bool check(Gpu& device, const lab::Options& options) {
+  lab::Random random{lab::mix(static_cast<uint64_t>(std::time(nullptr)))};
+  std::vector<Row> rows = named_rows();
+  if (options.quick) rows.resize(rows.size() / 3);
+  for (int i = 0; i < (options.quick ? 4 : 100); ++i) rows.push_back(random_row(random));
+  bool good = check_capture(device);
+  struct Worst {
+    double out = 0, plain = 0, state = 0, relative = 0;
+    int count = 0, beyond = 0;
+  };
+  const std::vector<Version> all = versions();
+  std::vector<std::array<Worst, 3>> worst(all.size());
+  for (Row& row : rows) {
+    // The rounding of S is relative to |S| |C|: states of n > 32 are scaled, so that y is as large as with n = 32.
+    if (row.dtype != DType::f32) {
+      row.state_scale = std::sqrt(32.0 / std::max(32, row.state_size)) * (row.dtype == DType::f16 ? 0.5 : 1);
+    }
+    Problem problem(row, static_cast<uint64_t>(random.below(1 << 30)));
+    const Reference r = reference(problem);
+    for (size_t v = 0; v < all.size(); ++v) {
+      cuda::Context context = device.context();
+      if (!all[v].fits(problem.p, context) || (v > 0 && problem.tokens == 0)) continue;
+      problem.reset();
+      device.poison_workspace();
+      LAB_CHECK(cudaDeviceSynchronize());
+      all[v].run(problem.p, context);
+      LAB_CHECK(cudaDeviceSynchronize());
+      const Result result = compare(problem, r);
+      Worst& w = worst[v][static_cast<int>(row.dtype)];
+      w.plain = std::max(w.plain, result.plain.worst), w.beyond += result.plain.bad != 0;
+      w.out = std::max(w.out, result.out.worst), w.state = std::max(w.state, result.state.worst), ++w.count;
+      w.relative = std::max(w.relative, result.out.relative());
+      if (result.good()) continue;
+      good = false;
+      std::printf("WRONG %-18s out %.2f (%lld) state %.2f (%lld) %s: %s\n", all[v].name, result.out.worst,
+                  static_cast<long long>(result.out.bad), result.state.worst, static_cast<long long>(result.state.bad),
+                  result.kept ? "others kept" : "OTHERS CHANGED", (describe(row) + "; " + result.first).c_str());
+      std::fflush(stdout);
+    }
+  }
+  for (size_t v = 0; v < all.size(); ++v) {
+    for (int t = 0; t < 3; ++t) {
+      const Worst& w = worst[v][t];
+      if (w.count == 0) continue;
+      std::printf(
+          "%-18s %-4s %4d rows: worst of the tolerance, out %.2f, state %.2f; relative error of out %.1e; without the "
+          "allowance for 16-bit operands %.2f, %d rows beyond\n",
+          all[v].name, name_of(static_cast<DType>(t)), w.count, w.out, w.state, w.relative, w.plain, w.beyond);
+    }
+  }
+  int cuts = 0;
+  if (options.quick) return good;
+  for (const Version& version : all) {
+    if (std::string(version.name).find("segments") != std::string::npos) continue;
+    for (const DType dtype : {DType::bf16, DType::f16, DType::f32}) {
+      for (const int states : {32, 128, 256}) {
+        Row row{.name = "cut", .head_dim = 64, .state_size = states, .lengths = {101}, .dtype = dtype};
+        for (const int chunk : {1, 24, 32, 64}) {
+          row.chunk = chunk;
+          good = check_cut(device, row, static_cast<uint64_t>(random.below(1000)), version) && good;
+          ++cuts;
+        }
+      }
+    }
+  }
+  std::printf("%d cuts at chunks compared bit for bit\n", cuts);
+  return good;
+}
+
+// --- times -----------------------------------------------------------------------------------------------------------
+
+// For the long: a hundred runs on end would let the clock drop.
+lab::Times few_runs(cudaStream_t stream, const std::function<void(cudaStream_t)>& run) {
+  cudaEvent_t begin, end;
+  LAB_CHECK(cudaEventCreate(&begin));
+  LAB_CHECK(cudaEventCreate(&end));
+  std::vector<float> us;
+  for (int i = 0; i < 10; ++i) {
+    float ms;
+    LAB_CHECK(cudaEventRecord(begin, stream));
+    run(stream);
+    LAB_CHECK(cudaEventRecord(end, stream));
+    LAB_CHECK(cudaStreamSynchronize(stream));
+    LAB_CHECK(cudaEventElapsedTime(&ms, begin, end));
+    us.push_back(ms * 1e3f);
+  }
+  std::sort(us.begin(), us.end());
+  return {us[5], us[0]};
+}
+
+void time_all(Gpu& device, const lab::Options& options) {
+  struct Timed {
+    const char* name;
+    int heads, head_dim, groups, state_size;
+    std::vector<int> lengths;
+    DType state = DType::f32, dtype = DType::bf16;
+  };
+  const auto repeat = [](int count, int length) { return std::vector<int>(count, length); };
+  const std::vector<Timed> cases = {
+      {"7b 1x2048", 128, 64, 8, 128, repeat(1, 2048), DType::bf16},
+      {"7b 1x8192", 128, 64, 8, 128, repeat(1, 8192), DType::bf16},
+      {"7b 8x1024", 128, 64, 8, 128, repeat(8, 1024), DType::bf16},
+      {"7b 64x128", 128, 64, 8, 128, repeat(64, 128), DType::bf16},
+      {"7b 1x131072", 128, 64, 8, 128, repeat(1, 131072), DType::bf16},
+      {"7b 1x8192 f32 state", 128, 64, 8, 128, repeat(1, 8192), DType::f32},
+      {"7b 1x8192 f16", 128, 64, 8, 128, repeat(1, 8192), DType::f32, DType::f16},
+      {"7b 1x8192 f32", 128, 64, 8, 128, repeat(1, 8192), DType::f32, DType::f32},
+      {"2.7b 1x8192", 80, 64, 1, 128, repeat(1, 8192)},
+      {"130m 1x2048", 24, 64, 1, 128, repeat(1, 2048)},
+      {"130m 1x8192", 24, 64, 1, 128, repeat(1, 8192)},
+      {"Nemotron 1x8192", 128, 80, 8, 128, repeat(1, 8192)},
+      {"Zamba2 1x8192", 112, 64, 2, 64, repeat(1, 8192)},
+      {"Falcon-H1 1x8192", 24, 128, 1, 256, repeat(1, 8192)},
+  };
+  lab::Bench bench;
+  lab::Report report(options);
+  for (const Timed& c : cases) {
+    Row row{.name = c.name,
+            .heads = c.heads,
+            .head_dim = c.head_dim,
+            .groups = c.groups,
+            .state_size = c.state_size,
+            .chunk = 256,
+            .lengths = c.lengths,
+            .dtype = c.dtype,
+            .state_dtype = c.state,
+            .wide = true};
+    row.all_initial = 1;
+    Problem problem(row, 12345, true);
+    const SsdChunkScanParams& p = problem.p;
+    const double element = static_cast<double>(size_of(c.dtype));
+    const double bytes =
+        static_cast<double>(p.tokens) * ((2.0 * problem.inner + 2.0 * problem.bc) * element + 4.0 * row.heads) +
+        2.0 * p.sequences * problem.slot_size * static_cast<double>(size_of(c.state));
+    const lab::Times copy = bytes < 4e9 ? bench.copy(bytes) : lab::Times{};
+    cuda::Context context = device.context(bench.stream());
+    for (const Version& version : versions()) {
+      const std::string name = version.name;
+      if (name.find("3 segments") != std::string::npos || !version.fits(p, context)) continue;
+      if (name == "recurrence" && (p.tokens > 10000 || p.sequences > 1 || p.heads < 128)) continue;
+      if (name.find("tiles") != std::string::npos && p.tokens > 10000) continue;
+      int segments = 1;
+      if (name == "tiles" && cuda::tiles_segments(p, context) > 1) {
+        segments = cuda::tiles_segments(p, context);
+        const lab::Times us = bench.time([&](cudaStream_t) {
+          context.early = false;
+          cuda::run_scan_tiles(p, segments, context);
+        });
+        report.line("ssd_chunk_scan", c.name, name + " segments " + std::to_string(segments), us, bytes, copy);
+        segments = 1;
+      }
+      if (name == "dispatch" && cuda::walk_fits(p, context)) {
+        segments = cuda::walk_segments(p, context);
+      } else if (name == "dispatch" && cuda::tiles_fit(p)) {
+        segments = cuda::tiles_segments(p, context);
+      }
+      const auto run = [&](cudaStream_t) {
+        context.early = false;
+        version.run(p, context);
+      };
+      const lab::Times us = p.tokens > 10000 ? few_runs(bench.stream(), run) : bench.time(run);
+      report.line("ssd_chunk_scan", c.name, name + (segments > 1 ? " segments " + std::to_string(segments) : ""), us,
+                  bytes, copy);
+    }
+  }
+  // What a call costs the host.
+  Row row{.heads = 128, .head_dim = 64, .groups = 8, .state_size = 128, .chunk = 256, .lengths = {64}};
+  Problem problem(row, 1, true);
+  cuda::Context context = device.context(bench.stream());
+  constexpr int kCalls = 500;
+  cuda::run_ssd_chunk_scan(problem.p, context);
+  LAB_CHECK(cudaStreamSynchronize(bench.stream()));
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < kCalls; ++i) cuda::run_ssd_chunk_scan(problem.p, context);
+  const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - begin;
+  LAB_CHECK(cudaStreamSynchronize(bench.stream()));
+  std::printf("a call on the host: %.2f us\n", took.count() / kCalls);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string filter, version;
-  const char* json = nullptr;
-  bool check_only = false, time_only = false;
-  int reps = 30;
-  for (int i = 1; i < argc; ++i) {
-    const std::string arg = argv[i];
-    if (arg == "--json" && i + 1 < argc) {
-      json = argv[++i];
-    } else if (arg == "--case" && i + 1 < argc) {
-      filter = argv[++i];
-    } else if (arg == "--version" && i + 1 < argc) {
-      version = argv[++i];
-    } else if (arg == "--reps" && i + 1 < argc) {
-      reps = std::atoi(argv[++i]);
-    } else if (arg == "--check-only") {
-      check_only = true;
-    } else if (arg == "--time-only") {
-      time_only = true;
-    } else {
-      std::fprintf(stderr,
-                   "usage: %s [--json FILE] [--case PART] [--version PART] [--reps N] [--check-only|--time-only]\n",
-                   argv[0]);
-      return 2;
-    }
+  const lab::Options options(argc, argv);
+  Gpu device;
+  if (options.check && !check(device, options)) {
+    std::printf("WRONG RESULTS\n");
+    return 1;
   }
-  const bool good = time_only || check(check_only ? filter : "");
-  if (!good) std::printf("WRONG RESULTS\n");
-  if (!check_only && good) time_cases(filter, version, json, reps);
-  return good ? 0 : 1;
+  if (options.time) time_all(device, options);
+  return 0;
 }
