@@ -1,5 +1,6 @@
 import { loadEngine } from "../../src/llm/load-engine";
 import { loadModelConfig } from "../../src/models/config";
+import { testDevices } from "../helpers/backends";
 import { makeRequest } from "../helpers/engine-request";
 import { goldens, relativeError } from "../helpers/golden";
 import { ModelHarness } from "../helpers/model-harness";
@@ -24,6 +25,7 @@ describe.each(goldens)("$name", (golden) => {
 
   test("greedy tokens in float32 are the reference's, one prompt after the other and all at once", async () => {
     const { client } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), {
+      device: testDevices[0]!,
       dtype: "float32",
       maxNumSeqs: 4,
     });
@@ -46,7 +48,10 @@ describe.each(goldens)("$name", (golden) => {
 
 test("the bundled model's perplexity is the reference's within 0.2 %", async () => {
   const golden = goldens[2]!;
-  const { score, client } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), { maxNumSeqs: 4 });
+  const { score, client } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), {
+    device: testDevices[0]!,
+    maxNumSeqs: 4,
+  });
   const scores = await score(golden.ids("perplexity_text_ids"));
   const mean = -scores.reduce((sum, value) => sum + value, 0) / scores.length;
   const reference = golden.floats("perplexity_nll").values;

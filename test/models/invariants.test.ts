@@ -85,6 +85,31 @@ describe("a sequence's logits are the same whatever shares its step", () => {
     for (const [i, logits] of [first, second, third].entries()) expect(isSame(logits, alone[i])).toBe(true);
   });
 
+  test.each([
+    ["f32", 2e-5],
+    ["bf16", 2e-2],
+    ["f16", 3e-3],
+  ] as const)("a decode beside a prefill and one among decodes, in %s with one group", async (dtype, tolerance) => {
+    const { modelDir } = goldens[0]!;
+    const model = await ModelHarness.load(modelDir, dtype);
+    const steps = async (others: readonly Part[]) => {
+      await model.step([{ tokens: prompt.slice(0, 64), start: 0, slot: 0 }]);
+      const decodes: Float32Array[] = [];
+      for (let start = 64; start < 72; start++) {
+        const parts = [...others, { tokens: [start], start, slot: 0 }];
+        decodes.push((await model.step(parts)).at(-1)!);
+      }
+      return decodes;
+    };
+    const among = await steps([]);
+    const beside = await steps([{ tokens: prompt, start: 0, slot: 1 }]);
+    for (const [i, logits] of among.entries()) {
+      if (kind === "cpu") expect(sameBits(beside[i], logits)).toBe(true);
+      else expect(relativeError(beside[i]!, logits)).toBeLessThan(tolerance);
+    }
+    model.close();
+  });
+
   test("empty sequences first, in the middle and last", async () => {
     const empty = (slot: number): Part => ({ tokens: [], start: 0, slot });
     const logits = await harness.step([empty(1), self(0), empty(2), neighbours[2]!, empty(3)]);

@@ -55,12 +55,42 @@ const table = cases(linearBase, [
   { xPad: 7, outPad: 5, shift: 1, bias: true }, // nothing is aligned
   { ...linearBf16, xPad: 7, outPad: 5, shift: 1, bias: true }, // the same in bf16
   { ...linearF16, xPad: 7, outPad: 5, shift: 1, bias: true }, // the same in f16
+  ...product<LinearRow>({ accumulate: [true], outPad: [0, 9], m: [1, 8, 17, 33] }), // onto what out holds
+  ...product<LinearRow>({ accumulate: [true], outPad: [0, 9], m: [1, 8, 17, 33] }).flatMap((row) => [
+    { ...linearBf16, ...row }, // a residual stream in bf16
+    { ...linearBf16, outDtype: "f32" as const, ...row }, // one in f32
+    { ...linearF16, ...row }, // in f16
+  ]),
+  { accumulate: true, bias: true, n: 45 }, // the bias is added once
+  { ...linearBf16, accumulate: true, bias: true, n: 45, k: 131 }, // in bf16
+  { ...linearBf16, outDtype: "f32", accumulate: true, bias: true, m: 33, n: 45, k: 131 }, // f32 onto, multiples of nothing
+  { ...linearF16, accumulate: true, bias: true, m: 33, n: 45, k: 131 }, // f16, multiples of nothing
+  { ...linearBf16, accumulate: true, m: 130, n: 300, k: 2048 }, // bf16 prefill
+  { ...linearBf16, outDtype: "f32", accumulate: true, m: 1, n: 300, k: 2048 }, // decode into f32
+  { ...linearBf16, accumulate: true, xPad: 7, outPad: 5, shift: 1, bias: true }, // nothing is aligned
 ]);
+
+/** A product of half a unit in the last place of 1 and a bit more, which the type itself could not hold. */
+const roundedOnce = { bf16: [2 ** -8, 2 ** -18], f16: [2 ** -11, 2 ** -22] } as const;
 
 describeEachBackend((backend) => {
   test.each(table)("$name", ({ row }) => checkLinear(backend, row));
 
-  test.each(cases(linearBase, [{}, linearBf16, linearF16]))(
+  test.each(product<LinearRow>({ m: [1, 8, 17, 64], dtype: ["bf16", "f16"] }))(
+    "the sum of out and product is rounded once: m $m, $dtype",
+    async ({ m, dtype }) => {
+      const { n, k, ...row } = { ...linearBase, ...(dtype === "bf16" ? linearBf16 : linearF16), accumulate: true };
+      const [half, more] = roundedOnce[dtype as "bf16" | "f16"];
+      const pair = (a: number, b: number) => (_: unknown, i: number) => (i % k === 3 ? a : i % k === k - 5 ? b : 0);
+      const x = Float32Array.from({ length: m! * k }, pair(1, 1));
+      const weight = Float32Array.from({ length: n * k }, pair(half, more));
+      const before = new Float32Array(m! * n).fill(1);
+      const got = await launchLinear(backend, { ...row, m: m!, n, k }, { x, weight, bias: null, before });
+      assertSameBits("out", got, before.fill(1 + 2 * half));
+    },
+  );
+
+  test.each(cases(linearBase, [{}, linearBf16, linearF16, { ...linearBf16, accumulate: true }]))(
     "a row's result does not depend on the rows beside it: $name",
     async ({ row }) => {
       const { n, k } = row;
@@ -70,7 +100,11 @@ describeEachBackend((backend) => {
         const alone = await launchLinear(
           backend,
           { ...row, m: 1 },
-          { ...inputs, x: inputs.x.slice(i * k, (i + 1) * k) },
+          {
+            ...inputs,
+            x: inputs.x.slice(i * k, (i + 1) * k),
+            before: inputs.before?.slice(i * n, (i + 1) * n) ?? null,
+          },
         );
         assertSameBits(`row ${i}`, alone, together.slice(i * n, (i + 1) * n));
       }

@@ -30,6 +30,9 @@ const rmsTable = cases(rmsBase, [
   { xPad: 31 }, // x is a slice of a wider row
   { dtype: "bf16", residual: "bf16", width: 17, xPad: 7, shift: 1 }, // nothing is aligned
   { dtype: "f16", residual: "f16", width: 17, xPad: 7, shift: 1 }, // the same in f16
+  { inPlace: true }, // out is x
+  { inPlace: true, dtype: "bf16", outDtype: "bf16", rows: 300, width: 4096 }, // out is x in bf16
+  { inPlace: true, dtype: "f16", outDtype: "f16", width: 17, shift: 1 }, // out is x in f16, nothing is aligned
 ]);
 
 const gatedTable = cases(gatedBase, [

@@ -8,6 +8,7 @@ import {
   compareScan,
   launchScan,
   type ScanInputs,
+  type ScanRow,
   type ScanSequence,
   scanBase,
   scanInputs,
@@ -162,6 +163,65 @@ describeEachBackend((backend) => {
         assertSameBits("out", permuted[to]!.out, straight[from]!.out);
         if (straight[from]!.state) assertSameBits("state", permuted[to]!.state!, straight[from]!.state!);
       });
+    });
+  });
+
+  describe("a NaN time step is no step of dtMin: its head becomes NaN, and no other", () => {
+    const limits = { lengths: [40, 70, 65], initial: "all", dtMin: 0.001, dtMax: 0.1 } as const;
+    const rows = cases<ScanRow>({ ...scanBase, ...limits }, [
+      {},
+      { dtSoftplus: false },
+      { dtype: "bf16", dtDtype: "bf16", headDim: 64, stateSize: 128, groups: 2 },
+      { dtype: "bf16", stateDtype: "bf16", headDim: 64, stateSize: 128, wide: true },
+      { dtype: "f16", dtDtype: "f16", stateDtype: "f16" },
+      { headDim: 17, stateSize: 96, chunk: 24 },
+      { dtype: "bf16", headDim: 64, stateSize: 128, chunk: 128, lengths: [128, 300, 5] },
+    ]);
+    const head = 2;
+
+    /**
+     * Runs with and without the NaN. From token `from(s)` of sequence s on the head is NaN; before that token's chunk
+     * nothing has changed.
+     */
+    async function check(inputs: ScanInputs, broken: ScanInputs, from: (s: number) => number) {
+      const { heads, headDim, chunk } = inputs.row;
+      const [clean, got] = [await launch(inputs), await launch(broken)];
+      inputs.sequences.forEach(({ length }, s) => {
+        for (let h = 0; h < heads; h++) {
+          const first = h === head ? from(s) : length;
+          for (let t = 0; t < length; t++) {
+            const at = (t * heads + h) * headDim;
+            const part = (values: Float32Array) => values.slice(at, at + headDim);
+            if (t >= first) expect(part(got[s]!.out).every(Number.isNaN)).toBe(true);
+            else if (first === length || t < first - (first % chunk)) {
+              assertSameBits(`sequence ${s}, token ${t}, head ${h}`, part(got[s]!.out), part(clean[s]!.out));
+            }
+          }
+          const size = got[s]!.state!.length / heads;
+          const part = (values: Float32Array) => values.slice(h * size, (h + 1) * size);
+          if (first < length) expect(part(got[s]!.state!).every(Number.isNaN)).toBe(true);
+          else assertSameBits(`state of sequence ${s}, head ${h}`, part(got[s]!.state!), part(clean[s]!.state!));
+        }
+      });
+    }
+
+    test.each(rows)("in dt: $name", async ({ row }) => {
+      const inputs = scanInputs(row);
+      for (const token of [0, 37, row.lengths[1]! - 1]) {
+        const sequences = inputs.sequences.map((sequence, s) => {
+          const dt = sequence.dt.slice();
+          if (s === 1) dt[token * row.heads + head] = Number.NaN;
+          return { ...sequence, dt };
+        });
+        await check(inputs, { ...inputs, sequences }, (s) => (s === 1 ? token : row.lengths[s]!));
+      }
+    });
+
+    test.each(rows)("in dt_bias: $name", async ({ row }) => {
+      const inputs = scanInputs(row);
+      const dtBias = inputs.dtBias!.slice();
+      dtBias[head] = Number.NaN;
+      await check(inputs, { ...inputs, dtBias }, () => 0);
     });
   });
 

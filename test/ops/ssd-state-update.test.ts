@@ -7,6 +7,7 @@ import {
   launchUpdate,
   permuteRows,
   stateUpdateBase,
+  type UpdateInputs,
   type UpdateRow,
   updateInputs,
 } from "./cases/ssd-state-update";
@@ -92,6 +93,70 @@ describeEachBackend((backend) => {
       assertSameBits("out", permuted.outs[to]!, straight.outs[from]!);
     });
     for (const [slot, state] of straight.states) assertSameBits("state", permuted.states.get(slot)!, state);
+  });
+
+  describe("a NaN time step is no step of dtMin: its head becomes NaN, and no other", () => {
+    const limits = { rows: 5, heads: 4, dtMin: 0.001, dtMax: 0.1 };
+    const rows = cases({ ...stateUpdateBase, ...limits }, [
+      {},
+      { dtSoftplus: false },
+      { z: true, dtype: "bf16", dtDtype: "bf16", headDim: 64, stateSize: 128 },
+      { dtype: "bf16", stateDtype: "bf16", headDim: 64, stateSize: 128 },
+      { dtype: "f16", dtDtype: "f16", stateDtype: "f16" },
+      { headDim: 17, stateSize: 96, groups: 2 },
+      { per: "expanded" },
+    ]);
+    const head = 2;
+
+    /** Runs with and without the NaN, and looks at each head of the rows in which it must show. */
+    async function check(
+      row: UpdateRow,
+      broken: (inputs: UpdateInputs) => UpdateInputs,
+      shows: (r: number) => boolean,
+    ) {
+      const inputs = updateInputs(row);
+      const clean = await launchUpdate(backend, row, inputs);
+      const got = await launchUpdate(backend, row, broken(inputs));
+      inputs.step.slots.forEach((slot, r) => {
+        for (let h = 0; h < row.heads; h++) {
+          const pairs = [
+            [got.outs[r]!, clean.outs[r]!],
+            [got.states.get(slot)!, clean.states.get(slot)!],
+          ] as const;
+          for (const values of pairs) {
+            const [part, want] = values.map((all) => {
+              return all.slice((h * all.length) / row.heads, ((h + 1) * all.length) / row.heads);
+            });
+            if (h === head && shows(r)) expect(part!.every(Number.isNaN)).toBe(true);
+            else assertSameBits(`row ${r}, head ${h}`, part!, want!);
+          }
+        }
+      });
+    }
+
+    test.each(rows)("in dt: $name", ({ row }) =>
+      check(
+        row,
+        (inputs) => {
+          const dt = inputs.step.dt.slice();
+          dt[3 * row.heads + head] = Number.NaN;
+          return { ...inputs, step: { ...inputs.step, dt } };
+        },
+        (r) => r === 3,
+      ),
+    );
+
+    test.each(rows)("in dt_bias: $name", ({ row }) =>
+      check(
+        row,
+        (inputs) => {
+          const dtBias = inputs.parameters.dtBias!.slice();
+          dtBias[head] = Number.NaN;
+          return { ...inputs, parameters: { ...inputs.parameters, dtBias } };
+        },
+        () => true,
+      ),
+    );
   });
 
   for (const { title, table } of updateTables(stateUpdateBase)) {

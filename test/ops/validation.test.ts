@@ -55,6 +55,25 @@ const misuse: [op: string, changes: Record<string, Arg>, code: ErrorCode, messag
   ["linear", { out: { dtype: "f16", shape: [3, 8] } }, "ERR_DTYPE", "out is f16, expected f32"],
   ["linear", { weight: f32(8, 16) }, "ERR_ARGUMENT", "weight is not packed"],
   ["linear", { x: { ...f32(3, 16), packed: true } }, "ERR_SHAPE", "x is a packed weight; only linear takes one"],
+  [
+    "rms_norm_linear",
+    { normed: f32(3, 15) },
+    "ERR_SHAPE",
+    "normed is [3, 15], expected [m, k] with k = 16 (from weight)",
+  ],
+  ["rms_norm_linear", { normed: f32(2, 16) }, "ERR_SHAPE", "out is [3, 8], expected [m, n] with m = 2 (from normed)"],
+  ["rms_norm_linear", { x: f32(2, 16) }, "ERR_SHAPE", "x is [2, 16], expected [m, k] with m = 3 (from normed)"],
+  ["rms_norm_linear", { x: f32(3, 15) }, "ERR_SHAPE", "x is [3, 15], expected [m, k] with k = 16 (from weight)"],
+  ["rms_norm_linear", { normWeight: f32(15) }, "ERR_SHAPE", "norm_weight is [15], expected [k] with k = 16"],
+  ["rms_norm_linear", { out: { dtype: "bf16", shape: [3, 8] } }, "ERR_DTYPE", "out is bf16, expected f32"],
+  [
+    "rms_norm_linear",
+    { normed: { dtype: "bf16", shape: [3, 16] }, out: { dtype: "f16", shape: [3, 8] } },
+    "ERR_DTYPE",
+    "out is f16, expected f32 or bf16",
+  ],
+  ["rms_norm_linear", { normWeight: { dtype: "bf16", shape: [16] } }, "ERR_DTYPE", "norm_weight is bf16, expected f32"],
+  ["rms_norm_linear", { weight: f32(8, 16) }, "ERR_ARGUMENT", "weight is not packed"],
   ["rms_norm", { weight: f32(15) }, "ERR_SHAPE", "weight is [15], expected [width] with width = 16 (from x)"],
   ["rms_norm", { residual: f32(2, 16) }, "ERR_SHAPE", "residual is [2, 16], expected [rows, width] with rows = 3"],
   ["gated_rms_norm", { groupSize: 5 }, "ERR_ARGUMENT", "group_size is 5, expected a divisor of width 16"],
@@ -176,6 +195,14 @@ describeEachBackend((backend) => {
         expect(error.message).toContain(snake(name));
       },
     );
+
+    test("gaps between the rows of normed, which x may have", async () => {
+      const valid = callOf("rms_norm_linear");
+      const spread = backend.place("f32", [3, 16], { values: new Float32Array(3 * 16), rowPad: 4 }).tensor;
+      const args = materialise(backend, valid);
+      valid.call(backend.stream, { ...args, x: spread });
+      await expectFailure(valid, { ...args, normed: spread }, "ERR_SHAPE", "normed of shape [3, 16] is not contiguous");
+    });
 
     test("a gap inside a slot of the state", async () => {
       const valid = callOf("ssd_state_update");

@@ -4,6 +4,7 @@ import { type Case, cases } from "../../helpers/table";
 import { checkConvUpdate, checkConvVarlen, convUpdateBase, convVarlenBase } from "./causal-conv1d";
 import { checkLinear, linearBase, linearBf16, linearF16 } from "./linear";
 import { checkGated, checkRms, gatedBase, rmsBase } from "./norm";
+import { checkRmsNormLinear, inProjBf16, outProjBf16, outProjF16, rmsNormLinearBase } from "./rms-norm-linear";
 import { checkScan, scanBase } from "./ssd-chunk-scan";
 import { checkStateUpdate, stateUpdateBase } from "./ssd-state-update";
 
@@ -43,8 +44,17 @@ async function main(): Promise<void> {
       { ...linearF16, m: 33, n: 45, k: 131, bias: true },
       { dtype: "f16", weightDtype: "bf16" },
       { ...ragged },
+      { accumulate: true, n: 45 },
+      { ...linearBf16, accumulate: true, n: 45, ...ragged },
+      { ...linearBf16, outDtype: "f32", accumulate: true, m: 33 },
+      { ...linearF16, accumulate: true, n: 45 },
     ]),
     checkLinear,
+  );
+  await all(
+    "rmsNormLinear",
+    cases(rmsNormLinearBase, [{}, { ...inProjBf16, m: 1 }, { ...outProjBf16, n: 45, k: 131 }, { ...outProjF16 }]),
+    checkRmsNormLinear,
   );
   await all(
     "rmsNorm",

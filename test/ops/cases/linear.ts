@@ -1,5 +1,6 @@
 /** Runs one case of linear against the reference. */
 import { linear, packLinearWeight } from "../../../src/ops/linear";
+import type { Tensor } from "../../../src/tensor/tensor";
 import type { Backend } from "../../helpers/backends";
 import { encode, type FloatDType, rounded } from "../../helpers/bits";
 import { assertClose, tolerances } from "../../helpers/close";
@@ -15,6 +16,7 @@ export interface LinearRow {
   readonly weightDtype: FloatDType; // of the weight as packed
   readonly outDtype: FloatDType;
   readonly bias: boolean;
+  readonly accumulate: boolean; // onto random numbers
   readonly xPad: number;
   readonly outPad: number;
   readonly shift: number;
@@ -29,6 +31,7 @@ export const linearBase: LinearRow = {
   weightDtype: "f32",
   outDtype: "f32",
   bias: false,
+  accumulate: false,
   xPad: 0,
   outPad: 0,
   shift: 0,
@@ -43,27 +46,37 @@ export function linearInputs({ m, n, k, ...row }: LinearRow) {
   const x = rounded(row.dtype, rng.normal(m * k));
   const weight = rounded(row.sourceDtype, rng.normal(n * k, 0, k ** -0.5));
   const bias = row.bias ? rng.normal(n) : null;
-  return { x, weight, bias };
+  const before = row.accumulate ? rounded(row.outDtype, rng.normal(m * n)) : null;
+  return { x, weight, bias, before };
 }
 
 export type LinearInputs = ReturnType<typeof linearInputs>;
 
+/** The weight as a file of its type has it, packed. */
+export function packWeight(
+  backend: Backend,
+  { n, k, sourceDtype, weightDtype }: Pick<LinearRow, "n" | "k" | "sourceDtype" | "weightDtype">,
+  weight: Float32Array,
+): Tensor {
+  const words = encode(sourceDtype, weight);
+  const source = words instanceof Uint16Array ? words : weight;
+  return backend.keep(packLinearWeight(backend.stream, source, [n, k], sourceDtype, weightDtype));
+}
+
 export async function launchLinear(
   backend: Backend,
   row: LinearRow,
-  { x: values, weight, bias }: LinearInputs,
+  { x: values, weight, bias, before }: LinearInputs,
 ): Promise<Float32Array> {
-  const { m, n, k, sourceDtype, weightDtype } = row;
-  const words = encode(sourceDtype, weight);
-  const source = words instanceof Uint16Array ? words : weight;
-  const packed = backend.keep(packLinearWeight(backend.stream, source, [n, k], sourceDtype, weightDtype));
-  const x = backend.place(row.dtype, [m, k], { values, rowPad: row.xPad, shift: row.shift });
-  const out = backend.place(row.outDtype, [m, n], { rowPad: row.outPad, shift: row.shift });
+  const { m, n, k, shift } = row;
+  const x = backend.place(row.dtype, [m, k], { values, rowPad: row.xPad, shift });
+  const out = backend.place(row.outDtype, [m, n], { ...(before && { values: before }), rowPad: row.outPad, shift });
   linear(backend.stream, {
     out: out.tensor,
     x: x.tensor,
-    weight: packed,
+    weight: packWeight(backend, row, weight),
     ...(bias && { bias: backend.floats([n], bias) }),
+    accumulate: row.accumulate,
   });
   const y = (await out.values()) as Float32Array;
   await x.assertUnchanged("x");
@@ -74,6 +87,7 @@ export async function checkLinear(backend: Backend, row: LinearRow): Promise<voi
   const { m, n, k, weightDtype, outDtype } = row;
   const inputs = linearInputs(row);
   const got = await launchLinear(backend, row, inputs);
-  const want = reference.linear(m, n, k, inputs.x, rounded(weightDtype, inputs.weight), inputs.bias);
+  const product = reference.linear(m, n, k, inputs.x, rounded(weightDtype, inputs.weight), inputs.bias);
+  const want = product.map((y, i) => y + (inputs.before?.[i] ?? 0));
   assertClose("out", [m, n], got, want, tolerances[outDtype]);
 }

@@ -192,7 +192,7 @@ export function updateInputs(row: UpdateRow, rng = new Rng(0)) {
   return { parameters, initial, step: makeStep(row, rng, slots) };
 }
 
-type UpdateInputs = ReturnType<typeof updateInputs>;
+export type UpdateInputs = ReturnType<typeof updateInputs>;
 
 function placeStates(backend: Backend, row: UpdateRow, initial: UpdateInputs["initial"]): StatePool {
   const slot = [row.heads, row.headDim, row.stateSize];
