@@ -15,6 +15,7 @@
 #include "cpu/kernels.h"
 #include "cpu/linear.h"
 #include "cpu/norm.h"
+#include "cpu/penalties.h"
 #include "cpu/sampling.h"
 #include "cpu/ssd.h"
 #include "cpu/stream.h"

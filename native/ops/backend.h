@@ -5,6 +5,7 @@
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
+#include "ops/penalties.h"
 #include "ops/sampling.h"
 #include "ops/ssd.h"
 

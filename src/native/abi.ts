@@ -164,6 +164,8 @@ export interface Addon {
     a13: number,
     a14: boolean,
   ): void;
+  countTokens(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
+  applyPenalties(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   sample(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   logprobs(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle, a4: TensorHandle): void;
 }

@@ -169,3 +169,24 @@ export function samplingDistribution(logits: Values, f: Filters): Float64Array {
   });
   return result;
 }
+
+export interface PenaltyStrengths {
+  readonly repetition: number; // 1 = off
+  readonly presence: number; // 0 = off
+  readonly frequency: number; // 0 = off
+}
+
+/** Logits after the penalties for a sequence, which is two lists of token ids. */
+export function penalise(
+  logits: Values,
+  { prompt, output }: { prompt: readonly number[]; output: readonly number[] },
+  p: PenaltyStrengths,
+): Float64Array {
+  const result = Float64Array.from(logits);
+  for (const id of new Set([...prompt, ...output])) {
+    result[id] = result[id]! > 0 ? result[id]! / p.repetition : result[id]! * p.repetition;
+  }
+  for (const id of output) result[id]! -= p.frequency;
+  for (const id of new Set(output)) result[id]! -= p.presence;
+  return result;
+}

@@ -99,6 +99,24 @@ export const validCalls: readonly ValidCall[] = [
     },
   },
   {
+    op: "count_tokens",
+    call: as(ops.countTokens),
+    args: {
+      counts: { dtype: "i32", shape: [4, 16] },
+      tokens: i32(1, 2, 3),
+      rows: { dtype: "i32", shape: [2, 5], values: [3, 0, 2, 1, 1, 0, 2, 1, 0, 0] },
+    },
+  },
+  {
+    op: "apply_penalties",
+    call: as(ops.applyPenalties),
+    args: {
+      logits: f32(3, 16),
+      counts: { dtype: "i32", shape: [4, 16] },
+      rows: { dtype: "i32", shape: [3, 4], values: [3, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0, 0] },
+    },
+  },
+  {
     op: "sample",
     call: as(ops.sample),
     args: { tokens: i32(0, 0, 0), logits: f32(3, 16), params: { dtype: "i32", shape: [3, 8] } },
