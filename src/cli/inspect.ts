@@ -82,6 +82,7 @@ function sampling({ generationDefaults: defaults }: ModelConfig): string {
     ["top-k", defaults.topK],
     ["top-p", defaults.topP],
     ["min-p", defaults.minP],
+    ["repetition penalty", defaults.repetitionPenalty],
   ].filter(([, value]) => value !== undefined);
   return parts.map((part) => part.join(" ")).join(", ");
 }

@@ -4,7 +4,16 @@ import { collect, realNumber, wholeNumber } from "./numbers";
 
 export type SamplingFlags = Pick<
   GenerateParams,
-  "maxTokens" | "temperature" | "topP" | "topK" | "minP" | "seed" | "stop"
+  | "maxTokens"
+  | "temperature"
+  | "topP"
+  | "topK"
+  | "minP"
+  | "repetitionPenalty"
+  | "presencePenalty"
+  | "frequencyPenalty"
+  | "seed"
+  | "stop"
 >;
 
 /** The flags that say how tokens are drawn, named like the fields of GenerateParams. */
@@ -17,6 +26,13 @@ export function addSamplingFlags(command: Command, { maxTokens }: { maxTokens: n
     ),
     new Option("--top-k <k>", "keep the k likeliest tokens; 0 is off").argParser(wholeNumber(0, 2 ** 31 - 1)),
     new Option("--min-p <p>", "keep tokens this likely, relative to the likeliest").argParser(realNumber(0, 1)),
+    new Option("--repetition-penalty <r>", "makes tokens of prompt and output less likely; 1 is off").argParser(
+      realNumber(0, 100, { open: true }),
+    ),
+    new Option("--presence-penalty <p>", "taken from the logits of tokens in the output; 0 is off").argParser(
+      realNumber(-100, 100),
+    ),
+    new Option("--frequency-penalty <p>", "the same, for each time a token is in it").argParser(realNumber(-100, 100)),
     new Option("--seed <n>", "the same seed gives the same text (default: random)").argParser(wholeNumber(0)),
     new Option("--stop <text>", "end before this text; may be given several times").argParser(collect),
   ];

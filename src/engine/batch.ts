@@ -1,4 +1,5 @@
 import { EngineError } from "../errors";
+import { COUNTED_ROW_WORDS, PENALTY_ROW_WORDS, PenaltyRows } from "./penalty-rows";
 import type { SchedulerConfig } from "./scheduler";
 import { NO_SLOT } from "./state-slots";
 import type { ScheduledBatch, ScheduledRow } from "./step-plan";
@@ -23,6 +24,10 @@ export interface BatchField {
  * prefill rows, then one per decode row.
  */
 export interface BatchFields<Field> {
+  /** [P + D, 5] CountedRow: the tokens of each row, where its sequence has penalties. */
+  readonly countedRows: Field;
+  /** [R, 4] PenaltyRow. */
+  readonly penalties: Field;
   /** [D] state slot; -1 = padding. */
   readonly decodeSlots: Field;
   /** [R] index in [0, T) of the row of hidden states from which a token is drawn. */
@@ -63,8 +68,11 @@ export interface BatchCounts {
   readonly numBlocks: number;
   readonly numChunks: number;
   readonly numLogits: number;
-  /** Words to upload, from the start of the block: a decode-only step ends before the prefill fields. */
-  readonly numWords: number;
+  /** Whether a sequence of the step has penalties; otherwise countedRows and penalties are not written. */
+  readonly penalised: boolean;
+  /** The words to upload are [firstWord, endWord): without the fields that only penalties or only prefills need. */
+  readonly firstWord: number;
+  readonly endWord: number;
 }
 
 /** Each field starts on a 128-byte line, so that vector loads of any field are aligned. */
@@ -80,8 +88,10 @@ export function batchLayout({ maxNumSeqs, maxNumBatchedTokens, chunkSize }: Batc
     numWords += Math.ceil(capacity / FIELD_ALIGNMENT) * FIELD_ALIGNMENT;
     return { offset, capacity };
   };
-  // What a decode-only step needs comes first: its upload ends with its input ids.
+  // Few steps have penalties, and most are decodes: the first two fields and those after inputIds are often left out.
   const fields: BatchFields<BatchField> = {
+    countedRows: field(maxNumSeqs * COUNTED_ROW_WORDS),
+    penalties: field(maxNumSeqs * PENALTY_ROW_WORDS),
     decodeSlots: field(maxNumSeqs),
     logitsRows: field(maxNumSeqs),
     sampling: field(maxNumSeqs * SAMPLING_ROW_WORDS),
@@ -108,6 +118,7 @@ export class BatchBuilder {
   private readonly limits: BatchLimits;
   private readonly samplingF32: Float32Array;
   private readonly samplingU32: Uint32Array;
+  private readonly penaltyRows: PenaltyRows;
   private numTokens = 0;
   private numBlocks = 0;
   private numChunks = 0;
@@ -123,6 +134,8 @@ export class BatchBuilder {
     }
     const slice = ({ offset, capacity }: BatchField) => this.words.subarray(offset, offset + capacity);
     this.fields = {
+      countedRows: slice(this.layout.countedRows),
+      penalties: slice(this.layout.penalties),
       decodeSlots: slice(this.layout.decodeSlots),
       logitsRows: slice(this.layout.logitsRows),
       sampling: slice(this.layout.sampling),
@@ -139,6 +152,7 @@ export class BatchBuilder {
     const { buffer, byteOffset, length } = this.fields.sampling;
     this.samplingF32 = new Float32Array(buffer, byteOffset, length);
     this.samplingU32 = new Uint32Array(buffer, byteOffset, length);
+    this.penaltyRows = new PenaltyRows(this.fields.countedRows, this.fields.penalties);
   }
 
   /**
@@ -161,6 +175,7 @@ export class BatchBuilder {
     for (let i = numPrefills; i < rows.length; i++) this.writeDecode(i - numPrefills, rows[i]!);
     for (let i = rows.length; i < padTo; i++) this.writePadding(i);
     while (this.numLogits < padTo) this.writeIgnoredDraw();
+    const penalised = this.penaltyRows.write(rows, padTo, this.numLogits);
 
     return {
       numTokens: this.numTokens,
@@ -170,7 +185,9 @@ export class BatchBuilder {
       numBlocks: this.numBlocks,
       numChunks: this.numChunks,
       numLogits: this.numLogits,
-      numWords: numPrefills > 0 ? this.layout.numWords : this.layout.inputIds.offset + this.numTokens,
+      penalised,
+      firstWord: penalised ? 0 : this.layout.decodeSlots.offset,
+      endWord: numPrefills > 0 ? this.layout.numWords : this.layout.inputIds.offset + this.numTokens,
     };
   }
 

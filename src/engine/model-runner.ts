@@ -1,6 +1,7 @@
 import type { LayerState } from "../layers/forward";
 import type { Model } from "../models/model";
 import { gatherRows } from "../ops/embedding";
+import { applyPenalties, countTokens } from "../ops/penalties";
 import { logprobs, sample } from "../ops/sampling";
 import type { Arena } from "../tensor/arena";
 import type { Device } from "../tensor/device";
@@ -12,6 +13,7 @@ import { captureSizes, graphSize, warmUpSizes } from "./graph-sizes";
 import { type EngineRequest, MAX_TOP_LOGPROBS } from "./request";
 import type { SchedulerConfig } from "./scheduler";
 import { Sequence } from "./sequence";
+import { createTokenCounts } from "./state-pool";
 import { NO_SLOT } from "./state-slots";
 import type { ScheduledBatch } from "./step-plan";
 
@@ -31,13 +33,25 @@ interface StepBuffers {
   readonly tokens: Tensor;
 }
 
+/**
+ * What a step does between its logits and its draw. "penalised-kept" keeps a copy of the logits for log probabilities, which
+ * are of the model's own. Graphs of the last two are captured when the first step needs them.
+ */
+type Draw = "plain" | "penalised" | "penalised-kept";
+
 /** Runs scheduled steps on the device: one upload, the forward pass (eager, or a replayed graph for decodes), one download. */
 export class ModelRunner {
   private readonly builder: BatchBuilder;
   private arena: Arena;
-  private readonly graphs = new Map<number, Graph>();
+  private readonly graphs: Readonly<Record<Draw, Map<number, Graph>>> = {
+    plain: new Map(),
+    penalised: new Map(),
+    "penalised-kept": new Map(),
+  };
   private readonly sizes: readonly number[];
   private readonly drawn: Int32Array;
+  /** i32 [maxNumSeqs, vocab]. */
+  private readonly tokenCounts: Tensor;
 
   constructor(
     private readonly device: Device,
@@ -49,6 +63,7 @@ export class ModelRunner {
     this.builder = new BatchBuilder(config);
     this.drawn = new Int32Array(config.maxNumSeqs);
     this.sizes = captureSizes(config.maxNumSeqs);
+    this.tokenCounts = createTokenCounts(device, config.maxNumSeqs, vocabSize);
     this.arena = this.planArena();
     if (device.choosesKernels) this.warmUp();
     this.captureDecodes();
@@ -63,21 +78,24 @@ export class ModelRunner {
       (most, row) => Math.max(most, row.samples ? (row.sequence.request.logprobs ?? -1) : -1),
       -1,
     );
+    const draw: Draw = !counts.penalised ? "plain" : top < 0 ? "penalised" : "penalised-kept";
+    const graph = padTo === 0 ? undefined : this.graph(counts, draw);
     const tokens = this.drawn.subarray(0, batch.numLogits);
     const pending: Promise<void>[] = [];
     let details: StepResult["logprobs"] = null;
     this.arena.scope(() => {
       const buffers = this.buffers(this.arena);
-      stream.upload(buffers.block.rows(0, counts.numWords), this.builder.words.subarray(0, counts.numWords));
-      const graph = this.graphs.get(padTo);
+      const { firstWord, endWord } = counts;
+      stream.upload(buffers.block.rows(firstWord, endWord), this.builder.words.subarray(firstWord, endWord));
       if (graph !== undefined) stream.replay(graph);
-      else this.launch(this.arena, buffers, counts);
+      else this.launch(this.arena, buffers, counts, draw);
       if (batch.numLogits === 0) {
         pending.push(stream.done());
         return;
       }
       if (top >= 0) {
-        const out = this.launchLogprobs(this.arena, buffers, batch.numLogits, top);
+        const logits = draw === "penalised-kept" ? this.keptLogits(this.arena, counts.numLogits) : buffers.logits;
+        const out = this.launchLogprobs(this.arena, { ...buffers, logits }, batch.numLogits, top);
         details = {
           values: new Float32Array(out.values.elements),
           ids: new Int32Array(out.ids.elements),
@@ -106,6 +124,7 @@ export class ModelRunner {
         this.arena.scope(() => {
           const { stream } = this.device;
           const { block, logits } = this.buffers(this.arena);
+          const scoring = this.scoreBuffers(this.arena);
           stream.upload(block, this.builder.words);
           const f = {
             stream,
@@ -117,14 +136,16 @@ export class ModelRunner {
           const downloads: Promise<void>[] = [];
           for (let row = 0; row < numTokens; row += maxNumSeqs) {
             const end = Math.min(row + maxNumSeqs, numTokens);
-            this.arena.scope(() => {
-              const part = { tokens: this.arena.tensor("i32", [end - row]), logits: logits.rows(0, end - row) };
-              const values = this.arena.tensor("f32", [end - row, 1]);
-              stream.upload(part.tokens, targets.subarray(row, end));
-              this.model.logits(f, hidden.rows(row, end), part.logits);
-              logprobs(stream, { values, ids: this.arena.tensor("i32", [end - row, 1]), ...part });
-              downloads.push(stream.download(values, scores.subarray(start + row, start + end)));
-            });
+            const part = {
+              values: scoring.values.rows(0, end - row),
+              ids: scoring.ids.rows(0, end - row),
+              logits: logits.rows(0, end - row),
+              tokens: scoring.tokens.rows(0, end - row),
+            };
+            stream.upload(part.tokens, targets.subarray(row, end));
+            this.model.logits(f, hidden.rows(row, end), part.logits);
+            logprobs(stream, part);
+            downloads.push(stream.download(part.values, scores.subarray(start + row, start + end)));
           }
           return downloads;
         }),
@@ -141,18 +162,44 @@ export class ModelRunner {
     };
   }
 
-  private launch(arena: Arena, { block, logits, tokens }: StepBuffers, counts: BatchCounts): void {
+  /** What score() needs below its forward pass. */
+  private scoreBuffers(arena: Arena): { tokens: Tensor; values: Tensor; ids: Tensor } {
+    const rows = this.config.maxNumSeqs;
+    return {
+      tokens: arena.tensor("i32", [rows]),
+      values: arena.tensor("f32", [rows, 1]),
+      ids: arena.tensor("i32", [rows, 1]),
+    };
+  }
+
+  /** Leaves nothing in the arena, so that what is made next (keptLogits) has the same address in every step. */
+  private launch(arena: Arena, { block, logits, tokens }: StepBuffers, counts: BatchCounts, draw: Draw): void {
     const { stream } = this.device;
-    const batch = sliceBatch(block, this.builder.layout, counts);
-    const f = { stream, arena, state: this.state, batch };
-    const hidden = this.model.forward(f);
-    const { logitsRows, sampling } = batch;
-    if (logitsRows === null || sampling === null) return;
-    const rows = logitsRows.size(0);
-    const last = arena.tensor(hidden.dtype, [rows, hidden.size(1)]);
-    gatherRows(stream, { out: last, x: hidden, index: logitsRows });
-    this.model.logits(f, last, logits.rows(0, rows));
-    sample(stream, { tokens: tokens.rows(0, rows), logits: logits.rows(0, rows), params: sampling });
+    arena.scope(() => {
+      const batch = sliceBatch(block, this.builder.layout, counts);
+      const { inputIds, countedRows, logitsRows, sampling, penalties } = batch;
+      if (countedRows !== null) {
+        countTokens(stream, { counts: this.tokenCounts, tokens: inputIds, rows: countedRows });
+      }
+      const drawn = logits.rows(0, counts.numLogits);
+      arena.scope(() => {
+        const f = { stream, arena, state: this.state, batch };
+        const hidden = this.model.forward(f);
+        if (logitsRows === null) return;
+        const last = arena.tensor(hidden.dtype, [counts.numLogits, hidden.size(1)]);
+        gatherRows(stream, { out: last, x: hidden, index: logitsRows });
+        this.model.logits(f, last, drawn);
+      });
+      if (sampling === null) return;
+      if (draw === "penalised-kept") stream.copy(this.keptLogits(arena, counts.numLogits), drawn);
+      if (penalties !== null) applyPenalties(stream, { logits: drawn, counts: this.tokenCounts, rows: penalties });
+      sample(stream, { tokens: tokens.rows(0, counts.numLogits), logits: drawn, params: sampling });
+    });
+  }
+
+  /** The first tensor after the buffers: launch() copies to it, and log probabilities read it afterwards. */
+  private keptLogits(arena: Arena, rows: number): Tensor {
+    return arena.tensor("f32", [rows, this.vocabSize]);
   }
 
   private launchLogprobs(
@@ -178,13 +225,17 @@ export class ModelRunner {
       numBlocks: 1,
       numChunks: 1,
       numLogits: maxNumSeqs,
-      numWords: this.builder.layout.numWords,
+      penalised: false,
+      firstWord: 0,
+      endWord: this.builder.layout.numWords,
     };
     const measuring = this.device.measuringArena();
     const graph = this.device.stream.capture(() =>
       measuring.scope(() => {
         const buffers = this.buffers(measuring);
-        this.launch(measuring, buffers, largest);
+        this.scoreBuffers(measuring);
+        this.launch(measuring, buffers, largest, "plain");
+        this.keptLogits(measuring, maxNumSeqs);
         this.launchLogprobs(measuring, buffers, maxNumSeqs, Math.min(MAX_TOP_LOGPROBS, this.vocabSize));
       }),
     );
@@ -200,7 +251,7 @@ export class ModelRunner {
       this.arena.scope(() => {
         const buffers = this.buffers(this.arena);
         this.device.stream.upload(buffers.block, this.builder.words);
-        this.launch(this.arena, buffers, counts);
+        this.launch(this.arena, buffers, counts, "plain");
       });
     for (const size of this.sizes) {
       run(this.builder.build({ rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 }, size));
@@ -215,13 +266,22 @@ export class ModelRunner {
 
   private captureDecodes(): void {
     for (const size of this.sizes.toReversed()) {
-      const counts = this.builder.build({ rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 }, size);
-      const graph = this.arena.scope(() => {
-        const buffers = this.buffers(this.arena);
-        return this.device.stream.capture(() => this.launch(this.arena, buffers, counts));
-      });
-      this.graphs.set(size, graph);
+      this.graph(this.builder.build({ rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 }, size), "plain");
     }
+  }
+
+  /** The graph of a padded step of decodes, captured now if there is none yet. */
+  private graph(counts: BatchCounts, draw: Draw): Graph {
+    const graphs = this.graphs[draw];
+    let graph = graphs.get(counts.numDecodes);
+    if (graph === undefined) {
+      graph = this.arena.scope(() => {
+        const buffers = this.buffers(this.arena);
+        return this.device.stream.capture(() => this.launch(this.arena, buffers, counts, draw));
+      });
+      graphs.set(counts.numDecodes, graph);
+    }
+    return graph;
   }
 }
 

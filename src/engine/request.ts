@@ -3,6 +3,16 @@
 /** Alternatives that a request may ask for with each token. */
 export const MAX_TOP_LOGPROBS = 20;
 
+/** What a token loses that the sequence has already; applied to the logits before anything else, also for greedy draws. */
+export interface Penalties {
+  /** Of tokens in the prompt or the output: a positive logit is divided by it, another multiplied; 1 = off. */
+  readonly repetition: number;
+  /** Taken from the logit of a token in the output; 0 = off. */
+  readonly presence: number;
+  /** Taken as many times as the token is in the output; 0 = off. */
+  readonly frequency: number;
+}
+
 /** Sampling of one request, complete and checked (see src/llm/sampling-params.ts for the user's optional form). */
 export interface Sampling {
   /** 0 = greedy. */
@@ -13,6 +23,8 @@ export interface Sampling {
   readonly topP: number;
   /** Keep tokens at least minP times as likely as the most likely one; 0 = off. */
   readonly minP: number;
+  /** Absent where all are off: such requests cost nothing for the penalties of others. */
+  readonly penalties?: Penalties;
   /** The same seed gives the same tokens, whatever else is in the batch. */
   readonly seed: bigint;
 }
@@ -27,7 +39,10 @@ export interface EngineRequest {
   /** Generation ends when one of these is drawn; that token is delivered too, with finishReason "stop". */
   readonly stopTokenIds: ReadonlySet<number>;
   readonly sampling: Sampling;
-  /** Deliver the log probability of each token and of this many most likely ones; null = none. At most MAX_TOP_LOGPROBS. */
+  /**
+   * Deliver the log probability of each token and of this many most likely ones; null = none. At most MAX_TOP_LOGPROBS. They
+   * are the model's own: before penalties, temperature and filters.
+   */
   readonly logprobs: number | null;
   /** Lower runs first; equal ones in order of arrival. */
   readonly priority: number;

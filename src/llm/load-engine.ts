@@ -3,7 +3,7 @@ import { Engine } from "../engine/engine";
 import { ModelRunner } from "../engine/model-runner";
 import { openDevice } from "../engine/open-device";
 import type { EngineClient } from "../engine/request";
-import { createStatePool } from "../engine/state-pool";
+import { createStatePool, tokenCountBytes } from "../engine/state-pool";
 import { EngineError } from "../errors";
 import type { ModelConfig } from "../models/config";
 import { loadModel, stateBytes, stateShapes } from "../models/registry";
@@ -46,7 +46,7 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
     loader.close();
     refuseUnused(dir, weights.unused());
 
-    const stateBytesPerSeq = stateBytes(config, { conv, ssm });
+    const stateBytesPerSeq = stateBytes(config, { conv, ssm }) + tokenCountBytes(config.vocabSize);
     const memory = { kind: device.kind, freeBytes: device.memory().free };
     const plan = planMemory(options, { chunkSize: config.chunkSize, stateBytesPerSeq }, memory);
     if (plan.note !== null) options.onMessage?.(plan.note);

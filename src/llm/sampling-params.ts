@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { MAX_TOP_LOGPROBS, type Sampling } from "../engine/request";
+import { MAX_TOP_LOGPROBS, type Penalties, type Sampling } from "../engine/request";
 import { EngineError } from "../errors";
 import type { GenerateParams } from "./types";
 
 /** What the model's authors recommend; see generation_config.json. */
-export type SamplingDefaults = Pick<GenerateParams, "temperature" | "topK" | "topP" | "minP">;
+export type SamplingDefaults = Pick<GenerateParams, "temperature" | "topK" | "topP" | "minP" | "repetitionPenalty">;
 
 export interface ResolvedParams {
   readonly sampling: Sampling;
@@ -15,6 +15,8 @@ export interface ResolvedParams {
 }
 
 const MAX_STOPS = 16;
+/** A smaller repetition penalty counts as this one: dividing a logit by it could overflow. */
+const SMALLEST_REPETITION = 1e-6;
 
 /** Fills in the defaults and checks every field. Throws ERR_REQUEST naming the field, what was expected and what came. */
 export function resolveParams(params: GenerateParams, defaults: SamplingDefaults): ResolvedParams {
@@ -22,6 +24,7 @@ export function resolveParams(params: GenerateParams, defaults: SamplingDefaults
   const topK = params.topK ?? defaults.topK ?? 0;
   const topP = params.topP ?? defaults.topP ?? 1;
   const minP = params.minP ?? defaults.minP ?? 0;
+  const penalties = resolvePenalties(params, defaults);
   const { maxTokens, logprobs, seed, priority = 0 } = params;
   expect("temperature", temperature, temperature >= 0 && temperature <= 100, "a number from 0 to 100");
   expect("topK", topK, Number.isInteger(topK) && topK >= -1 && topK < 2 ** 31, "a whole number, 0 for off");
@@ -50,6 +53,7 @@ export function resolveParams(params: GenerateParams, defaults: SamplingDefaults
       topK: Math.max(topK, 0),
       topP,
       minP,
+      ...(penalties === null ? {} : { penalties }),
       seed: seed === undefined ? randomSeed() : BigInt.asUintN(64, BigInt(seed)),
     },
     maxTokens: maxTokens ?? null,
@@ -57,6 +61,17 @@ export function resolveParams(params: GenerateParams, defaults: SamplingDefaults
     logprobs: logprobs ?? null,
     priority,
   };
+}
+
+/** Null where all are off. */
+function resolvePenalties(params: GenerateParams, defaults: SamplingDefaults): Penalties | null {
+  const repetition = params.repetitionPenalty ?? defaults.repetitionPenalty ?? 1;
+  const { presencePenalty: presence = 0, frequencyPenalty: frequency = 0 } = params;
+  expect("repetitionPenalty", repetition, repetition > 0 && repetition <= 100, "a number above 0, at most 100");
+  expect("presencePenalty", presence, Math.abs(presence) <= 100, "a number from -100 to 100");
+  expect("frequencyPenalty", frequency, Math.abs(frequency) <= 100, "a number from -100 to 100");
+  if (repetition === 1 && presence === 0 && frequency === 0) return null;
+  return { repetition: Math.max(repetition, SMALLEST_REPETITION), presence, frequency };
 }
 
 function randomSeed(): bigint {

@@ -17,6 +17,12 @@ export interface GenerateParams {
   topK?: number;
   topP?: number;
   minP?: number;
+  /** Makes tokens of the prompt and of the output less likely (above 1) or more (below 1). Default 1, off; at most 100. */
+  repetitionPenalty?: number;
+  /** Taken from the logits of tokens that are in the output, -100 to 100. Default 0. */
+  presencePenalty?: number;
+  /** Taken from a token's logit for each time it is in the output, -100 to 100. Default 0. */
+  frequencyPenalty?: number;
   /** Integer; random when left out. */
   seed?: number | bigint;
   /** Generation ends before any of these strings; the string itself is not delivered. At most 16, non-empty. */
@@ -24,7 +30,7 @@ export interface GenerateParams {
   stopTokenIds?: readonly number[];
   /** Go on past the model's end-of-sequence tokens. */
   ignoreEos?: boolean;
-  /** Deliver log probabilities with this many alternatives for each token, 0 to 20. */
+  /** Deliver log probabilities with this many alternatives for each token, 0 to 20: the model's, before any penalty. */
   logprobs?: number;
   priority?: number;
   /** Abort: the iterable ends with finishReason "abort". */

@@ -13,13 +13,17 @@ export interface OutputFields {
 
 /** The fields a client left out stay out, so that the model's own defaults apply. */
 export function toGenerateParams(fields: SamplingFields, output: OutputFields): GenerateParams {
-  const { temperature, top_p, top_k, min_p, seed, stop, stop_token_ids, ignore_eos } = fields;
+  const { temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty } = fields;
+  const { seed, stop, stop_token_ids, ignore_eos } = fields;
   const params: GenerateParams = {};
   if (temperature !== undefined) params.temperature = temperature < smallestTemperature ? 0 : temperature;
   if (top_p !== undefined) params.topP = top_p;
   // -1 is the usual spelling of "off" among servers; the engine's is 0.
   if (top_k !== undefined) params.topK = Math.max(0, top_k);
   if (min_p !== undefined) params.minP = min_p;
+  if (repetition_penalty !== undefined) params.repetitionPenalty = repetition_penalty;
+  if (presence_penalty !== undefined) params.presencePenalty = presence_penalty;
+  if (frequency_penalty !== undefined) params.frequencyPenalty = frequency_penalty;
   if (seed !== undefined) params.seed = seed;
   if (stop !== undefined && stop.length > 0) params.stop = stop;
   if (stop_token_ids !== undefined) params.stopTokenIds = stop_token_ids;

@@ -12,7 +12,7 @@ export interface Layer {
   readonly packages?: readonly string[];
 }
 
-const policy = "sequence|step-plan|scheduler|state-slots|batch|config|request|graph-sizes|token-channel";
+const policy = "sequence|step-plan|scheduler|state-slots|batch|penalty-rows|config|request|graph-sizes|token-channel";
 
 /** From the bottom up. `policy` decides what the engine does and touches no tensor. */
 export const typescriptLayers: readonly Layer[] = [

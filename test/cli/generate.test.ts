@@ -33,6 +33,13 @@ test("--stop ends the text", async () => {
   expect(stdout).toBe(", I\n");
 });
 
+test("penalties: no word comes twice", async () => {
+  const flags = ["--presence-penalty", "100", "--frequency-penalty", "-0.5", "--repetition-penalty", "1.1"];
+  const { stdout } = await run(["generate", "--prompt", "Once upon a time", "--json", ...greedy, ...flags]);
+  const { tokenIds } = JSON.parse(stdout);
+  expect(new Set(tokenIds).size).toBe(20);
+});
+
 test("no prompt at all", async () => {
   const { code, stdout, stderr } = await run(["generate"]);
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" });

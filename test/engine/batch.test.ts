@@ -13,15 +13,18 @@ interface RowSpec {
   readonly take: number;
   readonly left?: number;
   readonly sampling?: Sampling;
+  /** Of the row's tokens; the others were generated. Default: all are of the prompt. */
+  readonly promptLength?: number;
 }
 
 const limits: BatchLimits = { maxNumSeqs: 16, maxNumBatchedTokens: 2048, chunkSize: 8 };
 
 function schedule(specs: readonly RowSpec[]): ScheduledBatch {
   const plan = new StepPlan(Number.POSITIVE_INFINITY, 1);
-  specs.forEach(({ computed, take, left = 0, sampling = greedy }, index) => {
+  specs.forEach(({ computed, take, left = 0, sampling = greedy, promptLength }, index) => {
     const prompt = promptOf(computed + take + left).map((token) => token + 10_000 * index);
-    const sequence = new Sequence(makeRequest({ prompt, sampling }), index, 1_000_000);
+    const sequence = new Sequence(makeRequest({ prompt: prompt.slice(0, promptLength), sampling }), index, 1_000_000);
+    sequence.tokens.push(...prompt.slice(promptLength ?? prompt.length));
     sequence.numComputed = computed;
     sequence.slot = specs.length - 1 - index;
     plan.give(sequence, take);
@@ -35,6 +38,8 @@ function build(batch: ScheduledBatch, builder = new BatchBuilder(limits), padTo?
   const take = (field: keyof BatchFields<Int32Array>, length: number) => [...builder.fields[field].subarray(0, length)];
   return {
     counts,
+    countedRows: take("countedRows", counts.penalised ? (counts.numPrefills + counts.numDecodes) * 5 : 0),
+    penalties: take("penalties", counts.penalised ? counts.numLogits * 4 : 0),
     decodeSlots: take("decodeSlots", counts.numDecodes),
     logitsRows: take("logitsRows", counts.numLogits),
     sampling: take("sampling", counts.numLogits * 8),
@@ -178,11 +183,22 @@ describe("the block", () => {
       layout: batchLayout(limits),
       counts: build(schedule([{ computed: 4, take: 1 }])).counts,
     };
-    expect(counts.numWords).toBe(layout.inputIds.offset + 1);
+    expect(counts.endWord).toBe(layout.inputIds.offset + 1);
     for (const field of ["decodeSlots", "logitsRows", "sampling"] as const) {
       expect(layout[field].offset + layout[field].capacity).toBeLessThanOrEqual(layout.inputIds.offset);
     }
-    expect(build(schedule([{ computed: 0, take: 1 }])).counts.numWords).toBe(layout.numWords);
+    expect(build(schedule([{ computed: 0, take: 1 }])).counts.endWord).toBe(layout.numWords);
+  });
+
+  test("a step without penalties uploads nothing for them", () => {
+    const layout = batchLayout(limits);
+    const countsOf = (sampling: Sampling) => build(schedule([{ computed: 4, take: 1, sampling }])).counts;
+    expect(countsOf(greedy)).toMatchObject({ penalised: false, firstWord: layout.decodeSlots.offset });
+    for (const field of ["countedRows", "penalties"] as const) {
+      expect(layout[field].offset + layout[field].capacity).toBeLessThanOrEqual(layout.decodeSlots.offset);
+    }
+    const penalties = { repetition: 1, presence: 1, frequency: 0 };
+    expect(countsOf({ ...greedy, penalties })).toMatchObject({ penalised: true, firstWord: 0 });
   });
 
   test("can be the caller's memory", () => {
@@ -210,13 +226,27 @@ test("equals a token-by-token reference on random batches, and writes nothing el
       computed: fc.oneof(fc.constant(0), fc.nat(40), fc.nat(600)),
       take: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 200 })),
       left: fc.oneof(fc.constant(0), fc.nat(3)),
-      sampling: fc.record({
-        temperature: fc.float({ noNaN: true, min: 0, max: 2 }),
-        topK: fc.nat(100),
-        topP: fc.float({ noNaN: true, min: 0, max: 1 }),
-        minP: fc.float({ noNaN: true, min: 0, max: 1 }),
-        seed: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
-      }),
+      promptLength: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 800 })),
+      sampling: fc
+        .record({
+          temperature: fc.float({ noNaN: true, min: 0, max: 2 }),
+          topK: fc.nat(100),
+          topP: fc.float({ noNaN: true, min: 0, max: 1 }),
+          minP: fc.float({ noNaN: true, min: 0, max: 1 }),
+          seed: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+          penalties: fc.oneof(
+            { weight: 6, arbitrary: fc.constant(undefined) },
+            {
+              weight: 1,
+              arbitrary: fc.record({
+                repetition: fc.float({ noNaN: true, min: 0.5, max: 2 }),
+                presence: fc.float({ noNaN: true, min: -2, max: 2 }),
+                frequency: fc.float({ noNaN: true, min: -2, max: 2 }),
+              }),
+            },
+          ),
+        })
+        .map(({ penalties, ...sampling }) => (penalties === undefined ? sampling : { ...sampling, penalties })),
     }),
     { minLength: 1, maxLength: 10 },
   );

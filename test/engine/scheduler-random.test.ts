@@ -21,6 +21,8 @@ const met = {
   unalignedCut: 0,
   overload: 0,
   promptDecode: 0,
+  penalisedPreemption: 0,
+  mixedStep: 0,
   stop: 0,
 };
 
@@ -83,6 +85,9 @@ class Traffic {
     this.checkCuts(batch, before);
 
     const counts = this.builder.build(batch, batch.numPrefills === 0 ? this.config.maxNumSeqs : 0);
+    const penalised = batch.rows.filter(({ sequence }) => sequence.request.sampling.penalties !== undefined).length;
+    assert.equal(counts.penalised, penalised > 0);
+    if (penalised > 0 && penalised < batch.rows.length) met.mixedStep += 1;
     const tokens = this.model.run(this.builder, counts);
     if (abortDuring !== null) {
       const { sequence } = batch.rows[abortDuring % batch.rows.length]!;
@@ -136,6 +141,9 @@ class Traffic {
 
     const preempted = this.waiting().filter((sequence) => before.get(sequence)!.hadSlot);
     met.preemption += preempted.length;
+    const isPenalised = ({ request, numGenerated }: Sequence) =>
+      request.sampling.penalties !== undefined && numGenerated > 0;
+    met.penalisedPreemption += preempted.filter(isPenalised).length;
     assert.ok(preempted.length <= admitted.length);
     for (const sequence of preempted) {
       assert.equal(sequence.numComputed, 0);
@@ -221,6 +229,10 @@ const configs = fc
 const token = fc.nat(vocabSize - 1);
 const rarely = <T>(arbitrary: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 12, arbitrary: fc.constant(null) }, { weight: 1, arbitrary });
+const rarelyPenalised = fc.oneof(
+  { weight: 2, arbitrary: fc.constant(null) },
+  { weight: 1, arbitrary: fc.constantFrom(1, 1.5).map((repetition) => ({ repetition, presence: 0.5, frequency: 2 })) },
+);
 const events: fc.Arbitrary<Event> = fc.oneof(
   {
     weight: 4,
@@ -231,7 +243,10 @@ const events: fc.Arbitrary<Event> = fc.oneof(
         maxTokens: fc.integer({ min: 1, max: 12 }),
         stopTokenIds: fc.array(token, { maxLength: 2 }).map((ids) => new Set(ids)),
         priority: fc.integer({ min: -1, max: 1 }),
-        sampling: fc.nat(3).map((seed) => ({ ...greedy, seed: BigInt(seed) })),
+        sampling: fc.record({ seed: fc.nat(3), penalties: rarelyPenalised }).map(({ seed, penalties }) => {
+          const sampling = { ...greedy, seed: BigInt(seed) };
+          return penalties === null ? sampling : { ...sampling, penalties };
+        }),
       }),
     }),
   },

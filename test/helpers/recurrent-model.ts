@@ -1,4 +1,5 @@
 import { type BatchBuilder, type BatchCounts, SAMPLING_ROW_WORDS } from "../../src/engine/batch";
+import { COUNTED_ROW_WORDS, PENALTY_ROW_WORDS } from "../../src/engine/penalty-rows";
 import type { EngineRequest, FinishReason } from "../../src/engine/request";
 
 export const vocabSize = 24;
@@ -12,19 +13,30 @@ function draw(state: number, seed: number, position: number): number {
   return (mixed >>> 16) % vocabSize;
 }
 
+const inPrompt = 1 << 31;
+
+/** The state that a penalised draw is made from: every count of the sequence shows in it, and the penalties do. */
+const penalised = (state: number, tokenCounts: ArrayLike<number>, penalties: readonly number[]) =>
+  [...Array.from(tokenCounts), ...penalties.map((penalty) => penalty * 64)].reduce(advance, state);
+
 /**
  * A recurrent model of one 32-bit word of state per slot, which sees nothing but the packed metadata: a shared slot, a state
- * that is not reset, a wrong row or a wrong position shows as another token.
+ * that is not reset, a wrong row or a wrong position shows as another token, and so does a token that is counted wrongly where
+ * a request has penalties.
  */
 export class RecurrentModel {
   private readonly pool: Uint32Array;
+  private readonly tokenCounts: Int32Array[];
 
   constructor(numSlots: number) {
     this.pool = new Uint32Array(numSlots).fill(0xdeadbeef);
+    this.tokenCounts = Array.from({ length: numSlots }, () => new Int32Array(vocabSize).fill(77));
   }
 
   /** Drawn tokens [numLogits]. */
   run({ fields }: BatchBuilder, counts: BatchCounts): number[] {
+    if (counts.penalised) this.count(fields, counts.numPrefills + counts.numDecodes);
+    const penalties = new Float32Array(fields.penalties.buffer, fields.penalties.byteOffset, fields.penalties.length);
     const hidden: number[] = [];
     for (let row = 0; row < counts.numPrefills; row++) {
       const slot = fields.prefillSlots[row]!;
@@ -43,9 +55,30 @@ export class RecurrentModel {
     }
     return Array.from({ length: counts.numLogits }, (_, row) => {
       const word = row * SAMPLING_ROW_WORDS;
-      return draw(hidden[fields.logitsRows[row]!]!, fields.sampling[word + 4]!, fields.sampling[word + 6]!);
+      let state = hidden[fields.logitsRows[row]!]!;
+      const at = row * PENALTY_ROW_WORDS;
+      const slot = counts.penalised ? fields.penalties[at]! : -1;
+      if (slot >= 0) state = penalised(state, this.tokenCounts[slot]!, [...penalties.subarray(at + 1, at + 4)]);
+      return draw(state, fields.sampling[word + 4]!, fields.sampling[word + 6]!);
     });
   }
+
+  private count({ countedRows, inputIds }: BatchBuilder["fields"], rows: number): void {
+    for (let row = 0; row < rows; row++) {
+      const word = row * COUNTED_ROW_WORDS;
+      const [slot, first, length, prompt, fresh] = countedRows.subarray(word, word + COUNTED_ROW_WORDS);
+      if (slot! < 0) continue;
+      const own = this.tokenCounts[slot!]!;
+      if (fresh === 1) own.fill(0);
+      inputIds.subarray(first, first! + length!).forEach((id, i) => {
+        countToken(own, id, i < prompt!);
+      });
+    }
+  }
+}
+
+function countToken(own: Int32Array, id: number, isPrompt: boolean): void {
+  own[id] = isPrompt ? own[id]! | inPrompt : own[id]! + 1;
 }
 
 /** What the model makes of a request that runs alone: new tokens, and why they end. */
@@ -55,7 +88,14 @@ export function generateAlone(
 ): { tokens: number[]; finishReason: FinishReason } {
   const all = [...prompt];
   for (;;) {
-    const token = draw(all.reduce(advance, emptyState), Number(BigInt.asIntN(32, sampling.seed)), all.length);
+    let state = all.reduce(advance, emptyState);
+    if (sampling.penalties !== undefined) {
+      const own = new Int32Array(vocabSize);
+      for (const [i, id] of all.entries()) countToken(own, id, i < prompt.length);
+      const { repetition, presence, frequency } = sampling.penalties;
+      state = penalised(state, own, [repetition, presence, frequency]);
+    }
+    const token = draw(state, Number(BigInt.asIntN(32, sampling.seed)), all.length);
     all.push(token);
     const tokens = all.slice(prompt.length);
     if (stopTokenIds.has(token)) return { tokens, finishReason: "stop" };

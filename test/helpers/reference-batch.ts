@@ -33,7 +33,23 @@ export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSiz
     .map(({ row, position }, i) => ({ row, i, next: position + 1 }))
     .filter(({ row, next }) => next === row.sequence.tokens.length);
 
+  const isPenalised = ({ sequence }: Row) => sequence.request.sampling.penalties !== undefined;
+  const penalised = rows.some(isPenalised);
   return {
+    countedRows: [...prefills, ...decodes]
+      .filter(() => penalised)
+      .flatMap((row) => {
+        const own = tokens.map((token, i) => ({ ...token, i })).filter((token) => token.row === row);
+        const prompt = own.filter(({ position }) => position < row.sequence.request.prompt.length);
+        return [
+          isPenalised(row) ? row.sequence.slot : -1,
+          own[0]!.i,
+          own.length,
+          prompt.length,
+          row.start === 0 ? 1 : 0,
+        ];
+      }),
+    penalties: draws.filter(() => penalised).flatMap(({ row }) => [...penaltyWords(row.sequence)]),
     decodeSlots: decodes.map((row) => row.sequence.slot),
     logitsRows: draws.map(({ i }) => i),
     sampling: draws.flatMap(({ row, next }) => [...samplingWords(row.sequence, next)]),
@@ -47,6 +63,17 @@ export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSiz
     cuChunkSeqlens: [...chunkStarts, prefillTokens.length],
     chunkSeq,
   };
+}
+
+/** The struct PenaltyRow. */
+function penaltyWords({ slot, request }: Sequence): Int32Array {
+  const { penalties } = request.sampling;
+  const row = new DataView(new ArrayBuffer(16));
+  row.setInt32(0, penalties === undefined ? -1 : slot, true);
+  row.setFloat32(4, penalties?.repetition ?? 1, true);
+  row.setFloat32(8, penalties?.presence ?? 0, true);
+  row.setFloat32(12, penalties?.frequency ?? 0, true);
+  return new Int32Array(row.buffer);
 }
 
 /** The struct SamplingRow, written byte by byte. */

@@ -61,6 +61,9 @@ describe("refused", () => {
     [{ audio: {} }, "audio", unsupported],
     [{ stream_options: {} }, "stream_options"],
     [{ temperature: 2.1 }, "temperature"],
+    [{ presence_penalty: 3 }, "presence_penalty"],
+    [{ frequency_penalty: "high" }, "frequency_penalty"],
+    [{ repetition_penalty: 0 }, "repetition_penalty"],
     [{ n: 17 }, "n"],
     [{ stop: [""] }, "stop[0]"],
   ]);
@@ -75,6 +78,10 @@ describe("accepted", () => {
   const accepted: readonly (readonly [Record<string, unknown>, { prompt?: unknown; params?: object }])[] = [
     [{}, {}],
     [{ max_tokens: 7 }, { params: { maxTokens: 7 } }],
+    [
+      { presence_penalty: 1, frequency_penalty: 0.5, repetition_penalty: 1.2 },
+      { params: { presencePenalty: 1, frequencyPenalty: 0.5, repetitionPenalty: 1.2 } },
+    ],
     [{ max_tokens: 7, max_completion_tokens: 9 }, { params: { maxTokens: 9 } }],
     [{ logprobs: true }, { params: { logprobs: 0 } }],
     [{ logprobs: true, top_logprobs: 3 }, { params: { logprobs: 3 } }],

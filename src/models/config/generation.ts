@@ -9,6 +9,7 @@ const schema = z.object({
   top_k: integer(0, 2 ** 31 - 1, "an integer from 0").nullish(),
   top_p: within(Number.MIN_VALUE, 1, "a number above 0 and at most 1").nullish(),
   min_p: within(0, 1, "a number from 0 to 1").nullish(),
+  repetition_penalty: within(Number.MIN_VALUE, 100, "a number above 0 and at most 100").nullish(),
   eos_token_id: tokenIds.nullish(),
 });
 
@@ -28,6 +29,7 @@ export function mergeGeneration(config: Mamba2Config, file: ConfigFile): Mamba2C
     ...(typeof fields.top_k === "number" ? { topK: fields.top_k } : {}),
     ...(typeof fields.top_p === "number" ? { topP: fields.top_p } : {}),
     ...(typeof fields.min_p === "number" ? { minP: fields.min_p } : {}),
+    ...(typeof fields.repetition_penalty === "number" ? { repetitionPenalty: fields.repetition_penalty } : {}),
   };
   return { ...config, eosTokenIds: [...new Set([...config.eosTokenIds, ...eos])], generationDefaults };
 }

@@ -9,6 +9,8 @@ export interface GenerationDefaults {
   readonly topK?: number;
   readonly topP?: number;
   readonly minP?: number;
+  /** 1 = off. */
+  readonly repetitionPenalty?: number;
 }
 
 /** A Mamba-2 language model, whatever dialect its config.json is written in. Checked: sizes fit each other. */

@@ -2,7 +2,6 @@ import { z } from "zod";
 
 const never = () => false;
 const isZero = (value: unknown) => value === 0;
-const isOne = (value: unknown) => value === 1;
 const isFalse = (value: unknown) => value === false;
 const isEmpty = (value: unknown) => typeof value === "object" && Object.keys(value as object).length === 0;
 
@@ -14,9 +13,6 @@ type Neutral = (value: unknown) => boolean;
  */
 const inBoth = {
   logit_bias: isEmpty,
-  presence_penalty: isZero,
-  frequency_penalty: isZero,
-  repetition_penalty: isOne,
   min_tokens: isZero,
   prompt_logprobs: never,
   structured_outputs: never,
