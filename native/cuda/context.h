@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "core/dtype.h"
+
 namespace mamba::cuda {
 
 class GemmPlans;
@@ -13,14 +15,16 @@ class GemmPlans;
 // graph). A kernel may read any other state before its wait_for_inputs(): nothing that is still running writes it.
 class WrittenStates {
  public:
-  // Whether any of these bytes were written before; from now on they count as written.
+  // Whether any of these bytes were written before; from now on all of them count as written.
   bool add(const void* state, size_t bytes) {
     const Range range{static_cast<const char*>(state), static_cast<const char*>(state) + bytes};
+    bool written = false, known = false;
     for (const Range& other : ranges_) {
-      if (range.begin < other.end && other.begin < range.end) return true;  // as a whole, or the caller takes care
+      written |= range.begin < other.end && other.begin < range.end;
+      known |= range.begin == other.begin && range.end == other.end;
     }
-    ranges_.push_back(range);
-    return false;
+    if (!known) ranges_.push_back(range);
+    return written;
   }
   void clear() { ranges_.clear(); }
 
@@ -44,6 +48,13 @@ struct Context {
   // False after whatever writes what kernels read early, such as weights.
   bool early = false;
   WrittenStates written_states;
+
+  // For an op that updates a pool of states: whether its kernel may read them before wait_for_inputs().
+  template <class Params>
+  bool settled(const Params& p) {
+    return !written_states.add(p.state,
+                               static_cast<size_t>(p.slots_in_pool * p.state_slot_stride) * size_of(p.state_dtype));
+  }
 
   // The next launch waits for everything before it.
   void full_stop() {

@@ -93,16 +93,18 @@ struct Step {
   }
 };
 
-// One token per row: a block takes R rows, all of whose reads are in flight together. Windows wait for the slots.
+// One token per row: a block takes R rows, all of whose reads are in flight together. Windows wait for the slots, and
+// are read while the kernel ahead still runs if they are settled (Context::settled).
 template <class T, class S, int R, int kThreads>
-__global__ void __launch_bounds__(kThreads) update_kernel(const __grid_constant__ CausalConv1dUpdateParams p) {
+__global__ void __launch_bounds__(kThreads)
+    update_kernel(const __grid_constant__ CausalConv1dUpdateParams p, bool settled) {
   const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kChannels;
   const int64_t first = (int64_t{blockIdx.z} * gridDim.y + blockIdx.y) * R;
   const bool active = c < p.dim && first < p.rows;
   Filter filter;
   if (active) filter.load(p.weight, p.bias, p.dim, c);
   let_next_start();
-  wait_for_inputs();
+  if (!settled || !active) wait_for_inputs();
   if (!active) return;
   const int rows = static_cast<int>(p.rows - first < R ? p.rows - first : R);
   // Rows beyond the last read what it does, and write nothing.
@@ -111,14 +113,15 @@ __global__ void __launch_bounds__(kThreads) update_kernel(const __grid_constant_
 #pragma unroll
   for (int r = 0; r < R; ++r) slots[r] = p.slots[row_of(r)];
   Step<T, S, R> step;
-#pragma unroll
-  for (int r = 0; r < R; ++r) step.load_x(r, static_cast<const T*>(p.x) + row_of(r) * p.x_stride + c);
   const auto state = [&](int32_t slot) { return static_cast<S*>(p.state) + slot * p.state_slot_stride + c; };
 #pragma unroll
   for (int r = 0; r < R; ++r) {
     if (slots[r] >= p.slots_in_pool) slots[r] = -1;
     if (slots[r] >= 0) step.load_window(r, state(slots[r]), p.dim, true);
   }
+  if (settled) wait_for_inputs();
+#pragma unroll
+  for (int r = 0; r < R; ++r) step.load_x(r, static_cast<const T*>(p.x) + row_of(r) * p.x_stride + c);
 #pragma unroll
   for (int r = 0; r < R; ++r) {
     if (r >= rows) continue;

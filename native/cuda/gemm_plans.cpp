@@ -102,7 +102,7 @@ int64_t bucket_of(int64_t m) {
 struct Shape {
   int64_t m, n, k, x_stride, out_stride;
   DType dtype, out_dtype;
-  bool bias;
+  bool bias, accumulate;
   std::array<uint32_t, 3> alignments;  // of weight, x, out
   auto operator<=>(const Shape&) const = default;
 };
@@ -119,10 +119,10 @@ struct GemmPlans::Library {
 
   cublasStatus_t launch(const LinearParams& p, const Operands& operands, const cublasLtMatmulAlgo_t& algorithm,
                         Context& context) const {
-    const float one = 1, zero = 0;
+    const float one = 1, beta = p.accumulate ? 1.0f : 0.0f;
     context.early = true;
     return cublasLtMatmul(handle, operands.product.handle, &one, p.weight, operands.weight.handle, p.x,
-                          operands.x.handle, &zero, p.out, operands.out.handle, p.out, operands.out.handle, &algorithm,
+                          operands.x.handle, &beta, p.out, operands.out.handle, p.out, operands.out.handle, &algorithm,
                           context.workspace, kGemmWorkspaceBytes, context.stream);
   }
 
@@ -175,9 +175,16 @@ struct GemmPlans::Library {
     return times[kRuns / 2];
   }
 
-  cublasLtMatmulAlgo_t fastest(const LinearParams& p, const std::vector<cublasLtMatmulAlgo_t>& algorithms,
+  cublasLtMatmulAlgo_t fastest(LinearParams p, const std::vector<cublasLtMatmulAlgo_t>& algorithms,
                                Context& context) const {
     const Operands operands(p, p.m);
+    void* scratch = nullptr;  // what is added to would grow with each run
+    if (p.accumulate) {
+      const size_t bytes = static_cast<size_t>(p.m * stride_of_out(p)) * size_of(p.out_dtype);
+      mamba::cuda::check(cudaMalloc(&scratch, bytes), "memory to measure a product in");
+      mamba::cuda::check(cudaMemsetAsync(scratch, 0, bytes, context.stream), "memset");
+      p.out = scratch;
+    }
     cudaEvent_t begin, end;
     mamba::cuda::check(cudaEventCreate(&begin), "event");
     mamba::cuda::check(cudaEventCreate(&end), "event");
@@ -189,6 +196,7 @@ struct GemmPlans::Library {
     }
     cudaEventDestroy(begin);
     cudaEventDestroy(end);
+    cudaFree(scratch);
     return algorithms[best];
   }
 
@@ -201,6 +209,7 @@ struct GemmPlans::Library {
                          p.x_dtype,
                          p.out_dtype,
                          p.bias != nullptr,
+                         p.accumulate,
                          {alignment(p.weight), alignment(p.x), alignment(p.out)}};
     const auto known = plans.find(shape);
     if (known != plans.end()) return known->second;

@@ -19,17 +19,6 @@ constexpr int64_t kSmallWeight = 64 << 10;
 constexpr int64_t kLongestRow = 1 << 26;  // elements, for 32-bit offsets of bytes within a block's rows
 constexpr int64_t kMostBlocksY = 65535;
 
-__device__ __forceinline__ float load_float(const void* from, DType dtype, int64_t i) {
-  switch (dtype) {
-    case DType::bf16:
-      return as_float(static_cast<const bf16*>(from)[i]);
-    case DType::f16:
-      return as_float(static_cast<const f16*>(from)[i]);
-    default:
-      return static_cast<const float*>(from)[i];
-  }
-}
-
 // --- general --------------------------------------------------------------------------------------------------------
 // CUDA cores: a block has 16 Rows x 64 outputs, a thread Rows x 4 of them; 16 of k at a time lie in shared memory as
 // floats, the next 16 in registers. Bound by the products, a few TFLOP/s. Sums are taken in the order of k.
@@ -82,7 +71,8 @@ __global__ void __launch_bounds__(256) linear_general_kernel(const __grid_consta
     const int64_t m = first_m + row * Rows + i;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      if (m < p.m) write_out(p, m, first_n + column * 4 + j, sums[i][j]);
+      const int64_t n = first_n + column * 4 + j;
+      if (m < p.m) write_out(p, m, n, sums[i][j] + load_out(p, m, n));
     }
   }
 }
@@ -105,17 +95,6 @@ void run_general(const LinearParams& p, Context& context) {
 }
 
 // --- fragments ------------------------------------------------------------------------------------------------------
-// Blocks that share a tile's k, in a cluster: until there are enough of them, each with work for all of its warps.
-int splits_of(const LinearParams& p, int warps, const Context& context) {
-  int splits = 1;
-  if (!context.clusters()) return splits;
-  while (splits < 8 && row_tiles(p.n) * splits < 3 * context.multiprocessors / 2 &&
-         steps_of(p.k) >= 2 * splits * warps) {
-    splits *= 2;
-  }
-  return splits;
-}
-
 template <class T, bool Whole, int Columns, int Depth>
 void launch_fragments(const LinearParams& p, Context& context) {
   constexpr int kWarps = 8, kTiles = 1, kBlocks = 3;
@@ -142,7 +121,7 @@ __global__ void __launch_bounds__(256) round_rows_kernel(const float* from, cons
   wait_for_inputs();
   const int64_t step = int64_t{gridDim.x} * 256;
   for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < to.m * to.n; i += step) {
-    write_out(to, i / to.n, i % to.n, from[i]);
+    write_out(to, i / to.n, i % to.n, from[i] + load_out(to, i / to.n, i % to.n));
   }
 }
 
@@ -159,7 +138,7 @@ bool run_library(const LinearParams& p, Context& context) {
     part.x = static_cast<const char*>(p.x) + row * p.x_stride * static_cast<int64_t>(size_of(p.x_dtype));
     part.out = static_cast<char*>(p.out) + row * p.out_stride * static_cast<int64_t>(size_of(p.out_dtype));
     LinearParams product = part;
-    product.bias = nullptr;
+    product.bias = nullptr, product.accumulate = false;
     product.out = floats, product.out_stride = p.n, product.out_dtype = DType::f32;
     if (!context.gemm_plans->run(product, context)) return false;
     const int64_t blocks = std::min<int64_t>((part.m * part.n + 255) / 256, 16 * context.multiprocessors);
@@ -232,7 +211,7 @@ void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
   check(cudaMemsetAsync(static_cast<char*>(p.dst) + bytes, 0, linear_weight_bytes(p.n, p.k, p.dst_dtype) - bytes,
                         context.stream),
         "end of a weight");
-  context.early = false;  // linear reads weights before the launch ahead has ended
+  context.full_stop();  // linear reads weights before the launch ahead has ended
 }
 
 }  // namespace mamba::cuda

@@ -97,6 +97,22 @@ struct FragSource {
   }
 };
 
+__device__ __forceinline__ float load_float(const void* from, DType dtype, int64_t i) {
+  switch (dtype) {
+    case DType::bf16:
+      return as_float(static_cast<const bf16*>(from)[i]);
+    case DType::f16:
+      return as_float(static_cast<const f16*>(from)[i]);
+    default:
+      return static_cast<const float*>(from)[i];
+  }
+}
+
+// What a product is added to.
+__device__ __forceinline__ float load_out(const LinearParams& p, int64_t row, int64_t n) {
+  return p.accumulate && row < p.m && n < p.n ? load_float(p.out, p.out_dtype, row * p.out_stride + n) : 0.0f;
+}
+
 __device__ __forceinline__ void write_out(const LinearParams& p, int64_t row, int64_t n, float value) {
   if (n >= p.n) return;
   if (p.bias) value += __ldg(p.bias + n);
@@ -175,50 +191,94 @@ __device__ __forceinline__ void store_to_first(float* at, float value) {
 #endif
 }
 
-// Adds the sums of warps, then those of the blocks of a cluster (they split k), each in order. `sums` is shared memory
-// for a tile of sums of each warp and each block (sums_bytes). The cluster's first arrival is due to have been made.
-template <int Tiles, int Columns, int Warps>
-__device__ __forceinline__ void finish(const LinearParams& p, float* sums, const float (&acc)[Tiles][Columns][4],
-                                       int first_tile, int64_t first_x, int splits) {
-  constexpr int kTile = Columns * 8 * kTileRows, kSums = Tiles * kTile;
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-#pragma unroll
-  for (int i = 0; i < Tiles; ++i) put_sums(sums + warp * kSums + i * kTile, acc[i], lane);
-  __syncthreads();
-  const auto each = [&](auto put) {
-    for (int i = threadIdx.x; i < kSums; i += Warps * 32) {
-      if (first_x + i % kTile / kTileRows < p.m) put(i);
-    }
-  };
-  const auto block_sum = [&](int i) {
-    float sum = 0;
-#pragma unroll
-    for (int w = 0; w < Warps; ++w) sum += sums[w * kSums + i];
-    return sum;
-  };
-  const auto write = [&](int i, float sum) {
-    write_out(p, first_x + i % kTile / kTileRows, int64_t{first_tile + i / kTile} * kTileRows + i % kTileRows, sum);
-  };
-  if (splits == 1) {
-    each([&](int i) { write(i, block_sum(i)); });
-    return;
+// Adds the sums of warps, then those of the blocks of a cluster (they split k), each in order. A block has Tiles x
+// Columns x 8 x 16 sums for its outputs and, after them, Extra others for all of them: extra[lane / 4] of the lanes
+// with lane % 4 = 0. `sums` is shared memory for those of each warp and each block (sums_bytes). The cluster's first
+// arrival is due to have been made. scale(row of x, sum_of) gets the factor of a row; sum_of(i) is the i-th of the
+// extra sums.
+template <int Tiles, int Columns, int Warps, int Extra = 0>
+struct Sums {
+  static constexpr int kTile = Columns * 8 * kTileRows, kOuts = Tiles * kTile, kSums = kOuts + Extra;
+  const LinearParams& p;
+  float* sums;
+  int first_tile;
+  int64_t first_x;
+  int splits;
+
+  __device__ __forceinline__ int64_t row_of(int i) const { return first_x + i % kTile / kTileRows; }
+  __device__ __forceinline__ int64_t n_of(int i) const {
+    return int64_t{first_tile + i / kTile} * kTileRows + i % kTileRows;
   }
-  float* of_blocks = sums + Warps * kSums;
-  const int rank = static_cast<int>(cluster_rank());
-  cluster_wait();  // all blocks have started
-  each([&](int i) { store_to_first(of_blocks + rank * kSums + i, block_sum(i)); });
-  cluster_arrive();
-  cluster_wait();
-  if (rank > 0) return;
-  each([&](int i) {
-    float sum = 0;
-    for (int r = 0; r < splits; ++r) sum += of_blocks[r * kSums + i];
-    write(i, sum);
-  });
+
+  // Of the thread's first output: in flight while the product is computed.
+  __device__ __forceinline__ float load_first_out() const {
+    const int i = threadIdx.x;
+    return i < kOuts && cluster_rank() == 0 ? load_out(p, row_of(i), n_of(i)) : 0.0f;
+  }
+
+  template <class Scale>
+  __device__ __forceinline__ void finish(const float (&acc)[Tiles][Columns][4], const float* extra, float first_out,
+                                         Scale scale) const {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+    for (int i = 0; i < Tiles; ++i) put_sums(sums + warp * kSums + i * kTile, acc[i], lane);
+    if constexpr (Extra > 0) {
+#pragma unroll
+      for (int i = 0; i < Extra / 8; ++i) {
+        if (lane % 4 == 0) sums[warp * kSums + kOuts + i * 8 + lane / 4] = extra[i];
+      }
+    }
+    __syncthreads();
+    const auto each = [&](int count, auto put) {
+      for (int i = threadIdx.x; i < count; i += Warps * 32) {
+        if (i >= kOuts || row_of(i) < p.m) put(i);
+      }
+    };
+    const auto block_sum = [&](int i) {
+      float sum = 0;
+#pragma unroll
+      for (int w = 0; w < Warps; ++w) sum += sums[w * kSums + i];
+      return sum;
+    };
+    const auto write = [&](int i, auto sum_of) {
+      const float product = sum_of(i) * scale([&](int row) { return sum_of(kOuts + row); }, i % kTile / kTileRows);
+      const float before = i < Warps * 32 ? first_out : load_out(p, row_of(i), n_of(i));
+      write_out(p, row_of(i), n_of(i), product + before);
+    };
+    if (splits == 1) {
+      each(kOuts, [&](int i) { write(i, block_sum); });
+      return;
+    }
+    float* of_blocks = sums + Warps * kSums;
+    const int rank = static_cast<int>(cluster_rank());
+    cluster_wait();  // all blocks have started
+    each(kSums, [&](int i) { store_to_first(of_blocks + rank * kSums + i, block_sum(i)); });
+    cluster_arrive();
+    cluster_wait();
+    if (rank > 0) return;
+    each(kOuts, [&](int i) {
+      write(i, [&](int at) {
+        float sum = 0;
+        for (int r = 0; r < splits; ++r) sum += of_blocks[r * kSums + at];
+        return sum;
+      });
+    });
+  }
+};
+
+constexpr size_t sums_bytes(int tiles, int columns, int warps, int splits, int extra = 0) {
+  return size_t{4} * (tiles * columns * 8 * kTileRows + extra) * (warps + (splits > 1 ? splits : 0));
 }
 
-constexpr size_t sums_bytes(int tiles, int columns, int warps, int splits) {
-  return size_t{4} * tiles * columns * 8 * kTileRows * (warps + (splits > 1 ? splits : 0));
+// Blocks that share a tile's k, in a cluster: until there are enough of them, each with work for all of its warps.
+inline int splits_of(const LinearParams& p, int warps, const Context& context) {
+  int splits = 1;
+  if (!context.clusters()) return splits;
+  while (splits < 8 && row_tiles(p.n) * splits < 3 * context.multiprocessors / 2 &&
+         steps_of(p.k) >= 2 * splits * warps) {
+    splits *= 2;
+  }
+  return splits;
 }
 
 constexpr int kStepBytes = kStepK * 2;
@@ -233,6 +293,7 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
   const int64_t first_x = int64_t{blockIdx.y} * Columns * 8;
   const int steps = steps_of(p.k), begin = steps * rank / splits, end = steps * (rank + 1) / splits;
   if (splits > 1) cluster_arrive();
+  const Sums<Tiles, Columns, Warps> sums = {p, reinterpret_cast<float*>(frag_memory), first_tile, first_x, splits};
   const FragSource<Whole, Columns> source(p, first_tile, first_x, end);
   uint4 w[Depth][Tiles][2], x[Depth][Columns];
   const auto fetch = [&](int d, int k) {
@@ -254,6 +315,7 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
   wait_for_inputs();
 #pragma unroll
   for (int d = 0; d < Depth; ++d) fetch_x(d, k + d * kTurn);
+  const float first_out = sums.load_first_out();
   float acc[Tiles][Columns][4] = {};
   for (; k < end * kStepBytes; k += Depth * kTurn) {
 #pragma unroll
@@ -268,7 +330,7 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
       fetch_x(d, k + (d + Depth) * kTurn);
     }
   }
-  finish<Tiles, Columns, Warps>(p, reinterpret_cast<float*>(frag_memory), acc, first_tile, first_x, splits);
+  sums.finish(acc, nullptr, first_out, [](auto, int) { return 1.0f; });
 }
 
 }  // namespace mamba::cuda

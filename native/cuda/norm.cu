@@ -79,8 +79,11 @@ constexpr int64_t kMostGroups = 65535;  // of gridDim.y
 bool vectors_at(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 bool tuned(const RmsNormParams& p) {
-  return p.x_dtype == p.out_dtype && (!p.residual || p.residual_dtype == DType::f32 || p.residual_dtype == p.x_dtype) &&
-         p.width % kNormVec == 0 && p.x_stride % kNormVec == 0 && vectors_at(p.x) && vectors_at(p.residual) &&
+  // One type, beside a residual of it or of floats; or a float residual stream into a product's type.
+  const bool types = p.x_dtype == p.out_dtype
+                         ? !p.residual || p.residual_dtype == DType::f32 || p.residual_dtype == p.x_dtype
+                         : !p.residual && p.x_dtype == DType::f32;
+  return types && p.width % kNormVec == 0 && p.x_stride % kNormVec == 0 && vectors_at(p.x) && vectors_at(p.residual) &&
          vectors_at(p.out) && vectors_at(p.weight);
 }
 
@@ -124,16 +127,19 @@ void with_spread(int vectors, bool early_weights, F f) {
   f.template operator()<4, false>();
 }
 
-template <class T, class R>
+template <class X, class R, class O>
 void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) {
   with_spread(s.vectors, p.rows <= kFewRows,
-              [&]<int V, bool Early>() { launch(context, s.shape, rms_norm_kernel<T, R, T, V, Early>, p); });
+              [&]<int V, bool Early>() { launch(context, s.shape, rms_norm_kernel<X, R, O, V, Early>, p); });
 }
 
+// T: the type of out.
 template <class T>
 void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) {
-  if (!p.residual) return launch_rms_norm<T, void>(p, s, context);
-  p.residual_dtype == DType::f32 ? launch_rms_norm<T, float>(p, s, context) : launch_rms_norm<T, T>(p, s, context);
+  if (p.x_dtype != p.out_dtype) return launch_rms_norm<float, void, T>(p, s, context);
+  if (!p.residual) return launch_rms_norm<T, void, T>(p, s, context);
+  p.residual_dtype == DType::f32 ? launch_rms_norm<T, float, T>(p, s, context)
+                                 : launch_rms_norm<T, T, T>(p, s, context);
 }
 
 template <class T>
@@ -149,8 +155,8 @@ void run_rms_norm(const RmsNormParams& p, Context& context) {
   if (p.rows == 0 || p.width == 0) return;
   const Spread s = spread(tuned(p), p.rows, p.width, 1);
   if (s.vectors == 0) return launch(context, s.shape, rms_norm_general_kernel, p);
-  if (p.x_dtype == DType::f32) return launch_rms_norm<float>(p, s, context);
-  p.x_dtype == DType::bf16 ? launch_rms_norm<bf16>(p, s, context) : launch_rms_norm<f16>(p, s, context);
+  if (p.out_dtype == DType::f32) return launch_rms_norm<float>(p, s, context);
+  p.out_dtype == DType::bf16 ? launch_rms_norm<bf16>(p, s, context) : launch_rms_norm<f16>(p, s, context);
 }
 
 void run_gated_rms_norm(const GatedRmsNormParams& p, Context& context) {

@@ -85,7 +85,8 @@ __global__ __launch_bounds__(kRecurrenceThreads) void recurrence_kernel(const __
     if (threadIdx.x < tokens) {
       float step = load_dt<T>(p, l0 + threadIdx.x, static_cast<int>(head)) + bias;
       if (p.dt_softplus && step <= kSoftplusThreshold) step = log1pf(expf(step));
-      step = fminf(p.dt_max, fmaxf(p.dt_min, step));
+      step = step < p.dt_min ? p.dt_min : step;  // a NaN stays one
+      step = step > p.dt_max ? p.dt_max : step;
       dt[threadIdx.x] = step;
       decay[threadIdx.x] = expf(step * a);
     }

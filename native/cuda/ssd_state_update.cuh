@@ -54,7 +54,8 @@ __device__ __forceinline__ float load_dt(const Params& p, int64_t i) {
 
 __device__ __forceinline__ float time_step(const Params& p, float dt) {
   if (p.dt_softplus && dt <= kSoftplusThreshold) dt = log1pf(expf(dt));
-  return fminf(p.dt_max, fmaxf(p.dt_min, dt));
+  dt = dt < p.dt_min ? p.dt_min : dt;  // a NaN stays one
+  return dt > p.dt_max ? p.dt_max : dt;
 }
 
 // How a warp holds its part of a head's state [P, N]: `Lanes` lanes side by side along N, 16 bytes each and `Pieces`
@@ -215,10 +216,10 @@ struct Tile {
 };
 
 // Tied. A warp walks over Walk tiles of a head (blockIdx.y) of a row (blockIdx.z); the next tile's reads are in flight
-// while one is computed.
+// while one is computed. A settled state (Context::settled) is read while the kernel ahead still runs.
 template <class Part, int Warps, int Walk, Keep K>
 __global__ void __launch_bounds__(Warps * 32)
-    tiles_kernel(const __grid_constant__ Params p, int heads_per_group, bool whole_x) {
+    tiles_kernel(const __grid_constant__ Params p, int heads_per_group, bool whole_x, bool settled) {
   using S = typename Part::StateType;
   constexpr int kRows = Part::kRows;
   const int lane = threadIdx.x % 32, h = blockIdx.y, n = static_cast<int>(p.state_size);
@@ -228,21 +229,22 @@ __global__ void __launch_bounds__(Warps * 32)
   Part part;
   part.load_weights(p, h);
   let_next_start();
-  wait_for_inputs();
+  if (!settled) wait_for_inputs();
   const auto rows_of = [&](int k) { return min(kRows, head_dim - first - k * kRows); };
-  if (rows_of(0) <= 0) return;
   const int32_t slot = p.slots[row];
-  typename Part::Channels channels[2];
-  channels[0] = Part::load_channels(p, row, at, rows_of(0), lane, whole_x);
-  part.load_head(p, row, h, h / heads_per_group, n, lane);
-  if (slot < 0 || slot >= p.slots_in_pool) {
-    for (int k = 0; k < Walk; ++k) Part::write_zeros(p, row, at + k * kRows, rows_of(k), lane);
-    return;
-  }
+  const bool used = slot >= 0 && slot < p.slots_in_pool && rows_of(0) > 0;
   S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride + int64_t{at} * n;
   const uint64_t policy = K == Keep::nothing ? 0 : keep_policy();
   typename Part::State s[2];
-  Part::template load_state<K>(s[0], state, n, rows_of(0), lane, policy);
+  if (used) Part::template load_state<K>(s[0], state, n, rows_of(0), lane, policy);
+  if (settled) wait_for_inputs();
+  if (!used) {
+    for (int k = 0; k < Walk; ++k) Part::write_zeros(p, row, at + k * kRows, rows_of(k), lane);
+    return;
+  }
+  typename Part::Channels channels[2];
+  channels[0] = Part::load_channels(p, row, at, rows_of(0), lane, whole_x);
+  part.load_head(p, row, h, h / heads_per_group, n, lane);
 #pragma unroll
   for (int k = 0; k < Walk; ++k) {
     const bool more = k + 1 < Walk && rows_of(k + 1) > 0;
@@ -258,8 +260,7 @@ __global__ void __launch_bounds__(Warps * 32)
   }
 }
 
-// --- any type, shape, strides, tied or not: a warp owns one channel, its lanes stride along N
-// -------------------------
+// --- any type, shape, strides, tied or not: a warp owns one channel, its lanes stride along N ------------------------
 
 template <class T, class S>
 __global__ void __launch_bounds__(128) any_kernel(const __grid_constant__ Params p) {

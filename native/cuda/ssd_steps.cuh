@@ -137,9 +137,10 @@ __device__ __forceinline__ float time_step(float dt, float bias, const SsdChunkS
     const float e = fast_exp2(fminf(dt, kSoftplusThreshold) * kLog2e);
     const float series = e * fmaf(e, fmaf(e, 1.0f / 3, -0.5f), 1.0f);
     const float v = e < 0x1p-7f ? series : log2_fast(1.0f + e) * (1 / kLog2e);
-    dt = dt > kSoftplusThreshold ? dt : v;
+    dt = dt <= kSoftplusThreshold ? v : dt;
   }
-  return fminf(p.dt_max, fmaxf(p.dt_min, dt));
+  dt = dt < p.dt_min ? p.dt_min : dt;  // a NaN stays one, here and in sum_steps
+  return dt > p.dt_max ? p.dt_max : dt;
 }
 
 // What a warp knows of a step's time steps; a lane has tokens 2 lane and 2 lane + 1.
@@ -157,7 +158,8 @@ __device__ __forceinline__ LaneSteps sum_steps(const float (&raw)[2], float a_lo
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     s.dt[i] = 2 * lane + i < tokens ? time_step(raw[i], bias, p) : 0.0f;
-    term[i] = fmaxf(s.dt[i] * a_log2, kLeastTerm);
+    const float log2_decay = s.dt[i] * a_log2;
+    term[i] = log2_decay < kLeastTerm ? kLeastTerm : log2_decay;
   }
   float sum = term[0] + term[1];
 #pragma unroll
