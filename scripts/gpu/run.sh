@@ -25,7 +25,7 @@ what=${1:-test}
 [ $# -eq 0 ] || shift
 case $what in
   test)
-    [ $# -gt 0 ] || set -- test/addon test/ops test/models
+    [ $# -gt 0 ] || set -- test/addon test/ops test/models test/llm
     "${jest[@]}" "$@"
     ;;
   sanitize)

@@ -1,13 +1,14 @@
 /** Repetition, presence and frequency penalties, from the parameters of a request to its tokens. */
 import { LLM } from "../../src/llm/llm";
 import type { GenerateParams, GenerationResult } from "../../src/llm/types";
+import { testDevices } from "../helpers/backends";
 
 const story = "Once upon a time there was a";
 const king = "the king and the king and the king and";
 
 let llm: LLM;
 beforeAll(async () => {
-  llm = await LLM.load(undefined, { maxNumSeqs: 8, dtype: "float32" });
+  llm = await LLM.load(undefined, { maxNumSeqs: 8, dtype: "float32", device: testDevices[0]! });
 });
 afterAll(() => llm.close());
 
@@ -110,7 +111,12 @@ describe("among other requests", () => {
   });
 
   test("a preempted request counts its tokens again, exactly; so does a prompt in pieces", async () => {
-    const small = await LLM.load(undefined, { maxNumSeqs: 1, maxNumBatchedTokens: 17, dtype: "float32" });
+    const small = await LLM.load(undefined, {
+      maxNumSeqs: 1,
+      maxNumBatchedTokens: 17,
+      dtype: "float32",
+      device: testDevices[0]!,
+    });
     const prompt = Array.from({ length: 6 }, () => king).join(" ");
     const wanted = await tokensOf(prompt, penalised);
     expect(await tokensOf(prompt, penalised, small)).toEqual(wanted);
