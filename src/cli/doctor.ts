@@ -83,17 +83,15 @@ function describeAddon({ path, error }: AddonFacts): string[] {
 
 function describeDevice({ description, error }: DeviceFacts): string {
   if (description !== null) return `ok, ${deviceText(description)}`;
-  return error?.code === "ERR_NOT_BUILT" ? "not built" : `FAILED, ${error?.message}`;
+  if (error?.code === "ERR_NOT_BUILT") return "not built";
+  return error?.code === "ERR_NO_DEVICE" ? `not to be used: ${error.message}` : `FAILED, ${error?.message}`;
 }
 
 /** What --device auto takes, and why. */
 function describeChoice(devices: readonly DeviceFacts[]): string {
   const chosen = devices.find(({ error }) => error === null);
-  if (chosen === undefined) return "none: no device can be used";
-  const passed = devices.slice(0, devices.indexOf(chosen)).map(({ kind, error }) => `${kind}: ${error?.message}`);
-  return passed.length === 0
-    ? `${chosen.kind}, the fastest there is`
-    : `${chosen.kind}, because of ${passed.join("; ")}`;
+  const kinds = devices.map(({ kind }) => kind).join(", ");
+  return chosen === undefined ? `none of ${kinds} works` : `${chosen.kind}, the first of ${kinds} that works`;
 }
 
 function describeModel({ model, path, parameters, errors }: ModelCheck): string[] {

@@ -11,6 +11,7 @@ const hints: Partial<Record<ErrorCode, (error: EngineError) => string>> = {
       : `did you mean ${similar}?`;
   },
   ERR_NOT_BUILT: () => "`mamba-serve doctor` shows what this build has",
+  ERR_NO_DEVICE: () => "--device auto takes the CPU where no GPU can be used; `mamba-serve doctor` says why",
   ERR_MEMORY: () => "fewer sequences take less memory: lower --max-num-seqs",
   ERR_TOO_LONG: () => "shorten the text, or raise --max-model-len",
 };

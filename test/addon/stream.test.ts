@@ -167,6 +167,21 @@ describe("graphs", () => {
     expect([...back]).toEqual([0, 1, 2, 6, 7, 8]);
   });
 
+  test("replays are timed one by one, and run", async () => {
+    const { weight, ids, out } = lookup([3]);
+    const graph = device.stream.capture(() => embedding(device.stream, { out, weight, ids }));
+    const scratch = device.tensor("u8", [1 << 20]);
+    device.stream.fill(out, 0xff);
+    for (const flushed of [undefined, scratch]) {
+      const times = await device.stream.timeReplays(graph, 5, flushed);
+      expect(times).toHaveLength(5);
+      expect(times.every((us) => us > 0 && us < 1e6)).toBe(true);
+    }
+    const back = new Float32Array(3);
+    await device.stream.download(out, back);
+    expect([...back]).toEqual([9, 10, 11]);
+  });
+
   test("a graph keeps its tensors' memory alive", async () => {
     const { weight, ids, out } = lookup([2]);
     const graph = device.stream.capture(() => embedding(device.stream, { out, weight, ids }));

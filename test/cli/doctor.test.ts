@@ -32,4 +32,6 @@ test("a broken model: every fault, exit code 1", async () => {
   expect(code).toBe(1);
   expect(stdout).toMatch(/^model +FAILED, .*mamba2\n +.*tokenizer\.json/m);
   expect(stdout).toMatch(/^cpu +ok, \w+, \d+ threads$/m);
+  expect(stdout).toMatch(/^cuda +(not built|not to be used: .*|ok, .*, compute capability \d+\.\d)$/m);
+  expect(stdout).toMatch(/^auto +(cpu|cuda), the first of cuda, cpu that works$/m);
 });
