@@ -13,6 +13,7 @@
 #include <algorithm>
 
 #include "cuda/conv1d.cuh"
+#include "cuda/dispatch.h"
 #include "cuda/kernels.h"
 
 namespace mamba::cuda {
@@ -20,19 +21,10 @@ namespace {
 
 constexpr int64_t kMostAlongY = 32768;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // `n` blocks along y, and along z what y cannot hold.
 dim3 grid_of(int64_t x, int64_t n) {
   return {static_cast<unsigned>(x), static_cast<unsigned>(std::min(n, kMostAlongY)),
           static_cast<unsigned>(ceil_div(n, kMostAlongY))};
-}
-
-template <class F>
-void with_type(DType type, F f) {
-  if (type == DType::f32) return f(float());
-  if (type == DType::bf16) return f(bf16());
-  f(f16());
 }
 
 // f(an element of x, one of the state)

@@ -327,22 +327,6 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
 // --- any type, width 2 to 4, any alignment: a thread owns one channel ------------------------------------------------
 
-__device__ __forceinline__ float load_any(const void* from, int64_t i, DType type) {
-  if (type == DType::f32) return static_cast<const float*>(from)[i];
-  if (type == DType::bf16) return as_float(static_cast<const bf16*>(from)[i]);
-  return as_float(static_cast<const f16*>(from)[i]);
-}
-
-__device__ __forceinline__ void store_any(void* to, int64_t i, DType type, float value) {
-  if (type == DType::f32) {
-    static_cast<float*>(to)[i] = value;
-  } else if (type == DType::bf16) {
-    static_cast<bf16*>(to)[i] = rounded<bf16>(value);
-  } else {
-    static_cast<f16*>(to)[i] = rounded<f16>(value);
-  }
-}
-
 // A narrower filter is one of width 4 whose oldest taps and inputs are zero.
 struct Channel {
   float taps[kWidth], bias, window[kWidth];
@@ -363,7 +347,7 @@ struct Channel {
 #pragma unroll
     for (int j = 1; j < kWidth; ++j) {
       const int64_t row = j - 1 - (kWidth - p.width);
-      if (row >= 0) window[j] = load_any(p.state, state + row * p.dim, p.state_dtype);
+      if (row >= 0) window[j] = load_any(p.state, p.state_dtype, state + row * p.dim);
     }
   }
 
@@ -372,7 +356,7 @@ struct Channel {
 #pragma unroll
     for (int j = 1; j < kWidth; ++j) {
       const int64_t row = j - 1 - (kWidth - p.width);
-      if (row >= 0) store_any(p.state, state + row * p.dim, p.state_dtype, window[j]);
+      if (row >= 0) store_any(p.state, p.state_dtype, state + row * p.dim, window[j]);
     }
   }
 
@@ -397,13 +381,13 @@ static __global__ void __launch_bounds__(128) update_any_kernel(const __grid_con
   wait_for_inputs();
   if (!active) return;
   const int32_t slot = p.slots[row];
-  if (slot < 0 || slot >= p.slots_in_pool) return store_any(p.out, row * p.out_stride + c, p.x_dtype, 0);
+  if (slot < 0 || slot >= p.slots_in_pool) return store_any(p.out, p.x_dtype, row * p.out_stride + c, 0);
   const int64_t state = slot * p.state_slot_stride + c;
-  const float x = load_any(p.x, row * p.x_stride + c, p.x_dtype);
+  const float x = load_any(p.x, p.x_dtype, row * p.x_stride + c);
   channel.load_window(p, state);
   const float y = channel.push(x, p.width, p.silu);
   channel.store_window(p, state);
-  store_any(p.out, row * p.out_stride + c, p.x_dtype, y);
+  store_any(p.out, p.x_dtype, row * p.out_stride + c, y);
 }
 
 // A block of tokens, as cut by the host.
@@ -420,11 +404,11 @@ static __global__ void __launch_bounds__(128) varlen_any_kernel(const __grid_con
   const int64_t begin = p.block_offset[block] * p.block_size, last = begin + p.block_size;
   const int64_t end = last < length ? last : length;
   if (slot < 0 || slot >= p.slots_in_pool) {
-    for (int64_t t = begin; t < end; ++t) store_any(p.out, (first + t) * p.out_stride + c, p.x_dtype, 0);
+    for (int64_t t = begin; t < end; ++t) store_any(p.out, p.x_dtype, (first + t) * p.out_stride + c, 0);
     return;
   }
   const int64_t state = slot * p.state_slot_stride + c;
-  const auto input = [&](int64_t t) { return load_any(p.x, (first + t) * p.x_stride + c, p.x_dtype); };
+  const auto input = [&](int64_t t) { return load_any(p.x, p.x_dtype, (first + t) * p.x_stride + c); };
   if (begin == 0) {
     if (p.has_initial_state[sequence]) channel.load_window(p, state);
   } else {
@@ -432,7 +416,7 @@ static __global__ void __launch_bounds__(128) varlen_any_kernel(const __grid_con
   }
 #pragma unroll 4
   for (int64_t t = begin; t < end; ++t) {
-    store_any(p.out, (first + t) * p.out_stride + c, p.x_dtype, channel.push(input(t), p.width, p.silu));
+    store_any(p.out, p.x_dtype, (first + t) * p.out_stride + c, channel.push(input(t), p.width, p.silu));
   }
   if (begin > 0) return;
   // Inputs after this block enter the window too. A block is at least as long as the window, so they suffice.

@@ -35,12 +35,12 @@ __global__ void __launch_bounds__(256) linear_general_kernel(const __grid_consta
 #pragma unroll
     for (int i = 0; i < Rows; ++i) {
       const int64_t m = first_m + i * 16 + along_rows;
-      next_x[i] = inside && m < p.m ? load_float(p.x, p.x_dtype, m * p.x_stride + k + along_k) : 0.0f;
+      next_x[i] = inside && m < p.m ? load_any(p.x, p.x_dtype, m * p.x_stride + k + along_k) : 0.0f;
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int64_t n = first_n + i * 16 + along_rows;
-      next_w[i] = inside && n < p.n ? load_float(p.weight, p.weight_dtype, n * p.k + k + along_k) : 0.0f;
+      next_w[i] = inside && n < p.n ? load_any(p.weight, p.weight_dtype, n * p.k + k + along_k) : 0.0f;
     }
   };
   let_next_start();
@@ -153,17 +153,7 @@ __global__ void __launch_bounds__(256)
   let_next_start();
   wait_for_inputs();
   for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += int64_t{gridDim.x} * 256) {
-    const float value = load_float(from, from_dtype, i);
-    switch (to_dtype) {
-      case DType::bf16:
-        static_cast<bf16*>(to)[i] = rounded<bf16>(value);
-        break;
-      case DType::f16:
-        static_cast<f16*>(to)[i] = rounded<f16>(value);
-        break;
-      default:
-        static_cast<float*>(to)[i] = value;
-    }
+    store_any(to, to_dtype, i, load_any(from, from_dtype, i));
   }
 }
 

@@ -97,36 +97,15 @@ struct FragSource {
   }
 };
 
-__device__ __forceinline__ float load_float(const void* from, DType dtype, int64_t i) {
-  switch (dtype) {
-    case DType::bf16:
-      return as_float(static_cast<const bf16*>(from)[i]);
-    case DType::f16:
-      return as_float(static_cast<const f16*>(from)[i]);
-    default:
-      return static_cast<const float*>(from)[i];
-  }
-}
-
 // What a product is added to.
 __device__ __forceinline__ float load_out(const LinearParams& p, int64_t row, int64_t n) {
-  return p.accumulate && row < p.m && n < p.n ? load_float(p.out, p.out_dtype, row * p.out_stride + n) : 0.0f;
+  return p.accumulate && row < p.m && n < p.n ? load_any(p.out, p.out_dtype, row * p.out_stride + n) : 0.0f;
 }
 
 __device__ __forceinline__ void write_out(const LinearParams& p, int64_t row, int64_t n, float value) {
   if (n >= p.n) return;
   if (p.bias) value += __ldg(p.bias + n);
-  const int64_t at = row * p.out_stride + n;
-  switch (p.out_dtype) {
-    case DType::bf16:
-      static_cast<bf16*>(p.out)[at] = rounded<bf16>(value);
-      break;
-    case DType::f16:
-      static_cast<f16*>(p.out)[at] = rounded<f16>(value);
-      break;
-    default:
-      static_cast<float*>(p.out)[at] = value;
-  }
+  store_any(p.out, p.out_dtype, row * p.out_stride + n, value);
 }
 
 template <class T>

@@ -10,20 +10,6 @@ namespace mamba::cuda {
 namespace {
 
 // Any type, stride and alignment: one element at a time, the row read twice.
-__device__ __forceinline__ float load_any(const void* from, int64_t i, DType t) {
-  if (t == DType::f32) return static_cast<const float*>(from)[i];
-  return t == DType::bf16 ? as_float(static_cast<const bf16*>(from)[i]) : as_float(static_cast<const f16*>(from)[i]);
-}
-__device__ __forceinline__ void store_any(void* to, int64_t i, float x, DType t) {
-  if (t == DType::f32) {
-    static_cast<float*>(to)[i] = x;
-  } else if (t == DType::bf16) {
-    static_cast<bf16*>(to)[i] = rounded<bf16>(x);
-  } else {
-    static_cast<f16*>(to)[i] = rounded<f16>(x);
-  }
-}
-
 __global__ void __launch_bounds__(256) rms_norm_general_kernel(const __grid_constant__ RmsNormParams p) {
   const int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   const int64_t end = row < p.rows ? p.width : 0;
@@ -33,19 +19,19 @@ __global__ void __launch_bounds__(256) rms_norm_general_kernel(const __grid_cons
   wait_for_inputs();
   float squares = 0;
   for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
-    float v = load_any(p.x, row * p.x_stride + c, p.x_dtype);
+    float v = load_any(p.x, p.x_dtype, row * p.x_stride + c);
     if (p.residual) {
-      v += load_any(p.residual, row * p.width + c, p.residual_dtype);
-      store_any(p.residual, row * p.width + c, v, p.residual_dtype);
-      v = load_any(p.residual, row * p.width + c, p.residual_dtype);
+      v += load_any(p.residual, p.residual_dtype, row * p.width + c);
+      store_any(p.residual, p.residual_dtype, row * p.width + c, v);
+      v = load_any(p.residual, p.residual_dtype, row * p.width + c);
     }
     squares = fmaf(v, v, squares);
   }
   const float scale = rsqrtf(sums.add(squares) / static_cast<float>(p.width) + p.eps);
   for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
-    const float v = p.residual ? load_any(p.residual, row * p.width + c, p.residual_dtype)
-                               : load_any(p.x, row * p.x_stride + c, p.x_dtype);
-    store_any(p.out, row * p.width + c, v * scale * p.weight[c], p.out_dtype);
+    const float v = p.residual ? load_any(p.residual, p.residual_dtype, row * p.width + c)
+                               : load_any(p.x, p.x_dtype, row * p.x_stride + c);
+    store_any(p.out, p.out_dtype, row * p.width + c, v * scale * p.weight[c]);
   }
 }
 
@@ -59,8 +45,8 @@ __global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __gri
   sums.clear();
   wait_for_inputs();
   const auto value = [&](int64_t c) {
-    return load_any(p.x, row * p.x_stride + first + c, p.dtype) *
-           silu(load_any(p.gate, row * p.gate_stride + first + c, p.dtype));
+    return load_any(p.x, p.dtype, row * p.x_stride + first + c) *
+           silu(load_any(p.gate, p.dtype, row * p.gate_stride + first + c));
   };
   float squares = 0;
   for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
@@ -69,7 +55,7 @@ __global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __gri
   }
   const float scale = rsqrtf(sums.add(squares) / static_cast<float>(p.group_size) + p.eps);
   for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
-    store_any(p.out, row * p.width + first + c, value(c) * scale * p.weight[first + c], p.dtype);
+    store_any(p.out, p.dtype, row * p.width + first + c, value(c) * scale * p.weight[first + c]);
   }
 }
 

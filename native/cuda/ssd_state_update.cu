@@ -14,6 +14,7 @@
 // Why each size has its own shape: the ladder of native/lab/ssd_state_update.cu.
 #include <algorithm>
 
+#include "cuda/dispatch.h"
 #include "cuda/kernels.h"
 #include "cuda/ssd_state_update.cuh"
 
@@ -24,15 +25,6 @@ using state_update::Keep;
 using state_update::Tile;
 
 constexpr int64_t kMostRows = 65535;  // of a launch
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-template <class F>
-void with_type(DType type, F f) {
-  if (type == DType::f32) return f(float());
-  if (type == DType::bf16) return f(bf16());
-  f(f16());
-}
 
 bool aligned(const void* at, int64_t stride, DType type, int64_t elements) {
   const auto bytes = std::min<uint64_t>(16, static_cast<uint64_t>(elements) * size_of(type));

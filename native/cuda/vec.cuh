@@ -119,6 +119,23 @@ __device__ __forceinline__ f16 rounded<f16>(float x) {
   return {__half_as_ushort(__float2half_rn(x))};
 }
 
+// Element i of an array whose type is known when the kernel runs: for general kernels, where nothing is tuned.
+__device__ __forceinline__ float load_any(const void* from, DType type, int64_t i) {
+  if (type == DType::f32) return static_cast<const float*>(from)[i];
+  if (type == DType::bf16) return as_float(static_cast<const bf16*>(from)[i]);
+  return as_float(static_cast<const f16*>(from)[i]);
+}
+
+__device__ __forceinline__ void store_any(void* to, DType type, int64_t i, float value) {
+  if (type == DType::f32) {
+    static_cast<float*>(to)[i] = value;
+  } else if (type == DType::bf16) {
+    static_cast<bf16*>(to)[i] = rounded<bf16>(value);
+  } else {
+    static_cast<f16*>(to)[i] = rounded<f16>(value);
+  }
+}
+
 template <class T, int V>
 __device__ __forceinline__ void unpack(const Vec<T, V>& v, float (&to)[V]) {
   if constexpr (sizeof(T) == 4) {

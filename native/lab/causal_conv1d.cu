@@ -376,7 +376,7 @@ template <int R, int kThreads>
 void launch_steps(const CausalConv1dUpdateParams& p, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>((p.dim + 4 * kThreads - 1) / (4 * kThreads)),
                   static_cast<unsigned>((p.rows + R - 1) / R));
-  conv::update_kernel<bf16, bf16, R, kThreads><<<grid, kThreads, 0, stream>>>(p);
+  conv::update_kernel<bf16, bf16, R, kThreads><<<grid, kThreads, 0, stream>>>(p, false);
 }
 
 template <int B, int R, int kThreads, int kBlocks>

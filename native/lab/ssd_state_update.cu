@@ -78,7 +78,7 @@ void launch_tiles(const Params& p, Context& context) {
                   static_cast<unsigned>(p.rows));
   const bool whole_x = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && p.x_stride % 8 == 0 && p.head_dim % 8 == 0;
   launch(context, {.grid = grid, .block = Warps * 32}, tiles_kernel<Part, Warps, Walk, K>, p,
-         static_cast<int>(p.heads / p.groups), whole_x);
+         static_cast<int>(p.heads / p.groups), whole_x, false);
 }
 
 template <class T, class S>
