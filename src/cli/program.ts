@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { addBench } from "./bench";
 import { addChat } from "./chat";
 import { addDoctor } from "./doctor";
 import { addEval } from "./eval";
@@ -24,6 +25,6 @@ Example:
   mamba-serve chat
   mamba-serve serve ./my-model --port 8080`,
     );
-  for (const add of [addServe, addGenerate, addChat, addInspect, addDoctor, addEval]) add(program);
+  for (const add of [addServe, addGenerate, addChat, addInspect, addDoctor, addEval, addBench]) add(program);
   return program;
 }

@@ -52,6 +52,11 @@ export const typescriptLayers: readonly Layer[] = [
     packages: ["fastify", "fastify-type-provider-zod", "zod"],
   },
   {
+    name: "bench",
+    files: /^src\/bench\//,
+    imports: ["errors", "tensor", "ops", "layers", "models", "weights", "policy", "engine", "src/llm/bundled-model"],
+  },
+  {
     name: "cli",
     files: /^src\/cli\//,
     imports: [
@@ -62,6 +67,7 @@ export const typescriptLayers: readonly Layer[] = [
       "tokenizer",
       "llm",
       "server",
+      "bench",
       "src/tensor/device",
       "src/native/load",
     ],

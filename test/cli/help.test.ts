@@ -17,7 +17,18 @@ async function printed(args: readonly string[]): Promise<string> {
   return output;
 }
 
-const commands = ["serve", "generate", "chat", "inspect", "doctor", "eval", "eval perplexity"];
+const commands = [
+  "serve",
+  "generate",
+  "chat",
+  "inspect",
+  "doctor",
+  "eval",
+  "eval perplexity",
+  "bench",
+  "bench kernels",
+  "bench step",
+];
 
 test.each(["", ...commands])("%s --help shows an example of that command", async (command) => {
   const help = await printed([...command.split(" ").filter(Boolean), "--help"]);
@@ -53,6 +64,11 @@ test.each([
   ["serve --dtype float64", "Allowed choices are auto, float32, bfloat16, float16."],
   ["serve --device gpu", "Allowed choices are auto, cuda, cpu."],
   ["eval perplexity", "missing required argument 'FILE'"],
+  ["bench kernels --model gpt", "Allowed choices are mamba2-130m, "],
+  ["bench kernels --op softmax", "Allowed choices are causal_conv1d_update, "],
+  ["bench kernels --runs 0", "Expected a whole number from 1 to 10000."],
+  ["bench step --batch 1,x", "Expected a whole number from 1 to 1048576."],
+  ["bench step --batch 8,8", "Expected each number once."],
   ["inspect one two", "too many arguments"],
   ["generate --prompt x --load-format dummy", "generate needs a tokenizer"],
 ])("%s is refused", async (line, message) => {

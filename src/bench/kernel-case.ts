@@ -1,0 +1,56 @@
+import type { Tensor } from "../tensor/tensor";
+import type { Geometry } from "./geometries";
+import type { Inputs } from "./inputs";
+
+export const ops = [
+  "causal_conv1d_update",
+  "causal_conv1d_varlen",
+  "ssd_state_update",
+  "ssd_chunk_scan",
+  "rms_norm",
+  "gated_rms_norm",
+  "linear",
+  "rms_norm_linear",
+  "embedding",
+  "sample",
+  "logprobs",
+] as const;
+export type Op = (typeof ops)[number];
+
+/** One call of an op with its tensors. */
+export interface Problem {
+  readonly launch: () => void;
+  /** What the call writes, the state included. */
+  readonly outputs: Readonly<Record<string, Tensor>>;
+}
+
+export type Build = (inputs: Inputs) => Problem;
+
+/** One op at one size. `op` and `name` together say all that decides its time. */
+export interface KernelCase {
+  readonly op: Op;
+  /** Such as "dim 10240, B=8". */
+  readonly name: string;
+  readonly geometry: Geometry;
+  /** Rows of the batch. */
+  readonly tokens: number;
+  /** null for ops without an SSM state. */
+  readonly stateDtype: "f32" | "bf16" | null;
+  /** What has to be read and written, each byte once: inputs, outputs, weights; indices (below 0.1 %) are left out. */
+  readonly bytes: number;
+  /** Arithmetic that has to be done: a multiplication with its addition counts as two. */
+  readonly flops: number;
+  readonly timed: Build;
+  /** The same op on the same layer with few rows, which the CPU computes soon. */
+  readonly checked: Build;
+  /** Cases of one op with the same text here have the same `checked`. */
+  readonly checkedName: string;
+}
+
+/** Cases as one geometry gives them. */
+export type Cases = (geometry: Geometry) => readonly KernelCase[];
+
+/** Bytes of an activation: all cases compute in bf16. */
+export const ACTIVATION = 2;
+/** Bytes of an f32. */
+export const FLOAT = 4;

@@ -1,0 +1,29 @@
+import type { Device } from "../tensor/device";
+import type { Tensor } from "../tensor/tensor";
+import { WeightLoader } from "../weights/loader";
+
+/** The last matrix that was asked for: cases of one matrix follow each other, and a large one takes long to make. */
+export class Matrices {
+  private readonly loader: WeightLoader;
+  private last: { readonly name: string; readonly tensor: Tensor } | undefined;
+
+  constructor(device: Device) {
+    this.loader = new WeightLoader(device, "bf16");
+  }
+
+  get(n: number, k: number): Tensor {
+    const name = `${n}x${k}`;
+    if (this.last?.name === name) return this.last.tensor;
+    this.free();
+    const kind = { law: "normal", deviation: 1 / Math.sqrt(k) } as const;
+    const tensor = this.loader.matrix({ name, dtype: "bf16", shape: [n, k], source: { dummy: { seed: 1, kind } } });
+    this.last = { name, tensor };
+    return tensor;
+  }
+
+  free(): void {
+    this.last?.tensor.free();
+    this.last = undefined;
+    this.loader.close();
+  }
+}

@@ -1,0 +1,67 @@
+import { basename, resolve } from "node:path";
+import type { EngineOptions } from "../engine/config";
+import { openDevice } from "../engine/open-device";
+import { modelPath } from "../llm/bundled-model";
+import { Floor, type Rates } from "./floor";
+import { hardwareOf } from "./kernel-bench";
+import { peersOf } from "./peers";
+import { benchDefaults } from "./run-defaults";
+import { StepBench, type StepResult } from "./step-bench";
+import { loadStepModel, type StepModelOptions } from "./step-model";
+import { Timer } from "./timer";
+
+export interface StepRunOptions
+  extends Pick<EngineOptions, "device" | "threads">,
+    Pick<StepModelOptions, "dtype" | "stateDtype" | "loadFormat"> {
+  /** Directories, or names of bundled models. */
+  readonly models: readonly string[];
+  /** Sequences of decode steps. */
+  readonly batch: readonly number[];
+  /** Tokens of prompts. */
+  readonly prefill: readonly number[];
+  /** Timed runs of each step. Default: 41 on a GPU, 5 on the CPU; a quarter of it for prefills. */
+  readonly runs?: number | undefined;
+}
+
+export interface StepRunEvents {
+  onMessage(message: string): void;
+  onProgress(what: string): void;
+  onRates(hardware: string, rates: Rates): void;
+  onResult(result: StepResult): void;
+}
+
+/** Times the steps of each model, one model after the other, each on a device opened for it. */
+export async function runSteps(options: StepRunOptions, events: StepRunEvents): Promise<void> {
+  for (const nameOrDir of options.models) await runModel(modelPath(nameOrDir), options, events);
+}
+
+async function runModel(dir: string, options: StepRunOptions, events: StepRunEvents): Promise<void> {
+  const name = basename(resolve(dir));
+  const device = openDevice(options, events.onMessage);
+  try {
+    const hardware = hardwareOf(device);
+    const runs = options.runs ?? benchDefaults(device.kind).runs;
+    events.onProgress("measuring the device");
+    const rates = await new Floor(device, new Timer(device, runs)).rates();
+    events.onRates(hardware, rates);
+    const target = await loadStepModel(dir, device, {
+      ...options,
+      maxNumSeqs: Math.max(1, ...options.batch),
+      maxTokens: Math.max(1, ...options.prefill),
+      onProgress: (bytes) => events.onProgress(`loading ${name}: ${(bytes / 2 ** 30).toFixed(1)} GiB`),
+    });
+    const peers = peersOf(hardware);
+    const decodes = new StepBench(device, target, rates, peers, runs);
+    for (const sequences of options.batch) {
+      events.onProgress(`${name}: decode step, batch ${sequences}`);
+      events.onResult(await decodes.decode(sequences));
+    }
+    const prefills = new StepBench(device, target, rates, peers, Math.ceil(runs / 4));
+    for (const tokens of options.prefill) {
+      events.onProgress(`${name}: prefill of ${tokens} tokens`);
+      events.onResult(await prefills.prefill(tokens));
+    }
+  } finally {
+    device.close();
+  }
+}

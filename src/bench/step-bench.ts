@@ -1,0 +1,121 @@
+import type { ScheduledBatch } from "../engine/step-plan";
+import type { Device, DeviceKind } from "../tensor/device";
+import { floorMicroseconds, type Rates } from "./floor";
+import { hardwareOf, rounded } from "./kernel-bench";
+import { type PeerFigures, peerOfStep } from "./peers";
+import { benchSequence } from "./sequences";
+import { StepLaunch } from "./step-launch";
+import { type StepModel, stepWork } from "./step-model";
+import { median, Timer } from "./timer";
+
+export type StepFigure = "decode_step_ms" | "prefill_ms";
+
+/** A line of bench/results; times are medians in milliseconds. */
+export interface StepResult {
+  readonly figure: StepFigure;
+  readonly model: string;
+  /** Sequences of a decode step, tokens of a prefill. */
+  readonly size: number;
+  readonly device: DeviceKind;
+  readonly hardware: string;
+  readonly dtype: string;
+  readonly state_dtype: string;
+  /** On the device, under graph replay. */
+  readonly ms: number;
+  /** As the engine's event loop sees a step: upload, launches (a decode replays a graph), download of the tokens. */
+  readonly wall_ms: number;
+  readonly bytes: number;
+  readonly flops: number;
+  readonly floor_ms: number;
+  /** floor_ms / ms */
+  readonly share: number;
+  readonly peer: string | null;
+  readonly peer_ms: number | null;
+}
+
+/** Peers decode under graph replay and prefill eagerly; each of ours is compared as theirs was measured. */
+export function comparedMs({ figure, ms, wall_ms }: Pick<StepResult, "figure" | "ms" | "wall_ms">): number {
+  return figure === "decode_step_ms" ? ms : wall_ms;
+}
+
+/** Times whole steps of a model. */
+export class StepBench {
+  private readonly timer: Timer;
+  private readonly hardware: string;
+
+  constructor(
+    private readonly device: Device,
+    private readonly target: StepModel,
+    private readonly rates: Rates,
+    private readonly peers: PeerFigures | null,
+    runs: number,
+  ) {
+    this.timer = new Timer(device, runs);
+    this.hardware = hardwareOf(device);
+  }
+
+  /** One more token for each of `sequences`. */
+  decode(sequences: number): Promise<StepResult> {
+    const rows = Array.from({ length: sequences }, (_, i) => rowOf(i, 1, 1));
+    return this.measure("decode_step_ms", sequences, {
+      rows,
+      numPrefills: 0,
+      numTokens: sequences,
+      numLogits: sequences,
+    });
+  }
+
+  /** A prompt of `tokens` tokens, and the first drawn one. */
+  prefill(tokens: number): Promise<StepResult> {
+    return this.measure("prefill_ms", tokens, {
+      rows: [rowOf(0, 0, tokens)],
+      numPrefills: 1,
+      numTokens: tokens,
+      numLogits: 1,
+    });
+  }
+
+  private async measure(figure: StepFigure, size: number, batch: ScheduledBatch): Promise<StepResult> {
+    const { target, rates } = this;
+    const step = new StepLaunch(this.device, target, batch);
+    const ms = (await this.timer.microseconds(step.launch, { flush: false })) / 1e3;
+    step.free();
+    const wallMs = await this.wallMilliseconds(batch);
+    const work = stepWork(target, { tokens: batch.numTokens, sequences: batch.rows.length });
+    const floorMs = floorMicroseconds(work, rates) / 1e3;
+    const peer = this.peers === null ? null : peerOfStep(this.peers, target.name, figure, size);
+    return {
+      figure,
+      model: target.name,
+      size,
+      device: this.device.kind,
+      hardware: this.hardware,
+      dtype: target.dtypes.compute,
+      state_dtype: target.dtypes.ssm,
+      ms: rounded(ms),
+      wall_ms: rounded(wallMs),
+      ...work,
+      floor_ms: rounded(floorMs),
+      share: rounded(floorMs / ms),
+      peer: peer?.peer ?? null,
+      peer_ms: peer?.ms ?? null,
+    };
+  }
+
+  private async wallMilliseconds(batch: ScheduledBatch): Promise<number> {
+    const times: number[] = [];
+    await this.target.runner.step(batch);
+    for (let i = 0; i < this.timer.runs; i++) {
+      const begin = performance.now();
+      await this.target.runner.step(batch);
+      times.push(performance.now() - begin);
+    }
+    return median(times);
+  }
+}
+
+function rowOf(index: number, start: number, numTokens: number) {
+  const sequence = benchSequence(start + numTokens, index);
+  sequence.slot = index;
+  return { sequence, start, numTokens, samples: true };
+}

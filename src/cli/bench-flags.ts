@@ -1,0 +1,38 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { wholeNumber } from "./numbers";
+
+export interface BenchFlags {
+  readonly device: "auto" | "cuda" | "cpu";
+  readonly threads?: number;
+  readonly runs?: number;
+  readonly json?: true;
+  readonly save?: string;
+  readonly commit?: string;
+}
+
+/** What every benchmark takes. */
+export function addBenchFlags(command: Command): Command {
+  return command
+    .addOption(
+      new Option("--device <name>", "what is measured; auto: a GPU if there is one")
+        .choices(["auto", "cuda", "cpu"])
+        .default("auto"),
+    )
+    .option("--threads <n>", "CPU threads that compute (default: one per core)", wholeNumber(1, 1024))
+    .option(
+      "--runs <n>",
+      "timed runs of each, of which the median counts (default: 41, on the CPU 5)",
+      wholeNumber(1, 10_000),
+    )
+    .option("--json", "print JSON lines instead of a table")
+    .option("--save <file>", "append the JSON lines to a file, such as bench/results/h200-kernels.jsonl")
+    .option("--commit <hash>", "what the lines say was measured (default: the commit of this checkout)");
+}
+
+/** Parses "1,8,64". */
+export function wholeNumbers(text: string): number[] {
+  const parse = wholeNumber(1, 2 ** 20);
+  const values = text.split(",").map((part) => parse(part.trim()));
+  if (new Set(values).size < values.length) throw new InvalidArgumentError("Expected each number once.");
+  return values;
+}

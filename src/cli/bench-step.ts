@@ -1,0 +1,65 @@
+import { type Command, Option } from "commander";
+import { runSteps, type StepRunOptions } from "../bench/run-steps";
+import { BUNDLED_MODEL } from "../llm/bundled-model";
+import { addBenchFlags, type BenchFlags, wholeNumbers } from "./bench-flags";
+import { BenchRecords } from "./bench-records";
+import { ratesText, stepHeading, stepRow } from "./bench-table";
+import { modelHelp } from "./engine-flags";
+import { StatusLine } from "./status-line";
+
+type Flags = BenchFlags & Omit<StepRunOptions, "models">;
+
+export function addBenchStep(group: Command): void {
+  const floats = ["auto", "float32", "bfloat16", "float16"];
+  const command = group
+    .command("step")
+    .description("Time decode steps and prefills of whole models.")
+    .argument("[MODEL...]", `${modelHelp}; several are measured in turn`, [BUNDLED_MODEL])
+    .option("--batch <list>", "sequences of a decode step", wholeNumbers, [1, 8, 64])
+    .option("--prefill <list>", "tokens of a prompt", wholeNumbers, [2048, 8192])
+    .addOption(new Option("--dtype <type>", "type of activations and matrices").choices(floats).default("auto"))
+    .addOption(new Option("--state-dtype <type>", "type of the SSM state").choices(floats).default("bfloat16"))
+    .addOption(
+      new Option("--load-format <format>", "dummy: random weights from config.json alone")
+        .choices(["auto", "dummy"])
+        .default("dummy"),
+    )
+    .addHelpText(
+      "after",
+      `
+ms is the device's time under graph replay, wall what the engine waits for a step; a prefill is launched eagerly there, a
+decode replays its graph. The floor is the longer of all matrices and states at the rate of a large copy and the arithmetic
+at the rate of a large matrix product. A peer's decode is compared with ms, its prefill with wall.
+
+Example:
+  mamba-serve bench step
+  mamba-serve bench step bench/models/mamba2-2.7b --batch 1,64,256 --save bench/results/h200-step.jsonl`,
+    );
+  addBenchFlags(command).action(async (models: string[], flags: Flags) => {
+    const records = new BenchRecords("step", flags);
+    const status = new StatusLine();
+    const print = (line: string) => {
+      if (flags.json) return;
+      status.clear();
+      process.stdout.write(`${line}\n`);
+    };
+    let model = "";
+    await runSteps(
+      { ...flags, models },
+      {
+        onMessage: (message) => process.stderr.write(`note: ${message}\n`),
+        onProgress: (what) => status.show(what),
+        onRates: (hardware, rates) => {
+          records.add({ figure: "device", hardware, ...rates });
+          print(ratesText(hardware, rates));
+        },
+        onResult: (result) => {
+          records.add(result);
+          if (result.model !== model) print(`\n${stepHeading(result)}`);
+          model = result.model;
+          print(stepRow(result));
+        },
+      },
+    ).finally(() => status.clear());
+  });
+}

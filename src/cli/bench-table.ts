@@ -1,0 +1,58 @@
+import type { Rates } from "../bench/floor";
+import type { KernelResult } from "../bench/kernel-bench";
+import { comparedMs, type StepResult } from "../bench/step-bench";
+import { formatMeasure } from "./units";
+
+const NAME_WIDTH = 44;
+
+const row = (name: string, cells: readonly string[], widths: readonly number[]) =>
+  `${name.padEnd(NAME_WIDTH)}${cells.map((cell, i) => cell.padStart(widths[i] ?? 0)).join("")}`.trimEnd();
+
+/** The rates that all shares refer to. */
+export function ratesText(hardware: string, { bandwidth, arithmetic, launchUs }: Rates): string {
+  const rates = [
+    `copies at ${rateText(bandwidth, "B/s")}`,
+    `bf16 products at ${rateText(arithmetic, "FLOP/s")}`,
+    `an empty launch takes ${formatMeasure(launchUs)} us`,
+  ];
+  return `${hardware}: ${rates.join(", ")}`;
+}
+
+function rateText(rate: number, unit: string): string {
+  return rate >= 1e12 ? `${(rate / 1e12).toFixed(2)} T${unit}` : `${formatMeasure(rate / 1e9)} G${unit}`;
+}
+
+function peerCells(peer: string | null, theirs: number | null, ours: number): string[] {
+  return peer === null || theirs === null ? [] : [formatMeasure(theirs), `${(theirs / ours).toFixed(2)}x`, `  ${peer}`];
+}
+
+const kernelWidths = [11, 9, 11, 8, 15, 9, 8];
+
+export function kernelHeading(op: string): string {
+  return row(op, ["us", "copy", "floor", "share", "rate", "peer", "faster"], kernelWidths);
+}
+
+/** The rate is that of what bounds the case: bytes, or arithmetic where that takes longer. */
+export function kernelRow(result: KernelResult, rates: Rates): string {
+  const { us, copy_us, floor_us, share, bytes, flops, peer, peer_us } = result;
+  const arithmetic = flops / rates.arithmetic > bytes / rates.bandwidth;
+  const rate = arithmetic ? rateText(flops / (us / 1e6), "FLOP/s") : rateText(bytes / (us / 1e6), "B/s");
+  const times = [us, copy_us, floor_us].map(formatMeasure);
+  return row(`  ${result.case}`, [...times, percent(share), rate, ...peerCells(peer, peer_us, us)], kernelWidths);
+}
+
+const stepWidths = [9, 9, 9, 8, 9, 8];
+
+export function stepHeading({ model, dtype, state_dtype }: StepResult): string {
+  const name = `${model}, ${dtype}, ${state_dtype} state`;
+  return row(name, ["ms", "wall", "floor", "share", "peer", "faster"], stepWidths);
+}
+
+export function stepRow(result: StepResult): string {
+  const { figure, size, ms, wall_ms, floor_ms, share, peer, peer_ms } = result;
+  const name = figure === "decode_step_ms" ? `  decode step, batch ${size}` : `  prefill of ${size} tokens`;
+  const times = [ms, wall_ms, floor_ms].map(formatMeasure);
+  return row(name, [...times, percent(share), ...peerCells(peer, peer_ms, comparedMs(result))], stepWidths);
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;

@@ -1,0 +1,115 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { convDimOf, geometries, projectedOf } from "../../src/bench/geometries";
+import { judgedCases } from "../../src/bench/judged";
+import { kernelCases } from "../../src/bench/kernel-cases";
+import { type PeerFigures, peerOfKernel } from "../../src/bench/peers";
+import { stepWork } from "../../src/bench/step-model";
+import { loadModelConfig } from "../../src/models/config";
+
+const all = kernelCases();
+const caseOf = (op: string, name: string) => all.find((one) => one.op === op && one.name === name)!;
+const ssd = "H=128 P=64 N=128 G=8";
+
+// Of codestral-7b: 128 heads of 64, 8 groups, states of 128; 8192 inner channels, 10240 in the convolution, 4096 hidden.
+test.each([
+  // 10240 channels: x, out (2 bytes each), three inputs of the window in and out, four taps and a bias in f32.
+  ["causal_conv1d_update", "dim 10240, B=8", 8 * 10_240 * (2 + 2 + 12) + 5 * 10_240 * 4, 8 * 10_240 * 8],
+  ["causal_conv1d_varlen", "dim 10240, 1x2048", 83_886_080 + 12 * 10_240 + 204_800, 2048 * 10_240 * 8],
+  // x and out 8192, dt 128, B and C 1024 each; the state once in and once out; A, D and the bias of dt in f32.
+  ["ssd_state_update", `${ssd}, B=1, bf16 state`, 4_231_424 + 1536, 5 * 1_048_576],
+  ["ssd_state_update", `${ssd}, B=1, f32 state`, 4_231_424 + 4_194_304 + 1536, 5 * 1_048_576],
+  // 2048 tokens of 18560 values; 8 chunks of 256 tokens, 32896 pairs each, of 1024 for C Bᵀ and 8192 for x.
+  ["ssd_chunk_scan", `${ssd}, 1x2048`, 80_216_064 + 1536, 4 * 2048 * 1_048_576 + 2 * 8 * 32_896 * 9216],
+  // 128 tokens are half a chunk: 8256 pairs.
+  ["ssd_chunk_scan", `${ssd}, 64x128`, 572_522_496 + 1536, 64 * (4 * 128 * 1_048_576 + 2 * 8256 * 9216)],
+  ["rms_norm", "width 4096, B=8", 8 * 4096 * (2 + 4 + 4 + 2) + 4096 * 4, 8 * 4096 * 5],
+  ["gated_rms_norm", "width 8192, 8 groups, B=1", 8192 * 6 + 8192 * 4, 8192 * 9],
+  ["linear", "in_proj 18560x4096, M=8", 2 * (8 * 4096 + 18_560 * 4096 + 8 * 18_560), 2 * 8 * 18_560 * 4096],
+  ["linear", "lm_head 32768x4096, M=1", 2 * (4096 + 32_768 * 4096) + 4 * 32_768, 2 * 32_768 * 4096],
+  ["embedding", "table 32768x4096, B=64", 64 * 4096 * 6, 0],
+  ["sample", "vocab 32768, B=64, greedy", 64 * 32_768 * 4, 64 * 32_768],
+  ["logprobs", "vocab 32768, B=8, top 5", 8 * 32_768 * 4, 3 * 8 * 32_768],
+])("%s, %s: bytes and operations", (op, name, bytes, flops) => {
+  expect(caseOf(op, name)).toMatchObject({ bytes, flops });
+});
+
+test("sizes of a layer", () => {
+  const codestral = geometries.find(({ model }) => model === "codestral-7b")!;
+  expect([convDimOf(codestral), projectedOf(codestral)]).toEqual([10_240, 18_560]);
+});
+
+test("layers of models that are in bench/models are the same there", () => {
+  for (const [model, folder] of [
+    ["mamba2-130m", "mamba2-130m"],
+    ["mamba2-2.7b", "mamba2-2.7b"],
+    ["codestral-7b", "mamba-codestral-7b"],
+  ]) {
+    const config = loadModelConfig(join(__dirname, "..", "..", "bench", "models", folder!));
+    expect(geometries.find((geometry) => geometry.model === model)).toEqual({
+      model,
+      hidden: config.hiddenSize,
+      heads: config.numHeads,
+      headDim: config.headDim,
+      groups: config.numGroups,
+      stateSize: config.stateSize,
+      convKernel: config.convKernel,
+      chunkSize: config.chunkSize,
+      vocab: config.vocabSize,
+    });
+  }
+});
+
+test("op and name say which case it is, and a case that models share is there once", () => {
+  expect(new Set(all.map(({ op, name }) => `${op} ${name}`)).size).toBe(all.length);
+  expect(caseOf("ssd_state_update", `${ssd}, B=8, bf16 state`).models).toEqual(["codestral-7b", "nemotron-h-8b"]);
+});
+
+test("a check is never larger than the case", () => {
+  for (const model of geometries.map((geometry) => geometry.model)) {
+    for (const { checkedName } of kernelCases({ models: [model], ops: ["linear"] })) {
+      expect(Number(/M=(\d+)/.exec(checkedName)![1])).toBeLessThanOrEqual(256);
+    }
+  }
+});
+
+test("all judged cases are there, and nothing else with judged", () => {
+  const judged = kernelCases({ judged: true }).map(({ op, name }) => `${op} ${name}`);
+  expect(judged.sort()).toEqual(
+    Object.entries(judgedCases)
+      .flatMap(([op, names]) => names.map((name) => `${op} ${name}`))
+      .sort(),
+  );
+});
+
+test("a selection", () => {
+  const cases = kernelCases({ models: ["storyteller-6m"], ops: ["ssd_chunk_scan"], maxTokens: 8192 });
+  expect(cases.map(({ name }) => name.replace("H=10 P=64 N=128 G=1, ", ""))).toEqual([
+    "1x2048",
+    "1x8192",
+    "8x1024",
+    "64x128",
+  ]);
+  expect(() => kernelCases({ models: ["gpt"] })).toThrow("model must be one of mamba2-130m, ");
+});
+
+test("every figure of a peer belongs to a case", () => {
+  const path = join(__dirname, "..", "..", "bench", "peers", "h200.json");
+  const peers = JSON.parse(readFileSync(path, "utf8")) as PeerFigures;
+  for (const { op, case: name } of peers.kernels) expect([op, name, caseOf(op, name)?.name]).toEqual([op, name, name]);
+  expect(peerOfKernel(peers, "ssd_chunk_scan", `${ssd}, 1x2048`)).toMatchObject({ peer: "vLLM", us: 153.66 });
+  expect(peerOfKernel(peers, "ssd_chunk_scan", "another case")).toBeNull();
+});
+
+test("bytes and operations of whole steps", () => {
+  const config = loadModelConfig(join(__dirname, "..", "..", "bench", "models", "mamba2-130m"));
+  const target = { config, dtypes: { compute: "bf16", ssm: "bf16" }, stateBytes: 1000 } as const;
+  // 24 layers of in_proj [3352, 768] and out_proj [768, 1536], a head [50288, 768].
+  const layers = 24 * (3352 * 768 + 768 * 1536);
+  const head = 50_288 * 768;
+  expect(stepWork(target, { tokens: 8, sequences: 8 })).toEqual({
+    bytes: 2 * (layers + head) + 16_000,
+    flops: 16 * (layers + head),
+  });
+  expect(stepWork(target, { tokens: 512, sequences: 1 }).flops).toBe(2 * (512 * layers + head));
+});
