@@ -1,67 +1,47 @@
-// Writes the performance table of README.md from the newest lines of bench/results/cpu.jsonl, so that nobody types numbers.
+// Writes the performance tables of README.md from the newest lines of bench/results/*.jsonl, so that nobody types numbers.
 // npm run bench:report [-- --check]
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { cpuTable } from "./cpu-table";
+import { kernelTable } from "./kernel-table";
+import { stepTable } from "./step-table";
 
-interface Line {
-  readonly date: string;
-  readonly commit: string;
-  readonly cpu: string;
-  readonly cores: number;
-  readonly device: string;
-  readonly prompt: number;
-  readonly generate: number;
-  readonly read_gbps: number;
-  readonly model: string;
-  readonly figure: string;
-  readonly value: number;
-}
-
-const root = join(__dirname, "..");
-const readme = join(root, "README.md");
-const begin = "<!-- bench/results/cpu.jsonl -->";
+/** A table goes between `<!-- bench/results/FILE -->` and `<!-- end -->`. */
+const tables: Readonly<Record<string, (lines: never[]) => string>> = {
+  "cpu.jsonl": cpuTable,
+  "h200-kernels.jsonl": kernelTable,
+  "h200-step.jsonl": stepTable,
+};
 const end = "<!-- end -->";
 
-/** The table of the last saved run. */
-export function cpuTable(jsonl: string): string {
-  const lines = jsonl
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Line);
-  const last = lines.at(-1)!;
-  const run = lines.filter((line) => line.commit === last.commit && line.date === last.date);
-  const value = (model: string, figure: string) =>
-    run.findLast((line) => line.model === model && line.figure === figure)?.value;
-  const rates = (model: string, phase: string) => {
-    const own = value(model, phase)!;
-    const peer = value(model, `${phase}, llama.cpp`);
-    const number = (rate: number) => Math.round(rate).toLocaleString("en-US");
-    return `${number(own)} | ${peer === undefined ? "-" : `${number(peer)} (${(own / peer).toFixed(1)}x)`}`;
-  };
-  const rows = [...new Set(run.map((line) => line.model))].map((model) => {
-    const floor = Math.round(value(model, "decode, share of the bandwidth floor")!);
-    return `| ${model} | ${rates(model, "prefill")} | ${rates(model, "decode")} | ${floor} % |`;
-  });
-  return [
-    `${last.cores} cores of an ${last.cpu} (${/\((\w+)/.exec(last.device)?.[1]}), memory reads at ${last.read_gbps.toFixed(0)} GB/s, ${last.date}, commit ${last.commit};`,
-    `prompt ${last.prompt}, generate ${last.generate}, batch 1, bfloat16, tokens per second:`,
-    "",
-    "| model | prefill | llama.cpp | decode | llama.cpp | decode's share of the bandwidth floor |",
-    "|---|---|---|---|---|---|",
-    ...rows,
-  ].join("\n");
+/** `text` with its tables written again. A table without results, or without a place in the text, is left out. */
+export function withTables(text: string, resultsOf: (file: string) => string | null): string {
+  let updated = text;
+  for (const [file, tableOf] of Object.entries(tables)) {
+    const begin = `<!-- bench/results/${file} -->`;
+    const results = resultsOf(file)?.trim();
+    const at = updated.indexOf(begin);
+    if (!results || at < 0) continue;
+    const lines = results.split("\n").map((line) => JSON.parse(line) as never);
+    const rest = updated.slice(updated.indexOf(end, at));
+    updated = `${updated.slice(0, at)}${begin}\n${tableOf(lines)}\n${rest}`;
+  }
+  return updated;
 }
 
 function main(): void {
+  const root = join(__dirname, "..");
+  const readme = join(root, "README.md");
   const text = readFileSync(readme, "utf8");
-  const table = cpuTable(readFileSync(join(root, "bench", "results", "cpu.jsonl"), "utf8"));
-  const [before, rest] = text.split(begin) as [string, string];
-  const updated = `${before}${begin}\n${table}\n${end}${rest.slice(rest.indexOf(end) + end.length)}`;
+  const updated = withTables(text, (file) => {
+    const path = join(root, "bench", "results", file);
+    return existsSync(path) ? readFileSync(path, "utf8") : null;
+  });
   if (!process.argv.includes("--check")) writeFileSync(readme, updated);
   else if (updated !== text) {
-    console.error("README.md's performance table is out of date; run `npm run bench:report`");
+    console.error("README.md's performance tables are out of date; run `npm run bench:report`");
     process.exit(1);
   }
 }
 
-main();
+if (require.main === module) main();

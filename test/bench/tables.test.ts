@@ -1,0 +1,95 @@
+import { kernelTable } from "../../bench/kernel-table";
+import { withTables } from "../../bench/report";
+import { stepTable } from "../../bench/step-table";
+import type { KernelResult } from "../../src/bench/kernel-bench";
+import type { StepResult } from "../../src/bench/step-bench";
+
+const run = { date: "2026-01-02", commit: "abc1234", hardware: "NVIDIA H200" };
+const rates = { ...run, bandwidth: 4.25e12, arithmetic: 7.7e14, launchUs: 3.5 };
+
+function kernel(name: string, fields: Partial<KernelResult> = {}) {
+  const result: KernelResult = {
+    op: "causal_conv1d_update",
+    case: name,
+    model: "codestral-7b",
+    models: ["codestral-7b"],
+    device: "cuda",
+    hardware: "NVIDIA H200",
+    dtype: "bf16",
+    state_dtype: null,
+    us: 12.34,
+    copy_us: 14,
+    bytes: 1,
+    flops: 1,
+    floor_us: 9.9,
+    share: 0.802,
+    peer: "vLLM",
+    peer_us: 18.88,
+  };
+  return { ...result, ...run, ...fields };
+}
+
+function step(fields: Partial<StepResult> = {}) {
+  const result: StepResult = {
+    figure: "decode_step_ms",
+    model: "mamba2-2.7b",
+    size: 64,
+    device: "cuda",
+    hardware: "NVIDIA H200",
+    dtype: "bf16",
+    state_dtype: "bf16",
+    ms: 4.9,
+    wall_ms: 5.1,
+    bytes: 1,
+    flops: 1,
+    floor_ms: 3.8,
+    share: 0.776,
+    peer: "mamba_ssm, CUDA graph",
+    peer_ms: 9.65,
+  };
+  return { ...result, ...run, ...fields };
+}
+
+test("judged kernels, the newest line of each", () => {
+  const lines = [
+    rates,
+    kernel("dim 10240, B=256", { us: 99 }),
+    kernel("dim 10240, B=256"),
+    kernel("dim 10240, B=1", { peer: null, peer_us: null, us: 3.456 }),
+    kernel("dim 1792, B=1"),
+  ];
+  expect(kernelTable(lines).split("\n")).toEqual([
+    "NVIDIA H200, copies at 4.25 TB/s, bf16 products at 770 TFLOP/s, 2026-01-02, commit abc1234:",
+    "",
+    "| op | case | us | best peer | share of the floor |",
+    "|---|---|---|---|---|",
+    "| causal_conv1d_update | dim 10240, B=1 | 3.46 | - | 80 % |",
+    "| causal_conv1d_update | dim 10240, B=256 | 12.3 | vLLM 18.9 us (1.5x) | 80 % |",
+  ]);
+});
+
+test("steps: a decode by the device's time, a prefill by the clock on the wall", () => {
+  const prefill = { figure: "prefill_ms", size: 8192, ms: 50, wall_ms: 60, peer: "mamba_ssm", peer_ms: 98.01 } as const;
+  expect(
+    stepTable([rates, step(), step({ ...prefill })])
+      .split("\n")
+      .slice(2),
+  ).toEqual([
+    "| model | step | state | ms | best peer | share of the floor |",
+    "|---|---|---|---|---|---|",
+    "| mamba2-2.7b | decode, batch 64 | bf16 | 4.9 | mamba_ssm, CUDA graph 9.65 ms (2.0x) | 78 % |",
+    "| mamba2-2.7b | prefill, 8,192 tokens | bf16 | 60 | mamba_ssm 98 ms (1.6x) | 78 % |",
+  ]);
+});
+
+test("tables go to their places; without results or a place nothing is written", () => {
+  const place = (file: string) => `<!-- bench/results/${file} -->\nold\n<!-- end -->`;
+  const text = `a\n${place("h200-step.jsonl")}\nb\n${place("h200-kernels.jsonl")}\nc\n`;
+  const jsonl = [rates, step()].map((line) => JSON.stringify(line)).join("\n");
+  const results = (file: string) => (file === "h200-step.jsonl" ? `${jsonl}\n` : null);
+  const updated = withTables(text, results);
+  expect(updated).toContain(`<!-- bench/results/h200-step.jsonl -->\n${stepTable([rates, step()])}\n<!-- end -->\nb\n`);
+  expect(updated).toContain(place("h200-kernels.jsonl"));
+  expect(withTables(updated, results)).toBe(updated);
+  expect(withTables("no place\n", results)).toBe("no place\n");
+});
