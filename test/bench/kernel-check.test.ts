@@ -78,7 +78,8 @@ describe("a difference", () => {
   const nan = Number.NaN;
   it.each([
     ["f32 within the tolerance", "f32", [1.05, -100], [1, -101], null],
-    ["f32 past it", "f32", [1, 1.2], [1, 1], /^1 of 2 elements differ; element 1 is 1\.2\d*, expected 1$/],
+    ["f32 past it", "f32", [1, 1.3], [1, 1], /^1 of 2 elements differ; element 1 is 1\.2\d*, expected 1$/],
+    ["all a little off", "f32", [1.02, -1.02], [1, -1], /^relative error 2.0e-2$/],
     ["NaN in both", "f32", [nan], [nan], /element 0 is NaN, expected NaN/],
     ["NaN in one", "f32", [nan], [1], /element 0 is NaN, expected 1/],
   ] as const)("%s", (_, dtype, actual, expected, message) => {
