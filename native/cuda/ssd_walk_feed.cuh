@@ -59,6 +59,13 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
     }
     __syncwarp();
   };
+  // A barrier tells one phase from the next but not from the one after. This warp sees every third step only, and the
+  // output warpgroups need not finish in order: with step i - 7 released, i - 8 may not be, and `empty` of its stage
+  // would look as if i - 4 were. That i - 4 is ready says that i - 8 was released.
+  const auto claim = [&](const Ring<Shared<kN>::kStages>& ring) {
+    barrier_wait(shared.ready + ring.index, ring.phase ^ 1);
+    barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
+  };
   int index = -1;        // of the walk's step
   int of_others = turn;  // steps before the next one of this warp
   const auto advance = [&] {
@@ -82,7 +89,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
     const float(&dt)[2] = steps.dt, (&a)[2] = steps.a;
     const float end = steps.end;
 
-    barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
+    claim(ring);
     Step& step = shared.step[ring.index];
     const auto store = [&](float* dst, float v0, float v1) { reinterpret_cast<float2*>(dst)[lane] = {v0, v1}; };
     reinterpret_cast<uint32_t*>(step.to_end)[lane % 4 * 8 + lane / 4] =
@@ -132,7 +139,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
   if (index % kPreparers != turn) return;    // another warp tells of the end
   for (int i = index; i < index + 2; ++i) {  // one for each output warpgroup
     const Ring<Shared<kN>::kStages> ring(i);
-    barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
+    claim(ring);
     if (lane == 0) shared.step[ring.index].tokens = 0;
     warp_arrive(shared.ready + ring.index);
   }
