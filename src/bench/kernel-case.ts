@@ -12,6 +12,8 @@ export const ops = [
   "linear",
   "rms_norm_linear",
   "embedding",
+  "count_tokens",
+  "apply_penalties",
   "sample",
   "logprobs",
 ] as const;

@@ -6,6 +6,7 @@ import { conv1dUpdateCases, conv1dVarlenCases } from "./kernels/conv1d";
 import { embeddingCases } from "./kernels/embedding";
 import { linearCases, rmsNormLinearCases } from "./kernels/linear";
 import { gatedRmsNormCases, rmsNormCases } from "./kernels/norm";
+import { applyPenaltiesCases, countTokensCases } from "./kernels/penalties";
 import { logprobsCases, sampleCases } from "./kernels/sampling";
 import { ssdChunkScanCases, ssdStateUpdateCases } from "./kernels/ssd";
 
@@ -19,6 +20,8 @@ const casesOf: Readonly<Record<Op, Cases>> = {
   linear: linearCases,
   rms_norm_linear: rmsNormLinearCases,
   embedding: embeddingCases,
+  count_tokens: countTokensCases,
+  apply_penalties: applyPenaltiesCases,
   sample: sampleCases,
   logprobs: logprobsCases,
 };

@@ -13,7 +13,7 @@ export function ratesText(hardware: string, { bandwidth, arithmetic, launchUs }:
   const rates = [
     `copies at ${rateText(bandwidth, "B/s")}`,
     `bf16 products at ${rateText(arithmetic, "FLOP/s")}`,
-    `an empty launch takes ${formatMeasure(launchUs)} us`,
+    `the smallest launch takes ${formatMeasure(launchUs)} us`,
   ];
   return `${hardware}: ${rates.join(", ")}`;
 }

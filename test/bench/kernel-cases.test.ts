@@ -28,6 +28,18 @@ test.each([
   ["linear", "in_proj 18560x4096, M=8", 2 * (8 * 4096 + 18_560 * 4096 + 8 * 18_560), 2 * 8 * 18_560 * 4096],
   ["linear", "lm_head 32768x4096, M=1", 2 * (4096 + 32_768 * 4096) + 4 * 32_768, 2 * 32_768 * 4096],
   ["embedding", "table 32768x4096, B=64", 64 * 4096 * 6, 0],
+  // x 8 rows of 4096 f32, the norm's weight in f32; the product as above.
+  [
+    "rms_norm_linear",
+    "in_proj 18560x4096, M=8",
+    8 * 4096 * 4 + 4096 * 4 + 2 * (18_560 * 4096 + 8 * 18_560),
+    2 * 8 * 18_560 * 4096 + 4 * 8 * 4096,
+  ],
+  // Of each row five words and an id, a count read and written.
+  ["count_tokens", "vocab 32768, B=8", 8 * (20 + 4 + 8), 8],
+  // A prompt writes all counts once.
+  ["count_tokens", "vocab 32768, prompt of 8192", 20 + 8192 * 4 + 32_768 * 4, 8192],
+  ["apply_penalties", "vocab 32768, B=8, 1000 counted", 8 * (32_768 * 4 + 8000 + 16), 8 * (32_768 + 4000)],
   ["sample", "vocab 32768, B=64, greedy", 64 * 32_768 * 4, 64 * 32_768],
   ["logprobs", "vocab 32768, B=8, top 5", 8 * 32_768 * 4, 3 * 8 * 32_768],
 ])("%s, %s: bytes and operations", (op, name, bytes, flops) => {
@@ -71,6 +83,19 @@ test("a check is never larger than the case", () => {
       expect(Number(/M=(\d+)/.exec(checkedName)![1])).toBeLessThanOrEqual(256);
     }
   }
+});
+
+test("the check of one sequence is long where a layer is small, so that a scan cut into segments is compared too", () => {
+  const checksOf = (model: string) =>
+    kernelCases({ models: [model], ops: ["ssd_chunk_scan"] }).map(({ checkedName }) => checkedName.split(", ")[1]);
+  expect(checksOf("mamba2-130m").slice(0, 2)).toEqual(["2048", "8192"]);
+  expect(checksOf("codestral-7b")).toEqual([
+    "2048",
+    "2048",
+    "600 + 597 + 594 + 591 + 588 + 585 + 582 + 579",
+    "128 + 125 + 122 + 119 + 116 + 113 + 110 + 107",
+    "2048",
+  ]);
 });
 
 test("all judged cases are there, and nothing else with judged", () => {

@@ -49,7 +49,7 @@ test("bench kernels: a JSON line for the device and for each case, to stdout and
 test("bench kernels: a table by op", async () => {
   const { code, stdout } = await run(["bench", "kernels", ...small, "--model", "storyteller-6m", "--op", "rms_norm"]);
   expect(code).toBe(0);
-  expect(stdout).toMatch(/copies at [\d.,]+ GB\/s, bf16 products at .*, an empty launch takes [\d.,]+ us\n/);
+  expect(stdout).toMatch(/copies at [\d.,]+ GB\/s, bf16 products at .*, the smallest launch takes [\d.,]+ us\n/);
   expect(stdout).toMatch(
     /\nrms_norm +us +copy +floor +share +rate +peer +faster\n storyteller-6m\n {2}width 320, B=1 /,
   );

@@ -10,8 +10,10 @@ type StateDtype = "f32" | "bf16";
 const batches = [1, 8, 64, 256];
 /** Values of state in a check: 16 rows of the largest layers. */
 const CHECKED_STATE = 2 ** 24;
-/** Tokens of a sequence in a check: more than two chunks. */
+/** Tokens of one of several sequences in a check: more than two chunks. */
 const CHECKED_TOKENS = 600;
+/** Values of x in the check of a single sequence, which small layers cut into segments where it is long. */
+const CHECKED_VALUES = 2 ** 24;
 
 export const ssdStateUpdateCases: Cases = (geometry) =>
   (["bf16", "f32"] as const).flatMap((stateDtype) =>
@@ -37,7 +39,8 @@ export const ssdStateUpdateCases: Cases = (geometry) =>
 /** The state in bf16, as in the engines that it is compared with; its type hardly matters over hundreds of tokens. */
 export const ssdChunkScanCases: Cases = (geometry) =>
   [...packings, longPacking].map((packing): KernelCase => {
-    const short = shortened(packing, CHECKED_TOKENS);
+    const longest = packing.lengths.length > 1 ? CHECKED_TOKENS : Math.ceil(CHECKED_VALUES / innerOf(geometry));
+    const short = shortened(packing, longest);
     const nameOf = (name: string) => `${shapeOf(geometry)}, ${name}`;
     return {
       op: "ssd_chunk_scan",
