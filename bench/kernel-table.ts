@@ -1,6 +1,7 @@
+import { floorMicroseconds } from "../src/bench/floor";
 import { judgedCases } from "../src/bench/judged";
 import type { KernelResult } from "../src/bench/kernel-bench";
-import { type Dated, measure, newest, peerText, provenance, type RatesLine } from "./lines";
+import { comparison, type Dated, measure, newest, provenance, type RatesLine, ratesOf } from "./lines";
 
 type Line = Dated & (RatesLine | KernelResult);
 
@@ -22,11 +23,13 @@ export function kernelTable(lines: readonly Line[]): string {
       rows.map(({ line }) => line),
     ),
     "",
-    "| op | case | us | best peer | share of the floor |",
-    "|---|---|---|---|---|",
+    "| op | case | us | floor, us | share | best peer, us | times faster |",
+    "|---|---|---|---|---|---|---|",
     ...rows.map(({ op, line }) => {
-      const peer = peerText(line.peer, line.peer_us, line.us, "us");
-      return `| ${op} | ${line.case} | ${measure(line.us)} | ${peer} | ${Math.round(100 * line.share)} % |`;
+      const { us, peer, peer_us } = line;
+      const floor = floorMicroseconds(line, ratesOf(lines, line));
+      const cells = [op, line.case, measure(us), ...comparison(floor, floor / us, peer, peer_us, us)];
+      return `| ${cells.join(" | ")} |`;
     }),
   ].join("\n");
 }

@@ -1,5 +1,6 @@
+import { floorMicroseconds } from "../src/bench/floor";
 import { comparedMs, type StepResult } from "../src/bench/step-bench";
-import { type Dated, measure, newest, peerText, provenance, type RatesLine } from "./lines";
+import { comparison, type Dated, measure, newest, provenance, type RatesLine, ratesOf } from "./lines";
 
 type Line = Dated & (RatesLine | StepResult);
 
@@ -10,25 +11,19 @@ export function stepTable(lines: readonly Line[]): string {
     ({ model, figure, size, state_dtype }) => `${model} ${figure} ${size} ${state_dtype}`,
   );
   const rows = [...steps.values()].map((line) => {
-    const { model, figure, size, state_dtype, share, peer, peer_ms } = line;
+    const { model, figure, size, state_dtype, peer, peer_ms } = line;
     const name =
       figure === "decode_step_ms" ? `decode, batch ${size}` : `prefill, ${size.toLocaleString("en-US")} tokens`;
     const ms = comparedMs(line);
-    const cells = [
-      model,
-      name,
-      state_dtype,
-      measure(ms),
-      peerText(peer, peer_ms, ms, "ms"),
-      `${Math.round(100 * share)} %`,
-    ];
+    const floor = floorMicroseconds(line, ratesOf(lines, line)) / 1e3;
+    const cells = [model, name, state_dtype, measure(ms), ...comparison(floor, floor / ms, peer, peer_ms, ms)];
     return `| ${cells.join(" | ")} |`;
   });
   return [
     provenance(lines, [...steps.values()]),
     "",
-    "| model | step | state | ms | best peer | share of the floor |",
-    "|---|---|---|---|---|---|",
+    "| model | step | state | ms | floor, ms | share | best peer, ms | times faster |",
+    "|---|---|---|---|---|---|---|---|",
     ...rows,
   ].join("\n");
 }

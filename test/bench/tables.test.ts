@@ -19,7 +19,7 @@ function kernel(name: string, fields: Partial<KernelResult> = {}) {
     state_dtype: null,
     us: 12.34,
     copy_us: 14,
-    bytes: 1,
+    bytes: 42_075_000, // 9.9 us
     flops: 1,
     floor_us: 9.9,
     share: 0.802,
@@ -40,7 +40,7 @@ function step(fields: Partial<StepResult> = {}) {
     state_dtype: "bf16",
     ms: 4.9,
     wall_ms: 5.1,
-    bytes: 1,
+    bytes: 16_150_000_000, // 3.8 ms
     flops: 1,
     floor_ms: 3.8,
     share: 0.776,
@@ -55,31 +55,50 @@ test("judged kernels, the newest line of each", () => {
     rates,
     kernel("dim 10240, B=256", { us: 99 }),
     kernel("dim 10240, B=256"),
-    kernel("dim 10240, B=1", { peer: null, peer_us: null, us: 3.456 }),
+    kernel("dim 10240, B=1", { peer: null, peer_us: null, us: 3.456, bytes: 368_640 }),
     kernel("dim 1792, B=1"),
   ];
   expect(kernelTable(lines).split("\n")).toEqual([
-    "NVIDIA H200, copies at 4.25 TB/s, bf16 products at 770 TFLOP/s, 2026-01-02, commit abc1234:",
+    "NVIDIA H200, copies at 4.25 TB/s, bf16 products at 770 TFLOP/s, the smallest launch takes 3.5 us, 2026-01-02, commit abc1234:",
     "",
-    "| op | case | us | best peer | share of the floor |",
-    "|---|---|---|---|---|",
-    "| causal_conv1d_update | dim 10240, B=1 | 3.46 | - | 80 % |",
-    "| causal_conv1d_update | dim 10240, B=256 | 12.3 | vLLM 18.9 us (1.5x) | 80 % |",
+    "| op | case | us | floor, us | share | best peer, us | times faster |",
+    "|---|---|---|---|---|---|---|",
+    "| causal_conv1d_update | dim 10240, B=1 | 3.46 | 0.0867 | 3 % | - | - |",
+    "| causal_conv1d_update | dim 10240, B=256 | 12.3 | 9.9 | 80 % | vLLM 18.9 | 1.5x |",
   ]);
 });
 
 test("steps: a decode by the device's time, a prefill by the clock on the wall", () => {
-  const prefill = { figure: "prefill_ms", size: 8192, ms: 50, wall_ms: 60, peer: "mamba_ssm", peer_ms: 98.01 } as const;
+  const flops = 38.5e12; // 50 ms
+  const prefill = {
+    flops,
+    figure: "prefill_ms",
+    size: 8192,
+    ms: 50,
+    wall_ms: 60,
+    peer: "mamba_ssm",
+    peer_ms: 98.01,
+  } as const;
   expect(
     stepTable([rates, step(), step({ ...prefill })])
       .split("\n")
       .slice(2),
   ).toEqual([
-    "| model | step | state | ms | best peer | share of the floor |",
-    "|---|---|---|---|---|---|",
-    "| mamba2-2.7b | decode, batch 64 | bf16 | 4.9 | mamba_ssm, CUDA graph 9.65 ms (2.0x) | 78 % |",
-    "| mamba2-2.7b | prefill, 8,192 tokens | bf16 | 60 | mamba_ssm 98 ms (1.6x) | 78 % |",
+    "| model | step | state | ms | floor, ms | share | best peer, ms | times faster |",
+    "|---|---|---|---|---|---|---|---|",
+    "| mamba2-2.7b | decode, batch 64 | bf16 | 4.9 | 3.8 | 78 % | mamba_ssm, CUDA graph 9.65 | 2.0x |",
+    "| mamba2-2.7b | prefill, 8,192 tokens | bf16 | 60 | 50 | 83 % | mamba_ssm 98 | 1.6x |",
   ]);
+});
+
+test("floors are those of the best rates of a run, so that a slow moment makes no share larger", () => {
+  const slow = { ...rates, bandwidth: 3e12, arithmetic: 6e14, launchUs: 6 };
+  const older = { ...rates, bandwidth: 9e12, date: "2026-01-01" };
+  expect(stepTable([older, rates, slow, step()])).toBe(stepTable([rates, step()]));
+});
+
+test("results without the rates of their run are refused", () => {
+  expect(() => stepTable([step()])).toThrow("no line says what NVIDIA H200 reached on 2026-01-02 (commit abc1234)");
 });
 
 test("tables go to their places; without results or a place nothing is written", () => {
