@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/float_type.h"
+
 namespace mamba::cpu {
 namespace {
 
@@ -30,19 +32,6 @@ void embed(const EmbeddingParams& p, ThreadPool& pool) {
       for (int64_t i = 0; i < p.hidden; ++i) row[i] = from_float<Out>(to_float(source[i]));
     }
   });
-}
-
-// f(element of the type).
-template <class F>
-void with_float_type(DType type, F&& f) {
-  switch (type) {
-    case DType::f32:
-      return f(float());
-    case DType::bf16:
-      return f(bf16());
-    default:
-      return f(f16());
-  }
 }
 
 }  // namespace

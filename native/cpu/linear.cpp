@@ -77,23 +77,8 @@ void run_linear(const LinearParams& params, ThreadPool& pool) {
 
 // Through the scratch: beside its products a row's norm is nothing here.
 void run_rms_norm_linear(const RmsNormLinearParams& params, ThreadPool& pool) {
-  const LinearParams& product = params.linear;
-  run_rms_norm(
-      {
-          .rows = product.m,
-          .width = product.k,
-          .x = params.x,
-          .x_stride = params.x_stride,
-          .residual = nullptr,
-          .weight = params.norm_weight,
-          .out = const_cast<void*>(product.x),
-          .eps = params.eps,
-          .x_dtype = params.x_dtype,
-          .residual_dtype = params.x_dtype,
-          .out_dtype = product.x_dtype,
-      },
-      pool);
-  run_linear(product, pool);
+  run_rms_norm(params.norm(), pool);
+  run_linear(params.linear, pool);
 }
 
 void run_pack_linear_weight(const PackLinearWeightParams& params, ThreadPool& pool) {

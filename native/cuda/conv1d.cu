@@ -30,7 +30,7 @@ dim3 grid_of(int64_t x, int64_t n) {
 // f(an element of x, one of the state)
 template <class Params, class F>
 void with_types(const Params& p, F f) {
-  with_type(p.x_dtype, [&](auto t) { with_type(p.state_dtype, [&](auto s) { f(t, s); }); });
+  with_float_type(p.x_dtype, [&](auto t) { with_float_type(p.state_dtype, [&](auto s) { f(t, s); }); });
 }
 
 // Whether a thread's channels are whole aligned words everywhere.

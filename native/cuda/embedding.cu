@@ -4,6 +4,7 @@
 // 6.2 for 256 and 27.8 for 8192, where a copy of the same bytes takes 4.9, 5.8 and 25.4.
 #include <algorithm>
 
+#include "core/float_type.h"
 #include "cuda/embedding.cuh"
 #include "cuda/kernels.h"
 #include "ops/embedding.h"
@@ -28,18 +29,13 @@ void embed(const EmbeddingParams& p, Context& context) {
   p.hidden % kVec == 0 && addresses % 16 == 0 ? go.template operator()<kVec>() : go.template operator()<1>();
 }
 
-template <class W>
-void embed_from(const EmbeddingParams& p, Context& context) {
-  if (p.out_dtype == DType::f32) return embed<W, float>(p, context);
-  p.out_dtype == DType::bf16 ? embed<W, bf16>(p, context) : embed<W, f16>(p, context);
-}
-
 }  // namespace
 
 void run_embedding(const EmbeddingParams& p, Context& context) {
   if (p.tokens == 0 || p.hidden == 0) return;
-  if (p.weight_dtype == DType::f32) return embed_from<float>(p, context);
-  p.weight_dtype == DType::bf16 ? embed_from<bf16>(p, context) : embed_from<f16>(p, context);
+  with_float_type(p.weight_dtype, [&](auto w) {
+    with_float_type(p.out_dtype, [&](auto out) { embed<decltype(w), decltype(out)>(p, context); });
+  });
 }
 
 void run_gather_rows(const GatherRowsParams& p, Context& context) {

@@ -4,6 +4,7 @@
 // thread is the fastest from 1 to 8192 rows, as long as 512 threads have the row. A row of 2560 with a float residual
 // takes 5.5 (a copy of the bytes 4.7) and 1.5 in a chain of dependent launches, 8192 rows 65.9 (64.8). A start ahead
 // with the weights pays up to 256 rows; for the gated norm the weights ahead always do.
+#include "core/float_type.h"
 #include "cuda/norm.cuh"
 
 namespace mamba::cuda {
@@ -141,16 +142,14 @@ void run_rms_norm(const RmsNormParams& p, Context& context) {
   if (p.rows == 0 || p.width == 0) return;
   const Spread s = spread(tuned(p), p.rows, p.width, 1);
   if (s.vectors == 0) return launch(context, s.shape, rms_norm_general_kernel, p);
-  if (p.out_dtype == DType::f32) return launch_rms_norm<float>(p, s, context);
-  p.out_dtype == DType::bf16 ? launch_rms_norm<bf16>(p, s, context) : launch_rms_norm<f16>(p, s, context);
+  with_float_type(p.out_dtype, [&](auto t) { launch_rms_norm<decltype(t)>(p, s, context); });
 }
 
 void run_gated_rms_norm(const GatedRmsNormParams& p, Context& context) {
   if (p.rows == 0 || p.width == 0) return;
   const Spread s = spread(tuned(p), p.rows, p.group_size, p.width / p.group_size);
   if (s.vectors == 0) return launch(context, s.shape, gated_rms_norm_general_kernel, p);
-  if (p.dtype == DType::f32) return launch_gated<float>(p, s, context);
-  p.dtype == DType::bf16 ? launch_gated<bf16>(p, s, context) : launch_gated<f16>(p, s, context);
+  with_float_type(p.dtype, [&](auto t) { launch_gated<decltype(t)>(p, s, context); });
 }
 
 }  // namespace mamba::cuda

@@ -116,18 +116,7 @@ bool fits(const RmsNormLinearParams& p) {
 void run_rms_norm_linear(const RmsNormLinearParams& p, Context& context) {
   if (p.linear.m == 0 || p.linear.n == 0) return;
   if (fits(p)) return p.x_dtype == DType::f32 ? run_normed<float>(p, context) : run_normed<bf16>(p, context);
-  const RmsNormParams norm = {.rows = p.linear.m,
-                              .width = p.linear.k,
-                              .x = p.x,
-                              .x_stride = p.x_stride,
-                              .residual = nullptr,
-                              .weight = p.norm_weight,
-                              .out = const_cast<void*>(p.linear.x),
-                              .eps = p.eps,
-                              .x_dtype = p.x_dtype,
-                              .residual_dtype = p.x_dtype,
-                              .out_dtype = p.linear.x_dtype};
-  run_rms_norm(norm, context);
+  run_rms_norm(p.norm(), context);
   run_linear(p.linear, context);
 }
 

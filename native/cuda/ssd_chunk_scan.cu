@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "cuda/dispatch.h"
 #include "cuda/kernels.h"
 #include "cuda/ssd_chunk_scan.h"
 #include "cuda/ssd_recurrence.cuh"
@@ -12,8 +13,6 @@
 
 namespace mamba::cuda {
 namespace {
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 bool aligned(const void* pointer, int64_t stride, int64_t elements, int64_t element_bytes) {
   return reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(elements * element_bytes) == 0 &&

@@ -85,8 +85,8 @@ void run(const SsdStateUpdateParams& p, Context& context) {
 
 void run_ssd_state_update(const SsdStateUpdateParams& params, Context& context) {
   if (params.heads == 0 || params.head_dim == 0) return;
-  with_type(params.dtype, [&](auto t) {
-    with_type(params.state_dtype, [&](auto s) {
+  with_float_type(params.dtype, [&](auto t) {
+    with_float_type(params.state_dtype, [&](auto s) {
       for (int64_t first = 0; first < params.rows; first += kMostRows) {
         SsdStateUpdateParams p = params;
         p.rows = std::min(kMostRows, params.rows - first);

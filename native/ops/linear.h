@@ -3,6 +3,7 @@
 
 #include "core/device.h"
 #include "core/tensor.h"
+#include "ops/norm.h"
 
 namespace mamba {
 
@@ -27,6 +28,23 @@ struct RmsNormLinearParams {
   // Of the normalised rows. linear.x [m, k] is contiguous scratch of linear.x_dtype, the type that the rows have in the
   // product: a backend may write them there. Its content is undefined afterwards.
   LinearParams linear;
+
+  // The norm into that scratch: what is left for a backend to run apart is `linear`.
+  RmsNormParams norm() const {
+    return {
+        .rows = linear.m,
+        .width = linear.k,
+        .x = x,
+        .x_stride = x_stride,
+        .residual = nullptr,
+        .weight = norm_weight,
+        .out = const_cast<void*>(linear.x),
+        .eps = eps,
+        .x_dtype = x_dtype,
+        .residual_dtype = x_dtype,
+        .out_dtype = linear.x_dtype,
+    };
+  }
 };
 
 struct PackLinearWeightParams {
