@@ -1,4 +1,5 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
+import { deviceOption, threadsOption } from "./engine-flags";
 import { wholeNumber } from "./numbers";
 
 export interface BenchFlags {
@@ -13,12 +14,8 @@ export interface BenchFlags {
 /** What every benchmark takes. */
 export function addBenchFlags(command: Command): Command {
   return command
-    .addOption(
-      new Option("--device <name>", "what is measured; auto: a GPU if there is one")
-        .choices(["auto", "cuda", "cpu"])
-        .default("auto"),
-    )
-    .option("--threads <n>", "CPU threads that compute (default: one per core)", wholeNumber(1, 1024))
+    .addOption(deviceOption("what is measured"))
+    .addOption(threadsOption())
     .option(
       "--runs <n>",
       "timed runs of each, of which the median counts (default: 41, on the CPU 5)",

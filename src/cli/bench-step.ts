@@ -4,21 +4,20 @@ import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { addBenchFlags, type BenchFlags, wholeNumbers } from "./bench-flags";
 import { BenchRecords } from "./bench-records";
 import { ratesText, stepHeading, stepRow } from "./bench-table";
-import { modelHelp } from "./engine-flags";
+import { floatTypes, modelHelp } from "./engine-flags";
 import { StatusLine } from "./status-line";
 
 type Flags = BenchFlags & Omit<StepRunOptions, "models">;
 
 export function addBenchStep(group: Command): void {
-  const floats = ["auto", "float32", "bfloat16", "float16"];
   const command = group
     .command("step")
     .description("Time decode steps and prefills of whole models.")
     .argument("[MODEL...]", `${modelHelp}; several are measured in turn`, [BUNDLED_MODEL])
     .option("--batch <list>", "sequences of a decode step", wholeNumbers, [1, 8, 64])
     .option("--prefill <list>", "tokens of a prompt", wholeNumbers, [2048, 8192])
-    .addOption(new Option("--dtype <type>", "type of activations and matrices").choices(floats).default("auto"))
-    .addOption(new Option("--state-dtype <type>", "type of the SSM state").choices(floats).default("bfloat16"))
+    .addOption(new Option("--dtype <type>", "type of activations and matrices").choices(floatTypes).default("auto"))
+    .addOption(new Option("--state-dtype <type>", "type of the SSM state").choices(floatTypes).default("bfloat16"))
     .addOption(
       new Option("--load-format <format>", "dummy: random weights from config.json alone")
         .choices(["auto", "dummy"])

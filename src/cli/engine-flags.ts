@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import type { EngineOptions } from "../engine/config";
 import { BUNDLED_MODEL } from "../llm/bundled-model";
+import { deviceKinds } from "../tensor/device";
 import { wholeNumber } from "./numbers";
 
 /** What MODEL is, in the help of every command. */
@@ -8,6 +9,21 @@ export const modelHelp = "model directory, or the name of a bundled model";
 
 /** Far above any machine's cores; the operating system may refuse more threads by ending the process. */
 const MAX_THREADS = 1024;
+
+/** What --dtype and --state-dtype take. */
+export const floatTypes = ["auto", "float32", "bfloat16", "float16"];
+
+export function deviceOption(help: string): Option {
+  return new Option("--device <name>", `${help}; auto: a GPU if there is one`)
+    .choices(["auto", ...deviceKinds])
+    .default("auto");
+}
+
+export function threadsOption(): Option {
+  return new Option("--threads <n>", "CPU threads that compute (default: one per core)").argParser(
+    wholeNumber(1, MAX_THREADS),
+  );
+}
 
 export function addModelArgument(command: Command): Command {
   return command.argument("[MODEL]", modelHelp, BUNDLED_MODEL);
@@ -21,14 +37,11 @@ export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs: n
   const choice = (flags: string, help: string, choices: readonly string[]) =>
     new Option(flags, help).choices(choices).default("auto");
   const size = (flags: string, help: string) => new Option(flags, help).argParser(wholeNumber(1, 2 ** 31 - 1));
-  const floats = ["auto", "float32", "bfloat16", "float16"];
   const options = [
-    choice("--device <name>", "where the model runs; auto: a GPU if there is one", ["auto", "cuda", "cpu"]),
-    new Option("--threads <n>", "CPU threads that compute (default: one per core)").argParser(
-      wholeNumber(1, MAX_THREADS),
-    ),
-    choice("--dtype <type>", "type of activations and matrices", floats),
-    choice("--state-dtype <type>", "type of the SSM state", floats),
+    deviceOption("where the model runs"),
+    threadsOption(),
+    choice("--dtype <type>", "type of activations and matrices", floatTypes),
+    choice("--state-dtype <type>", "type of the SSM state", floatTypes),
     size("--max-num-seqs <n>", "sequences that run at once").default(maxNumSeqs),
     size("--max-num-batched-tokens <n>", "tokens of one step (default: 512, on a GPU 8192, and one for each sequence)"),
     size("--max-model-len <n>", "tokens of prompt and output together").default(131_072),
