@@ -165,6 +165,20 @@ __device__ __forceinline__ void pin(float (&r)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(r[i])::"memory");
 }
 
+// A product reads its left operand from registers until it has been waited for, but ptxas takes them for free once the
+// product has started (13.0 loads the next operand into them). This use after the wait holds them:
+// stores to shared memory which never happen. `never` must be false, and not so that the compiler can tell.
+template <int kCount>
+__device__ __forceinline__ void hold(const uint32_t (&operand)[kCount][4], bool never) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    asm volatile("{.reg .pred p;\nsetp.ne.b32 p, %0, 0;\n@p st.shared.v4.b32 [%0], {%1, %2, %3, %4};}\n" ::"r"(
+                     static_cast<int>(never)),
+                 "r"(operand[i][0]), "r"(operand[i][1]), "r"(operand[i][2]), "r"(operand[i][3])
+                 : "memory");
+  }
+}
+
 #define MAMBA_F4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define MAMBA_F8(d, i) MAMBA_F4(d, i), MAMBA_F4(d, i + 4)
 #define MAMBA_F32(d, i) MAMBA_F8(d, i), MAMBA_F8(d, i + 8), MAMBA_F8(d, i + 16), MAMBA_F8(d, i + 24)

@@ -50,6 +50,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
   const int matrix_row = lane % 16, matrix_piece = lane / 16;  // of ldmatrix and stmatrix
   uint8_t* const out_tile = shared.out[4 * turn + warp];
   const uint32_t out_row = smem_address(out_tile) + 128 * matrix_row;
+  const bool never = p.heads < 0;
   float cb[32], y[32];
   // Starts C B^T of a step, also (of whatever lies there) if there is none: ptxas wants products on every path. Returns
   // whether there is one.
@@ -128,6 +129,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
     __syncwarp();
     products_wait<1>();
     pin(y);
+    hold(m, never);
     warp_arrive(shared.empty + ring.index);
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {

@@ -48,31 +48,29 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
   const int channel = 16 * warp + g, state_size = static_cast<int>(p.state_size);
   const int x_row = lane / 16 * 8 + lane % 8, x_piece = (2 * warp + lane / 8 % 2) ^ (lane % 8);
   const int state_row = 16 * warp + lane % 16;
+  const bool never = p.heads < 0;
 
-  // x^T as a left operand, weighted.
-  const auto load_weighted = [&](uint32_t(&weighted)[4][4], int index) {
+  // x^T as a left operand and the weights of its tokens. They are multiplied only when the product before has ended:
+  // loaded as they will be used, ptxas would load them into the registers that this product still reads (see hold()).
+  const auto load_operand = [&](uint32_t(&x)[4][4], uint4(&weights)[2], int index) {
     const uint32_t x_tile = smem_address(shared.stage[index].x) + 128 * x_row + 16 * x_piece;
-    const uint4 low = shared.step[index].to_end[t][0], high = shared.step[index].to_end[t][1];
-    const uint32_t w[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      uint32_t x[4];
-      load_transposed(x, x_tile + 2048 * k);
+    for (int k = 0; k < 4; ++k) load_transposed(x[k], x_tile + 2048 * k);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) weighted[k][i] = multiply_pairs<T>(x[i], w[2 * k + i / 2]);
-    }
+    for (int i = 0; i < 2; ++i) weights[i] = shared.step[index].to_end[t][i];
   };
 
   Ring<Shared<kN>::kStages> ring;
   Ring<2> tile;
-  uint32_t weighted[4][4], next_weighted[4][4];
+  uint32_t x[4][4];
+  uint4 weights[2];
   barrier_wait(shared.ready + ring.index, ring.phase);
   bool more = shared.step[ring.index].tokens != 0;
   bool first = true;
   float total = 0;
   if (more) {
     barrier_wait(shared.loaded + ring.index, ring.phase);
-    load_weighted(next_weighted, ring.index);
+    load_operand(x, weights, ring.index);
     total = shared.step[ring.index].total;
   }
   float state[kN / 2];
@@ -105,10 +103,13 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     // Not under way with the product: ptxas waits for all of it before it lets an accumulator be touched.
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) state[i] *= total;
+    uint32_t weighted[4][4];
+    const uint32_t w[8] = {weights[0].x, weights[0].y, weights[0].z, weights[0].w,
+                           weights[1].x, weights[1].y, weights[1].z, weights[1].w};
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) weighted[k][i] = next_weighted[k][i];
+      for (int i = 0; i < 4; ++i) weighted[k][i] = multiply_pairs<T>(x[k][i], w[2 * k + i / 2]);
     }
     const uint64_t b = describe_across_sum(smem_address(shared.stage[index].b), kTileBytes);
     products_begin();
@@ -137,7 +138,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     more = shared.step[ring.index].tokens != 0;
     if (more) {
       barrier_wait(shared.loaded + ring.index, ring.phase);
-      load_weighted(next_weighted, ring.index);
+      load_operand(x, weights, ring.index);
       first = shared.step[ring.index].first;
       total = shared.step[ring.index].total;
     }
@@ -148,6 +149,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     }
     products_wait<0>();
     pin(state);
+    hold(weighted, never);
     warp_arrive(shared.empty + index);
     if (store.at) {
       with_state_type(store.type, store.at, [&](auto* to) {

@@ -16,7 +16,7 @@ fi
 tar -xJmf "$bundle/addon.tar.xz" -C build-gpu
 if [ ! -d dist ] || [ "$bundle/dist.tar.xz" -nt dist ]; then tar -xJmf "$bundle/dist.tar.xz"; fi
 export PATH="$PWD/build-gpu:$PATH"
-export MAMBA_SERVE_ADDON="$PWD/build-gpu/mamba_serve.node"
+export MAMBA_SERVE_ADDON=${MAMBA_SERVE_ADDON:-$PWD/build-gpu/mamba_serve.node}
 export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64"
 export TEST_DEVICES=cuda
 jest=(node node_modules/jest/bin/jest.js --selectProjects native)
@@ -30,9 +30,23 @@ case $what in
     ;;
   sanitize)
     [ $# -gt 0 ] || set -- test/ops
-    # One process: the tool follows no children into jest's workers cheaply.
-    compute-sanitizer --tool "${TOOL:-memcheck}" --error-exitcode 9 --target-processes application-only \
-      "${jest[@]}" --runInBand --testPathIgnorePatterns isa.test "$@"
+    export TOOL=${TOOL:-memcheck}
+    logs=build-gpu/sanitize/$TOOL
+    mkdir -p "$logs"
+    # A process a file, because the tool does not follow jest into its workers. A test file may need long until its first
+    # launch, which the tool must wait for.
+    sanitize_file() {
+      local log seconds=$SECONDS
+      log=$1/$(basename "$2" .test.ts).log
+      compute-sanitizer --tool "$TOOL" --error-exitcode 9 --launch-timeout 0 --target-processes application-only \
+        node node_modules/jest/bin/jest.js --selectProjects native --runInBand --runTestsByPath "$2" >"$log" 2>&1
+      local status=$?
+      echo "$TOOL $([ $status = 0 ] && echo ok || echo "FAILED ($status)") $(basename "$2"): $(grep -a '^Tests:' "$log"), $((SECONDS - seconds)) s"
+      return $status
+    }
+    export -f sanitize_file
+    "${jest[@]}" --listTests "$@" --testPathIgnorePatterns isa.test | grep "^/" |
+      xargs -P "${JOBS:-8}" -I{} bash -c "sanitize_file $logs {}"
     ;;
   cli) node dist/cli/main.js "$@" ;;
   *)

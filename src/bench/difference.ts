@@ -7,10 +7,11 @@ interface Tolerance {
 }
 
 /**
- * Of an op that takes 16-bit activations, whatever its output's type. The tests of the ops allow an element a quarter of
- * this; here are tens of millions of elements, among which some get the tail of what rounding does.
+ * Of an op that takes 16-bit activations, whatever its output's type. The tests of the ops allow an element half of this;
+ * here are tens of millions of elements, among which some get the tail of what rounding does: 11 of 38.6 million outputs of a
+ * scan were 0.056 off where a test would allow 0.051.
  */
-const tolerance: Tolerance = { rtol: 4e-2, atol: 0.2 };
+const tolerance: Tolerance = { rtol: 2e-2, atol: 0.1 };
 /** Norm of the difference over the norm of the expected values: what bf16 operands lose is a few thousandths. */
 const MOST_RELATIVE_ERROR = 1e-2;
 

@@ -157,23 +157,24 @@ describeEachBackend((backend) => {
       });
     });
 
-    test("many short sequences, again and again, give the same bits", async () => {
-      // A GPU's blocks walk over several (sequence, head) pairs each; a slip in their hand-over shows once in many runs.
+    // A GPU's blocks walk over several (sequence, head) pairs each; a slip in their hand-over shows once in many runs.
+    const sizes = [{ headDim: 64 }, { headDim: 80 }]; // 80: the blocks with the last 16 channels of heads are faster
+    test.each(sizes)("many short sequences, again and again, give the same bits: %j", async (size) => {
       const many = scanInputs({
         ...scanBase,
-        lengths: new Array(16).fill(128),
+        lengths: new Array(8).fill(128),
         initial: "all",
-        heads: 40,
-        headDim: 64,
+        ...size,
+        heads: 128,
         stateSize: 128,
         chunk: 128,
         dtype: "bf16",
         stateDtype: "bf16",
         wide: true,
-        slotsInPool: 16,
+        slotsInPool: 8,
       });
       const first = await launch(many);
-      for (let run = backend.kind === "cpu" ? 1 : 12; run > 0; run--) {
+      for (let run = backend.kind === "cpu" ? 1 : 5; run > 0; run--) {
         for (const [i, result] of (await launch(many)).entries()) {
           assertSameBits(`out of sequence ${i}`, result.out, first[i]!.out);
           assertSameBits(`state of sequence ${i}`, result.state!, first[i]!.state!);
