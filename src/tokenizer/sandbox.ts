@@ -104,6 +104,7 @@ export class Sandbox {
   async close(): Promise<void> {
     this.closed = true;
     const child = this.child;
+    child?.ref(); // or the caller's process might end in the middle of waiting
     const gone = child === undefined ? undefined : new Promise((resolve) => child.once("exit", resolve));
     for (const job of this.queue.splice(0)) job.reject(new SandboxError("closed", "the sandbox was closed"));
     this.drop("closed", "the sandbox was closed");
