@@ -43,6 +43,17 @@ export const errorTable = {
   ERR_OVERLOADED: { status: 429, type: "rate_limit_error", meaning: "the queue is full; try again later" },
   ERR_ABORTED: { status: 499, type: "invalid_request_error", meaning: "the caller aborted the request" },
   ERR_CLOSED: { status: 503, type: "server_error", meaning: "the engine is closed or closing" },
+  ERR_NOT_READY: {
+    status: 503,
+    type: "server_error",
+    meaning: "the model is being loaded; send the request again in a moment",
+  },
+  ERR_ENGINE_LOST: {
+    status: 503,
+    type: "server_error",
+    meaning:
+      "the engine ended in the middle of this request and is being restarted; send the request again in a moment",
+  },
   ERR_NON_FINITE: { status: 500, type: "server_error", meaning: "the model produced NaN logits for this request" },
 } as const satisfies Record<string, { status: number; type: string; meaning: string }>;
 

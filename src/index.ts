@@ -1,5 +1,5 @@
 export type { EngineOptions } from "./engine/config";
-export type { EngineStats, FinishReason } from "./engine/request";
+export type { EngineHealth, EngineStats, FinishReason } from "./engine/request";
 export { EngineError, type ErrorCode, errorTable } from "./errors";
 export { LLM } from "./llm/llm";
 export type { LoadOptions } from "./llm/load-engine";

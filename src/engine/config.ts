@@ -32,7 +32,7 @@ export interface EngineOptions {
   readonly loadFormat?: "auto" | "dummy";
 }
 
-const defaults = { maxNumSeqs: 64, maxModelLen: 131_072, maxQueue: 1024 };
+export const defaults = { maxNumSeqs: 64, maxModelLen: 131_072, maxQueue: 1024 };
 
 type DeviceKind = "cpu" | "cuda";
 

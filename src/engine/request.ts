@@ -74,12 +74,27 @@ export interface EngineStats {
   readonly generatedTokens: number;
 }
 
+/**
+ * Whether an engine takes requests. Only one in a process of its own is ever anything but "ready": it loads, it is
+ * "restarting" after it ended, it is "stalled" while it gives no sign of life, and "stopped" once closed or given up.
+ */
+export type EngineState = "loading" | "ready" | "stalled" | "restarting" | "stopped";
+
+export interface EngineHealth {
+  readonly state: EngineState;
+  /** Share of the weights that is loaded, 0 to 1; null where it is not known or nothing is loaded. */
+  readonly progress: number | null;
+  /** Times that the engine's process was started again. */
+  readonly restarts: number;
+}
+
 /** The engine as the layers above see it; an in-process engine and one in a child process both look like this. */
 export interface EngineClient {
   /**
    * Queues a request. The iterable ends after the token with a finishReason, or without one when the request was aborted;
    * leaving it early aborts the request.
-   * Throws ERR_REQUEST, ERR_TOO_LONG, ERR_OVERLOADED or ERR_CLOSED at once; ERR_NON_FINITE, ERR_DEVICE_LOST while iterated.
+   * Throws ERR_REQUEST, ERR_TOO_LONG, ERR_OVERLOADED, ERR_CLOSED or ERR_NOT_READY, at once or, from an engine in another
+   * process, while iterated; ERR_NON_FINITE, ERR_DEVICE_LOST and ERR_ENGINE_LOST while iterated.
    */
   submit(request: EngineRequest): AsyncIterableIterator<EngineToken>;
   /** Ends a request and its iterable. Unknown ids are ignored. */

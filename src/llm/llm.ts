@@ -1,5 +1,6 @@
 import { basename, resolve } from "node:path";
-import type { EngineClient, EngineToken } from "../engine/request";
+import { defaults } from "../engine/config";
+import type { EngineClient, EngineHealth, EngineToken } from "../engine/request";
 import { EngineError } from "../errors";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import { ChatTemplate } from "../tokenizer/chat-template";
@@ -7,7 +8,7 @@ import { Detokenizer } from "../tokenizer/detokenizer";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { modelPath } from "./bundled-model";
 import { type StartedGeneration, TextGeneration } from "./generation";
-import { type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
+import { type EngineLoader, type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
 import { resolveParams } from "./sampling-params";
 import { StopStrings } from "./stop-strings";
 import type { ChatMessage, GenerateParams, Generation, LanguageModel, ModelInfo, Prompt, TokenLogprob } from "./types";
@@ -21,7 +22,7 @@ export class LLM implements LanguageModel {
   private requests = 0;
 
   private constructor(
-    readonly info: ModelInfo,
+    private readonly identity: Pick<ModelInfo, "id" | "path" | "maxModelLen">,
     private readonly config: ModelConfig,
     private readonly engine: LoadedEngine,
     private readonly tokenizer: Tokenizer | null,
@@ -31,29 +32,38 @@ export class LLM implements LanguageModel {
   }
 
   /**
-   * Loads a model directory (config.json, safetensors, tokenizer.json), by default the bundled one.
+   * Loads a model directory (config.json, safetensors, tokenizer.json), by default the bundled one. `engineOf` makes its
+   * engine, by default in this process; where that one loads on behind the caller, ready() waits for it.
    *
    * @throws EngineError ERR_MODEL_NOT_FOUND, ERR_MODEL_UNSUPPORTED, ERR_CONFIG, ERR_WEIGHTS, ERR_TOKENIZER, ERR_MEMORY,
    * ERR_NOT_BUILT: the message names the file and what to do.
    */
-  static async load(model?: string, options: LoadOptions = {}): Promise<LLM> {
+  static async load(model?: string, options: LoadOptions = {}, engineOf: EngineLoader = loadEngine): Promise<LLM> {
     const dir = modelPath(model);
     const config = loadModelConfig(dir);
     // Dummy weights come from a config.json alone; such a model takes and gives token ids.
     const tokenizer = options.loadFormat === "dummy" ? null : Tokenizer.load(dir);
-    const engine = await loadEngine(dir, config, options);
-    const info: ModelInfo = {
+    const identity = {
       id: options.modelId ?? basename(resolve(dir)),
       path: resolve(dir),
-      modelType: config.modelType,
-      parameters: engine.parameters,
-      vocabSize: config.vocabSize,
-      maxModelLen: engine.plan.maxModelLen,
-      device: engine.device,
-      dtype: engine.dtype,
-      stateDtype: engine.stateDtype,
+      maxModelLen: options.maxModelLen ?? defaults.maxModelLen,
     };
-    return new LLM(info, config, engine, tokenizer);
+    return new LLM(identity, config, await engineOf(dir, config, options), tokenizer);
+  }
+
+  get info(): ModelInfo {
+    const { modelType, vocabSize } = this.config;
+    const { parameters = 0, device = "", dtype = "", stateDtype = "" } = this.engine.info ?? {};
+    return { ...this.identity, modelType, vocabSize, parameters, device, dtype, stateDtype };
+  }
+
+  /** Resolves once requests are taken, rejects where the model cannot be loaded. */
+  ready(): Promise<void> {
+    return this.engine.ready();
+  }
+
+  health(): EngineHealth {
+    return this.engine.health();
   }
 
   /** Starts when the result is iterated or awaited; errors come there too. */
@@ -71,7 +81,7 @@ export class LLM implements LanguageModel {
   }
 
   tokenize(text: string): Promise<number[]> {
-    return this.needTokenizer().encodeAsync(text, { maxChars: this.info.maxModelLen * MAX_CHARS_PER_TOKEN });
+    return this.needTokenizer().encodeAsync(text, { maxChars: this.identity.maxModelLen * MAX_CHARS_PER_TOKEN });
   }
 
   detokenize(ids: readonly number[]): string {
@@ -80,7 +90,7 @@ export class LLM implements LanguageModel {
 
   async renderChat(messages: readonly ChatMessage[]): Promise<string> {
     if (this.template === null) {
-      throw new EngineError("ERR_REQUEST", `${this.info.id} has no chat template; use completions`, {
+      throw new EngineError("ERR_REQUEST", `${this.identity.id} has no chat template; use completions`, {
         subject: "messages",
       });
     }
@@ -103,7 +113,7 @@ export class LLM implements LanguageModel {
   private async start(id: string, prompt: Prompt, params: GenerateParams): Promise<StartedGeneration> {
     const { sampling, maxTokens, stop, logprobs, priority } = resolveParams(params, this.config.generationDefaults);
     const ids = await this.promptIds(prompt);
-    const { maxModelLen } = this.info;
+    const { maxModelLen } = this.identity;
     if (ids.length + (maxTokens ?? 1) > maxModelLen) {
       const output = maxTokens === null ? "at least one" : `maxTokens = ${maxTokens}`;
       const message = `the prompt has ${ids.length} tokens and the output ${output}; the context is ${maxModelLen} for both`;
@@ -116,7 +126,7 @@ export class LLM implements LanguageModel {
       maxTokens: maxTokens ?? maxModelLen - ids.length,
       stopTokenIds: new Set([...eos, ...(params.stopTokenIds ?? [])]),
       sampling,
-      logprobs: logprobs === null ? null : Math.min(logprobs, this.info.vocabSize),
+      logprobs: logprobs === null ? null : Math.min(logprobs, this.config.vocabSize),
       priority,
     });
     return {
@@ -146,9 +156,10 @@ export class LLM implements LanguageModel {
   }
 
   private checkIds(ids: readonly number[]): void {
+    const { vocabSize } = this.config;
     for (const id of ids) {
-      if (Number.isInteger(id) && id >= 0 && id < this.info.vocabSize) continue;
-      throw new EngineError("ERR_REQUEST", `token id ${id} is not in the vocabulary of ${this.info.vocabSize}`, {
+      if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+      throw new EngineError("ERR_REQUEST", `token id ${id} is not in the vocabulary of ${vocabSize}`, {
         subject: "prompt",
       });
     }
@@ -165,7 +176,7 @@ export class LLM implements LanguageModel {
 
   private needTokenizer(): Tokenizer {
     if (this.tokenizer === null) {
-      throw new EngineError("ERR_REQUEST", `${this.info.id} was loaded without a tokenizer; give token ids`, {
+      throw new EngineError("ERR_REQUEST", `${this.identity.id} was loaded without a tokenizer; give token ids`, {
         subject: "prompt",
       });
     }

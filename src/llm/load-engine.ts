@@ -2,7 +2,7 @@ import { type EngineOptions, type MemoryPlan, planMemory, resolveDtypes } from "
 import { Engine } from "../engine/engine";
 import { ModelRunner } from "../engine/model-runner";
 import { openDevice } from "../engine/open-device";
-import type { EngineClient } from "../engine/request";
+import type { EngineClient, EngineHealth } from "../engine/request";
 import { createStatePool, tokenCountBytes } from "../engine/state-pool";
 import { EngineError } from "../errors";
 import type { ModelConfig } from "../models/config";
@@ -21,19 +21,36 @@ export interface LoadOptions extends EngineOptions {
   readonly onMessage?: (message: string) => void;
 }
 
-export interface LoadedEngine {
-  readonly client: EngineClient;
+/** What is known of an engine once it is loaded. Plain data. */
+export interface EngineInfo {
   readonly plan: MemoryPlan;
   readonly parameters: number;
   readonly device: string;
   readonly dtype: string;
   readonly stateDtype: string;
+}
+
+/** An engine in this process, or one in a child process that may still be loading. */
+export interface LoadedEngine {
+  readonly client: EngineClient;
+  /** null until it has been loaded for the first time. */
+  readonly info: EngineInfo | null;
+  /** Settles when the first load does; never where the engine is closed before that. */
+  ready(): Promise<void>;
+  health(): EngineHealth;
   score(ids: readonly number[]): Promise<Float32Array>;
 }
 
+/** Makes the engine of a model directory whose config.json has been read. */
+export type EngineLoader = (
+  dir: string,
+  config: ModelConfig,
+  options: LoadOptions,
+) => LoadedEngine | Promise<LoadedEngine>;
+
 const names = { f32: "float32", bf16: "bfloat16", f16: "float16" } as const;
 
-/** Weights, state pool and graphs, in this order; a failure frees what was built. */
+/** An engine in this process: weights, state pool and graphs, in this order; a failure frees what was built. */
 export async function loadEngine(dir: string, config: ModelConfig, options: LoadOptions): Promise<LoadedEngine> {
   const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
   const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
@@ -56,11 +73,15 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
     const client = new Engine(runner, plan, () => device.close());
     return {
       client,
-      plan,
-      parameters: loader.parameters,
-      device: `${description.kind} (${describeDevice(description)})`,
-      dtype: names[compute],
-      stateDtype: names[ssm],
+      info: {
+        plan,
+        parameters: loader.parameters,
+        device: `${description.kind} (${describeDevice(description)})`,
+        dtype: names[compute],
+        stateDtype: names[ssm],
+      },
+      ready: async () => {},
+      health: () => ({ state: "ready", progress: null, restarts: 0 }),
       score: (ids) => client.score(ids),
     };
   } catch (error) {

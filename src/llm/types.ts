@@ -1,4 +1,4 @@
-import type { FinishReason } from "../engine/request";
+import type { EngineHealth, FinishReason } from "../engine/request";
 
 export interface ChatMessage {
   readonly role: string;
@@ -80,6 +80,7 @@ export interface ModelInfo {
   readonly id: string;
   readonly path: string;
   readonly modelType: string;
+  /** This, the device and the types are 0 and "" until an engine in a process of its own has loaded the model. */
   readonly parameters: number;
   readonly vocabSize: number;
   /** Tokens of prompt plus output that one request may use. */
@@ -92,6 +93,8 @@ export interface ModelInfo {
 /** What the server and the command line need of a loaded model; src/llm/llm.ts is the implementation. */
 export interface LanguageModel {
   readonly info: ModelInfo;
+  /** Whether generate() can succeed now; while it cannot, generations fail with ERR_NOT_READY. */
+  health(): EngineHealth;
   generate(prompt: Prompt, params?: GenerateParams): Generation;
   tokenize(text: string): Promise<number[]>;
   detokenize(ids: readonly number[]): string;

@@ -46,6 +46,11 @@ export const typescriptLayers: readonly Layer[] = [
     imports: ["errors", "policy", "engine", "models", "weights", "tokenizer", "src/tensor/device", "src/tensor/dtype"],
   },
   {
+    name: "supervisor",
+    files: /^src\/supervisor\//,
+    imports: ["errors", "policy", "src/llm/load-engine", "src/models/config"],
+  },
+  {
     name: "server",
     files: /^src\/server\//,
     imports: ["errors", "src/llm/types", "src/engine/request"],
@@ -66,6 +71,7 @@ export const typescriptLayers: readonly Layer[] = [
       "weights",
       "tokenizer",
       "llm",
+      "supervisor",
       "server",
       "bench",
       "src/tensor/device",

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { FinishReason } from "../../src/engine/request";
+import type { EngineHealth, FinishReason } from "../../src/engine/request";
 import { EngineError } from "../../src/errors";
 import type {
   ChatMessage,
@@ -40,6 +40,8 @@ export class FakeLanguageModel implements LanguageModel {
   /** Generations that their signal or their reader ended before they were complete. */
   aborted = 0;
   closed = false;
+  /** What health() says. */
+  currentHealth: EngineHealth = { state: "ready", progress: null, restarts: 0 };
   readonly #options: FakeLanguageModelOptions;
 
   constructor(options: FakeLanguageModelOptions = {}) {
@@ -55,6 +57,10 @@ export class FakeLanguageModel implements LanguageModel {
       dtype: "f32",
       stateDtype: "f32",
     };
+  }
+
+  health(): EngineHealth {
+    return this.currentHealth;
   }
 
   generate(prompt: Prompt, params: GenerateParams = {}): Generation {

@@ -1,0 +1,196 @@
+import type { EngineOptions } from "../engine/config";
+import type { EngineRequest, EngineStats, EngineToken, FinishReason, TokenLogprobs } from "../engine/request";
+import { EngineError, type ErrorCode, errorTable } from "../errors";
+import type { EngineInfo } from "../llm/load-engine";
+import { ByteReader, ByteWriter, malformed } from "./bytes";
+
+/** An error as it crosses the processes; code is null for what was not thrown on purpose. */
+export interface SentError {
+  readonly code: ErrorCode | null;
+  readonly message: string;
+  readonly subject?: string;
+  readonly stack?: string;
+}
+
+/** A token and the request it belongs to. */
+export interface SentToken {
+  readonly handle: number;
+  readonly token: EngineToken;
+}
+
+/** From the server to the engine process. A handle is a number that the server gives each request, and never again. */
+export type ToEngine =
+  | { readonly kind: "start"; readonly dir: string; readonly options: EngineOptions }
+  | { readonly kind: "submit"; readonly handle: number; readonly request: EngineRequest }
+  | { readonly kind: "abort"; readonly handle: number }
+  | { readonly kind: "score"; readonly handle: number; readonly ids: readonly number[] };
+
+/** From the engine process to the server. */
+export type FromEngine =
+  | { readonly kind: "progress"; readonly loadedBytes: number; readonly totalBytes: number }
+  | { readonly kind: "note"; readonly text: string }
+  | { readonly kind: "ready"; readonly info: EngineInfo }
+  | { readonly kind: "loadFailed"; readonly error: SentError }
+  /** All tokens of a step. The last one of a request has a finishReason, and no "ended" follows. */
+  | { readonly kind: "tokens"; readonly tokens: readonly SentToken[] }
+  /** A request, or a scoring, that ended in another way. */
+  | { readonly kind: "ended"; readonly handle: number; readonly error: SentError | null }
+  | { readonly kind: "scores"; readonly handle: number; readonly scores: Float32Array }
+  | { readonly kind: "stats"; readonly stats: EngineStats };
+
+export type Message = ToEngine | FromEngine;
+
+/** First byte of a payload. What is sent at each step or may be long is binary, the rest is JSON. */
+const code = { json: 0, tokens: 1, submit: 2, score: 3, scores: 4 } as const;
+const finishReasons: readonly (FinishReason | null)[] = [null, "stop", "length", "abort"];
+const NO_LOGPROBS = 255;
+
+/** The payload of a frame. */
+export function encode(message: Message): Buffer {
+  const to = new ByteWriter();
+  switch (message.kind) {
+    case "tokens":
+      to.u8(code.tokens);
+      to.u32(message.tokens.length);
+      for (const sent of message.tokens) writeToken(to, sent);
+      break;
+    case "submit":
+      writeRequest(to, message.handle, message.request);
+      break;
+    case "score":
+      to.u8(code.score);
+      to.u32(message.handle);
+      to.u32(message.ids.length);
+      to.words(Uint32Array.from(message.ids));
+      break;
+    case "scores":
+      to.u8(code.scores);
+      to.u32(message.handle);
+      to.u32(message.scores.length);
+      to.words(message.scores);
+      break;
+    default:
+      to.u8(code.json);
+      to.rest(JSON.stringify(message));
+  }
+  return to.done();
+}
+
+/** Throws ERR_ENGINE_LOST for what encode() does not make. */
+export function decode(payload: Buffer): Message {
+  const from = new ByteReader(payload);
+  const message = read(from);
+  from.end();
+  return message;
+}
+
+function read(from: ByteReader): Message {
+  const kind = from.u8();
+  switch (kind) {
+    case code.json:
+      return readJson(from) as Message;
+    case code.tokens:
+      return { kind: "tokens", tokens: Array.from({ length: from.u32() }, () => readToken(from)) };
+    case code.submit:
+      return readRequest(from);
+    case code.score:
+      return { kind: "score", handle: from.u32(), ids: Array.from(from.uint32s(from.u32())) };
+    case code.scores:
+      return { kind: "scores", handle: from.u32(), scores: from.float32s(from.u32()) };
+    default:
+      throw malformed(`kind ${kind}`);
+  }
+}
+
+/** [u32 handle][u32 id][u8 finish reason][u8 alternatives, or 255][f64 log probability, then u32 id and f64 of each] */
+function writeToken(to: ByteWriter, { handle, token }: SentToken): void {
+  to.u32(handle);
+  to.u32(token.id);
+  to.u8(finishReasons.indexOf(token.finishReason));
+  to.u8(token.logprobs?.top.length ?? NO_LOGPROBS);
+  if (token.logprobs === null) return;
+  to.f64(token.logprobs.logprob);
+  for (const { id, logprob } of token.logprobs.top) {
+    to.u32(id);
+    to.f64(logprob);
+  }
+}
+
+function readToken(from: ByteReader): SentToken {
+  const handle = from.u32();
+  const id = from.u32();
+  const finishReason = finishReasons[from.u8()];
+  if (finishReason === undefined) throw malformed("an unknown finish reason");
+  const alternatives = from.u8();
+  return { handle, token: { id, logprobs: readLogprobs(from, alternatives), finishReason } };
+}
+
+function readLogprobs(from: ByteReader, alternatives: number): TokenLogprobs | null {
+  if (alternatives === NO_LOGPROBS) return null;
+  const logprob = from.f64();
+  return { logprob, top: Array.from({ length: alternatives }, () => ({ id: from.u32(), logprob: from.f64() })) };
+}
+
+/** [u32 handle][u32 tokens of the prompt][the prompt][all else as JSON] */
+function writeRequest(
+  to: ByteWriter,
+  handle: number,
+  { prompt, stopTokenIds, sampling, ...rest }: EngineRequest,
+): void {
+  to.u8(code.submit);
+  to.u32(handle);
+  to.u32(prompt.length);
+  to.words(Uint32Array.from(prompt));
+  // What JSON has no form for: a set and a bigint.
+  to.rest(
+    JSON.stringify({
+      ...rest,
+      stopTokenIds: [...stopTokenIds],
+      sampling: { ...sampling, seed: String(sampling.seed) },
+    }),
+  );
+}
+
+function readRequest(from: ByteReader): Message {
+  const handle = from.u32();
+  const prompt = Array.from(from.uint32s(from.u32()));
+  const { stopTokenIds, sampling, ...rest } = readJson(from);
+  const request = {
+    ...rest,
+    prompt,
+    stopTokenIds: new Set(stopTokenIds),
+    sampling: { ...sampling, seed: BigInt(sampling.seed) },
+  };
+  return { kind: "submit", handle, request };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: the other process is this package too, in the version that its frames carry
+function readJson(from: ByteReader): any {
+  const text = from.rest();
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw malformed("its JSON");
+  }
+}
+
+export function toSent(error: unknown): SentError {
+  if (EngineError.is(error)) {
+    return {
+      code: error.code,
+      message: error.message,
+      ...(error.subject === undefined ? {} : { subject: error.subject }),
+    };
+  }
+  if (!(error instanceof Error)) return { code: null, message: String(error) };
+  return { code: null, message: error.message, ...(error.stack === undefined ? {} : { stack: error.stack }) };
+}
+
+export function fromSent({ code, message, subject, stack }: SentError): Error {
+  if (code !== null && code in errorTable) {
+    return new EngineError(code, message, subject === undefined ? {} : { subject });
+  }
+  const error = new Error(message);
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}
