@@ -79,10 +79,10 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
       throw new HttpError(415, "compressed request bodies are not supported; send the body without Content-Encoding");
     }
   });
-  drainOnClose(app, running, options.drainTimeoutMs);
+  const drain = drainOnClose(app, running, options.drainTimeoutMs);
 
   const endpoints = new Endpoints(app);
-  const context: ServerContext = { model, options, running, endpoints, version: packageVersion() };
+  const context: ServerContext = { model, options, running, drain, endpoints, version: packageVersion() };
   healthRoutes(app, context);
   modelRoutes(app, context);
   completionRoutes(app, context);

@@ -1,4 +1,5 @@
 import type { LanguageModel } from "../llm/types";
+import type { Drain } from "./drain";
 import type { Endpoints } from "./endpoints";
 import type { ServerOptions } from "./options";
 import type { RunningRequests } from "./running-requests";
@@ -8,6 +9,7 @@ export interface ServerContext {
   readonly model: LanguageModel;
   readonly options: ServerOptions;
   readonly running: RunningRequests;
+  readonly drain: Drain;
   readonly endpoints: Endpoints;
   /** Version of this package. */
   readonly version: string;

@@ -1,6 +1,12 @@
 import type { FastifyInstance } from "fastify";
 import { HttpError } from "./http-error";
+import { healthPaths } from "./routes/health";
 import type { RunningRequests } from "./running-requests";
+
+/** How far `app.close()` has come. */
+export interface Drain {
+  readonly isDraining: boolean;
+}
 
 /** Time an aborted request has to say so to its client before its connection is cut. */
 const farewellMs = 2000;
@@ -12,8 +18,8 @@ const closing = () => new HttpError(503, "the server is shutting down", { code: 
  * `app.close()`: no new connections and requests, those running finish. After `drainTimeoutMs` they are aborted, and what is
  * still connected two seconds later is cut, at once where nothing runs.
  */
-export function drainOnClose(app: FastifyInstance, running: RunningRequests, drainTimeoutMs: number): void {
-  let isClosing = false;
+export function drainOnClose(app: FastifyInstance, running: RunningRequests, drainTimeoutMs: number): Drain {
+  let isDraining = false;
   let isOverdue = false;
   const timers: NodeJS.Timeout[] = [];
 
@@ -28,11 +34,11 @@ export function drainOnClose(app: FastifyInstance, running: RunningRequests, dra
     running.abortAll(closing());
   };
 
-  app.addHook("onRequest", async () => {
-    if (isClosing) throw closing();
+  app.addHook("onRequest", async ({ routeOptions }) => {
+    if (isDraining && !healthPaths.has(routeOptions.url ?? "")) throw closing();
   });
   app.addHook("preClose", async () => {
-    isClosing = true;
+    isDraining = true;
     timers.push(
       setInterval(sweep, sweepMs),
       setTimeout(abort, drainTimeoutMs),
@@ -42,4 +48,9 @@ export function drainOnClose(app: FastifyInstance, running: RunningRequests, dra
   app.addHook("onClose", async () => {
     for (const timer of timers) clearTimeout(timer);
   });
+  return {
+    get isDraining() {
+      return isDraining;
+    },
+  };
 }

@@ -148,6 +148,8 @@ describe("small endpoints", () => {
     expect(index.endpoints).toEqual([
       "GET /",
       "GET /health",
+      "GET /ready",
+      "GET /health/live",
       "GET /version",
       "GET /v1/models",
       "GET /v1/models/*",
