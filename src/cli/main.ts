@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { createProgram } from "./program";
-import { describeError } from "./report-error";
+import { describeError, exitCodeOf } from "./report-error";
 
 // `mamba-serve generate | head -1` closes our stdout: that is no failure, and there is nobody left to write to.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -12,5 +12,5 @@ createProgram()
   .parseAsync()
   .catch((error: unknown) => {
     process.stderr.write(describeError(error));
-    process.exitCode = 1;
+    process.exitCode = exitCodeOf(error);
   });

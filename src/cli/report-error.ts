@@ -25,3 +25,8 @@ export function describeError(error: unknown): string {
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   return `error: unexpected: ${stack}\n\nThis is a bug. Please report it with the output of \`mamba-serve doctor\`.\n`;
 }
+
+/** sysexits.h's EX_SOFTWARE where the engine's process was given up, for whoever supervises this one; else 1. */
+export function exitCodeOf(error: unknown): number {
+  return EngineError.is(error) && error.code === "ERR_ENGINE_LOST" ? 70 : 1;
+}

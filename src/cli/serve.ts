@@ -1,12 +1,14 @@
 import { constants } from "node:os";
+import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
 import type { EngineOptions } from "../engine/config";
-import type { LLM } from "../llm/llm";
+import { LLM } from "../llm/llm";
 import { type RunningServer, serve } from "../server/serve";
+import { supervisedEngine } from "../supervisor/supervised-engine";
 import { addEngineFlags, addModelArgument } from "./engine-flags";
 import { collect, realNumber, wholeNumber } from "./numbers";
+import { ProgressBar } from "./progress";
 import { formatCount, formatMagnitude } from "./units";
-import { openModel } from "./with-model";
 
 /** npx passes on a signal that the terminal has already sent; a person presses more slowly. */
 const REPEATED_SIGNAL_MS = 100;
@@ -19,6 +21,7 @@ interface Flags extends EngineOptions {
   readonly modelName?: string;
   readonly allowedHost?: string[];
   readonly drainTimeout: number;
+  readonly watchdogTimeout: number;
   readonly logLevel: (typeof logLevels)[number];
 }
 
@@ -37,6 +40,9 @@ export function addServe(program: Command): void {
       `
 SIGINT or SIGTERM stops it once running requests are done; a second one stops it at once.
 
+The model runs in a process of its own, which is started again when it ends or hangs; meanwhile requests get status 503, and
+so does GET /health. After five failures in five minutes the server exits with status 70.
+
 Example:
   mamba-serve serve
   mamba-serve serve ./my-model --model-name my-model --port 8080 --max-num-seqs 16`,
@@ -50,32 +56,65 @@ Example:
         .default(1024)
         .helpGroup("Engine:"),
     )
+    .addOption(
+      new Option("--watchdog-timeout <seconds>", "a step that takes longer is taken for a hang")
+        .argParser(realNumber(1, 86_400))
+        .default(120)
+        .helpGroup("Engine:"),
+    )
     .action(run);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {
-  const { modelName, host, port } = flags;
-  const llm = await openModel(model, { ...flags, ...(modelName === undefined ? {} : { modelId: modelName }) });
+  const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, logLevel, ...options } = flags;
+  const progress = new ProgressBar(`loading ${modelName ?? basename(resolve(model))}`);
+  let giveUp: (error: unknown) => void = () => {};
+  const lost = new Promise<never>((_, reject) => {
+    giveUp = reject;
+  });
+  const llm = await LLM.load(
+    model,
+    {
+      ...options,
+      ...(modelName === undefined ? {} : { modelId: modelName }),
+      onProgress: (bytes, total) => progress.update(bytes, total),
+      onMessage: (message) => {
+        progress.end();
+        process.stderr.write(`note: ${message}\n`);
+      },
+    },
+    supervisedEngine({ watchdogTimeoutMs: watchdogTimeout * 1000, onGiveUp: (error) => giveUp(error) }),
+  );
   let server: RunningServer;
   try {
     server = await serve(llm, {
       host,
       port,
-      drainTimeoutMs: flags.drainTimeout * 1000,
-      logger: flags.logLevel === "silent" ? false : { level: flags.logLevel, stream: process.stderr },
-      ...(flags.allowedHost === undefined ? {} : { allowedHosts: flags.allowedHost }),
+      drainTimeoutMs: drainTimeout * 1000,
+      logger: logLevel === "silent" ? false : { level: logLevel, stream: process.stderr },
+      ...(allowedHost === undefined ? {} : { allowedHosts: allowedHost }),
     });
   } catch (error) {
     await llm.close();
     throw error;
   }
-  if (!isLoopback(host)) {
-    process.stderr.write(`note: ${host} may be reachable from other machines, and requests need no key\n`);
-  }
   // Before anything is printed: who waits for the URL may send a signal as soon as it comes.
   const stopped = untilSignal(server);
-  process.stdout.write(await greeting(llm, server.url));
-  await stopped;
+  const greeted = llm.ready().then(async () => {
+    progress.end();
+    if (!isLoopback(host)) {
+      process.stderr.write(`note: ${host} may be reachable from other machines, and requests need no key\n`);
+    }
+    process.stdout.write(await greeting(llm, server.url));
+    return stopped;
+  });
+  try {
+    await Promise.race([greeted, stopped, lost]);
+  } catch (error) {
+    progress.end();
+    await server.close();
+    throw error;
+  }
 }
 
 function isLoopback(host: string): boolean {
