@@ -156,9 +156,11 @@ export class EngineHost {
   }
 
   private async end(): Promise<void> {
-    // Not exit(), which runs destructors of native code: they may wait for the device as well.
-    setTimeout(() => process.kill(process.pid, "SIGKILL"), CLOSE_MS);
-    if (!this.lastWords) await this.engine?.client.close();
+    // Unlike exit(), it runs no destructors of native code, which may wait for a device that hangs or is lost.
+    const kill = () => process.kill(process.pid, "SIGKILL");
+    if (this.lastWords) kill();
+    setTimeout(kill, CLOSE_MS);
+    await this.engine?.client.close();
     process.exit(0);
   }
 }

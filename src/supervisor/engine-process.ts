@@ -31,7 +31,8 @@ export interface EngineProcessEvents {
 /** One engine process, from its start to its end. It shares no memory with this one, and ends with it. */
 export class EngineProcess {
   private readonly child: ChildProcess;
-  private readonly socket: Socket;
+  /** Absent where the system has no descriptors left for it; "error" follows. */
+  private readonly socket: Socket | undefined;
   /** What it was killed for. */
   private fault: string | null = null;
   private ended = false;
@@ -39,7 +40,7 @@ export class EngineProcess {
   constructor({ path, execArgv }: EngineProgram, events: EngineProcessEvents) {
     // What it prints goes to stderr: stdout belongs to the command.
     this.child = spawn(process.execPath, [...execArgv, path], { stdio: ["ignore", 2, 2, "pipe"] });
-    this.socket = this.child.stdio[3] as Socket;
+    this.socket = this.child.stdio?.[3] as Socket | undefined;
     const end = (reason: string) => {
       if (this.ended) return;
       this.ended = true;
@@ -49,21 +50,22 @@ export class EngineProcess {
     this.child.on("close", (code, signal) => end(signal ?? `exit status ${code}`));
 
     const reader = new FrameReader((payload) => events.onMessage(decode(payload) as FromEngine));
-    this.socket.on("data", (piece) => {
+    this.socket?.on("data", (piece) => {
       try {
         reader.push(piece);
       } catch (error) {
-        this.socket.removeAllListeners("data").resume();
+        // A process that sends nonsense may do anything.
+        this.socket?.removeAllListeners("data").resume();
         this.kill(error instanceof Error ? error.message : String(error));
       }
     });
-    this.socket.on("error", () => {}); // the end of the process says it
-    this.socket.on("end", () => this.killLater(EXIT_MS));
+    this.socket?.on("error", () => {}); // the end of the process says it
+    this.socket?.on("end", () => this.killLater(EXIT_MS));
   }
 
   /** Into the void once the process has ended. */
   send(message: ToEngine): void {
-    if (this.socket.writable) this.socket.write(toFrame(encode(message)));
+    if (this.socket?.writable) this.socket.write(toFrame(encode(message)));
   }
 
   /** At once; `fault` says why, for onEnd. */
@@ -74,7 +76,7 @@ export class EngineProcess {
 
   /** Lets it free its device and end; kills it where it does not. */
   close(): void {
-    this.socket.end();
+    this.socket?.end();
     this.killLater(CLOSE_MS);
   }
 

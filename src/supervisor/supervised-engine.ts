@@ -131,10 +131,15 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
 
   private start(): void {
     this.watchdog = this.newWatchdog();
-    this.process = new EngineProcess(this.options.program ?? engineProgram, {
-      onMessage: (message) => this.handle(message),
-      onEnd: (reason) => this.ended(reason),
-    });
+    try {
+      this.process = new EngineProcess(this.options.program ?? engineProgram, {
+        onMessage: (message) => this.handle(message),
+        onEnd: (reason) => this.ended(reason),
+      });
+    } catch (error) {
+      this.ended(`it could not be started: ${(error as Error).message}`);
+      return;
+    }
     const { modelId, onProgress, onMessage, ...options } = this.loadOptions;
     this.process.send({ kind: "start", dir: this.dir, options });
   }
