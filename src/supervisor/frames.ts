@@ -1,4 +1,4 @@
-import { ByteWriter, malformed } from "./bytes";
+import { malformed } from "./bytes";
 
 /** Of the frames and the messages in them; an engine process started from a newer installation is told apart by it. */
 const VERSION = 1;
@@ -10,10 +10,11 @@ const MAX_PAYLOAD_BYTES = 256 * 2 ** 20;
 /** The frame around a payload of at least one byte. */
 export function toFrame(payload: Buffer): Buffer {
   if (payload.length === 0 || payload.length > MAX_PAYLOAD_BYTES) throw malformed(`${payload.length} bytes of payload`);
-  const header = new ByteWriter();
-  header.u32(payload.length);
-  header.u8(VERSION);
-  return Buffer.concat([header.done(), payload]);
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + payload.length);
+  frame.writeUInt32LE(payload.length, 0);
+  frame.writeUInt8(VERSION, 4);
+  payload.copy(frame, HEADER_BYTES);
+  return frame;
 }
 
 /** Cuts a stream of bytes into the payloads of its frames, wherever the pieces of the stream begin and end. */
