@@ -46,7 +46,7 @@ export const errorTable = {
   ERR_NOT_READY: {
     status: 503,
     type: "server_error",
-    meaning: "the model is being loaded; send the request again in a moment",
+    meaning: "the model is still being loaded, or is loaded again after a failure; send the request again in a moment",
   },
   ERR_ENGINE_LOST: {
     status: 503,
