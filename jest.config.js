@@ -9,7 +9,9 @@ const base = {
   },
 };
 
-const unit = ["architecture", "engine", "tokenizer", "server", "weights"].map((dir) => `<rootDir>/test/${dir}/`);
+const unit = ["architecture", "bench/serve", "engine", "tokenizer", "server", "weights"].map(
+  (dir) => `<rootDir>/test/${dir}/`,
+);
 
 module.exports = {
   testTimeout: 60_000,

@@ -1,13 +1,15 @@
 import type { Command } from "commander";
 import { addBenchKernels } from "./bench-kernels";
+import { addBenchServe } from "./bench-serve";
 import { addBenchStep } from "./bench-step";
 
 export function addBench(program: Command): void {
   const group = program
     .command("bench")
-    .description("Measure kernels and whole steps beside what the device could do.")
+    .description("Measure servers, the engine, whole steps and kernels.")
     .helpCommand(false)
-    .addHelpText("after", "\nExample:\n  mamba-serve bench kernels --judged");
+    .addHelpText("after", "\nExample:\n  mamba-serve bench serve --num-prompts 64 --max-concurrency 16");
+  addBenchServe(group);
   addBenchKernels(group);
   addBenchStep(group);
 }
