@@ -1,7 +1,9 @@
 import type { Command } from "commander";
 import { addBenchKernels } from "./bench-kernels";
+import { addBenchLatency } from "./bench-latency";
 import { addBenchServe } from "./bench-serve";
 import { addBenchStep } from "./bench-step";
+import { addBenchThroughput } from "./bench-throughput";
 
 export function addBench(program: Command): void {
   const group = program
@@ -10,6 +12,8 @@ export function addBench(program: Command): void {
     .helpCommand(false)
     .addHelpText("after", "\nExample:\n  mamba-serve bench serve --num-prompts 64 --max-concurrency 16");
   addBenchServe(group);
+  addBenchLatency(group);
+  addBenchThroughput(group);
   addBenchKernels(group);
   addBenchStep(group);
 }

@@ -1,5 +1,6 @@
 import { basename, resolve } from "node:path";
 import type { EngineClient, EngineToken } from "../engine/request";
+import type { SchedulerConfig } from "../engine/scheduler";
 import { EngineError } from "../errors";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import { ChatTemplate } from "../tokenizer/chat-template";
@@ -94,6 +95,11 @@ export class LLM implements LanguageModel {
 
   get stats(): EngineClient["stats"] {
     return () => this.engine.client.stats();
+  }
+
+  /** What steps are planned with, as it was settled for this machine. */
+  get limits(): SchedulerConfig {
+    return this.engine.plan;
   }
 
   async close(): Promise<void> {

@@ -27,6 +27,8 @@ const commands = [
   "eval perplexity",
   "bench",
   "bench serve",
+  "bench latency",
+  "bench throughput",
   "bench kernels",
   "bench step",
 ];
@@ -37,7 +39,9 @@ test.each(["", ...commands])("%s --help shows an example of that command", async
   expect(help.slice(help.indexOf("Example:"))).toContain(`  mamba-serve ${command}`.trimEnd());
 });
 
-test.each(["serve", "generate", "chat", "eval perplexity"])("%s takes every engine option", async (command) => {
+const loading = ["serve", "generate", "chat", "eval perplexity", "bench latency", "bench throughput"];
+
+test.each(loading)("%s takes every engine option", async (command) => {
   const help = await printed([...command.split(" "), "--help"]);
   const flags = "device threads dtype state-dtype max-num-seqs max-num-batched-tokens max-model-len load-format";
   for (const flag of flags.split(" ")) expect(help).toContain(`--${flag} <`);
@@ -76,6 +80,9 @@ test.each([
   ["bench serve --ramp-up-strategy linear", "--ramp-up-start-rps and --ramp-up-end-rps go together"],
   ["bench serve --result-dir x", "need --save-result"],
   ["bench serve --extra-body [1]", "Expected a JSON object."],
+  ["bench latency --batch-size 0", "Expected a whole number from 1 to 65536."],
+  ["bench throughput --input-len 0-5", "Expected a whole number of at least 1, or a range such as 100-1024."],
+  ["bench throughput --output-len 9-5", "or a range such as 100-1024."],
   ["bench kernels --model gpt", "Allowed choices are mamba2-130m, "],
   ["bench kernels --op softmax", "Allowed choices are causal_conv1d_update, "],
   ["bench kernels --runs 0", "Expected a whole number from 1 to 10000."],
