@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type RampStrategy, rampStrategies } from "../bench/serve/arrivals";
-import { type DatasetName, type DatasetOptions, datasetNames } from "../bench/serve/dataset";
+import { type DatasetName, type DatasetSource, datasetNames } from "../bench/serve/dataset";
 import { type Goodput, goodputNames, type MetricName, metricNames } from "../bench/serve/metrics";
 import { type Backend, backends, endpointOf } from "../bench/serve/request-body";
 import type { ServeBenchOptions } from "../bench/serve/run";
@@ -159,7 +159,7 @@ export function toServeBenchOptions(flags: ServeBenchFlags, refuse: (message: st
     ignoreEos: flags.ignoreEos === true || flags.datasetName === "random",
     extraBody: { ...(temperature === undefined ? {} : { temperature }), ...flags.extraBody },
     timeoutMs: flags.requestTimeout * 1000,
-    dataset: toDatasetOptions(flags),
+    dataset: toDatasetOptions(flags, refuse),
     tokenizerPath: flags.tokenizer ?? null,
     traffic: { requestRate: flags.requestRate, burstiness: flags.burstiness, ramp: toRamp(flags, refuse) },
     maxConcurrency: flags.maxConcurrency ?? null,
@@ -172,29 +172,41 @@ export function toServeBenchOptions(flags: ServeBenchFlags, refuse: (message: st
   };
 }
 
-function toDatasetOptions(flags: ServeBenchFlags): Omit<DatasetOptions, "asText"> {
+function toDatasetOptions(flags: ServeBenchFlags, refuse: (message: string) => never): ServeBenchOptions["dataset"] {
   return {
-    name: flags.datasetName,
-    path: flags.datasetPath ?? null,
+    source: toDatasetSource(flags, refuse),
     numPrompts: flags.numPrompts,
     seed: flags.seed,
     shuffle: flags.disableShuffle !== true,
     vocabSize: flags.vocabSize,
     tokenizer: null,
-    random: {
+  };
+}
+
+function toDatasetSource(flags: ServeBenchFlags, refuse: (message: string) => never): DatasetSource {
+  const { datasetName: name, datasetPath: path } = flags;
+  if (name === "custom" || name === "sharegpt") {
+    if (path === undefined) return refuse(`--dataset-name ${name} needs a file: give --dataset-path`);
+    return name === "custom"
+      ? { name, path, outputLen: flags.customOutputLen }
+      : { name, path, outputLen: flags.sharegptOutputLen ?? null };
+  }
+  if (path !== undefined) refuse(`--dataset-path is the file of sharegpt and custom, not of --dataset-name ${name}`);
+  if (name === "random") {
+    return {
+      name,
       inputLen: flags.randomInputLen,
       outputLen: flags.randomOutputLen,
       rangeRatio: flags.randomRangeRatio,
       prefixLen: flags.randomPrefixLen,
-    },
-    prefixRepetition: {
-      prefixLen: flags.prefixRepetitionPrefixLen,
-      suffixLen: flags.prefixRepetitionSuffixLen,
-      numPrefixes: flags.prefixRepetitionNumPrefixes,
-      outputLen: flags.prefixRepetitionOutputLen,
-    },
-    customOutputLen: flags.customOutputLen,
-    sharegptOutputLen: flags.sharegptOutputLen ?? null,
+    };
+  }
+  return {
+    name,
+    prefixLen: flags.prefixRepetitionPrefixLen,
+    suffixLen: flags.prefixRepetitionSuffixLen,
+    numPrefixes: flags.prefixRepetitionNumPrefixes,
+    outputLen: flags.prefixRepetitionOutputLen,
   };
 }
 

@@ -80,6 +80,8 @@ test.each([
   ["bench serve --ramp-up-strategy linear", "--ramp-up-start-rps and --ramp-up-end-rps go together"],
   ["bench serve --result-dir x", "need --save-result"],
   ["bench serve --extra-body [1]", "Expected a JSON object."],
+  ["bench serve --dataset-name custom", "--dataset-name custom needs a file"],
+  ["bench serve --dataset-path x", "not of --dataset-name random"],
   ["bench latency --batch-size 0", "Expected a whole number from 1 to 65536."],
   ["bench throughput --input-len 0-5", "Expected a whole number of at least 1, or a range such as 100-1024."],
   ["bench throughput --output-len 9-5", "or a range such as 100-1024."],

@@ -1,18 +1,24 @@
 import { readFileSync } from "node:fs";
 import { EngineError } from "../../errors";
-import type { DatasetOptions, SampleRequest } from "./dataset";
+import type { DatasetTokenizer, SampleRequest } from "./dataset";
 
 /** Conversations outside these limits, in tokens, are left out, as vLLM leaves them out. */
 const SHAREGPT = { least: 4, mostPrompt: 1024, mostTotal: 2048 };
 
+export interface CustomOptions {
+  readonly path: string;
+  /** New tokens of a prompt that names no number. */
+  readonly outputLen: number;
+}
+
 /** One JSON object a line: `prompt`, and `output_tokens` where a prompt has a number of its own. */
-export function readCustom(path: string, { customOutputLen, tokenizer }: DatasetOptions): SampleRequest[] {
+export function readCustom({ path, outputLen }: CustomOptions, tokenizer: DatasetTokenizer | null): SampleRequest[] {
   const samples = readText(path)
     .split("\n")
     .flatMap((line, i): SampleRequest[] => {
       if (line.trim() === "") return [];
       const where = `${path}:${i + 1}`;
-      const { prompt, output_tokens = customOutputLen } = parseJson(where, line) as Record<string, unknown>;
+      const { prompt, output_tokens = outputLen } = parseJson(where, line) as Record<string, unknown>;
       if (typeof prompt !== "string" || prompt === "") throw malformed(where, 'expected an object with a "prompt"');
       if (typeof output_tokens !== "number" || !Number.isInteger(output_tokens) || output_tokens < 1) {
         throw malformed(where, `output_tokens must be a whole number of at least 1, got ${String(output_tokens)}`);
@@ -23,13 +29,22 @@ export function readCustom(path: string, { customOutputLen, tokenizer }: Dataset
   return samples;
 }
 
+export interface ShareGptOptions {
+  readonly path: string;
+  /** New tokens; null: as many as the answer of the conversation has. */
+  readonly outputLen: number | null;
+}
+
 interface Conversation {
   readonly conversations?: unknown;
 }
 
 /** A JSON array of conversations: the first turn is the prompt, the second one says how long the answer is. */
-export function readShareGpt(path: string, { sharegptOutputLen, tokenizer }: DatasetOptions): SampleRequest[] {
-  if (tokenizer === null && sharegptOutputLen === null) {
+export function readShareGpt(
+  { path, outputLen }: ShareGptOptions,
+  tokenizer: DatasetTokenizer | null,
+): SampleRequest[] {
+  if (tokenizer === null && outputLen === null) {
     const message = "how long the answers are takes a tokenizer: give --tokenizer DIR, or --sharegpt-output-len";
     throw new EngineError("ERR_ARGUMENT", message, { subject: "tokenizer" });
   }
@@ -41,10 +56,10 @@ export function readShareGpt(path: string, { sharegptOutputLen, tokenizer }: Dat
     const [prompt, answer] = turns.slice(0, 2).map((turn: { readonly value?: unknown } | null) => turn?.value);
     if (typeof prompt !== "string" || typeof answer !== "string" || prompt === "") return [];
     const promptTokens = tokenizer?.encode(prompt).length ?? null;
-    const outputTokens = sharegptOutputLen ?? tokenizer!.encode(answer).length;
+    const outputTokens = outputLen ?? tokenizer!.encode(answer).length;
     const fits =
       (promptTokens === null || (promptTokens >= least && promptTokens <= mostPrompt)) &&
-      (sharegptOutputLen !== null || outputTokens >= least) &&
+      (outputLen !== null || outputTokens >= least) &&
       (promptTokens ?? 0) + outputTokens <= mostTotal;
     if (!fits) return [];
     return [{ prompt, promptTokens, outputTokens }];

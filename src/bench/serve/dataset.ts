@@ -1,5 +1,5 @@
 import { EngineError } from "../../errors";
-import { readCustom, readShareGpt } from "./dataset-file";
+import { type CustomOptions, readCustom, readShareGpt, type ShareGptOptions } from "./dataset-file";
 import { Rng } from "./random";
 import { type PrefixRepetitionOptions, prefixRepetition, type RandomOptions, randomPrompts } from "./synthetic-dataset";
 
@@ -23,10 +23,15 @@ export interface DatasetTokenizer {
   decode(ids: readonly number[]): string;
 }
 
+/** Which prompts, by vLLM's name of the data set. */
+export type DatasetSource =
+  | ({ readonly name: "random" } & RandomOptions)
+  | ({ readonly name: "prefix_repetition" } & PrefixRepetitionOptions)
+  | ({ readonly name: "custom" } & CustomOptions)
+  | ({ readonly name: "sharegpt" } & ShareGptOptions);
+
 export interface DatasetOptions {
-  readonly name: DatasetName;
-  /** File of sharegpt and custom. */
-  readonly path: string | null;
+  readonly source: DatasetSource;
   readonly numPrompts: number;
   readonly seed: number;
   readonly shuffle: boolean;
@@ -35,12 +40,6 @@ export interface DatasetOptions {
   readonly tokenizer: DatasetTokenizer | null;
   /** For an endpoint that takes no token ids. */
   readonly asText: boolean;
-  readonly random: RandomOptions;
-  readonly prefixRepetition: PrefixRepetitionOptions;
-  /** New tokens of a custom prompt that names no number. */
-  readonly customOutputLen: number;
-  /** Null: as many as the answer of the conversation has. */
-  readonly sharegptOutputLen: number | null;
 }
 
 /**
@@ -48,28 +47,22 @@ export interface DatasetOptions {
  * Throws ERR_IO where a file cannot be read, ERR_ARGUMENT for one that holds something else and for options that do not fit.
  */
 export function sampleDataset(options: DatasetOptions): SampleRequest[] {
-  const { name, path, numPrompts, seed, tokenizer } = options;
-  const isFile = name === "sharegpt" || name === "custom";
-  if (isFile !== (path !== null)) {
-    const message = `--dataset-path is the file of sharegpt and custom: --dataset-name ${name} ${isFile ? "needs" : "takes"} ${isFile ? "one" : "none"}`;
-    throw new EngineError("ERR_ARGUMENT", message, { subject: "dataset-path" });
-  }
-  const rng = new Rng(seed);
-  if (isFile) {
-    const read = name === "custom" ? readCustom : readShareGpt;
-    const samples = read(path!, options);
-    if (options.shuffle) rng.shuffle(samples);
+  const { source, numPrompts, shuffle, tokenizer } = options;
+  const rng = new Rng(options.seed);
+  if (source.name === "custom" || source.name === "sharegpt") {
+    const samples = source.name === "custom" ? readCustom(source, tokenizer) : readShareGpt(source, tokenizer);
+    if (shuffle) rng.shuffle(samples);
     return Array.from({ length: numPrompts }, (_, i) => samples[i % samples.length]!);
   }
   if (options.asText && tokenizer === null) {
-    const message = `a chat takes no token ids: --dataset-name ${name} needs --tokenizer DIR to turn them into text`;
+    const message = `a chat takes no token ids: --dataset-name ${source.name} needs --tokenizer DIR to turn them into text`;
     throw new EngineError("ERR_ARGUMENT", message, { subject: "tokenizer" });
   }
   const ids = tokenizer?.ordinaryIds ?? Array.from({ length: options.vocabSize }, (_, id) => id);
   const samples =
-    name === "random"
-      ? randomPrompts(numPrompts, options.random, ids, rng)
-      : prefixRepetition(numPrompts, options.prefixRepetition, ids, rng, options.shuffle);
+    source.name === "random"
+      ? randomPrompts(numPrompts, source, ids, rng)
+      : prefixRepetition(numPrompts, source, ids, rng, shuffle);
   if (!options.asText) return samples;
   return samples.map((sample) => {
     const prompt = tokenizer!.decode(sample.prompt as readonly number[]);

@@ -19,20 +19,26 @@ const tokenizer = {
   decode: (ids: readonly number[]) => String.fromCharCode(...ids),
 };
 
+const random = (fields: object) => ({
+  name: "random" as const,
+  ...{ inputLen: 10, outputLen: 20, rangeRatio: 0, prefixLen: 0 },
+  ...fields,
+});
+const repetition = { name: "prefix_repetition", prefixLen: 6, suffixLen: 3, numPrefixes: 2, outputLen: 5 } as const;
+const custom = (content: string) => ({ name: "custom" as const, path: file(content), outputLen: 256 });
+const shareGpt = (content: object, outputLen: number | null = null) => ({
+  ...{ name: "sharegpt" as const, path: file(content), outputLen },
+});
+
 const sample = (fields: Partial<DatasetOptions>) =>
   sampleDataset({
-    name: "random",
-    path: null,
+    source: random({}),
     numPrompts: 4,
     seed: 0,
     shuffle: true,
     vocabSize: 50,
     tokenizer: null,
     asText: false,
-    random: { inputLen: 10, outputLen: 20, rangeRatio: 0, prefixLen: 0 },
-    prefixRepetition: { prefixLen: 6, suffixLen: 3, numPrefixes: 2, outputLen: 5 },
-    customOutputLen: 256,
-    sharegptOutputLen: null,
     ...fields,
   });
 const promptsOf = (samples: ReturnType<typeof sample>) => samples.map(({ prompt }) => prompt);
@@ -49,18 +55,17 @@ describe("random", () => {
   });
 
   it("draws lengths from the whole range", () => {
-    const random = { inputLen: 10, outputLen: 20, rangeRatio: 0.25, prefixLen: 0 };
-    const samples = sample({ numPrompts: 500, random });
+    const samples = sample({ numPrompts: 500, source: random({ rangeRatio: 0.25 }) });
     const range = (values: readonly number[]) => [Math.min(...values), Math.max(...values)];
     expect(range(samples.map(({ prompt }) => prompt.length))).toEqual([7, 13]);
     expect(range(samples.map(({ outputTokens }) => outputTokens))).toEqual([15, 25]);
   });
 
   it("begins all prompts with one prefix, and leaves none empty", () => {
-    const prompts = promptsOf(sample({ random: { inputLen: 2, outputLen: 1, rangeRatio: 0, prefixLen: 5 } }));
+    const prompts = promptsOf(sample({ source: random({ inputLen: 2, prefixLen: 5 }) }));
     expect(new Set(prompts.map((prompt) => JSON.stringify(prompt.slice(0, 5)))).size).toBe(1);
     expect(new Set(prompts.map((prompt) => JSON.stringify(prompt.slice(5)))).size).toBeGreaterThan(1);
-    const short = sample({ random: { inputLen: 0, outputLen: 1, rangeRatio: 0, prefixLen: 0 } });
+    const short = sample({ source: random({ inputLen: 0 }) });
     expect(short.every(({ prompt }) => prompt.length === 1)).toBe(true);
   });
 
@@ -74,20 +79,20 @@ describe("random", () => {
 });
 
 test("prefix_repetition: as many prompts for each prefix", () => {
-  const prompts = promptsOf(sample({ name: "prefix_repetition", numPrompts: 7 }));
+  const prompts = promptsOf(sample({ source: repetition, numPrompts: 7 }));
   expect(prompts).toHaveLength(6);
   const prefixes = prompts.map((prompt) => JSON.stringify(prompt.slice(0, 6)));
   const counts = [...new Set(prefixes)].map((prefix) => prefixes.filter((each) => each === prefix).length);
   expect(counts).toEqual([3, 3]);
   expect(prompts.every((prompt) => prompt.length === 9)).toBe(true);
-  expect(() => sample({ name: "prefix_repetition", numPrompts: 1 })).toThrow("must be at least");
+  expect(() => sample({ source: repetition, numPrompts: 1 })).toThrow("must be at least");
 });
 
 describe("custom", () => {
   const lines = '{"prompt": "one", "output_tokens": 7}\n\n{"prompt": "two"}\n{"prompt": "three"}\n';
 
   it("reads a prompt a line and goes through the file again", () => {
-    const samples = sample({ name: "custom", path: file(lines), shuffle: false });
+    const samples = sample({ source: custom(lines), shuffle: false });
     expect(samples).toEqual([
       { prompt: "one", promptTokens: null, outputTokens: 7 },
       { prompt: "two", promptTokens: null, outputTokens: 256 },
@@ -98,10 +103,10 @@ describe("custom", () => {
 
   it("shuffles by the seed, and counts tokens where it can", () => {
     const orders = [0, 1, 2, 3, 4].map((seed) =>
-      promptsOf(sample({ name: "custom", path: file(lines), numPrompts: 3, seed })).join(),
+      promptsOf(sample({ source: custom(lines), numPrompts: 3, seed })).join(),
     );
     expect(new Set(orders).size).toBeGreaterThan(1);
-    const [first] = sample({ name: "custom", path: file(lines), shuffle: false, tokenizer });
+    const [first] = sample({ source: custom(lines), shuffle: false, tokenizer });
     expect(first).toMatchObject({ promptTokens: 3 });
   });
 
@@ -112,7 +117,7 @@ describe("custom", () => {
     ["null", "data:1: expected JSON"],
     ["\n", "it holds no prompt"],
   ])("refuses %j", (content, message) => {
-    expect(() => sample({ name: "custom", path: file(content) })).toThrow(message);
+    expect(() => sample({ source: custom(content) })).toThrow(message);
   });
 });
 
@@ -132,28 +137,26 @@ describe("sharegpt", () => {
       null,
       talk(1, 2),
     ];
-    const samples = sample({ name: "sharegpt", path: file(entries), tokenizer, numPrompts: 2 });
+    const samples = sample({ source: shareGpt(entries), tokenizer, numPrompts: 2 });
     expect(samples).toEqual(new Array(2).fill({ prompt: "question", promptTokens: 8, outputTokens: 9 }));
   });
 
   it("needs no tokenizer where the length is given", () => {
-    const options = { name: "sharegpt", path: file([good]), numPrompts: 1 } as const;
-    expect(sample({ ...options, sharegptOutputLen: 2 })).toEqual([
+    expect(sample({ source: shareGpt([good], 2), numPrompts: 1 })).toEqual([
       { prompt: "question", promptTokens: null, outputTokens: 2 },
     ]);
-    expect(() => sample(options)).toThrow("--sharegpt-output-len");
+    expect(() => sample({ source: shareGpt([good]) })).toThrow("--sharegpt-output-len");
   });
 
   it.each([
     [{ conversations: [] }, "expected a JSON array"],
     [[{}], "it holds no conversation"],
   ])("refuses %j", (content, message) => {
-    expect(() => sample({ name: "sharegpt", path: file(content), tokenizer })).toThrow(message);
+    expect(() => sample({ source: shareGpt(content), tokenizer })).toThrow(message);
   });
 });
 
-test("a file goes with the data sets that have one", () => {
-  expect(() => sample({ path: file("") })).toThrow("--dataset-name random takes none");
-  expect(() => sample({ name: "custom" })).toThrow("--dataset-name custom needs one");
-  expect(() => sample({ name: "custom", path: join(folder, "none") })).toThrow("cannot be read");
+test("a file that is not there", () => {
+  const source = { name: "custom", path: join(folder, "none"), outputLen: 1 } as const;
+  expect(() => sample({ source })).toThrow("cannot be read");
 });
