@@ -40,6 +40,9 @@ Example:
 
 async function run(command: Command, flags: ServeBenchFlags): Promise<void> {
   const options = toServeBenchOptions(flags, (message) => command.error(`error: ${message}`));
+  const resultDir = flags.resultDir ?? ".";
+  // Fails now if it will: not after minutes of measuring.
+  if (flags.saveResult) writing(resultDir, () => mkdirSync(resultDir, { recursive: true }));
   const status = new StatusLine();
   const start = performance.now();
   const show = (progress: LoadProgress) => status.show(progressText(progress, (performance.now() - start) / 1000));
@@ -52,11 +55,12 @@ async function run(command: Command, flags: ServeBenchFlags): Promise<void> {
     status.clear();
     await tokenizer?.close();
   }
-  process.stderr.write(notes(result));
   const date = new Date();
   const json = `${JSON.stringify(result.toJson(date))}\n`;
   process.stdout.write(flags.json ? json : serveTable(result));
-  if (flags.saveResult) save(join(flags.resultDir ?? "", flags.resultFilename ?? result.fileName(date)), json);
+  process.stderr.write(notes(result));
+  const file = join(resultDir, flags.resultFilename ?? result.fileName(date));
+  if (flags.saveResult) writing(file, () => writeFileSync(file, json));
   if (result.metrics.completed === 0) process.exitCode = 1;
 }
 
@@ -103,10 +107,9 @@ function notes(result: ServeResult): string {
   return lines.map((line) => `${line}\n`).join("");
 }
 
-function save(path: string, text: string): void {
+function writing(path: string, write: () => void): void {
   try {
-    mkdirSync(join(path, ".."), { recursive: true });
-    writeFileSync(path, text);
+    write();
   } catch (cause) {
     throw new EngineError("ERR_IO", `${path} cannot be written: ${(cause as Error).message}`, { subject: path, cause });
   }

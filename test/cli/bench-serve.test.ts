@@ -1,4 +1,7 @@
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type RunningServer, serve } from "../../src/server/serve";
@@ -101,6 +104,44 @@ test("all requests failed: exit code 1, and why", async () => {
   expect(code).toBe(1);
   expect(stdout).toContain("Failed requests:                         6");
   expect(stderr).toMatch(/^failed, 6 x: HTTP 400 Bad Request: prompt\[\d\]: expected a token id/m);
+});
+
+test.each([
+  [
+    { prompt_tokens: 5, completion_tokens: 1, prompt_tokens_details: { cached_tokens: 4 } },
+    "note: 12 of 15 input tokens came from the server's cache\n",
+  ],
+  [undefined, "note: no usage came with 3 answers; each piece of text in them counts as one token\n"],
+])("what the table has no row for is told: usage %j", async (usage, note) => {
+  const other = createServer((request, response) => {
+    const frame = { choices: [{ text: "a", finish_reason: "stop" }], usage };
+    request.resume().on("end", () => response.end(`data: ${JSON.stringify(frame)}\n\ndata: [DONE]\n\n`));
+  }).listen(0, "127.0.0.1");
+  await once(other, "listening");
+  const url = `http://127.0.0.1:${(other.address() as AddressInfo).port}`;
+  const { code, stderr } = await run([
+    "bench",
+    "serve",
+    "--base-url",
+    url,
+    "--model",
+    "m",
+    ...small,
+    "--num-prompts",
+    "3",
+  ]);
+  other.close();
+  expect(code).toBe(0);
+  expect(stderr).toContain(note);
+});
+
+test("a folder that cannot be made is told before anything is sent", async () => {
+  const file = join(folder, "file");
+  writeFileSync(file, "");
+  const { code, stderr } = await bench(...small, "--save-result", "--result-dir", join(file, "below"));
+  expect(code).toBe(1);
+  expect(stderr).toMatch(/^error: .*below cannot be written: .*ENOTDIR.* \(ERR_IO\)\n$/);
+  expect(model.calls).toEqual([]);
 });
 
 test("no server", async () => {
