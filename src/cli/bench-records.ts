@@ -1,6 +1,6 @@
 import { appendFileSync } from "node:fs";
 import { EngineError } from "../errors";
-import type { BenchFlags } from "./bench-flags";
+import type { RecordFlags } from "./bench-flags";
 import { gitCommit } from "./package-info";
 
 /** Where measurements go as JSON lines: to stdout, to a file, to both or nowhere. */
@@ -10,7 +10,7 @@ export class BenchRecords {
 
   constructor(
     private readonly bench: string,
-    private readonly flags: Pick<BenchFlags, "json" | "save" | "commit">,
+    private readonly flags: RecordFlags,
   ) {
     this.commit = flags.commit ?? gitCommit();
     // Fails now if it will: not after minutes of measuring.

@@ -1,13 +1,19 @@
 import type { Command } from "commander";
 import { addBenchKernels } from "./bench-kernels";
+import { addBenchLatency } from "./bench-latency";
+import { addBenchServe } from "./bench-serve";
 import { addBenchStep } from "./bench-step";
+import { addBenchThroughput } from "./bench-throughput";
 
 export function addBench(program: Command): void {
   const group = program
     .command("bench")
-    .description("Measure kernels and whole steps beside what the device could do.")
+    .description("Measure servers, the engine, whole steps and kernels.")
     .helpCommand(false)
-    .addHelpText("after", "\nExample:\n  mamba-serve bench kernels --judged");
+    .addHelpText("after", "\nExample:\n  mamba-serve bench serve --num-prompts 64 --max-concurrency 16");
+  addBenchServe(group);
+  addBenchLatency(group);
+  addBenchThroughput(group);
   addBenchKernels(group);
   addBenchStep(group);
 }

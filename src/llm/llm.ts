@@ -1,6 +1,7 @@
 import { basename, resolve } from "node:path";
 import { defaults } from "../engine/config";
 import type { EngineClient, EngineHealth, EngineToken } from "../engine/request";
+import type { SchedulerConfig } from "../engine/scheduler";
 import { EngineError } from "../errors";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import { ChatTemplate } from "../tokenizer/chat-template";
@@ -104,6 +105,11 @@ export class LLM implements LanguageModel {
 
   get stats(): EngineClient["stats"] {
     return () => this.engine.client.stats();
+  }
+
+  /** What steps are planned with, as it was settled for this machine; null until the engine is loaded. */
+  get limits(): SchedulerConfig | null {
+    return this.engine.info?.plan ?? null;
   }
 
   async close(): Promise<void> {

@@ -56,10 +56,11 @@ export const typescriptLayers: readonly Layer[] = [
     imports: ["errors", "src/llm/types", "src/engine/request"],
     packages: ["fastify", "fastify-type-provider-zod", "zod"],
   },
+  { name: "client", files: /^src\/bench\/serve\//, imports: ["errors"] },
   {
     name: "bench",
     files: /^src\/bench\//,
-    imports: ["errors", "tensor", "ops", "layers", "models", "weights", "policy", "engine", "src/llm/bundled-model"],
+    imports: ["errors", "tensor", "ops", "layers", "models", "weights", "policy", "engine", "llm", "client"],
   },
   {
     name: "cli",
@@ -73,6 +74,7 @@ export const typescriptLayers: readonly Layer[] = [
       "llm",
       "supervisor",
       "server",
+      "client",
       "bench",
       "src/tensor/device",
       "src/native/load",

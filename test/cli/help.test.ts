@@ -26,6 +26,9 @@ const commands = [
   "eval",
   "eval perplexity",
   "bench",
+  "bench serve",
+  "bench latency",
+  "bench throughput",
   "bench kernels",
   "bench step",
 ];
@@ -36,7 +39,9 @@ test.each(["", ...commands])("%s --help shows an example of that command", async
   expect(help.slice(help.indexOf("Example:"))).toContain(`  mamba-serve ${command}`.trimEnd());
 });
 
-test.each(["serve", "generate", "chat", "eval perplexity"])("%s takes every engine option", async (command) => {
+const loading = ["serve", "generate", "chat", "eval perplexity", "bench latency", "bench throughput"];
+
+test.each(loading)("%s takes every engine option", async (command) => {
   const help = await printed([...command.split(" "), "--help"]);
   const flags = "device threads dtype state-dtype max-num-seqs max-num-batched-tokens max-model-len load-format";
   for (const flag of flags.split(" ")) expect(help).toContain(`--${flag} <`);
@@ -64,6 +69,22 @@ test.each([
   ["serve --dtype float64", "Allowed choices are auto, float32, bfloat16, float16."],
   ["serve --device gpu", "Allowed choices are auto, cuda, cpu."],
   ["eval perplexity", "missing required argument 'FILE'"],
+  ["bench serve --request-rate 0", "Expected a number above 0, at most 1000000."],
+  ["bench serve --goodput ttft", "--goodput takes NAME:MILLISECONDS, NAME of ttft, tpot, e2el, got ttft"],
+  ["bench serve --goodput itl:5", "got itl:5"],
+  ["bench serve --percentile-metrics ttft,speed", "Expected names of ttft, tpot, itl, e2el, client_queue_time."],
+  ["bench serve --metric-percentiles 101", "Expected a number from 0 to 100."],
+  ["bench serve --metadata gpu", "--metadata takes KEY=VALUE, got gpu"],
+  ["bench serve --base-url localhost:8000", "--base-url must begin with http:// or https://"],
+  ["bench serve --backend openai-chat --endpoint /v1/completions", "does not go with --backend openai-chat"],
+  ["bench serve --ramp-up-strategy linear", "--ramp-up-start-rps and --ramp-up-end-rps go together"],
+  ["bench serve --result-dir x", "need --save-result"],
+  ["bench serve --extra-body [1]", "Expected a JSON object."],
+  ["bench serve --dataset-name custom", "--dataset-name custom needs a file"],
+  ["bench serve --dataset-path x", "not of --dataset-name random"],
+  ["bench latency --batch-size 0", "Expected a whole number from 1 to 65536."],
+  ["bench throughput --input-len 0-5", "Expected a whole number of at least 1, or a range such as 100-1024."],
+  ["bench throughput --output-len 9-5", "or a range such as 100-1024."],
   ["bench kernels --model gpt", "Allowed choices are mamba2-130m, "],
   ["bench kernels --op softmax", "Allowed choices are causal_conv1d_update, "],
   ["bench kernels --runs 0", "Expected a whole number from 1 to 10000."],
