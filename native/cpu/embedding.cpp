@@ -56,4 +56,11 @@ void run_gather_rows(const GatherRowsParams& p, ThreadPool& pool) {
   });
 }
 
+void run_place_drawn_tokens(const PlaceDrawnTokensParams& p, ThreadPool&) {
+  for (int64_t t = 0; t < p.tokens; ++t) {
+    const int64_t draw = -1 - int64_t{p.ids[t]};
+    if (draw >= 0 && draw < p.draws) p.ids[t] = p.drawn[draw];
+  }
+}
+
 }  // namespace mamba::cpu

@@ -1,4 +1,4 @@
-// embedding and gather_rows on CUDA: the choice of a kernel of embedding.cuh.
+// embedding, gather_rows and place_drawn_tokens on CUDA: the choice of a kernel of embedding.cuh.
 //
 // Measured on one H200 (us, the launch's 4.0 in it; bench/results/h200-norm.jsonl), rows of 2560 in bf16: 5.2 for one,
 // 6.2 for 256 and 27.8 for 8192, where a copy of the same bytes takes 4.9, 5.8 and 25.4.
@@ -52,6 +52,14 @@ void run_gather_rows(const GatherRowsParams& p, Context& context) {
   if (places % 16 == 0) return go(uint4{});
   if (places % 4 == 0) return go(uint32_t{});
   places % 2 == 0 ? go(uint16_t{}) : go(uint8_t{});
+}
+
+void run_place_drawn_tokens(const PlaceDrawnTokensParams& p, Context& context) {
+  if (p.tokens == 0 || p.draws == 0) return;
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>((p.tokens + kPlaceThreads - 1) / kPlaceThreads));
+  shape.block = dim3(kPlaceThreads);
+  launch(context, shape, place_drawn_tokens_kernel, p);
 }
 
 }  // namespace mamba::cuda

@@ -1,5 +1,5 @@
 #pragma once
-// Kernels of embedding and gather_rows; embedding.cu chooses among them.
+// Kernels of embedding, gather_rows and place_drawn_tokens; embedding.cu chooses among them.
 //
 // Idea. Rows of a table by index, a row of zeros for an index outside it.
 //
@@ -8,10 +8,11 @@
 // Bound. Bytes: each row once in and once out. For few rows the latency of two loads, the index and the row.
 #include "cuda/launch.cuh"
 #include "cuda/vec.cuh"
+#include "ops/embedding.h"
 
 namespace mamba::cuda {
 
-constexpr unsigned kCopyThreads = 512;
+constexpr unsigned kCopyThreads = 512, kPlaceThreads = 256;
 
 // `width` is a multiple of V.
 template <class W, class O, int V>
@@ -48,6 +49,17 @@ __global__ void __launch_bounds__(kCopyThreads) gather_rows_kernel(const Word* x
   const bool inside = row >= 0 && row < source_rows;
   Word* to = out + int64_t{blockIdx.x} * width;
   for (int64_t c = threadIdx.x; c < width; c += blockDim.x) to[c] = inside ? x[row * stride + c] : Word{};
+}
+
+// A thread a token.
+__global__ void __launch_bounds__(kPlaceThreads)
+    place_drawn_tokens_kernel(const __grid_constant__ PlaceDrawnTokensParams p) {
+  let_next_start();
+  wait_for_inputs();
+  const int64_t t = int64_t{blockIdx.x} * kPlaceThreads + threadIdx.x;
+  if (t >= p.tokens) return;
+  const int64_t draw = -1 - int64_t{p.ids[t]};
+  if (draw >= 0 && draw < p.draws) p.ids[t] = p.drawn[draw];
 }
 
 }  // namespace mamba::cuda

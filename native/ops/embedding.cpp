@@ -42,4 +42,17 @@ void gather_rows(Stream& stream, Tensor out, Tensor x, Tensor index) {
                                          });
 }
 
+void place_drawn_tokens(Stream& stream, Tensor ids, Tensor drawn) {
+  Checker check("place_drawn_tokens", stream.device());
+  check.shape(ids, "ids", {"tokens"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
+  check.shape(drawn, "drawn", {"draws"}).dtype(drawn, "drawn", {DType::i32}).contiguous(drawn, "drawn");
+  if (ids.elements() == 0 || drawn.elements() == 0) return;
+  backend_of(stream).place_drawn_tokens(stream, {
+                                                    .tokens = check.size("tokens"),
+                                                    .draws = check.size("draws"),
+                                                    .ids = ids.as<int32_t>(),
+                                                    .drawn = drawn.as<int32_t>(),
+                                                });
+}
+
 }  // namespace mamba

@@ -44,7 +44,7 @@ export function packSequences(
   const rows = lengths.map((length, i) => {
     const sequence = benchSequence(chunkSize + length, i);
     sequence.slot = lengths.length - 1 - i;
-    return { sequence, start: chunkSize, numTokens: length, samples: false };
+    return { sequence, start: chunkSize, numTokens: length, samples: false, draw: -1 };
   });
   const counts = builder.build({ rows, numPrefills: rows.length, numTokens, numLogits: 0 });
   const batch = sliceBatch(inputs.words(builder.words), builder.layout, counts);

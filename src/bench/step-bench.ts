@@ -4,7 +4,6 @@ import { floorMicroseconds, type Rates } from "./floor";
 import { hardwareOf, rounded } from "./kernel-bench";
 import { type PeerFigures, peerOfStep } from "./peers";
 import { benchSequence } from "./sequences";
-import { StepLaunch } from "./step-launch";
 import { type StepModel, stepWork } from "./step-model";
 import { median, Timer } from "./timer";
 
@@ -77,9 +76,7 @@ export class StepBench {
 
   private async measure(figure: StepFigure, size: number, batch: ScheduledBatch): Promise<StepResult> {
     const { target, rates } = this;
-    const step = new StepLaunch(this.device, target, batch);
-    const ms = (await this.timer.microseconds(step.launch, { flush: false })) / 1e3;
-    step.free();
+    const ms = (await this.timer.microseconds(target.runner.launchOf(batch), { flush: false })) / 1e3;
     const wallMs = await this.wallMilliseconds(batch);
     const work = stepWork(target, { tokens: batch.numTokens, sequences: batch.rows.length });
     const floorMs = floorMicroseconds(work, rates) / 1e3;
@@ -117,5 +114,5 @@ export class StepBench {
 function rowOf(index: number, start: number, numTokens: number) {
   const sequence = benchSequence(start + numTokens, index);
   sequence.slot = index;
-  return { sequence, start, numTokens, samples: true };
+  return { sequence, start, numTokens, samples: true, draw: -1 };
 }

@@ -1,7 +1,6 @@
 import { basename, resolve } from "node:path";
-import { type DtypeName, resolveDtypes } from "../engine/config";
+import { type DtypeName, type EngineConfig, resolveDtypes } from "../engine/config";
 import { ModelRunner } from "../engine/model-runner";
-import type { SchedulerConfig } from "../engine/scheduler";
 import { createStatePool } from "../engine/state-pool";
 import type { LayerState } from "../layers/forward";
 import { loadModelConfig, type ModelConfig } from "../models/config";
@@ -26,6 +25,9 @@ export interface StepModelOptions {
   readonly onProgress?: (bytes: number, total: number) => void;
 }
 
+/** Of a sequence in a benchmark of decode steps. */
+const MOST_NEW_TOKENS = 100_000;
+
 /** A model with its states and the engine's runner, without an engine: a benchmark decides what a step holds. */
 export interface StepModel {
   readonly name: string;
@@ -33,7 +35,7 @@ export interface StepModel {
   readonly model: Model;
   readonly state: readonly LayerState[];
   readonly runner: ModelRunner;
-  readonly limits: SchedulerConfig;
+  readonly limits: EngineConfig;
   readonly dtypes: { readonly compute: DType; readonly ssm: DType };
   /** Of one sequence. */
   readonly stateBytes: number;
@@ -56,10 +58,15 @@ export async function loadStepModel(dir: string, device: Device, options: StepMo
     maxNumSeqs,
     maxNumBatchedTokens: Math.max(maxTokens, maxNumSeqs),
     chunkSize: config.chunkSize,
-    maxModelLen: maxTokens + 2,
-    maxQueue: 1,
+    maxModelLen: maxTokens + MOST_NEW_TOKENS,
+    maxQueue: maxNumSeqs,
+    overlap: true,
   };
-  const runner = new ModelRunner(device, model, state, limits, config.vocabSize);
+  const runner = new ModelRunner({ device, model, state, vocabSize: config.vocabSize }, limits);
+  if (device.choosesKernels) {
+    await runner.warmUp();
+    runner.captureDecodes();
+  }
   await device.stream.done();
   const name = basename(resolve(dir));
   return { name, config, model, state, runner, limits, dtypes, stateBytes: stateBytes(config, dtypes) };

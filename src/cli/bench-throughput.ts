@@ -53,7 +53,7 @@ Example:
     );
   addModelArgument(command);
   addRecordFlags(command);
-  addEngineFlags(command, { maxNumSeqs: 64 });
+  addEngineFlags(command);
   for (const option of command.options) {
     if (option.defaultValue === lengths) option.defaultValueDescription = "100-1024";
   }

@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import type { EngineOptions } from "../engine/config";
 import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { deviceKinds } from "../tensor/device";
-import { wholeNumber } from "./numbers";
+import { realNumber, wholeNumber } from "./numbers";
 
 /** What MODEL is, in the help of every command. */
 export const modelHelp = "model directory, or the name of a bundled model";
@@ -31,9 +31,9 @@ export function addModelArgument(command: Command): Command {
 
 /**
  * The flags that say how a model is loaded and run. Their names are the fields of EngineOptions, so that a command's
- * parsed flags are its options. `maxNumSeqs` is the default for that flag: state memory is taken for each sequence.
+ * parsed flags are its options. `maxNumSeqs` is the default for that flag, as state memory is taken for each sequence; without it the engine's.
  */
-export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs: number }): Command {
+export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs?: number } = {}): Command {
   const choice = (flags: string, help: string, choices: readonly string[]) =>
     new Option(flags, help).choices(choices).default("auto");
   const size = (flags: string, help: string) => new Option(flags, help).argParser(wholeNumber(1, 2 ** 31 - 1));
@@ -42,8 +42,15 @@ export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs: n
     threadsOption(),
     choice("--dtype <type>", "type of activations and matrices", floatTypes),
     choice("--state-dtype <type>", "type of the SSM state", floatTypes),
-    size("--max-num-seqs <n>", "sequences that run at once").default(maxNumSeqs),
+    size("--max-num-seqs <n>", "sequences that run at once").default(
+      maxNumSeqs,
+      maxNumSeqs ? `${maxNumSeqs}` : "64, on a GPU 256",
+    ),
     size("--max-num-batched-tokens <n>", "tokens of one step (default: 512, on a GPU 8192, and one for each sequence)"),
+    new Option("--gpu-memory-utilization <share>", "of a GPU's memory that the engine may take")
+      .argParser(realNumber(0, 1, { open: true }))
+      .default(0.9),
+    new Option("--no-overlap", "wait for a step's tokens before the next step is launched"),
     size("--max-model-len <n>", "tokens of prompt and output together").default(131_072),
     choice("--load-format <format>", "dummy: random weights from config.json alone", ["auto", "dummy"]),
   ];

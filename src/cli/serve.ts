@@ -6,9 +6,9 @@ import { LLM } from "../llm/llm";
 import { type RunningServer, serve } from "../server/serve";
 import { supervisedEngine } from "../supervisor/supervised-engine";
 import { addEngineFlags, addModelArgument } from "./engine-flags";
+import { greeting } from "./greeting";
 import { collect, realNumber, wholeNumber } from "./numbers";
 import { ProgressBar } from "./progress";
-import { formatCount, formatMagnitude } from "./units";
 
 /** npx passes on a signal that the terminal has already sent; a person presses more slowly. */
 const REPEATED_SIGNAL_MS = 100;
@@ -48,7 +48,7 @@ Example:
   mamba-serve serve ./my-model --model-name my-model --port 8080 --max-num-seqs 16`,
     );
   addModelArgument(command);
-  addEngineFlags(command, { maxNumSeqs: 64 });
+  addEngineFlags(command);
   command
     .addOption(
       new Option("--max-queue <n>", "requests that may wait")
@@ -119,34 +119,6 @@ async function run(model: string, flags: Flags): Promise<void> {
 
 function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || host.startsWith("127.");
-}
-
-async function greeting(llm: LLM, url: string): Promise<string> {
-  const { id, parameters, dtype, device, maxModelLen } = llm.info;
-  const { slotsTotal } = llm.stats();
-  return `${id}: ${formatMagnitude(parameters)} parameters, ${dtype}, on ${device}
-up to ${slotsTotal} sequences at once, ${formatCount(maxModelLen)} tokens each
-
-Listening on ${url}
-
-Try it:
-${await sampleRequest(llm, url)}
-`;
-}
-
-/** A curl command for this model, ready to paste: a chat, or a completion where there is no chat template. */
-async function sampleRequest(llm: LLM, url: string): Promise<string> {
-  const message = { role: "user", content: "Tell me a story about the king and a ship." };
-  const chats = await llm.renderChat([message]).then(
-    () => true,
-    () => false,
-  );
-  const model = llm.info.id;
-  const [path, body] = chats
-    ? ["chat/completions", { model, messages: [message] }]
-    : ["completions", { model, prompt: "Once upon a time", max_tokens: 64 }];
-  const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
-  return `  curl ${url}/v1/${path} \\\n    -H 'Content-Type: application/json' \\\n    -d '${quoted}'\n`;
 }
 
 /** Closes the server at the first signal and resolves when that is done; exits at the second. */

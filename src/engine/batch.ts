@@ -34,7 +34,7 @@ export interface BatchFields<Field> {
   readonly logitsRows: Field;
   /** [R, 8] SamplingRow. */
   readonly sampling: Field;
-  /** [T] */
+  /** [T]; -1 - d stands for draw d of the step before. */
   readonly inputIds: Field;
   /** [P + 1] prefill row p is tokens [queryStartLoc[p], queryStartLoc[p + 1]). */
   readonly queryStartLoc: Field;
@@ -68,6 +68,8 @@ export interface BatchCounts {
   readonly numBlocks: number;
   readonly numChunks: number;
   readonly numLogits: number;
+  /** Whether ids stand for draws of the step before. A padded step always says so, because its graph is for both. */
+  readonly takesDraws: boolean;
   /** Whether a sequence of the step has penalties; otherwise countedRows and penalties are not written. */
   readonly penalised: boolean;
   /** The words to upload are [firstWord, endWord): without the fields that only penalties or only prefills need. */
@@ -123,6 +125,7 @@ export class BatchBuilder {
   private numBlocks = 0;
   private numChunks = 0;
   private numLogits = 0;
+  private takesDraws = false;
 
   /** `words` may be memory of the caller (pinned, say) of at least batchLayout(limits).numWords words. */
   constructor(limits: BatchLimits, words?: Int32Array) {
@@ -168,6 +171,7 @@ export class BatchBuilder {
     this.numBlocks = 0;
     this.numChunks = 0;
     this.numLogits = 0;
+    this.takesDraws = false;
     this.fields.queryStartLoc[0] = 0;
     this.fields.cuChunkSeqlens[0] = 0;
     for (let i = 0; i < numPrefills; i++) this.writePrefill(i, rows[i]!);
@@ -185,6 +189,7 @@ export class BatchBuilder {
       numBlocks: this.numBlocks,
       numChunks: this.numChunks,
       numLogits: this.numLogits,
+      takesDraws: padTo > 0 || this.takesDraws,
       penalised,
       firstWord: penalised ? 0 : this.layout.decodeSlots.offset,
       endWord: numPrefills > 0 ? this.layout.numWords : this.layout.inputIds.offset + this.numTokens,
@@ -244,7 +249,8 @@ export class BatchBuilder {
 
   private writeDecode(index: number, row: ScheduledRow): void {
     this.fields.decodeSlots[index] = row.sequence.slot;
-    this.fields.inputIds[this.numTokens] = row.sequence.tokens[row.start]!;
+    this.fields.inputIds[this.numTokens] = row.draw >= 0 ? -1 - row.draw : row.sequence.tokens[row.start]!;
+    this.takesDraws ||= row.draw >= 0;
     this.numTokens += 1;
     if (row.samples) this.writeDraw(row);
   }

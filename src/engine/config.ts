@@ -17,7 +17,7 @@ export interface EngineOptions {
   readonly dtype?: DtypeName;
   /** Type of the SSM state. Default "auto": what the checkpoint asks for, else float32. */
   readonly stateDtype?: DtypeName;
-  /** Sequences that run at once; lowered, with a message, where their states would not fit in memory. Default 64. */
+  /** Sequences that run at once; lowered, with a message, where their states would not fit. Default 64, on a GPU 256. */
   readonly maxNumSeqs?: number;
   /**
    * Tokens of one step. Default 512 on a CPU and 8192 on a GPU, and one for each running sequence, so that decodes take
@@ -28,49 +28,95 @@ export interface EngineOptions {
   readonly maxModelLen?: number;
   /** Requests that may wait. Default 1024. */
   readonly maxQueue?: number;
+  /** Share of a GPU's memory that weights, workspace and states may take together, above 0 and at most 1. Default 0.9. */
+  readonly gpuMemoryUtilization?: number;
+  /** Launch a step before the tokens of the one before it have come. Default true; the tokens are the same either way. */
+  readonly overlap?: boolean;
   /** "dummy": random weights from config.json alone, for benchmarks. Default "auto". */
   readonly loadFormat?: "auto" | "dummy";
 }
 
-export const defaults = { maxNumSeqs: 64, maxModelLen: 131_072, maxQueue: 1024 };
+export interface EngineConfig extends SchedulerConfig {
+  readonly overlap: boolean;
+}
+
+export const defaults = { maxModelLen: 131_072, maxQueue: 1024, gpuMemoryUtilization: 0.9 };
 
 type DeviceKind = "cpu" | "cuda";
 
-/** Prompt tokens of one step: enough to fill the device's matrix units, few enough that decodes do not wait long. */
-const prefillTokens: Readonly<Record<DeviceKind, number>> = { cpu: 512, cuda: 8192 };
-
-/** Share of the free memory that the states may take. */
-const STATE_MEMORY_SHARE = 0.5;
-
-export interface MemoryPlan extends SchedulerConfig {
-  readonly stateBytesPerSeq: number;
-  /** Why maxNumSeqs is lower than asked for; null when it is not. */
-  readonly note: string | null;
+interface DeviceDefaults {
+  readonly maxNumSeqs: number;
+  /** Prompt tokens of one step: enough to fill the device's matrix units, few enough that decodes do not wait long. */
+  readonly prefillTokens: number;
 }
 
-/** Sizes of the engine for a model: `stateBytesPerSeq` of state for each sequence, `freeBytes` of the device's memory left. */
-export function planMemory(
+const ofDevice: Readonly<Record<DeviceKind, DeviceDefaults>> = {
+  cpu: { maxNumSeqs: 64, prefillTokens: 512 },
+  cuda: { maxNumSeqs: 256, prefillTokens: 8192 },
+};
+
+/** What is asked for, whether or not it fits in memory. */
+export function engineConfig(
   options: EngineOptions,
-  model: { chunkSize: number; stateBytesPerSeq: number },
-  { kind, freeBytes }: { kind: DeviceKind; freeBytes: number },
-): MemoryPlan {
-  const { maxModelLen = defaults.maxModelLen, maxQueue = defaults.maxQueue } = options;
-  const wanted = options.maxNumSeqs ?? defaults.maxNumSeqs;
-  const fitting = Math.floor((freeBytes * STATE_MEMORY_SHARE) / model.stateBytesPerSeq);
-  const maxNumSeqs = Math.max(1, Math.min(wanted, fitting));
-  const lowered = maxNumSeqs < wanted;
+  { kind, chunkSize }: { kind: DeviceKind; chunkSize: number },
+): EngineConfig {
+  const { maxModelLen = defaults.maxModelLen, maxQueue = defaults.maxQueue, overlap = true } = options;
+  const { maxNumSeqs = ofDevice[kind].maxNumSeqs } = options;
+  return { ...withSequences(options, kind, maxNumSeqs), chunkSize, maxModelLen, maxQueue, overlap };
+}
+
+function withSequences(
+  { maxNumBatchedTokens }: EngineOptions,
+  kind: DeviceKind,
+  maxNumSeqs: number,
+): Pick<EngineConfig, "maxNumSeqs" | "maxNumBatchedTokens"> {
+  const wanted = maxNumBatchedTokens ?? ofDevice[kind].prefillTokens + maxNumSeqs;
+  return { maxNumSeqs, maxNumBatchedTokens: Math.max(wanted, maxNumSeqs) };
+}
+
+/** Share of a host's free memory that states may take: the rest is other programs', and the page cache's. */
+const HOST_STATE_SHARE = 0.5;
+
+/** Bytes. */
+export interface DeviceMemory {
+  readonly kind: DeviceKind;
+  readonly free: number;
+  readonly total: number;
+}
+
+/** What the engine has of the device's memory for states, when `free` is left of it. Throws ERR_ARGUMENT. */
+export function stateBudget({ kind, free, total }: DeviceMemory, options: EngineOptions): number {
+  const { gpuMemoryUtilization = defaults.gpuMemoryUtilization } = options;
+  if (!(gpuMemoryUtilization > 0 && gpuMemoryUtilization <= 1)) {
+    const message = `gpuMemoryUtilization must be above 0 and at most 1, got ${gpuMemoryUtilization}`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject: "gpuMemoryUtilization" });
+  }
+  return kind === "cpu" ? free * HOST_STATE_SHARE : Math.max(0, free - total * (1 - gpuMemoryUtilization));
+}
+
+/** `config` with at most as many sequences as `budget` bytes hold the states of, but at least one; `note` says so if fewer. */
+export function fitSequences(
+  config: EngineConfig,
+  options: EngineOptions,
+  { kind, stateBytesPerSeq, budget }: { kind: DeviceKind; stateBytesPerSeq: number; budget: number },
+): { config: EngineConfig; note: string | null } {
+  const fitting = Math.max(1, Math.floor(budget / stateBytesPerSeq));
+  if (fitting >= config.maxNumSeqs) return { config, note: null };
   const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
-  return {
-    maxNumSeqs,
-    maxNumBatchedTokens: Math.max(options.maxNumBatchedTokens ?? prefillTokens[kind] + maxNumSeqs, maxNumSeqs),
-    chunkSize: model.chunkSize,
-    maxModelLen,
-    maxQueue,
-    stateBytesPerSeq: model.stateBytesPerSeq,
-    note: lowered
-      ? `max_num_seqs is ${maxNumSeqs} instead of ${wanted}: a sequence takes ${mib(model.stateBytesPerSeq)} of state and ${mib(freeBytes)} are free`
-      : null,
-  };
+  const note = `max_num_seqs is ${fitting} instead of ${config.maxNumSeqs}: a sequence takes ${mib(stateBytesPerSeq)} of state, and ${mib(budget)} are there for states`;
+  return { config: { ...config, ...withSequences(options, kind, fitting) }, note };
+}
+
+/** What the device's memory is used for, in bytes. */
+export interface MemoryPlan {
+  /** Weights as they are stored. */
+  readonly weights: number;
+  /** Activations, logits and metadata of the largest step. */
+  readonly workspace: number;
+  readonly stateBytesPerSeq: number;
+  /** What is left of `total`, by others' use too. */
+  readonly free: number;
+  readonly total: number;
 }
 
 export interface Dtypes {

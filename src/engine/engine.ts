@@ -1,13 +1,25 @@
 import { EngineError } from "../errors";
+import type { EngineConfig } from "./config";
 import type { ModelRunner, StepResult } from "./model-runner";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./request";
-import { type ScheduledOutput, Scheduler, type SchedulerConfig } from "./scheduler";
+import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./scheduler";
 import type { ScheduledBatch } from "./step-plan";
+import type { StepTrace } from "./step-trace";
 import { TokenChannel } from "./token-channel";
 
-/** The loop: schedule, run, commit, as long as there is work. */
+interface Launched {
+  readonly batch: ScheduledBatch;
+  /** Never rejects. */
+  readonly outcome: Promise<{ result: StepResult } | { error: unknown }>;
+}
+
+/**
+ * The loop: schedule, run, commit, as long as there is work. With overlap a step is launched before the tokens of the one
+ * before it have come, so that the device does not wait for the host; the tokens are the same.
+ */
 export class Engine implements EngineClient {
   private readonly scheduler: Scheduler;
+  private readonly maxStepsInFlight: number;
   private readonly channels = new Map<string, TokenChannel>();
   private loop: Promise<void> | null = null;
   private closing: Promise<void> | null = null;
@@ -18,10 +30,12 @@ export class Engine implements EngineClient {
   /** `free` gives up the device; called once, when nothing runs any more. */
   constructor(
     private readonly runner: Pick<ModelRunner, "step" | "score">,
-    config: SchedulerConfig,
+    config: EngineConfig,
     private readonly free: () => void,
+    private readonly trace: StepTrace | null = null,
   ) {
     this.scheduler = new Scheduler(config);
+    this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
   }
 
   submit(request: EngineRequest): AsyncIterableIterator<EngineToken> {
@@ -81,28 +95,47 @@ export class Engine implements EngineClient {
 
   private async run(): Promise<void> {
     await undefined; // requests submitted in the same tick share the first step
+    const inFlight: Launched[] = [];
     try {
-      for (let batch = this.scheduler.schedule(); batch !== null; batch = this.scheduler.schedule()) {
-        await this.step(batch);
+      for (;;) {
+        while (inFlight.length < this.maxStepsInFlight) {
+          const batch = this.scheduler.schedule();
+          this.trace?.scheduled();
+          if (batch === null) break;
+          inFlight.push(this.launch(batch));
+        }
+        const oldest = inFlight.shift();
+        if (oldest === undefined) break;
+        await this.finish(oldest);
       }
     } catch (error) {
       // A fault of the policy itself: nobody may wait for ever, and the process goes on.
       for (const id of [...this.channels.keys()]) this.settle(id, error);
+      await Promise.all(inFlight.map(({ outcome }) => outcome));
     } finally {
       this.loop = null;
     }
   }
 
-  private async step(batch: ScheduledBatch): Promise<void> {
-    let result: StepResult;
-    try {
-      result = await this.runner.step(batch);
-    } catch (error) {
-      for (const { id } of this.scheduler.fail(batch)) this.settle(id, error);
+  private launch(batch: ScheduledBatch): Launched {
+    const outcome = this.runner.step(batch).then(
+      (result) => ({ result }),
+      (error: unknown) => ({ error }),
+    );
+    return { batch, outcome };
+  }
+
+  private async finish({ batch, outcome }: Launched): Promise<void> {
+    const settled = await outcome;
+    this.trace?.received();
+    if ("error" in settled) {
+      for (const { id } of this.scheduler.fail(batch)) this.settle(id, settled.error);
       return;
     }
     this.steps += 1;
+    const { result } = settled;
     for (const output of this.scheduler.commit(batch, result.tokens)) this.deliver(output, result);
+    this.trace?.delivered();
   }
 
   private deliver({ sequence, token, finishReason, logitsRow }: ScheduledOutput, result: StepResult): void {

@@ -30,10 +30,16 @@ export interface ScheduledOutput {
   readonly logitsRow: number;
 }
 
+/** Steps that may be scheduled and not committed: a row can take a token that the step right before it draws. */
+export const MAX_STEPS_IN_FLIGHT = 2;
+
 /**
  * Who computes how many tokens in the next step. Pure policy: plain data, no handles, no clock.
  *
  *   while ((batch = scheduler.schedule()) !== null) scheduler.commit(batch, run(batch));
+ *
+ * Steps may overlap: the next one can be scheduled before the last one is committed. A sequence that turns out to have ended
+ * then has a row too many, whose token is dropped.
  *
  * Every running decode gets its token first, so a prefill never delays one. Prefills share the rest of the budget in the
  * order of their rank (priority, then arrival), the waiting ones among them; the first always advances, so none starves
@@ -41,14 +47,14 @@ export interface ScheduledOutput {
  */
 export class Scheduler {
   readonly config: SchedulerConfig;
-  /** One slot per running sequence, and per aborted one that a step still uses. */
+  /** One slot per running sequence, and per ended one that a step still uses. */
   readonly slots: StateSlots;
   /** Both in order of rank. A running sequence outranks every waiting one of its own priority. */
   private readonly running: Sequence[] = [];
   private readonly waiting: Sequence[] = [];
   private readonly alive = new Map<string, Sequence>();
-  /** The step that is scheduled and not committed. Overlapping steps would make this a queue. */
-  private pending: ScheduledBatch | null = null;
+  /** The steps that are scheduled and not committed, in order. */
+  private readonly inFlight: ScheduledBatch[] = [];
   private arrivals = 0;
 
   constructor(config: SchedulerConfig) {
@@ -107,13 +113,15 @@ export class Scheduler {
   }
 
   /**
-   * The next step, or null when there is nothing to do. Each one must be committed (or failed) before the next; otherwise
-   * ERR_ARGUMENT.
+   * The next step, or null when there is nothing to do until a step in flight is committed, or at all. Throws ERR_ARGUMENT
+   * where MAX_STEPS_IN_FLIGHT are not committed (or failed).
    */
   schedule(): ScheduledBatch | null {
-    if (this.pending !== null) throw new EngineError("ERR_ARGUMENT", "the step before this one is not committed");
+    if (this.inFlight.length >= MAX_STEPS_IN_FLIGHT) {
+      throw new EngineError("ERR_ARGUMENT", `${this.inFlight.length} steps are not committed`);
+    }
     const plan = new StepPlan(this.config.maxNumBatchedTokens, this.config.chunkSize);
-    for (const sequence of this.running) if (!sequence.isPrefill) plan.give(sequence, 1);
+    for (const sequence of this.running) if (!sequence.isPrefill && !sequence.isComplete) plan.give(sequence, 1);
 
     const prefills = this.running.filter((sequence) => sequence.isPrefill);
     let next = 0;
@@ -131,14 +139,14 @@ export class Scheduler {
       } else break;
     }
 
-    this.pending = plan.toBatch();
-    if (this.pending !== null) for (const row of this.pending.rows) row.sequence.numInFlight += row.numTokens;
-    return this.pending;
+    const batch = plan.toBatch();
+    if (batch !== null) this.launch(batch);
+    return batch;
   }
 
   /**
    * Takes the result of a step: `tokens` holds the drawn token of each row that samples, in the order of the rows (padding
-   * after them is ignored). Throws ERR_ARGUMENT when they are too few or the step is not the scheduled one.
+   * after them is ignored). Throws ERR_ARGUMENT when they are too few or the step is not the oldest in flight.
    */
   commit(batch: ScheduledBatch, tokens: ArrayLike<number>): ScheduledOutput[] {
     if (tokens.length < batch.numLogits) {
@@ -169,12 +177,24 @@ export class Scheduler {
     return live;
   }
 
+  private launch(batch: ScheduledBatch): void {
+    this.inFlight.push(batch);
+    let draw = 0;
+    for (const { sequence, numTokens, samples } of batch.rows) {
+      sequence.numInFlight += numTokens;
+      if (!samples) continue;
+      sequence.numPending += 1;
+      sequence.lastDraw = draw++;
+    }
+  }
+
   /** The step is over: its rows use their slots no longer, and those of sequences that were aborted meanwhile are free. */
   private settle(batch: ScheduledBatch): void {
-    if (batch !== this.pending) throw new EngineError("ERR_ARGUMENT", "this step is not the scheduled one");
-    this.pending = null;
-    for (const { sequence, numTokens } of batch.rows) {
+    if (batch !== this.inFlight[0]) throw new EngineError("ERR_ARGUMENT", "this step is not the oldest in flight");
+    this.inFlight.shift();
+    for (const { sequence, numTokens, samples } of batch.rows) {
       sequence.numInFlight -= numTokens;
+      if (samples) sequence.numPending -= 1;
       if (sequence.isFinished) this.releaseSlot(sequence);
     }
   }
@@ -183,6 +203,10 @@ export class Scheduler {
   private admit(sequence: Sequence, plan: StepPlan): boolean {
     const victim = this.slots.numFree > 0 ? undefined : this.running.at(-1);
     if (this.slots.numFree === 0 && !(victim && victim.request.priority > sequence.request.priority)) return false;
+    if (victim !== undefined && victim.numInFlight > 0) {
+      plan.takeBack(victim); // the device uses its state; it rests now, and goes when that step is committed
+      return false;
+    }
     const numTokens = plan.fit(sequence, victim);
     if (numTokens === 0) return false;
     if (victim !== undefined) this.preempt(victim, plan);

@@ -22,6 +22,10 @@ export class Sequence {
   numComputed = 0;
   /** Tokens of steps that are scheduled and not committed; the slot is in use by the device while this is not 0. */
   numInFlight = 0;
+  /** Tokens that those steps draw. They are not in `tokens` yet. */
+  numPending = 0;
+  /** Which of its step's draws the last pending one is. */
+  lastDraw = -1;
   /** Row of the state pool; -1 while waiting and after the end. */
   slot = NO_SLOT;
   finishReason: FinishReason | null = null;
@@ -41,9 +45,24 @@ export class Sequence {
     return this.request.id;
   }
 
-  /** Tokens that are not in the state yet; at least 1. */
+  /** Tokens in the state once all scheduled steps have run. */
+  get numScheduled(): number {
+    return this.numComputed + this.numInFlight;
+  }
+
+  /** Tokens once all scheduled steps have run. */
+  get length(): number {
+    return this.tokens.length + this.numPending;
+  }
+
+  /** Tokens that no scheduled step has taken; at least 1. */
   get numNew(): number {
-    return this.tokens.length - this.numComputed;
+    return this.length - this.numScheduled;
+  }
+
+  /** Its last token is being drawn. */
+  get isComplete(): boolean {
+    return this.length >= this.maxLength;
   }
 
   get numGenerated(): number {
@@ -52,7 +71,7 @@ export class Sequence {
 
   /** More than one token to compute, or none computed yet. A single token on top of a state is a decode, prompt or not. */
   get isPrefill(): boolean {
-    return this.numComputed === 0 || this.numNew > 1;
+    return this.numScheduled === 0 || this.numNew > 1;
   }
 
   get isFinished(): boolean {

@@ -26,3 +26,7 @@ export function createStatePool(
     ssm: device.tensor(dtypes.ssm, [slots, ...ssm]),
   }));
 }
+
+export function freeStatePool(pool: readonly LayerState[]): void {
+  for (const { conv, ssm } of pool) for (const states of [conv, ssm]) states.free();
+}

@@ -8,6 +8,8 @@ export interface ScheduledRow {
   readonly numTokens: number;
   /** Whether the row takes the sequence's last token, so that the next one is drawn. */
   readonly samples: boolean;
+  /** Which of the draws of the step before gives the row's one token; -1 where the sequence has its tokens. */
+  readonly draw: number;
 }
 
 export interface ScheduledBatch {
@@ -41,8 +43,8 @@ export class StepPlan {
   fit(sequence: Sequence, victim?: Sequence): number {
     const budget = this.budget - this.numTokens + (this.decodes.find((row) => row.sequence === victim)?.numTokens ?? 0);
     if (sequence.numNew <= budget) return sequence.numNew;
-    const end = sequence.numComputed + budget;
-    const aligned = end - (end % this.chunkSize) - sequence.numComputed;
+    const end = sequence.numScheduled + budget;
+    const aligned = end - (end % this.chunkSize) - sequence.numScheduled;
     if (aligned > 0) return aligned;
     return this.prefillAdvances ? 0 : budget;
   }
@@ -50,8 +52,9 @@ export class StepPlan {
   /** Adds a row of `numTokens`; none for 0. */
   give(sequence: Sequence, numTokens: number): void {
     if (numTokens === 0) return;
-    const start = sequence.numComputed;
-    const row = { sequence, start, numTokens, samples: start + numTokens === sequence.tokens.length };
+    const start = sequence.numScheduled;
+    const samples = start + numTokens === sequence.length;
+    const row = { sequence, start, numTokens, samples, draw: sequence.numPending > 0 ? sequence.lastDraw : -1 };
     (start > 0 && numTokens === 1 ? this.decodes : this.prefills).push(row);
     this.numTokens += numTokens;
     this.prefillAdvances ||= sequence.isPrefill;

@@ -1,5 +1,5 @@
 import { basename, resolve } from "node:path";
-import { defaults } from "../engine/config";
+import { defaults, type MemoryPlan } from "../engine/config";
 import type { EngineClient, EngineHealth, EngineToken } from "../engine/request";
 import type { SchedulerConfig } from "../engine/scheduler";
 import { EngineError } from "../errors";
@@ -109,7 +109,12 @@ export class LLM implements LanguageModel {
 
   /** What steps are planned with, as it was settled for this machine; null until the engine is loaded. */
   get limits(): SchedulerConfig | null {
-    return this.engine.info?.plan ?? null;
+    return this.engine.info?.config ?? null;
+  }
+
+  /** What the device's memory is used for; null until the engine is loaded. */
+  get memory(): MemoryPlan | null {
+    return this.engine.info?.memory ?? null;
   }
 
   async close(): Promise<void> {

@@ -1,12 +1,11 @@
-import { type EngineOptions, type MemoryPlan, planMemory, resolveDtypes } from "../engine/config";
+import { type EngineConfig, type EngineOptions, type MemoryPlan, resolveDtypes } from "../engine/config";
 import { Engine } from "../engine/engine";
-import { ModelRunner } from "../engine/model-runner";
 import { openDevice } from "../engine/open-device";
+import { prepareRunner } from "../engine/prepare-runner";
 import type { EngineClient, EngineHealth } from "../engine/request";
-import { createStatePool, tokenCountBytes } from "../engine/state-pool";
 import { EngineError } from "../errors";
 import type { ModelConfig } from "../models/config";
-import { loadModel, stateBytes, stateShapes } from "../models/registry";
+import { loadModel } from "../models/registry";
 import { describeDevice } from "../tensor/device";
 import { Checkpoint } from "../weights/checkpoint";
 import { WeightLoader } from "../weights/loader";
@@ -23,7 +22,8 @@ export interface LoadOptions extends EngineOptions {
 
 /** What is known of an engine once it is loaded. Plain data. */
 export interface EngineInfo {
-  readonly plan: MemoryPlan;
+  readonly config: EngineConfig;
+  readonly memory: MemoryPlan;
   readonly parameters: number;
   readonly device: string;
   readonly dtype: string;
@@ -50,7 +50,7 @@ export type EngineLoader = (
 
 const names = { f32: "float32", bf16: "bfloat16", f16: "float16" } as const;
 
-/** An engine in this process: weights, state pool and graphs, in this order; a failure frees what was built. */
+/** An engine in this process: weights, then what prepareRunner() does; a failure frees what was built. */
 export async function loadEngine(dir: string, config: ModelConfig, options: LoadOptions): Promise<LoadedEngine> {
   const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
   const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
@@ -63,18 +63,15 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
     loader.close();
     refuseUnused(dir, weights.unused());
 
-    const stateBytesPerSeq = stateBytes(config, { conv, ssm }) + tokenCountBytes(config.vocabSize);
-    const memory = { kind: device.kind, freeBytes: device.memory().free };
-    const plan = planMemory(options, { chunkSize: config.chunkSize, stateBytesPerSeq }, memory);
-    if (plan.note !== null) options.onMessage?.(plan.note);
-    const state = createStatePool(device, stateShapes(config), { conv, ssm }, plan.maxNumSeqs);
-    const runner = new ModelRunner(device, model, state, plan, config.vocabSize);
+    const prepared = await prepareRunner(device, model, config, { conv, ssm }, options);
+    if (prepared.note !== null) options.onMessage?.(prepared.note);
     const description = device.describe();
-    const client = new Engine(runner, plan, () => device.close());
+    const client = new Engine(prepared.runner, prepared.config, () => device.close());
     return {
       client,
       info: {
-        plan,
+        config: prepared.config,
+        memory: { weights: loader.bytes, ...prepared.memory },
         parameters: loader.parameters,
         device: `${description.kind} (${describeDevice(description)})`,
         dtype: names[compute],

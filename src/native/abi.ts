@@ -65,6 +65,7 @@ export interface Addon {
 
   embedding(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   gatherRows(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
+  placeDrawnTokens(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle): void;
   linear(
     device: DeviceHandle,
     a1: TensorHandle,

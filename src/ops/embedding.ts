@@ -11,3 +11,11 @@ export function embedding(stream: Stream, args: { out: Tensor; weight: Tensor; i
 export function gatherRows(stream: Stream, args: { out: Tensor; x: Tensor; index: Tensor }): void {
   call("gatherRows", stream.handle, args.out.handle, args.x.handle, args.index.handle);
 }
+
+/**
+ * Where ids[t] = -1 - d, ids[t] = drawn[d]; others stay: ids i32 [tokens], drawn i32 [draws]. A step takes tokens that the step
+ * before it drew and the host has not seen yet.
+ */
+export function placeDrawnTokens(stream: Stream, args: { ids: Tensor; drawn: Tensor }): void {
+  call("placeDrawnTokens", stream.handle, args.ids.handle, args.drawn.handle);
+}

@@ -93,7 +93,7 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
     this.refuseUnlessReady();
     const { maxQueue = defaults.maxQueue } = this.loadOptions;
     // The engine counts exactly. This bounds what is on its way there.
-    if (this.requests.size >= this.info!.plan.maxNumSeqs + maxQueue) {
+    if (this.requests.size >= this.info!.config.maxNumSeqs + maxQueue) {
       throw new EngineError("ERR_OVERLOADED", `${maxQueue} requests are waiting already; try again later`);
     }
     return this.requests.submit(request);

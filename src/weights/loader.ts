@@ -17,7 +17,8 @@ export type ComputeDtype = "f32" | "bf16" | "f16";
 export class WeightLoader {
   private readonly files = new Map<string, MappedFile>();
   private readonly counted = new Set<string>();
-  private loadedBytes = 0;
+  /** Of what is loaded so far, as it is stored. */
+  bytes = 0;
   /** Holds one dummy weight at a time: fresh memory for each would be slower to touch than to fill. */
   private dummyBuffer = new ArrayBuffer(0);
   /** Elements loaded so far: the model's parameters. */
@@ -64,7 +65,7 @@ export class WeightLoader {
   /** Waits until all of it is on the device. Rejects with the first failure. */
   async settle(): Promise<void> {
     await this.device.stream.done();
-    this.onProgress(this.loadedBytes);
+    this.onProgress(this.bytes);
   }
 
   /** Gives up the mappings; call after the last settle(). */
@@ -120,7 +121,7 @@ export class WeightLoader {
     this.counted.add(weight.name);
     const elements = elementsOf(weight.shape);
     this.parameters += elements;
-    this.loadedBytes += elements * sizeOf(weight.dtype);
+    this.bytes += elements * sizeOf(weight.dtype);
   }
 }
 

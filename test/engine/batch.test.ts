@@ -73,7 +73,7 @@ describe("chunks", () => {
   test("an empty row has no chunk and repeats its predecessor's last one", () => {
     const rows = [1, 0, 4].map((numTokens) => {
       const sequence = new Sequence(makeRequest({ prompt: promptOf(4) }), 0, 10);
-      return { sequence, start: 0, numTokens, samples: false };
+      return { sequence, start: 0, numTokens, samples: false, draw: -1 };
     });
     const batch = { rows, numPrefills: 3, numTokens: 5, numLogits: 0 };
     const built = build(batch, new BatchBuilder({ ...limits, chunkSize: 4 }));

@@ -25,7 +25,7 @@ function row(
   const sequence = new Sequence(makeRequest({ prompt: promptOf(prompt), sampling }), slot, 1000);
   sequence.tokens.push(...new Array<number>(length - prompt).fill(7));
   sequence.slot = slot;
-  return { sequence, start, numTokens, samples: start + numTokens === length };
+  return { sequence, start, numTokens, samples: start + numTokens === length, draw: -1 };
 }
 
 function write(rows: readonly ScheduledRow[], numRows = 0, numDraws = 0) {

@@ -5,13 +5,9 @@ import type { EngineRequest } from "../../src/engine/request";
 import { Scheduler, type SchedulerConfig } from "../../src/engine/scheduler";
 import type { Sequence } from "../../src/engine/sequence";
 import type { ScheduledBatch, ScheduledRow } from "../../src/engine/step-plan";
-import { greedy, makeRequest } from "../helpers/engine-request";
-import { generateAlone, RecurrentModel, vocabSize } from "../helpers/recurrent-model";
-
-type Event =
-  | { readonly kind: "add"; readonly fields: Omit<Partial<EngineRequest>, "id"> }
-  | { readonly kind: "abort"; readonly which: number }
-  | { readonly kind: "step"; readonly abortDuring: number | null };
+import { makeRequest } from "../helpers/engine-request";
+import { generateAlone, RecurrentModel } from "../helpers/recurrent-model";
+import { trafficConfigs, trafficEvents } from "../helpers/traffic";
 
 /** How often the random traffic met the rare cases: a property that never meets one would prove nothing about it. */
 const met = {
@@ -216,58 +212,21 @@ function ranks(a: Sequence, b: Sequence): boolean {
   );
 }
 
-const configs = fc
-  .record({
-    maxNumSeqs: fc.integer({ min: 1, max: 5 }),
-    maxNumBatchedTokens: fc.integer({ min: 1, max: 24 }),
-    chunkSize: fc.integer({ min: 1, max: 8 }),
-    maxModelLen: fc.integer({ min: 13, max: 40 }),
-    maxQueue: fc.integer({ min: 1, max: 6 }),
-  })
-  .map((config) => ({ ...config, maxNumBatchedTokens: Math.max(config.maxNumBatchedTokens, config.maxNumSeqs) }));
-
-const token = fc.nat(vocabSize - 1);
-const rarely = <T>(arbitrary: fc.Arbitrary<T>) =>
-  fc.oneof({ weight: 12, arbitrary: fc.constant(null) }, { weight: 1, arbitrary });
-const rarelyPenalised = fc.oneof(
-  { weight: 2, arbitrary: fc.constant(null) },
-  { weight: 1, arbitrary: fc.constantFrom(1, 1.5).map((repetition) => ({ repetition, presence: 0.5, frequency: 2 })) },
-);
-const events: fc.Arbitrary<Event> = fc.oneof(
-  {
-    weight: 4,
-    arbitrary: fc.record({
-      kind: fc.constant("add" as const),
-      fields: fc.record({
-        prompt: fc.array(token, { minLength: 1, maxLength: 12, size: "max" }),
-        maxTokens: fc.integer({ min: 1, max: 12 }),
-        stopTokenIds: fc.array(token, { maxLength: 2 }).map((ids) => new Set(ids)),
-        priority: fc.integer({ min: -1, max: 1 }),
-        sampling: fc.record({ seed: fc.nat(3), penalties: rarelyPenalised }).map(({ seed, penalties }) => {
-          const sampling = { ...greedy, seed: BigInt(seed) };
-          return penalties === null ? sampling : { ...sampling, penalties };
-        }),
-      }),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("abort" as const), which: fc.nat(20) }) },
-  {
-    weight: 5,
-    arbitrary: fc.record({ kind: fc.constant("step" as const), abortDuring: rarely(fc.nat(5)) }),
-  },
-);
-
 test("random traffic keeps every rule, and each request has the tokens it would have alone", () => {
   fc.assert(
-    fc.property(configs, fc.array(events, { minLength: 5, maxLength: 80, size: "max" }), (config, list) => {
-      const traffic = new Traffic(config);
-      for (const event of list) {
-        if (event.kind === "add") traffic.add(event.fields);
-        else if (event.kind === "abort") traffic.abort(event.which);
-        else traffic.step(event.abortDuring);
-      }
-      traffic.finish();
-    }),
+    fc.property(
+      trafficConfigs,
+      fc.array(trafficEvents, { minLength: 5, maxLength: 80, size: "max" }),
+      (config, list) => {
+        const traffic = new Traffic(config);
+        for (const event of list) {
+          if (event.kind === "add") traffic.add(event.fields);
+          else if (event.kind === "abort") traffic.abort(event.which);
+          else traffic.step(event.abortDuring);
+        }
+        traffic.finish();
+      },
+    ),
     { numRuns: 400 },
   );
   for (const [name, count] of Object.entries(met)) expect({ name, often: count > 10 }).toEqual({ name, often: true });

@@ -204,7 +204,9 @@ describe("commit", () => {
     const scheduler = schedulerOf();
     add(scheduler, "a", 4);
     const batch = scheduler.schedule()!;
+    const next = scheduler.schedule()!;
     expect(() => scheduler.schedule()).toThrow(failsWith("ERR_ARGUMENT"));
+    expect(() => scheduler.commit(next, [1])).toThrow(failsWith("ERR_ARGUMENT"));
     expect(() => scheduler.commit({ ...batch }, [1])).toThrow(failsWith("ERR_ARGUMENT"));
     expect(() => scheduler.commit(batch, [])).toThrow(failsWith("ERR_ARGUMENT"));
     expect(scheduler.commit(batch, [1])).toHaveLength(1);

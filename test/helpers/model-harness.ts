@@ -75,7 +75,7 @@ export class ModelHarness {
       const filler = new Array<number>(start).fill(0);
       const sequence = new Sequence(makeRequest({ id: `${i}`, prompt: [...filler, ...tokens] }), i, 1 << 20);
       sequence.slot = slot;
-      return { sequence, start, numTokens: tokens.length, samples: false };
+      return { sequence, start, numTokens: tokens.length, samples: false, draw: -1 };
     });
     const isPrefill = (row: { start: number; numTokens: number }) => row.start === 0 || row.numTokens !== 1;
     const numPrefills = rows.filter(isPrefill).length;

@@ -27,6 +27,8 @@ const penalised = (state: number, tokenCounts: ArrayLike<number>, penalties: rea
 export class RecurrentModel {
   private readonly pool: Uint32Array;
   private readonly tokenCounts: Int32Array[];
+  /** Of the step before. */
+  private drawn: number[] = [];
 
   constructor(numSlots: number) {
     this.pool = new Uint32Array(numSlots).fill(0xdeadbeef);
@@ -35,6 +37,13 @@ export class RecurrentModel {
 
   /** Drawn tokens [numLogits]. */
   run({ fields }: BatchBuilder, counts: BatchCounts): number[] {
+    const taken = fields.inputIds.subarray(0, counts.numTokens);
+    for (const [t, id] of taken.entries()) if (id < 0 && counts.takesDraws) taken[t] = this.drawn[-1 - id]!;
+    this.drawn = this.step(fields, counts);
+    return this.drawn;
+  }
+
+  private step(fields: BatchBuilder["fields"], counts: BatchCounts): number[] {
     if (counts.penalised) this.count(fields, counts.numPrefills + counts.numDecodes);
     const penalties = new Float32Array(fields.penalties.buffer, fields.penalties.byteOffset, fields.penalties.length);
     const hidden: number[] = [];

@@ -23,15 +23,16 @@ export const standInProgram = {
   execArgv: ["-r", join(__dirname, "register.js")],
 };
 
-const plan = {
+const config = {
   maxNumSeqs: 4,
   maxNumBatchedTokens: 64,
   chunkSize: 16,
   maxModelLen: 1000,
   maxQueue: 4,
-  stateBytesPerSeq: 1,
-  note: null,
+  overlap: true,
 };
+
+const memory = { weights: 20, workspace: 2, stateBytesPerSeq: 1, free: 70, total: 100 };
 
 /** Counts up from the last token of the prompt, one token every few milliseconds. */
 class StandInEngine implements EngineClient {
@@ -91,7 +92,7 @@ if (require.main === module) {
     if (dir === "slow") await sleep(60_000);
     return {
       client: new StandInEngine(socket),
-      info: { plan, parameters: 5, device: String(process.pid), dtype: "float32", stateDtype: "float32" },
+      info: { config, memory, parameters: 5, device: String(process.pid), dtype: "float32", stateDtype: "float32" },
       ready: async () => {},
       health: () => ({ state: "ready", progress: null, restarts: 0 }),
       score: async (ids) => Float32Array.from(ids.slice(1), (id) => -id),

@@ -1,4 +1,4 @@
-import { embedding, gatherRows } from "../../src/ops/embedding";
+import { embedding, gatherRows, placeDrawnTokens } from "../../src/ops/embedding";
 import { describeEachBackend } from "../helpers/backends";
 import { decode, encode, type FloatDType, newWords, rounded } from "../helpers/bits";
 import { assertSameBits } from "../helpers/close";
@@ -91,6 +91,30 @@ describeEachBackend((backend) => {
         if (from >= 0 && from < sourceRows) want.set(source.subarray(from * width, (from + 1) * width), r * width);
       });
       assertSameBits("out", await out.words(), want);
+    });
+  });
+
+  describe("placeDrawnTokens", () => {
+    const drawn = [70, -1, 90];
+    test.each([
+      [
+        [5, -1, -3, -1],
+        [5, 70, 90, 70],
+      ],
+      [[], []],
+      [[-2], [-1]], // logits that were not finite
+      [
+        [-4, -2147483648, 2147483647],
+        [-4, -2147483648, 2147483647],
+      ], // not among the drawn
+      [
+        Array.from({ length: 1000 }, (_, i) => (i % 2 ? i : -3)),
+        Array.from({ length: 1000 }, (_, i) => (i % 2 ? i : 90)),
+      ],
+    ])("%j", async (ids, want) => {
+      const placed = backend.place("i32", [ids.length], { values: ids });
+      placeDrawnTokens(backend.stream, { ids: placed.tensor, drawn: backend.integers(drawn) });
+      expect([...(await placed.words())]).toEqual(want);
     });
   });
 });

@@ -93,7 +93,7 @@ describe("a process that works", () => {
     expect(() => submit(engine, "none")).toThrow(expect.objectContaining({ code: "ERR_NOT_READY" }));
     await engine.ready();
     expect(engine.health()).toEqual({ state: "ready", progress: null, restarts: 0 });
-    expect(engine.info).toMatchObject({ parameters: 5, plan: { maxNumSeqs: 4 } });
+    expect(engine.info).toMatchObject({ parameters: 5, config: { maxNumSeqs: 4 } });
     expect(engine.client.stats()).toMatchObject({ slotsTotal: 4 });
     expect({ progress, notes }).toEqual({ progress: [0.25], notes: ["a note"] });
     expect(await collect(submit(engine, "none"))).toEqual([101, 102, 103, 104, 105, 106]);

@@ -45,6 +45,7 @@ const sequences = { queryStartLoc: i32(0, 3, 3, 5), slots: i32(2, 0, 1), hasInit
 export const validCalls: readonly ValidCall[] = [
   { op: "embedding", call: as(ops.embedding), args: { out: f32(3, 16), weight: f32(10, 16), ids: i32(1, 2, 3) } },
   { op: "gather_rows", call: as(ops.gatherRows), args: { out: f32(3, 16), x: f32(10, 16), index: i32(1, 2, 3) } },
+  { op: "place_drawn_tokens", call: as(ops.placeDrawnTokens), args: { ids: i32(1, -1, -2), drawn: i32(7, 8) } },
   {
     op: "linear",
     call: as(ops.linear),

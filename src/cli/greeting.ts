@@ -1,0 +1,44 @@
+import type { LLM } from "../llm/llm";
+import { type Fact, renderFacts } from "./facts";
+import { formatBytes, formatCount, formatMagnitude } from "./units";
+
+/** What serve prints once the model is loaded: what runs where, what the memory is used for, and a request to try. */
+export async function greeting(llm: LLM, url: string): Promise<string> {
+  const { id, parameters, dtype, device } = llm.info;
+  return `${id}: ${formatMagnitude(parameters)} parameters, ${dtype}, on ${device}
+
+${renderFacts([memoryFacts(llm)])}
+Listening on ${url}
+
+Try it:
+${await sampleRequest(llm, url)}
+`;
+}
+
+/** A curl command for this model, ready to paste: a chat, or a completion where there is no chat template. */
+async function sampleRequest(llm: LLM, url: string): Promise<string> {
+  const message = { role: "user", content: "Tell me a story about the king and a ship." };
+  const chats = await llm.renderChat([message]).then(
+    () => true,
+    () => false,
+  );
+  const model = llm.info.id;
+  const [path, body] = chats
+    ? ["chat/completions", { model, messages: [message] }]
+    : ["completions", { model, prompt: "Once upon a time", max_tokens: 64 }];
+  const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
+  return `  curl ${url}/v1/${path} \\\n    -H 'Content-Type: application/json' \\\n    -d '${quoted}'\n`;
+}
+
+function memoryFacts(llm: LLM): Fact[] {
+  const { memory, limits, info } = llm;
+  if (memory === null || limits === null) return [];
+  const { weights, workspace, stateBytesPerSeq, free, total } = memory;
+  const states = `${formatBytes(limits.maxNumSeqs * stateBytesPerSeq)} for ${limits.maxNumSeqs} sequences at once of up to ${formatCount(info.maxModelLen)} tokens`;
+  return [
+    ["weights", formatBytes(weights)],
+    ["workspace", `${formatBytes(workspace)} for steps of up to ${formatCount(limits.maxNumBatchedTokens)} tokens`],
+    ["states", states],
+    ["left", `${formatBytes(free)} of ${formatBytes(total)}`],
+  ];
+}

@@ -1,0 +1,72 @@
+import { BatchBuilder } from "./batch";
+import { sliceBatch } from "./batch-tensors";
+import type { EngineRequest } from "./request";
+import type { SchedulerConfig } from "./scheduler";
+import { Sequence } from "./sequence";
+import type { StepLauncher } from "./step-launcher";
+
+/** A sequence that only takes tokens: a request that nobody waits for. */
+export function inputSequence(prompt: readonly number[], slot: number): Sequence {
+  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n };
+  const request: EngineRequest = {
+    id: "input",
+    prompt,
+    maxTokens: 1,
+    stopTokenIds: new Set(),
+    sampling,
+    logprobs: null,
+    priority: 0,
+  };
+  const sequence = new Sequence(request, 0, prompt.length + 1);
+  sequence.slot = slot;
+  return sequence;
+}
+
+/** Log probabilities of a given text. */
+export class Scorer {
+  private readonly builder: BatchBuilder;
+
+  constructor(
+    private readonly launcher: StepLauncher,
+    private readonly config: SchedulerConfig,
+  ) {
+    this.builder = new BatchBuilder(config);
+  }
+
+  /** Natural log probability of each token after the first, given all before it. Uses slot 0: nothing else may run. */
+  async score(tokens: readonly number[]): Promise<Float32Array> {
+    const { maxNumBatchedTokens } = this.config;
+    const scores = new Float32Array(tokens.length - 1);
+    const sequence = inputSequence(tokens, 0);
+    for (let start = 0; start < scores.length; start += maxNumBatchedTokens) {
+      const numTokens = Math.min(maxNumBatchedTokens, scores.length - start);
+      const targets = Int32Array.from(tokens.slice(start + 1, start + 1 + numTokens));
+      const rows = [{ sequence, start, numTokens, samples: false, draw: -1 }];
+      const counts = this.builder.build({ rows, numPrefills: 1, numTokens, numLogits: 0 });
+      await Promise.all(
+        this.launcher.arena.scope(() => {
+          const { arena, target } = this.launcher;
+          const { stream } = target.device;
+          const { block, logits, tokens: drawn } = this.launcher.buffers();
+          stream.upload(block, this.builder.words);
+          const batch = sliceBatch(block, this.builder.layout, counts);
+          const f = { stream, arena, state: target.state, batch };
+          const hidden = target.model.forward(f);
+          const downloads: Promise<void>[] = [];
+          for (let row = 0; row < numTokens; row += logits.size(0)) {
+            const end = Math.min(row + logits.size(0), numTokens);
+            const part = { logits: logits.rows(0, end - row), tokens: drawn.rows(0, end - row) };
+            arena.scope(() => {
+              stream.upload(part.tokens, targets.subarray(row, end));
+              target.model.logits(f, hidden.rows(row, end), part.logits);
+              const { values } = this.launcher.launchLogprobs(part, end - row, 0);
+              downloads.push(stream.download(values, scores.subarray(start + row, start + end)));
+            });
+          }
+          return downloads;
+        }),
+      );
+    }
+    return scores;
+  }
+}
