@@ -58,6 +58,10 @@ export interface Addon {
   replay(device: DeviceHandle, graph: GraphHandle): void;
   /** Microseconds of as many replays as \`out\` is long, each after all of \`scratch\` (or nothing: 0) was written. */
   timeReplays(device: DeviceHandle, graph: GraphHandle, scratch: TensorHandle | 0, out: Float64Array): Promise<void>;
+  /** Marks a point in the stream. */
+  mark(device: DeviceHandle): void;
+  /** Microseconds from the first mark to each; \`out\` is as long as there are marks. They are forgotten then. */
+  readMarks(device: DeviceHandle, out: Float64Array): Promise<void>;
   freeGraph(graph: GraphHandle): void;
   graphNodes(graph: GraphHandle): number;
 

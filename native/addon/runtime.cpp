@@ -5,6 +5,7 @@
 
 #include "addon/backends.h"
 #include "addon/bind.h"
+#include "addon/marks.h"
 #include "addon/timed_replays.h"
 
 namespace mamba::addon {
@@ -300,6 +301,26 @@ Napi::Value time_replays(const Arguments& args) {
       args.object(3));
 }
 
+Napi::Value mark(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  device.marks.push_back(device.stream->record());
+  return args.undefined();
+}
+
+// (device, Float64Array): microseconds from the first mark to each of as many marks as the array is long, which must be
+// all of them.
+Napi::Value read_marks(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  const auto [data, bytes] = args.bytes(1);
+  if (bytes / sizeof(double) != device.marks.size() || device.marks.empty()) {
+    throw Error(ErrorCode::Argument, "readMarks",
+                "expected room for " + std::to_string(device.marks.size()) + " marks, at least one, got " +
+                    std::to_string(bytes / sizeof(double)));
+  }
+  auto marks = std::make_shared<Marks>(std::exchange(device.marks, {}), reinterpret_cast<double*>(data));
+  return args.state.completion->promise(args.env(), std::move(marks), args.object(1));
+}
+
 Napi::Value free_graph(const Arguments& args) {
   args.state.graphs.erase(args.handle(0));
   return args.undefined();
@@ -417,6 +438,8 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   add("endCapture", bound<end_capture>);
   add("replay", bound<replay>);
   add("timeReplays", bound<time_replays>);
+  add("mark", bound<mark>);
+  add("readMarks", bound<read_marks>);
   add("freeGraph", bound<free_graph>);
   add("graphNodes", bound<graph_nodes>);
   add("mapFile", bound<map_file>);

@@ -18,6 +18,8 @@ struct DeviceEntry {
   std::unique_ptr<Stream> stream;
   // Memory that the running capture has touched: the graph keeps it alive.
   std::vector<std::shared_ptr<Memory>> captured;
+  // Not read yet.
+  std::vector<std::shared_ptr<Event>> marks;
 };
 
 struct TensorEntry {

@@ -2,6 +2,7 @@ import { basename, resolve } from "node:path";
 import type { EngineOptions } from "../engine/config";
 import { openDevice } from "../engine/open-device";
 import { modelPath } from "../llm/bundled-model";
+import { benchEngine, type EngineResult } from "./engine-bench";
 import { Floor, type Rates } from "./floor";
 import { hardwareOf } from "./kernel-bench";
 import { peersOf } from "./peers";
@@ -11,7 +12,7 @@ import { loadStepModel, type StepModelOptions } from "./step-model";
 import { Timer } from "./timer";
 
 export interface StepRunOptions
-  extends Pick<EngineOptions, "device" | "threads">,
+  extends Pick<EngineOptions, "device" | "threads" | "overlap">,
     Pick<StepModelOptions, "dtype" | "stateDtype" | "loadFormat"> {
   /** Directories, or names of bundled models. */
   readonly models: readonly string[];
@@ -28,6 +29,7 @@ export interface StepRunEvents {
   onProgress(what: string): void;
   onRates(hardware: string, rates: Rates): void;
   onResult(result: StepResult): void;
+  onEngine(result: EngineResult): void;
 }
 
 /** Times the steps of each model, one model after the other, each on a device opened for it. */
@@ -55,6 +57,8 @@ async function runModel(dir: string, options: StepRunOptions, events: StepRunEve
     for (const sequences of options.batch) {
       events.onProgress(`${name}: decode step, batch ${sequences}`);
       events.onResult(await decodes.decode(sequences));
+      events.onProgress(`${name}: the engine's loop, batch ${sequences}`);
+      events.onEngine(await benchEngine(device, target, { sequences, overlap: options.overlap ?? true }));
     }
     const prefills = new StepBench(device, target, rates, peers, Math.ceil(runs / 4));
     for (const tokens of options.prefill) {

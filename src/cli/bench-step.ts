@@ -3,7 +3,7 @@ import { runSteps, type StepRunOptions } from "../bench/run-steps";
 import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { addBenchFlags, type BenchFlags, wholeNumbers } from "./bench-flags";
 import { BenchRecords } from "./bench-records";
-import { ratesText, stepHeading, stepRow } from "./bench-table";
+import { engineRow, ratesText, stepHeading, stepRow } from "./bench-table";
 import { floatTypes, modelHelp } from "./engine-flags";
 import { StatusLine } from "./status-line";
 
@@ -23,12 +23,17 @@ export function addBenchStep(group: Command): void {
         .choices(["auto", "dummy"])
         .default("dummy"),
     )
+    .option("--no-overlap", "the engine's loop waits for a step's tokens before it launches the next step")
     .addHelpText(
       "after",
       `
 ms is the device's time under graph replay, wall what the engine waits for a step; a prefill is launched eagerly there, a
 decode replays its graph. The floor is the longer of all matrices and states at the rate of a large copy and the arithmetic
 at the rate of a large matrix product. A peer's decode is compared with ms, its prefill with wall.
+
+The line below a decode step is of the engine's own loop with as many requests: the time from step to step, the host's part
+before a step (schedule, metadata, launch: median and 99th percentile), what follows a step (output), and the share of the time
+in which the device runs no step.
 
 Example:
   mamba-serve bench step
@@ -57,6 +62,10 @@ Example:
           if (result.model !== model) print(`\n${stepHeading(result)}`);
           model = result.model;
           print(stepRow(result));
+        },
+        onEngine: (result) => {
+          records.add(result);
+          print(engineRow(result));
         },
       },
     ).finally(() => status.clear());

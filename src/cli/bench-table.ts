@@ -1,3 +1,4 @@
+import type { EngineResult } from "../bench/engine-bench";
 import type { Rates } from "../bench/floor";
 import type { KernelResult } from "../bench/kernel-bench";
 import { comparedMs, type StepResult } from "../bench/step-bench";
@@ -53,6 +54,13 @@ export function stepRow(result: StepResult): string {
   const name = figure === "decode_step_ms" ? `  decode step, batch ${size}` : `  prefill of ${size} tokens`;
   const times = [ms, wall_ms, floor_ms].map(formatMeasure);
   return row(name, [...times, percent(share), ...peerCells(peer, peer_ms, comparedMs(result))], stepWidths);
+}
+
+export function engineRow({ size, overlap, step_ms, host_us, before_step_us, idle_share }: EngineResult): string {
+  const parts = `schedule ${formatMeasure(host_us.schedule)}, metadata ${formatMeasure(host_us.metadata)}, launch ${formatMeasure(host_us.launch)}`;
+  const before = `${formatMeasure(before_step_us.p50)} us (p99 ${formatMeasure(before_step_us.p99)}): ${parts}`;
+  const name = `    engine, batch ${size}${overlap ? "" : ", no overlap"}`;
+  return `${name.padEnd(NAME_WIDTH)}${formatMeasure(step_ms).padStart(9)}  host ${before}; output ${formatMeasure(host_us.output)}; idle ${percent(idle_share)}`;
 }
 
 const percent = (share: number) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;

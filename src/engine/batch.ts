@@ -219,7 +219,9 @@ export class BatchBuilder {
     this.writeBlocks(index, numTokens);
     this.writeChunks(index, start, numTokens);
     lastChunk[index] = this.numChunks - 1;
-    for (let i = 0; i < numTokens; i++) inputIds[this.numTokens + i] = sequence.tokens[start + i]!;
+    const { tokens } = sequence;
+    const first = this.numTokens;
+    for (let i = 0; i < numTokens; i++) inputIds[first + i] = tokens[start + i]!;
     this.numTokens += numTokens;
     queryStartLoc[index + 1] = this.numTokens;
     if (row.samples) this.writeDraw(row);

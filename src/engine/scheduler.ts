@@ -121,9 +121,11 @@ export class Scheduler {
       throw new EngineError("ERR_ARGUMENT", `${this.inFlight.length} steps are not committed`);
     }
     const plan = new StepPlan(this.config.maxNumBatchedTokens, this.config.chunkSize);
-    for (const sequence of this.running) if (!sequence.isPrefill && !sequence.isComplete) plan.give(sequence, 1);
-
-    const prefills = this.running.filter((sequence) => sequence.isPrefill);
+    const prefills: Sequence[] = [];
+    for (const sequence of this.running) {
+      if (sequence.isPrefill) prefills.push(sequence);
+      else if (!sequence.isComplete) plan.give(sequence, 1);
+    }
     let next = 0;
     let admitting = true;
     for (;;) {

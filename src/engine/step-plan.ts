@@ -71,8 +71,9 @@ export class StepPlan {
   /** Null when there is no row. */
   toBatch(): ScheduledBatch | null {
     if (this.numTokens === 0) return null;
-    const rows = [...this.prefills, ...this.decodes];
-    const numLogits = rows.reduce((count, row) => count + (row.samples ? 1 : 0), 0);
+    const rows = this.prefills.length === 0 ? this.decodes : this.prefills.concat(this.decodes);
+    let numLogits = 0;
+    for (const row of rows) if (row.samples) numLogits += 1;
     return { rows, numPrefills: this.prefills.length, numTokens: this.numTokens, numLogits };
   }
 }

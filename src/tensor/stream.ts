@@ -5,6 +5,8 @@ import type { Tensor } from "./tensor";
 
 /** The device's queue. Ops and copies are launched here and run in order, apart from the event loop. */
 export class Stream {
+  private marks = 0;
+
   constructor(readonly handle: DeviceHandle) {}
 
   /** Copies raw bits to a contiguous tensor; `data` may be reused at once. Refused while capturing (ERR_CAPTURE). */
@@ -45,6 +47,20 @@ export class Stream {
 
   replay(graph: Graph): void {
     call("replay", this.handle, graph.handle);
+  }
+
+  /** Marks this point for readMarks(). */
+  mark(): void {
+    call("mark", this.handle);
+    this.marks += 1;
+  }
+
+  /** Microseconds on the device from the first mark to each, once the stream is past all of them; then they are forgotten. */
+  async readMarks(): Promise<Float64Array> {
+    const times = new Float64Array(this.marks);
+    this.marks = 0;
+    if (times.length > 0) await callAsync("readMarks", this.handle, times);
+    return times;
   }
 
   /** Microseconds on the device of each of `runs` replays, after all of `scratch` was written if there is one. */

@@ -182,6 +182,21 @@ describe("graphs", () => {
     expect([...back]).toEqual([9, 10, 11]);
   });
 
+  test("marks tell the time between points of the stream", async () => {
+    const tensor = device.tensor("f32", [1 << 20]);
+    for (let i = 0; i < 3; i++) {
+      device.stream.mark();
+      device.stream.fill(tensor, i);
+    }
+    const times = await device.stream.readMarks();
+    expect(times).toHaveLength(3);
+    expect(times[0]).toBe(0);
+    expect(times[1]! > 0 && times[2]! > times[1]!).toBe(true);
+    expect(await device.stream.readMarks()).toHaveLength(0);
+    device.stream.mark();
+    expect(thrown(() => void call("readMarks", device.stream.handle, new Float64Array(2))).code).toBe("ERR_ARGUMENT");
+  });
+
   test("a graph keeps its tensors' memory alive", async () => {
     const { weight, ids, out } = lookup([2]);
     const graph = device.stream.capture(() => embedding(device.stream, { out, weight, ids }));

@@ -62,10 +62,15 @@ test("bench step: decodes and prefills of a model", async () => {
   expect(device).toMatchObject({ figure: "device" });
   expect(steps.map(({ figure, model, size }) => [figure, model, size])).toEqual([
     ["decode_step_ms", "storyteller-6m", 1],
+    ["engine_step", "storyteller-6m", 1],
     ["decode_step_ms", "storyteller-6m", 4],
+    ["engine_step", "storyteller-6m", 4],
     ["prefill_ms", "storyteller-6m", 96],
   ]);
-  for (const { ms, wall_ms } of steps) for (const value of [ms, wall_ms]) expect(value).toBeGreaterThan(0);
+  for (const { figure, ms, wall_ms, step_ms, idle_share } of steps) {
+    const times = figure === "engine_step" ? [step_ms, idle_share] : [ms, wall_ms];
+    for (const value of times) expect(value).toBeGreaterThan(0);
+  }
 });
 
 test("a file that cannot be written is told before anything is measured", async () => {

@@ -55,6 +55,19 @@ function build(batch: ScheduledBatch, builder = new BatchBuilder(limits), padTo?
   };
 }
 
+test("a row whose token the step before draws names the draw, among rows that know theirs", () => {
+  const batch = schedule([
+    { computed: 4, take: 1 },
+    { computed: 0, take: 2 },
+    { computed: 6, take: 1 },
+  ]);
+  const rows = batch.rows.map((row) => (row.start === 6 ? { ...row, draw: 3 } : row));
+  const { inputIds, counts } = build({ ...batch, rows });
+  expect(inputIds).toEqual([...rows[0]!.sequence.tokens.slice(0, 2), rows[1]!.sequence.tokens[4], -4]);
+  expect(counts.takesDraws).toBe(true);
+  expect(build(batch).counts.takesDraws).toBe(false);
+});
+
 describe("chunks", () => {
   test.each([
     { computed: [0, 0], take: [10, 3], chunk: 8, cu: [0, 8, 10, 13], seq: [0, 0, 1], last: [1, 2] },
@@ -273,6 +286,6 @@ test("equals a token-by-token reference on random batches, and writes nothing el
       }
       assert.ok(builder.words.every((word) => word === unwritten));
     }),
-    { numRuns: 2000 },
+    { numRuns: 10_000 },
   );
 });

@@ -1,0 +1,80 @@
+// How long a step's metadata takes on the host: npm run bench:metadata [-- --json]
+// 256 sequences in one step, a new random mix each time: prefills of a few to a thousand tokens, cut and continued, among
+// decodes. First compared with what the definition says (test/helpers/reference-batch.ts), then timed one by one.
+import assert from "node:assert/strict";
+import { cpus } from "node:os";
+import { BatchBuilder, type BatchFields, CONV_BLOCK_SIZE } from "../src/engine/batch";
+import { Sequence } from "../src/engine/sequence";
+import { type ScheduledBatch, StepPlan } from "../src/engine/step-plan";
+import { greedy, makeRequest, promptOf } from "../test/helpers/engine-request";
+import { referenceBatch } from "../test/helpers/reference-batch";
+import { Rng } from "../test/helpers/rng";
+
+const SEQUENCES = 256;
+const BUDGET = 8192 + SEQUENCES;
+const CHUNK_SIZE = 256;
+const BATCHES = 500;
+const ROUNDS = 8;
+const MAX_LENGTH = 4000;
+
+/** As in an engine: the same sequences step after step, at other places. */
+const sequences = Array.from({ length: SEQUENCES }, (_, i) => {
+  const sequence = new Sequence(makeRequest({ prompt: promptOf(MAX_LENGTH), sampling: greedy }), i, 1_000_000);
+  sequence.slot = SEQUENCES - 1 - i;
+  return sequence;
+});
+
+function randomBatch(seed: number): ScheduledBatch {
+  const rng = new Rng(seed);
+  const prefills = rng.integer(1, 32);
+  const plan = new StepPlan(BUDGET, CHUNK_SIZE);
+  for (const [i, sequence] of sequences.entries()) {
+    const isPrefill = i < prefills;
+    sequence.numComputed = isPrefill ? rng.integer(0, 2) * rng.integer(0, 1000) : rng.integer(1, MAX_LENGTH - 1);
+    const most = Math.min(Math.floor(8000 / prefills), MAX_LENGTH - sequence.numComputed);
+    plan.give(sequence, isPrefill ? rng.integer(2, most) : 1);
+  }
+  return plan.toBatch()!;
+}
+
+function check(builder: BatchBuilder, batch: ScheduledBatch): void {
+  builder.build(batch);
+  const want = referenceBatch(batch.rows, CHUNK_SIZE, CONV_BLOCK_SIZE);
+  for (const [name, values] of Object.entries(want)) {
+    assert.deepEqual([...builder.fields[name as keyof BatchFields<number[]>].subarray(0, values.length)], values);
+  }
+}
+
+function main(): void {
+  const builder = new BatchBuilder({ maxNumSeqs: SEQUENCES, maxNumBatchedTokens: BUDGET, chunkSize: CHUNK_SIZE });
+  const batches = Array.from({ length: BATCHES }, (_, seed) => randomBatch(seed));
+  for (const batch of batches.slice(0, 20)) check(builder, batch);
+  const times: number[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const batch of batches) {
+      const start = performance.now();
+      builder.build(batch);
+      if (round > 0) times.push(1000 * (performance.now() - start));
+    }
+  }
+  times.sort((a, b) => a - b);
+  const at = (share: number) => Math.round(10 * times[Math.ceil(share * times.length) - 1]!) / 10;
+  const result = {
+    bench: "metadata",
+    sequences: SEQUENCES,
+    mean_tokens: Math.round(batches.reduce((sum, { numTokens }) => sum + numTokens, 0) / BATCHES),
+    steps: times.length,
+    p50_us: at(0.5),
+    p99_us: at(0.99),
+    hardware: cpus()[0]!.model,
+    node: process.version,
+  };
+  if (process.argv.includes("--json")) console.log(JSON.stringify(result));
+  else {
+    const { sequences, mean_tokens, steps, p50_us, p99_us, hardware } = result;
+    console.log(`${sequences} mixed sequences, ${mean_tokens} tokens on average, ${steps} steps on ${hardware}`);
+    console.log(`p50 ${p50_us} us, p99 ${p99_us} us`);
+  }
+}
+
+main();
