@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { addBenchKernels } from "./bench-kernels";
 import { addBenchLatency } from "./bench-latency";
 import { addBenchServe } from "./bench-serve";
+import { addBenchStartup } from "./bench-startup";
 import { addBenchStep } from "./bench-step";
 import { addBenchThroughput } from "./bench-throughput";
 
@@ -14,6 +15,7 @@ export function addBench(program: Command): void {
   addBenchServe(group);
   addBenchLatency(group);
   addBenchThroughput(group);
+  addBenchStartup(group);
   addBenchKernels(group);
   addBenchStep(group);
 }

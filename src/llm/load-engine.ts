@@ -2,6 +2,7 @@ import { type EngineConfig, type EngineOptions, type MemoryPlan, resolveDtypes }
 import { Engine } from "../engine/engine";
 import { openDevice } from "../engine/open-device";
 import { prepareRunner } from "../engine/prepare-runner";
+import { rehearse } from "../engine/rehearsal";
 import type { EngineClient, EngineHealth } from "../engine/request";
 import { EngineError } from "../errors";
 import type { ModelConfig } from "../models/config";
@@ -50,7 +51,7 @@ export type EngineLoader = (
 
 const names = { f32: "float32", bf16: "bfloat16", f16: "float16" } as const;
 
-/** An engine in this process: weights, then what prepareRunner() does; a failure frees what was built. */
+/** An engine in this process: weights, what prepareRunner() does, and a rehearsal; a failure frees what was built. */
 export async function loadEngine(dir: string, config: ModelConfig, options: LoadOptions): Promise<LoadedEngine> {
   const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
   const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
@@ -65,6 +66,7 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
 
     const prepared = await prepareRunner(device, model, config, { conv, ssm }, options);
     if (prepared.note !== null) options.onMessage?.(prepared.note);
+    await rehearse(prepared.runner, prepared.config);
     const description = device.describe();
     const client = new Engine(prepared.runner, prepared.config, () => device.close());
     return {

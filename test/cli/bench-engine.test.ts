@@ -67,3 +67,21 @@ test("bench throughput --no-bound", async () => {
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).not.toHaveProperty("bound_share");
 });
+
+test("bench startup compares a plain read and the first request with the last", async () => {
+  const { code, stdout, stderr } = await run(["bench", "startup", ...cpu, "--requests", "2", "--input-len", "8"]);
+  expect([code, stderr]).toEqual([0, ""]);
+  expect(stdout).toMatch(
+    /^weights +[\d.]+ s, .+\/s; a plain read reaches .+\/s \(\d+ %\)\npreparing +[\d.]+ s for .+\n\nfirst token +.+\nwhole answer +.+ \([\d.]+ times\)\n$/,
+  );
+});
+
+test("bench startup --json, of dummy weights", async () => {
+  const flags = ["--requests", "3", "--input-len", "8", "--output-len", "2", "--load-format", "dummy", "--json"];
+  const { code, stdout } = await run(["bench", "startup", ...cpu, ...flags]);
+  expect(code).toBe(0);
+  const result = JSON.parse(stdout);
+  expect(result).toMatchObject({ bench: "startup", model: "storyteller-6m", read_share: null, checkpoint_bytes: 0 });
+  expect(result.latency_ms).toHaveLength(3);
+  expect(result.first_to_last).toBeCloseTo(result.latency_ms[0] / result.latency_ms[2]);
+});
