@@ -41,8 +41,10 @@ case $what in
       compute-sanitizer --tool "$TOOL" --error-exitcode 9 --launch-timeout 0 --target-processes application-only \
         node node_modules/jest/bin/jest.js --selectProjects native --runInBand --runTestsByPath "$2" >"$log" 2>&1
       local status=$?
+      # Where every test is skipped nothing reaches the device, which the tool calls an error of its own.
+      if grep -aq "terminated before first instrumented API call" "$log" && ! grep -aq "^Tests:.*failed" "$log"; then status=0; fi
       echo "$TOOL $([ $status = 0 ] && echo ok || echo "FAILED ($status)") $(basename "$2"): $(grep -a '^Tests:' "$log"), $((SECONDS - seconds)) s"
-      return $status
+      [ $status = 0 ]
     }
     export -f sanitize_file
     "${jest[@]}" --listTests "$@" --testPathIgnorePatterns isa.test | grep "^/" |
