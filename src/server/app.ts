@@ -4,7 +4,9 @@ import type { IncomingMessage } from "node:http";
 import path from "node:path";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { LanguageModel } from "../llm/types";
+import { requireApiKey } from "./api-keys";
 import type { ServerContext } from "./context";
+import { allowOrigins } from "./cors";
 import { drainOnClose } from "./drain";
 import { Endpoints } from "./endpoints";
 import { answerClientError, toErrorAnswer } from "./error-body";
@@ -45,15 +47,18 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
       .send(body);
   };
 
+  const timeouts = {
+    headersTimeout: options.headersTimeoutMs,
+    connectionsCheckingInterval: Math.min(1000, options.headersTimeoutMs),
+  };
+  const { tls } = options;
   const app = Fastify({
+    // Fastify's types have a class of app for each kind of server; ours uses what they have in common.
+    ...((tls === null ? { http: timeouts } : { https: { ...timeouts, ...tls } }) as { http: typeof timeouts }),
     logger: options.logger,
     bodyLimit: options.bodyLimit,
     requestTimeout: options.receiveTimeoutMs,
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    http: {
-      headersTimeout: options.headersTimeoutMs,
-      connectionsCheckingInterval: Math.min(1000, options.headersTimeoutMs),
-    },
     requestIdHeader: false,
     genReqId: requestId,
     // Our own onRequest hook answers while closing, in OpenAI's shape.
@@ -75,6 +80,10 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
     checkHost(request.headers.host, options.allowedHosts);
+  });
+  allowOrigins(app, options.allowedOrigins);
+  if (options.apiKeys !== null) requireApiKey(app, options.apiKeys);
+  app.addHook("onRequest", async (request) => {
     if ((request.headers["content-encoding"] ?? "identity") !== "identity") {
       throw new HttpError(415, "compressed request bodies are not supported; send the body without Content-Encoding");
     }

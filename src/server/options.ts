@@ -25,6 +25,12 @@ export interface ServerOptions {
    * without one a web page can reach it through a DNS name that it points at 127.0.0.1.
    */
   readonly allowedHosts: readonly string[] | null;
+  /** Keys of which each request needs one, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`; null = none is needed. */
+  readonly apiKeys: readonly string[] | null;
+  /** Origins whose pages may read answers (CORS), as "https://app.example"; "*" = any. */
+  readonly allowedOrigins: readonly string[];
+  /** Certificate chain and private key as PEM: the server then speaks HTTPS only. */
+  readonly tls: { readonly cert: string; readonly key: string } | null;
   /** Fastify's logger option. Prompts and outputs are never logged. */
   readonly logger: NonNullable<FastifyServerOptions["logger"]>;
 }
@@ -42,5 +48,8 @@ export const defaultOptions: ServerOptions = {
   drainTimeoutMs: 30_000,
   retryAfterSeconds: 1,
   allowedHosts: null,
+  apiKeys: null,
+  allowedOrigins: [],
+  tls: null,
   logger: false,
 };
