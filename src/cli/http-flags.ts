@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { EngineError } from "../errors";
 import { defaultOptions } from "../server/options";
 import type { ServeOptions } from "../server/serve";
@@ -15,6 +15,7 @@ export interface HttpFlags {
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly uds?: string;
+  readonly metricsPrefix: string;
 }
 
 const most = 2 ** 31 - 1;
@@ -39,6 +40,9 @@ function httpFlags(): Option[] {
     new Option("--tls-cert <file>", "certificate chain, PEM: serves HTTPS"),
     new Option("--tls-key <file>", "its private key, PEM"),
     new Option("--uds <path>", "listen on this Unix socket instead of host and port"),
+    new Option("--metrics-prefix <text>", "begins the names at /metrics; vllm: suits dashboards made for vLLM")
+      .argParser(metricPrefix)
+      .default(defaultOptions.metricsPrefix),
   ];
 }
 
@@ -61,6 +65,7 @@ export function toHttpOptions(flags: HttpFlags): ServeOptions {
     generationTimeoutMs: flags.requestTimeout * 1000,
     bodyLimit: flags.maxBodyBytes,
     maxConnections: flags.maxConnections,
+    metricsPrefix: flags.metricsPrefix,
     ...(tls === undefined ? {} : { tls }),
     ...(flags.uds === undefined ? {} : { socketPath: flags.uds }),
   };
@@ -73,6 +78,11 @@ export function exposureNotes({ apiKeys, allowedOrigins = [] }: ServeOptions, is
   if (!isLocal) notes.push("it may be reachable from other machines, and requests need no key");
   if (allowedOrigins.includes("*")) notes.push("any web page that a user of this machine opens can use it");
   return notes.map((note) => `note: ${note}; --api-key KEY sets one\n`);
+}
+
+function metricPrefix(text: string): string {
+  if (/^[a-zA-Z_:][\w:]*$/.test(text)) return text;
+  throw new InvalidArgumentError("Expected letters, digits, _ and :, not a digit first.");
 }
 
 function readKeys({ apiKey = [], apiKeyFile }: HttpFlags): string[] | null {

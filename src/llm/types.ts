@@ -1,4 +1,4 @@
-import type { EngineHealth, FinishReason } from "../engine/request";
+import type { EngineHealth, EngineStats, FinishReason } from "../engine/request";
 
 export interface ChatMessage {
   readonly role: string;
@@ -100,5 +100,6 @@ export interface LanguageModel {
   detokenize(ids: readonly number[]): string;
   /** The conversation as the model sees it. Throws ERR_CHAT_TEMPLATE, or ERR_REQUEST where the model has none. */
   renderChat(messages: readonly ChatMessage[]): Promise<string>;
+  stats(): EngineStats;
   close(): Promise<void>;
 }

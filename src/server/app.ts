@@ -13,10 +13,12 @@ import { answerClientError, toErrorAnswer } from "./error-body";
 import { checkHost } from "./host-check";
 import { HttpError } from "./http-error";
 import { parseJson } from "./json-parser";
+import { ServerMetrics } from "./metrics";
 import { defaultOptions, type ServerOptions } from "./options";
 import { chatCompletionRoutes } from "./routes/chat-completions";
 import { completionRoutes } from "./routes/completions";
 import { healthRoutes } from "./routes/health";
+import { metricsRoutes } from "./routes/metrics";
 import { modelRoutes } from "./routes/models";
 import { RunningRequests } from "./running-requests";
 import { validatorCompiler } from "./schemas/validator";
@@ -91,8 +93,10 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   const drain = drainOnClose(app, running, options.drainTimeoutMs);
 
   const endpoints = new Endpoints(app);
-  const context: ServerContext = { model, options, running, drain, endpoints, version: packageVersion() };
+  const metrics = new ServerMetrics(model, options.metricsPrefix);
+  const context: ServerContext = { model, options, running, drain, metrics, endpoints, version: packageVersion() };
   healthRoutes(app, context);
+  metricsRoutes(app, context);
   modelRoutes(app, context);
   completionRoutes(app, context);
   chatCompletionRoutes(app, context);

@@ -1,3 +1,4 @@
+import type { FinishReason } from "../engine/request";
 import { EngineError } from "../errors";
 import type {
   GenerateParams,
@@ -6,7 +7,9 @@ import type {
   GenerationResult,
   LanguageModel,
   Prompt,
+  TokenLogprob,
 } from "../llm/types";
+import type { GenerationMeter, ServerMetrics } from "./metrics";
 
 export interface ChoiceChunk {
   /** Position in the answer's `choices`. */
@@ -26,26 +29,35 @@ export interface ChoicesRequest {
   readonly params: GenerateParams;
 }
 
+/** What a choice's chunks add up to. */
+export type ChoiceResult = Omit<GenerationResult, "usage">;
+
+interface RunningChoice {
+  readonly generation: Generation;
+  readonly meter: GenerationMeter;
+}
+
 /**
  * The generations of one request, side by side: prompts x n, those of one prompt next to each other. They succeed together:
  * the first failure, or an abort of the controller, aborts all and is thrown (for an abort: the signal's reason).
  */
 export class Choices {
-  readonly #generations: Generation[] = [];
+  readonly #running: RunningChoice[] = [];
   readonly #controller: AbortController;
   readonly #n: number;
   #completionTokens = 0;
 
   /** Throws what `model.generate` throws. */
-  constructor(model: LanguageModel, request: ChoicesRequest, controller: AbortController) {
+  constructor(model: LanguageModel, request: ChoicesRequest, controller: AbortController, metrics: ServerMetrics) {
     this.#controller = controller;
     this.#n = request.n;
+    metrics.requested(request.n, request.params.maxTokens);
     try {
       for (const prompt of request.prompts) {
         for (let i = 0; i < request.n; i++) {
           const params = { ...request.params, signal: controller.signal };
           if (params.seed !== undefined) params.seed = BigInt(params.seed) + BigInt(i);
-          this.#generations.push(model.generate(prompt, params));
+          this.#running.push({ generation: model.generate(prompt, params), meter: metrics.generation() });
         }
       }
     } catch (error) {
@@ -54,27 +66,21 @@ export class Choices {
   }
 
   get count(): number {
-    return this.#generations.length;
+    return this.#running.length;
   }
 
   /** Complete once the choices are. A prompt counts once, whatever n is. */
   get usage(): { promptTokens: number; completionTokens: number } {
     let promptTokens = 0;
-    for (let i = 0; i < this.#generations.length; i += this.#n) promptTokens += this.#generations[i]!.promptTokens;
+    for (let i = 0; i < this.#running.length; i += this.#n) promptTokens += this.#running[i]!.generation.promptTokens;
     return { promptTokens, completionTokens: this.#completionTokens };
   }
 
-  async results(): Promise<GenerationResult[]> {
-    try {
-      const results = await Promise.all(this.#generations);
-      for (const { finishReason, usage } of results) {
-        if (finishReason === "abort") throw endedEarly();
-        this.#completionTokens += usage.completionTokens;
-      }
-      return results;
-    } catch (error) {
-      throw this.#fail(error);
-    }
+  /** The whole of each choice. */
+  async results(): Promise<ChoiceResult[]> {
+    const wholes = this.#running.map(() => new Whole());
+    for await (const { index, chunk } of this.chunks()) wholes[index]!.add(chunk);
+    return wholes.map((whole) => whole.result());
   }
 
   /**
@@ -83,16 +89,19 @@ export class Choices {
    */
   async *chunks(): AsyncGenerator<ChoiceChunk> {
     let ready: PendingChunk[] = [];
-    let running = this.#generations.length;
+    let running = this.#running.length;
     let failure: { readonly error: unknown } | undefined;
     let wake = () => {};
     let abandoned = false;
 
-    const pump = async (generation: Generation, index: number) => {
+    const pump = async ({ generation, meter }: RunningChoice, index: number) => {
+      let ending: Parameters<GenerationMeter["ended"]>[0] = "abort";
       try {
         for await (const chunk of generation) {
           if (chunk.finishReason === "abort") throw endedEarly();
+          ending = chunk.finishReason ?? ending;
           this.#completionTokens += chunk.tokenIds.length;
+          meter.received(chunk.tokenIds.length, generation.promptTokens);
           await new Promise<void>((taken) => {
             ready.push({ choice: { index, chunk }, taken });
             wake();
@@ -100,12 +109,14 @@ export class Choices {
           if (abandoned) break;
         }
       } catch (error) {
+        if (!this.#controller.signal.aborted) ending = "error";
         failure ??= { error: this.#fail(error) };
       }
+      meter.ended(ending);
       running--;
       wake();
     };
-    this.#generations.forEach(pump);
+    this.#running.forEach(pump);
 
     let batch: PendingChunk[] = [];
     try {
@@ -136,3 +147,29 @@ export class Choices {
 }
 
 const endedEarly = () => new EngineError("ERR_ABORTED", "the generation was ended before it was complete");
+
+class Whole {
+  #text = "";
+  readonly #tokenIds: number[] = [];
+  #logprobs: TokenLogprob[] | null = null;
+  #finishReason: FinishReason = "abort";
+
+  add({ text, tokenIds, logprobs, finishReason }: GenerationChunk): void {
+    this.#text += text;
+    this.#tokenIds.push(...tokenIds);
+    if (logprobs !== null) {
+      this.#logprobs ??= [];
+      this.#logprobs.push(...logprobs);
+    }
+    this.#finishReason = finishReason ?? this.#finishReason;
+  }
+
+  result(): ChoiceResult {
+    return {
+      text: this.#text,
+      tokenIds: this.#tokenIds,
+      logprobs: this.#logprobs,
+      finishReason: this.#finishReason,
+    };
+  }
+}

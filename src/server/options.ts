@@ -31,6 +31,8 @@ export interface ServerOptions {
   readonly allowedOrigins: readonly string[];
   /** Certificate chain and private key as PEM: the server then speaks HTTPS only. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
+  /** Before the name of each metric; "vllm:" suits dashboards made for vLLM. */
+  readonly metricsPrefix: string;
   /** Fastify's logger option. Prompts and outputs are never logged. */
   readonly logger: NonNullable<FastifyServerOptions["logger"]>;
 }
@@ -51,5 +53,6 @@ export const defaultOptions: ServerOptions = {
   apiKeys: null,
   allowedOrigins: [],
   tls: null,
+  metricsPrefix: "mamba_serve:",
   logger: false,
 };

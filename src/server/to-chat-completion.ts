@@ -1,5 +1,4 @@
-import type { GenerationResult } from "../llm/types";
-import type { Choices } from "./choices";
+import type { ChoiceResult, Choices } from "./choices";
 import { type FinishReasonBody, toFinishReason } from "./finish-reason";
 import type { ResponseHead } from "./response-head";
 import { type ChatLogprobs, toChatLogprobs } from "./to-logprobs";
@@ -36,7 +35,7 @@ export interface ChatShape {
 
 export function toChatCompletion(
   { head, logprobs }: Pick<ChatShape, "head" | "logprobs">,
-  results: readonly GenerationResult[],
+  results: readonly ChoiceResult[],
   choices: Choices,
 ): ChatCompletionBody {
   return {

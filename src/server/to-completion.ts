@@ -1,5 +1,4 @@
-import type { GenerationResult } from "../llm/types";
-import type { Choices } from "./choices";
+import type { ChoiceResult, Choices } from "./choices";
 import { type FinishReasonBody, toFinishReason } from "./finish-reason";
 import type { ResponseHead } from "./response-head";
 import { type CompletionLogprobs, logprobCharacters, toCompletionLogprobs } from "./to-logprobs";
@@ -31,7 +30,7 @@ const object = "text_completion";
 
 export function toCompletion(
   { head, logprobs }: Pick<CompletionShape, "head" | "logprobs">,
-  results: readonly GenerationResult[],
+  results: readonly ChoiceResult[],
   choices: Choices,
 ): CompletionBody {
   return {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineHealth, FinishReason } from "../../src/engine/request";
+import type { EngineHealth, EngineStats, FinishReason } from "../../src/engine/request";
 import { EngineError } from "../../src/errors";
 import type {
   ChatMessage,
@@ -95,6 +95,12 @@ export class FakeLanguageModel implements LanguageModel {
 
   async renderChat(messages: readonly ChatMessage[]): Promise<string> {
     return messages.map(({ role, content }) => `<${role}> ${content}`).join(" ");
+  }
+
+  stats(): EngineStats {
+    const { running } = this;
+    const none = { waiting: 0, steps: 0, promptTokens: 0, generatedTokens: 0 };
+    return { ...none, running, slotsUsed: running, slotsTotal: 64 };
   }
 
   async close(): Promise<void> {

@@ -151,6 +151,7 @@ describe("small endpoints", () => {
       "GET /ready",
       "GET /health/live",
       "GET /version",
+      "GET /metrics",
       "GET /v1/models",
       "GET /v1/models/*",
       "POST /v1/completions",

@@ -9,7 +9,7 @@ import { toChatCompletion, toChatEvents } from "../to-chat-completion";
 import { toGenerateParams } from "../to-generate-params";
 import { requireModel } from "./models";
 
-export function chatCompletionRoutes(app: FastifyInstance, { model, options, running }: ServerContext): void {
+export function chatCompletionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
   const schema = { body: chatCompletionRequest };
   app.withTypeProvider<ZodTypeProvider>().post("/v1/chat/completions", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
@@ -17,7 +17,7 @@ export function chatCompletionRoutes(app: FastifyInstance, { model, options, run
       maxTokens: body.max_completion_tokens ?? body.max_tokens,
       logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
     });
-    const choices = new Choices(model, { prompts: [body.messages], n: body.n, params }, running.begin(reply));
+    const choices = new Choices(model, { prompts: [body.messages], n: body.n, params }, running.begin(reply), metrics);
     const shape = {
       head: newResponseHead("chatcmpl", model.info.id),
       logprobs: body.logprobs ?? false,

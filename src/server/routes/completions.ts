@@ -9,13 +9,13 @@ import { toCompletion, toCompletionEvents } from "../to-completion";
 import { toGenerateParams } from "../to-generate-params";
 import { requireModel } from "./models";
 
-export function completionRoutes(app: FastifyInstance, { model, options, running }: ServerContext): void {
+export function completionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
   const schema = { body: completionRequest(model.info) };
   app.withTypeProvider<ZodTypeProvider>().post("/v1/completions", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
     const { prompt: prompts, n, logprobs } = body;
     const params = toGenerateParams(body, { maxTokens: body.max_tokens, logprobs });
-    const choices = new Choices(model, { prompts, n, params }, running.begin(reply));
+    const choices = new Choices(model, { prompts, n, params }, running.begin(reply), metrics);
     const shape = {
       head: newResponseHead("cmpl", model.info.id),
       logprobs,
