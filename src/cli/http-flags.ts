@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { EngineError } from "../errors";
 import { defaultOptions } from "../server/options";
 import type { ServeOptions } from "../server/serve";
+import { type ToolFormat, toolFormats } from "../server/tools/formats";
 import { collect, realNumber, wholeNumber } from "./numbers";
 
 export interface HttpFlags {
@@ -16,6 +17,7 @@ export interface HttpFlags {
   readonly tlsKey?: string;
   readonly uds?: string;
   readonly metricsPrefix: string;
+  readonly toolCallParser: ToolFormat | "auto";
 }
 
 const most = 2 ** 31 - 1;
@@ -43,6 +45,9 @@ function httpFlags(): Option[] {
     new Option("--metrics-prefix <text>", "begins the names at /metrics; vllm: suits dashboards made for vLLM")
       .argParser(metricPrefix)
       .default(defaultOptions.metricsPrefix),
+    new Option("--tool-call-parser <format>", "how the model writes tool calls; auto: as its chat template says")
+      .choices(["auto", ...toolFormats])
+      .default(defaultOptions.toolFormat),
   ];
 }
 
@@ -66,6 +71,7 @@ export function toHttpOptions(flags: HttpFlags): ServeOptions {
     bodyLimit: flags.maxBodyBytes,
     maxConnections: flags.maxConnections,
     metricsPrefix: flags.metricsPrefix,
+    toolFormat: flags.toolCallParser,
     ...(tls === undefined ? {} : { tls }),
     ...(flags.uds === undefined ? {} : { socketPath: flags.uds }),
   };

@@ -7,6 +7,7 @@ import type {
   GenerationResult,
   LanguageModel,
   Prompt,
+  PromptLogprob,
   TokenLogprob,
 } from "../llm/types";
 import type { GenerationMeter, ServerMetrics } from "./metrics";
@@ -67,6 +68,11 @@ export class Choices {
 
   get count(): number {
     return this.#running.length;
+  }
+
+  /** Of the prompt that a choice continues; known once its first chunk has come. */
+  promptTokens(index: number): number {
+    return this.#running[index]!.generation.promptTokens;
   }
 
   /** Complete once the choices are. A prompt counts once, whatever n is. */
@@ -152,9 +158,11 @@ class Whole {
   #text = "";
   readonly #tokenIds: number[] = [];
   #logprobs: TokenLogprob[] | null = null;
+  #promptLogprobs: readonly PromptLogprob[] | undefined;
   #finishReason: FinishReason = "abort";
 
-  add({ text, tokenIds, logprobs, finishReason }: GenerationChunk): void {
+  add({ text, tokenIds, logprobs, promptLogprobs, finishReason }: GenerationChunk): void {
+    this.#promptLogprobs ??= promptLogprobs;
     this.#text += text;
     this.#tokenIds.push(...tokenIds);
     if (logprobs !== null) {
@@ -169,6 +177,7 @@ class Whole {
       text: this.#text,
       tokenIds: this.#tokenIds,
       logprobs: this.#logprobs,
+      ...(this.#promptLogprobs === undefined ? {} : { promptLogprobs: this.#promptLogprobs }),
       finishReason: this.#finishReason,
     };
   }

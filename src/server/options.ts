@@ -1,4 +1,5 @@
 import type { FastifyServerOptions } from "fastify";
+import type { ToolFormat } from "./tools/formats";
 
 /** Every limit of the server; times in milliseconds. See `defaultOptions`. */
 export interface ServerOptions {
@@ -31,6 +32,8 @@ export interface ServerOptions {
   readonly allowedOrigins: readonly string[];
   /** Certificate chain and private key as PEM: the server then speaks HTTPS only. */
   readonly tls: { readonly cert: string; readonly key: string } | null;
+  /** How the model writes tool calls; "auto": as its chat template says. */
+  readonly toolFormat: ToolFormat | "auto";
   /** Before the name of each metric; "vllm:" suits dashboards made for vLLM. */
   readonly metricsPrefix: string;
   /** Fastify's logger option. Prompts and outputs are never logged. */
@@ -53,6 +56,7 @@ export const defaultOptions: ServerOptions = {
   apiKeys: null,
   allowedOrigins: [],
   tls: null,
+  toolFormat: "auto",
   metricsPrefix: "mamba_serve:",
   logger: false,
 };

@@ -1,7 +1,7 @@
 import { z } from "zod";
 
 const never = () => false;
-const isZero = (value: unknown) => value === 0;
+const isTrue = (value: unknown) => value === true;
 const isFalse = (value: unknown) => value === false;
 const isEmpty = (value: unknown) => typeof value === "object" && Object.keys(value as object).length === 0;
 
@@ -12,28 +12,25 @@ type Neutral = (value: unknown) => boolean;
  * that ask for nothing. To support a field, delete its row and give it a schema.
  */
 const inBoth = {
-  logit_bias: isEmpty,
-  min_tokens: isZero,
-  prompt_logprobs: never,
-  structured_outputs: never,
+  allowed_token_ids: never,
+  bad_words: isEmpty,
+  include_stop_str_in_output: isFalse,
+  skip_special_tokens: isTrue,
+  truncate_prompt_tokens: never,
+  use_beam_search: isFalse,
 } satisfies Record<string, Neutral>;
 
 const inCompletions = {
   ...inBoth,
-  echo: isFalse,
   suffix: (value: unknown) => value === "",
 } satisfies Record<string, Neutral>;
 
 const inChat = {
   ...inBoth,
-  tools: isEmpty,
-  tool_choice: (value: unknown) => value === "none" || value === "auto",
   functions: isEmpty,
   function_call: (value: unknown) => value === "none" || value === "auto",
-  response_format: (value: unknown) => typeof value === "object" && (value as { type?: unknown }).type === "text",
   audio: never,
   chat_template: never,
-  chat_template_kwargs: isEmpty,
 } satisfies Record<string, Neutral>;
 
 export const unsupportedCode = "unsupported_parameter";
