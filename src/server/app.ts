@@ -20,6 +20,9 @@ import { completionRoutes } from "./routes/completions";
 import { healthRoutes } from "./routes/health";
 import { metricsRoutes } from "./routes/metrics";
 import { modelRoutes } from "./routes/models";
+import { collectRoutes, openApiRoutes } from "./routes/openapi";
+import { responseRoutes } from "./routes/responses";
+import { tokenizeRoutes } from "./routes/tokenize";
 import { RunningRequests } from "./running-requests";
 import { validatorCompiler } from "./schemas/validator";
 
@@ -92,14 +95,27 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   });
   const drain = drainOnClose(app, running, options.drainTimeoutMs);
 
-  const endpoints = new Endpoints(app);
   const metrics = new ServerMetrics(model, options.metricsPrefix);
-  const context: ServerContext = { model, options, running, drain, metrics, endpoints, version: packageVersion() };
-  healthRoutes(app, context);
-  metricsRoutes(app, context);
-  modelRoutes(app, context);
-  completionRoutes(app, context);
-  chatCompletionRoutes(app, context);
-  endpoints.refuseOtherMethods();
+  app.addHook("onResponse", async ({ method, routeOptions }, reply) => {
+    metrics.answered(method, routeOptions.url ?? "none", reply.statusCode);
+  });
+  app.addHook("onClose", async () => metrics.close());
+
+  const version = packageVersion();
+  collectRoutes(app, version);
+  // A plugin of its own, because the collector before it is one and sees only what is registered after it.
+  app.register(async (scope) => {
+    const endpoints = new Endpoints(scope);
+    const context: ServerContext = { model, options, running, drain, metrics, endpoints, version };
+    healthRoutes(scope, context);
+    metricsRoutes(scope, context);
+    openApiRoutes(scope);
+    modelRoutes(scope, context);
+    completionRoutes(scope, context);
+    chatCompletionRoutes(scope, context);
+    responseRoutes(scope, context);
+    tokenizeRoutes(scope, context);
+    endpoints.refuseOtherMethods();
+  });
   return app;
 }

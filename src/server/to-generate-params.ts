@@ -5,6 +5,8 @@ import type { SamplingFields } from "./schemas/sampling";
 /** Below this a temperature means greedy: dividing logits by it overflows single precision. */
 const smallestTemperature = 1e-5;
 
+export const toTemperature = (temperature: number) => (temperature < smallestTemperature ? 0 : temperature);
+
 export interface OutputFields {
   /** Undefined = the model's default. */
   readonly maxTokens: number | undefined;
@@ -19,7 +21,7 @@ export function toGenerateParams(fields: SamplingFields, output: OutputFields): 
   const { logit_bias, min_tokens, prompt_logprobs } = fields;
   const constraint = toConstraint(fields);
   const params: GenerateParams = {};
-  if (temperature !== undefined) params.temperature = temperature < smallestTemperature ? 0 : temperature;
+  if (temperature !== undefined) params.temperature = toTemperature(temperature);
   if (top_p !== undefined) params.topP = top_p;
   // -1 is the usual spelling of "off" among servers; the engine's is 0.
   if (top_k !== undefined) params.topK = Math.max(0, top_k);

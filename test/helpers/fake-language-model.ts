@@ -93,7 +93,7 @@ export class FakeLanguageModel implements LanguageModel {
     };
   }
 
-  async tokenize(text: string): Promise<number[]> {
+  async tokenize(text: string, _?: { readonly addSpecialTokens?: boolean }): Promise<number[]> {
     return toIds(text);
   }
 

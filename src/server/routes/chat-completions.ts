@@ -6,7 +6,7 @@ import type { ServerContext } from "../context";
 import { HttpError } from "../http-error";
 import { newResponseHead } from "../response-head";
 import { type ChatCompletionRequest, chatCompletionRequest } from "../schemas/chat-completion";
-import { sendEvents } from "../sse";
+import { plainEvents, sendEvents } from "../sse";
 import { toChatCompletion, toChatEvents } from "../to-chat-completion";
 import { toGenerateParams } from "../to-generate-params";
 import { detectFormat } from "../tools/formats";
@@ -35,7 +35,7 @@ function toParams(body: ChatCompletionRequest, { tools, constraint }: ToolPlan):
 }
 
 export function chatCompletionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
-  const schema = { body: chatCompletionRequest(model.info) };
+  const schema = { summary: "Answers a conversation", tags: ["text"], body: chatCompletionRequest(model.info) };
   const format = options.toolFormat === "auto" ? detectFormat(model.info.chatTemplate) : options.toolFormat;
   app.withTypeProvider<ZodTypeProvider>().post("/v1/chat/completions", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
@@ -49,7 +49,7 @@ export function chatCompletionRoutes(app: FastifyInstance, { model, options, run
       includeUsage: body.stream_options?.include_usage ?? false,
       continuousUsage: body.stream_options?.continuous_usage_stats ?? false,
     };
-    if (body.stream) return sendEvents(reply, toChatEvents(shape, choices), options);
+    if (body.stream) return sendEvents(reply, toChatEvents(shape, choices), options, plainEvents);
     return toChatCompletion(shape, await choices.results(), choices.usage);
   });
 }

@@ -6,7 +6,7 @@ import { Choices } from "../choices";
 import type { ServerContext } from "../context";
 import { newResponseHead } from "../response-head";
 import { type CompletionRequest, completionRequest } from "../schemas/completion";
-import { sendEvents } from "../sse";
+import { plainEvents, sendEvents } from "../sse";
 import { toCompletion, toCompletionEvents } from "../to-completion";
 import { toGenerateParams } from "../to-generate-params";
 import { requireModel } from "./models";
@@ -27,7 +27,7 @@ function toParams(body: CompletionRequest) {
 }
 
 export function completionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
-  const schema = { body: completionRequest(model.info) };
+  const schema = { summary: "Continues prompts", tags: ["text"], body: completionRequest(model.info) };
   app.withTypeProvider<ZodTypeProvider>().post("/v1/completions", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
     const { prompt: prompts, n, best_of: bestOf = n, stream_options } = body;
@@ -42,7 +42,7 @@ export function completionRoutes(app: FastifyInstance, { model, options, running
       includeUsage: stream_options?.include_usage ?? false,
       continuousUsage: stream_options?.continuous_usage_stats ?? false,
     };
-    if (body.stream) return sendEvents(reply, toCompletionEvents(shape, choices), options);
+    if (body.stream) return sendEvents(reply, toCompletionEvents(shape, choices), options, plainEvents);
     return toCompletion(shape, takeBest(await choices.results(), bestOf, n), choices.usage);
   });
 }

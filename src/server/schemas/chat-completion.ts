@@ -9,18 +9,22 @@ import { unsupportedInChat } from "./unsupported";
 const maxTemplateArguments = 64;
 
 /** Variables for the chat template: single values only, so that none can stand in for its messages or tools. */
-export const templateArguments = field((input, reject): ChatOptions["templateArguments"] => {
-  if (typeof input !== "object" || input === null || Array.isArray(input)) {
-    return reject({ message: "expected an object" });
-  }
-  const entries = Object.entries(input);
-  if (entries.length > maxTemplateArguments) reject({ message: `expected at most ${maxTemplateArguments} arguments` });
-  for (const [name, value] of entries) {
-    if (value === null || ["string", "number", "boolean"].includes(typeof value)) continue;
-    reject({ message: "expected a string, a number, a boolean or null", path: [name] });
-  }
-  return entries.length === 0 ? undefined : Object.fromEntries(entries);
-});
+export const templateArguments = field(
+  (input, reject): ChatOptions["templateArguments"] => {
+    if (typeof input !== "object" || input === null || Array.isArray(input)) {
+      return reject({ message: "expected an object" });
+    }
+    const entries = Object.entries(input);
+    if (entries.length > maxTemplateArguments)
+      reject({ message: `expected at most ${maxTemplateArguments} arguments` });
+    for (const [name, value] of entries) {
+      if (value === null || ["string", "number", "boolean"].includes(typeof value)) continue;
+      reject({ message: "expected a string, a number, a boolean or null", path: [name] });
+    }
+    return entries.length === 0 ? undefined : Object.fromEntries(entries);
+  },
+  { type: "object", additionalProperties: { type: ["string", "number", "boolean", "null"] } },
+);
 
 /** Body of POST /v1/chat/completions. Fields not listed are ignored. */
 export const chatCompletionRequest = (model: { readonly vocabSize: number }) =>

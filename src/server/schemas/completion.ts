@@ -7,6 +7,11 @@ export const maxPrompts = 128;
 
 type CompletionPrompt = string | readonly number[];
 
+const ids = { type: "array", items: { type: "integer", minimum: 0 } };
+const promptSchema = {
+  anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }, ids, { type: "array", items: ids }],
+};
+
 const shapes = "expected a string, a list of strings, a list of token ids or a list of such lists";
 
 /** One prompt or several, always returned as a list. The first element decides what the others must be. */
@@ -37,7 +42,7 @@ export const completionRequest = (model: { readonly vocabSize: number }) =>
   z
     .object({
       ...samplingFields(model),
-      prompt: field((input, reject) => readPrompts(input, model.vocabSize, reject)),
+      prompt: field((input, reject) => readPrompts(input, model.vocabSize, reject), promptSchema),
       max_tokens: optional(z.int().min(0).max(maxNewTokens)).transform((tokens) => tokens ?? 16),
       logprobs: optional(alternatives),
       best_of: optional(z.int().min(1).max(maxChoicesPerPrompt)),

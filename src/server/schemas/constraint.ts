@@ -8,13 +8,15 @@ const maxText = 65_536;
 
 type Reject = (issue: Issue) => never;
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
+export const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-function readSchema(schema: unknown, path: readonly PropertyKey[], reject: Reject): Constraint {
+export function readSchema(schema: unknown, path: readonly PropertyKey[], reject: Reject): Constraint {
   if (isObject(schema) || typeof schema === "boolean") return { kind: "json_schema", schema };
   return reject({ message: schema === undefined ? "is required" : "expected a JSON schema", path });
 }
+
+const object = { type: "object" };
 
 /** OpenAI's; undefined for `{ type: "text" }`. */
 const responseFormat = field((input, reject): Constraint | undefined => {
@@ -30,7 +32,7 @@ const responseFormat = field((input, reject): Constraint | undefined => {
     default:
       return reject({ message: 'expected "text", "json_object" or "json_schema"', path: ["type"] });
   }
-});
+}, object);
 
 const readers: Readonly<Record<string, (value: unknown, path: readonly string[], reject: Reject) => Constraint>> = {
   json(value, path, reject) {
@@ -69,7 +71,7 @@ const structuredOutputs = field((input, reject): Constraint | undefined => {
   const [name, value] = given[0]!;
   if (!Object.hasOwn(readers, name)) return reject({ message: "not supported", path: [name], code: unsupportedCode });
   return readers[name]!(value, [name], reject);
-});
+}, object);
 
 export const constraintFields = {
   response_format: optional(responseFormat),

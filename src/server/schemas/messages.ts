@@ -9,7 +9,7 @@ type Path = readonly PropertyKey[];
 type Fields = Readonly<Record<string, unknown>>;
 
 /** The role as chat templates know it: OpenAI's "developer" is the newer name of "system". */
-function readRole(role: unknown, path: Path, reject: Reject): string {
+export function readRole(role: unknown, path: Path, reject: Reject): string {
   switch (role) {
     case "system":
     case "user":
@@ -82,13 +82,16 @@ function readMessage(message: Fields, path: Path, reject: Reject): ChatMessage {
 }
 
 /** The conversation of a chat request. */
-export const messages = field((input, reject): readonly ChatMessage[] => {
-  if (input === undefined || input === null) return reject({ message: "is required" });
-  if (!Array.isArray(input)) return reject({ message: "expected a list of messages" });
-  if (input.length === 0) reject({ message: "must not be empty" });
-  if (input.length > maxMessages) reject({ message: `expected at most ${maxMessages} messages` });
-  return input.map((message: Fields | null, i) => {
-    if (typeof message !== "object" || message === null) return reject({ message: "expected an object", path: [i] });
-    return readMessage(message, [i], reject);
-  });
-});
+export const messages = field(
+  (input, reject): readonly ChatMessage[] => {
+    if (input === undefined || input === null) return reject({ message: "is required" });
+    if (!Array.isArray(input)) return reject({ message: "expected a list of messages" });
+    if (input.length === 0) reject({ message: "must not be empty" });
+    if (input.length > maxMessages) reject({ message: `expected at most ${maxMessages} messages` });
+    return input.map((message: Fields | null, i) => {
+      if (typeof message !== "object" || message === null) return reject({ message: "expected an object", path: [i] });
+      return readMessage(message, [i], reject);
+    });
+  },
+  { type: "array", minItems: 1, maxItems: maxMessages, items: { type: "object", required: ["role"] } },
+);

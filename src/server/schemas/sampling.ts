@@ -8,46 +8,55 @@ export const maxStopLength = 256;
 const maxStopTokenIds = 1024;
 export const maxNewTokens = 2 ** 31 - 1;
 
-const stop = field((input, reject): readonly string[] => {
-  if (typeof input !== "string" && !Array.isArray(input)) return reject({ message: "expected a string or a list" });
-  const list: unknown[] = typeof input === "string" ? [input] : input;
-  if (list.length > maxStopStrings) reject({ message: `expected at most ${maxStopStrings} strings` });
-  return list.map((text, i) => {
-    if (typeof text === "string" && text.length > 0 && text.length <= maxStopLength) return text;
-    return reject({
-      message: `expected a string of 1 to ${maxStopLength} characters`,
-      path: list === input ? [i] : [],
+const stop = field(
+  (input, reject): readonly string[] => {
+    if (typeof input !== "string" && !Array.isArray(input)) return reject({ message: "expected a string or a list" });
+    const list: unknown[] = typeof input === "string" ? [input] : input;
+    if (list.length > maxStopStrings) reject({ message: `expected at most ${maxStopStrings} strings` });
+    return list.map((text, i) => {
+      if (typeof text === "string" && text.length > 0 && text.length <= maxStopLength) return text;
+      return reject({
+        message: `expected a string of 1 to ${maxStopLength} characters`,
+        path: list === input ? [i] : [],
+      });
     });
-  });
-});
+  },
+  { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" }, maxItems: maxStopStrings }] },
+);
 
-const stopTokenIds = field((input, reject): readonly number[] => {
-  if (!Array.isArray(input)) return reject({ message: "expected a list of token ids" });
-  if (input.length > maxStopTokenIds) reject({ message: `expected at most ${maxStopTokenIds} token ids` });
-  const bad = badTokenIndex(input, 2 ** 31);
-  if (bad >= 0) reject({ message: "expected a token id, a non-negative integer", path: [bad] });
-  return input;
-});
+const stopTokenIds = field(
+  (input, reject): readonly number[] => {
+    if (!Array.isArray(input)) return reject({ message: "expected a list of token ids" });
+    if (input.length > maxStopTokenIds) reject({ message: `expected at most ${maxStopTokenIds} token ids` });
+    const bad = badTokenIndex(input, 2 ** 31);
+    if (bad >= 0) reject({ message: "expected a token id, a non-negative integer", path: [bad] });
+    return input;
+  },
+  { type: "array", items: { type: "integer", minimum: 0 }, maxItems: maxStopTokenIds },
+);
 
 const maxBiases = 1024;
 
 /** Undefined where it asks for nothing. */
 const logitBias = (vocabSize: number) =>
-  field((input, reject): Readonly<Record<number, number>> | undefined => {
-    if (typeof input !== "object" || input === null || Array.isArray(input)) {
-      return reject({ message: "expected an object of token ids and numbers" });
-    }
-    const entries = Object.entries(input as Record<string, unknown>);
-    if (entries.length > maxBiases) reject({ message: `expected at most ${maxBiases} tokens` });
-    for (const [id, bias] of entries) {
-      const isId = /^\d{1,10}$/.test(id) && Number(id) < vocabSize;
-      if (!isId) reject({ message: `${tokenIdRule(vocabSize)}, as each key` });
-      if (typeof bias !== "number" || Math.abs(bias) > 100) {
-        reject({ message: "expected a number from -100 to 100", path: [id] });
+  field(
+    (input, reject): Readonly<Record<number, number>> | undefined => {
+      if (typeof input !== "object" || input === null || Array.isArray(input)) {
+        return reject({ message: "expected an object of token ids and numbers" });
       }
-    }
-    return entries.length === 0 ? undefined : (Object.fromEntries(entries) as Record<number, number>);
-  });
+      const entries = Object.entries(input as Record<string, unknown>);
+      if (entries.length > maxBiases) reject({ message: `expected at most ${maxBiases} tokens` });
+      for (const [id, bias] of entries) {
+        const isId = /^\d{1,10}$/.test(id) && Number(id) < vocabSize;
+        if (!isId) reject({ message: `${tokenIdRule(vocabSize)}, as each key` });
+        if (typeof bias !== "number" || Math.abs(bias) > 100) {
+          reject({ message: "expected a number from -100 to 100", path: [id] });
+        }
+      }
+      return entries.length === 0 ? undefined : (Object.fromEntries(entries) as Record<number, number>);
+    },
+    { type: "object", additionalProperties: { type: "number", minimum: -100, maximum: 100 } },
+  );
 
 /** Alternatives shown for each token. */
 export const alternatives = z.int().min(0).max(20);

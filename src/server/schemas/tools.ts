@@ -47,25 +47,33 @@ function readTool(tool: unknown, path: readonly PropertyKey[], reject: Reject): 
   return tool as unknown as Tool;
 }
 
-const tools = field((input, reject): readonly Tool[] | undefined => {
-  if (!Array.isArray(input)) return reject({ message: "expected a list of tools" });
-  if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
-  if (input.length === 0) return undefined;
-  const names = new Set<string>();
-  return input.map((item, i) => {
-    const tool = readTool(item, [i], reject);
-    if (names.has(tool.function.name)) reject({ message: "two tools have this name", path: [i, "function", "name"] });
-    names.add(tool.function.name);
-    return tool;
-  });
-});
+const tools = field(
+  (input, reject): readonly Tool[] | undefined => {
+    if (!Array.isArray(input)) return reject({ message: "expected a list of tools" });
+    if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
+    if (input.length === 0) return undefined;
+    const names = new Set<string>();
+    return input.map((item, i) => {
+      const tool = readTool(item, [i], reject);
+      if (names.has(tool.function.name)) reject({ message: "two tools have this name", path: [i, "function", "name"] });
+      names.add(tool.function.name);
+      return tool;
+    });
+  },
+  { type: "array", maxItems: maxTools, items: { type: "object", required: ["type", "function"] } },
+);
 
-const toolChoice = field((input, reject): ToolChoice => {
-  if (input === "none" || input === "auto" || input === "required") return input;
-  const name = isObject(input) && isObject(input.function) ? input.function.name : undefined;
-  if (typeof name === "string") return { name };
-  return reject({ message: 'expected "none", "auto", "required" or {"type": "function", "function": {"name": ...}}' });
-});
+const toolChoice = field(
+  (input, reject): ToolChoice => {
+    if (input === "none" || input === "auto" || input === "required") return input;
+    const name = isObject(input) && isObject(input.function) ? input.function.name : undefined;
+    if (typeof name === "string") return { name };
+    return reject({
+      message: 'expected "none", "auto", "required" or {"type": "function", "function": {"name": ...}}',
+    });
+  },
+  { anyOf: [{ enum: ["none", "auto", "required"] }, { type: "object" }] },
+);
 
 export const toolFields = {
   tools: optional(tools),

@@ -33,16 +33,34 @@ const inChat = {
   chat_template: never,
 } satisfies Record<string, Neutral>;
 
+const inResponses = {
+  background: isFalse,
+  conversation: never,
+  include: isEmpty,
+  previous_response_id: never,
+  prompt: never,
+  reasoning: (value: unknown) =>
+    typeof value === "object" && Object.values(value as object).every((one) => one === null),
+  store: isFalse,
+  tools: isEmpty,
+  tool_choice: (value: unknown) => value === "none" || value === "auto",
+  top_logprobs: (value: unknown) => value === 0,
+  truncation: (value: unknown) => value === "disabled",
+} satisfies Record<string, Neutral>;
+
 export const unsupportedCode = "unsupported_parameter";
+
+const documented = { description: "Not supported: refused, unless it asks for nothing." };
 
 function toFields<Name extends string>(rows: Readonly<Record<Name, Neutral>>) {
   const schemas = Object.entries<Neutral>(rows).map(([name, neutral]) => {
     const accepted = (value: unknown) => value === undefined || value === null || neutral(value);
     const refused = { error: "not supported yet", params: { code: unsupportedCode } };
-    return [name, z.unknown().refine(accepted, refused).optional()];
+    return [name, z.unknown().meta(documented).refine(accepted, refused).optional()];
   });
   return Object.fromEntries(schemas) as Record<Name, z.ZodType<unknown>>;
 }
 
 export const unsupportedInCompletions = toFields(inCompletions);
 export const unsupportedInChat = toFields(inChat);
+export const unsupportedInResponses = toFields(inResponses);
