@@ -10,17 +10,13 @@ import type {
   PromptLogprob,
   TokenLogprob,
 } from "../llm/types";
+import { merge } from "./merge";
 import type { GenerationMeter, ServerMetrics } from "./metrics";
 
 export interface ChoiceChunk {
   /** Position in the answer's `choices`. */
   readonly index: number;
   readonly chunk: GenerationChunk;
-}
-
-interface PendingChunk {
-  readonly choice: ChoiceChunk;
-  readonly taken: () => void;
 }
 
 export interface ChoicesRequest {
@@ -89,59 +85,29 @@ export class Choices {
     return wholes.map((whole) => whole.result());
   }
 
-  /**
-   * Chunks of all choices in the order they come. Each generation waits until its chunk is taken, so that a slow client does
-   * not fill the memory. Leaving the loop early aborts what still runs.
-   */
-  async *chunks(): AsyncGenerator<ChoiceChunk> {
-    let ready: PendingChunk[] = [];
-    let running = this.#running.length;
-    let failure: { readonly error: unknown } | undefined;
-    let wake = () => {};
-    let abandoned = false;
+  /** Chunks of all choices in the order they come; slow readers slow them down. Leaving early aborts what still runs. */
+  chunks(): AsyncGenerator<ChoiceChunk> {
+    if (this.#running.length === 1) return this.#read(this.#running[0]!, 0);
+    const sources = this.#running.map((choice, index) => this.#read(choice, index));
+    return merge(sources, () => this.#controller.abort(endedEarly()));
+  }
 
-    const pump = async ({ generation, meter }: RunningChoice, index: number) => {
-      let ending: Parameters<GenerationMeter["ended"]>[0] = "abort";
-      try {
-        for await (const chunk of generation) {
-          if (chunk.finishReason === "abort") throw endedEarly();
-          ending = chunk.finishReason ?? ending;
-          this.#completionTokens += chunk.tokenIds.length;
-          meter.received(chunk.tokenIds.length, generation.promptTokens);
-          await new Promise<void>((taken) => {
-            ready.push({ choice: { index, chunk }, taken });
-            wake();
-          });
-          if (abandoned) break;
-        }
-      } catch (error) {
-        if (!this.#controller.signal.aborted) ending = "error";
-        failure ??= { error: this.#fail(error) };
-      }
-      meter.ended(ending);
-      running--;
-      wake();
-    };
-    this.#running.forEach(pump);
-
-    let batch: PendingChunk[] = [];
+  async *#read({ generation, meter }: RunningChoice, index: number): AsyncGenerator<ChoiceChunk> {
+    let ending: Parameters<GenerationMeter["ended"]>[0] = "abort";
     try {
-      while (running > 0 && failure === undefined) {
-        if (ready.length === 0) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-        batch = ready;
-        ready = [];
-        for (const { choice } of batch) yield choice;
-        for (const { taken } of batch) taken();
+      for await (const chunk of generation) {
+        if (chunk.finishReason === "abort") throw endedEarly();
+        ending = chunk.finishReason ?? ending;
+        this.#completionTokens += chunk.tokenIds.length;
+        meter.received(chunk.tokenIds.length, generation.promptTokens);
+        yield { index, chunk };
       }
-      if (failure !== undefined) throw failure.error;
+    } catch (error) {
+      if (!this.#controller.signal.aborted) ending = "error";
+      throw this.#fail(error);
     } finally {
-      abandoned = true;
-      if (running > 0) this.#controller.abort(endedEarly());
-      for (const { taken } of [...batch, ...ready]) taken();
+      meter.ended(ending);
+      if (ending === "abort") this.#controller.abort(endedEarly());
     }
   }
 

@@ -23,14 +23,13 @@ class EventStream {
     return this.#opened;
   }
 
-  /** False once the client is gone. Waits while the client reads slower than we write. */
-  async send(frame: string): Promise<boolean> {
+  /** False once the client is gone; a promise, which is to be waited for, where it reads slower than we write. */
+  send(frame: string): boolean | Promise<boolean> {
     const { raw } = this.#reply;
     if (raw.destroyed) return false;
     this.#open();
     this.#ping.refresh();
-    if (!raw.write(frame)) await this.#drained();
-    return !raw.destroyed;
+    return raw.write(frame) || this.#drained();
   }
 
   end(): void {
@@ -57,7 +56,7 @@ class EventStream {
     raw.write(": ping\n\n");
   }
 
-  #drained(): Promise<void> {
+  #drained(): Promise<boolean> {
     const { raw } = this.#reply;
     return new Promise((resolve) => {
       const stalled = setTimeout(() => raw.destroy(), this.#options.stallTimeoutMs);
@@ -65,7 +64,7 @@ class EventStream {
         clearTimeout(stalled);
         raw.off("drain", settle);
         raw.off("close", settle);
-        resolve();
+        resolve(!raw.destroyed);
       };
       raw.on("drain", settle);
       raw.on("close", settle);
@@ -109,7 +108,9 @@ export async function sendEvents<Event extends object>(
   const stream = new EventStream(reply, options);
   try {
     for await (const event of events) {
-      if (!(await stream.send(format.event(event)))) return;
+      const sent = stream.send(format.event(event));
+      // Few writes have to be waited for, and a promise per token adds up.
+      if (sent !== true && !(await sent)) return;
     }
     if (format.end !== "") await stream.send(format.end);
   } catch (error) {
