@@ -96,6 +96,8 @@ async function run(model: string, flags: Flags): Promise<void> {
     },
     supervisedEngine({ watchdogTimeoutMs: watchdogTimeout * 1000, onGiveUp: (error) => giveUp(error) }),
   );
+  // A server outlives the terminal, or the pipe, that it was started from.
+  process.stdout.removeAllListeners("error").on("error", () => {});
   let server: RunningServer;
   try {
     server = await serve(llm, {

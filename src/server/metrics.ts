@@ -129,18 +129,18 @@ export class ServerMetrics {
     ofEngine("state_slots_used", "State slots in use", (stats) => stats.slotsUsed);
     ofEngine("state_slots_total", "State slots", (stats) => stats.slotsTotal);
     ofEngine("engine_steps", "Steps since the engine started", (stats) => stats.steps);
-    const process_ = (name: string, help: string, read: () => number) => this.#gauge(name, help, read);
-    process_("event_loop_delay_p99_seconds", "Delay of the HTTP process's event loop", () =>
+    this.#gauge("engine_restarts", "Times that the engine's process was started again", () => model.health().restarts);
+    this.#gauge("event_loop_delay_p99_seconds", "Delay of the HTTP process's event loop", () =>
       toSeconds(this.#loopDelay.percentile(99)),
     );
     // Read last of the two: each scrape covers the time since the one before.
-    process_("event_loop_delay_max_seconds", "Its maximum since the last scrape", () => {
+    this.#gauge("event_loop_delay_max_seconds", "Its maximum since the last scrape", () => {
       const max = toSeconds(this.#loopDelay.max);
       this.#loopDelay.reset();
       return max;
     });
-    process_("resident_memory_bytes", "Memory of the HTTP process", () => process.memoryUsage.rss());
-    process_("cpu_seconds", "CPU time of the HTTP process", () => {
+    this.#gauge("resident_memory_bytes", "Memory of the HTTP process", () => process.memoryUsage.rss());
+    this.#gauge("cpu_seconds", "CPU time of the HTTP process", () => {
       const { user, system } = process.cpuUsage();
       return (user + system) / 1e6;
     });

@@ -125,8 +125,9 @@ export class FakeLanguageModel implements LanguageModel {
 
   async *#run(prompt: Prompt, promptTokens: number, params: GenerateParams): AsyncGenerator<GenerationChunk> {
     const room = this.info.maxModelLen - promptTokens;
-    if (room < 1) {
-      const message = `the prompt has ${promptTokens} tokens; the context is ${this.info.maxModelLen}`;
+    const { maxTokens = 1 } = params;
+    if (room < maxTokens) {
+      const message = `the prompt has ${promptTokens} tokens and the output ${maxTokens}; the context is ${this.info.maxModelLen}`;
       throw new EngineError("ERR_TOO_LONG", message, { subject: "prompt" });
     }
     const { delayMs = 0, naturalLength = 12, failure, maxRunning = Number.POSITIVE_INFINITY } = this.#options;

@@ -241,9 +241,15 @@ describe("accepted", () => {
     ]);
   });
 
-  it("a prompt that leaves room for one token gets one", async () => {
-    const payload = { ...base, prompt: "the ".repeat(99), max_tokens: 50 };
-    const response = await app.inject({ method: "POST", url: "/v1/completions", payload });
-    expect(response.json()).toMatchObject({ choices: [{ finish_reason: "length" }], usage: { total_tokens: 100 } });
+  it("prompt and output may fill the context, and not pass it", async () => {
+    const post = (max_tokens: number) => {
+      const payload = { ...base, prompt: "the ".repeat(99), max_tokens };
+      return app.inject({ method: "POST", url: "/v1/completions", payload });
+    };
+    expect((await post(1)).json()).toMatchObject({
+      choices: [{ finish_reason: "length" }],
+      usage: { total_tokens: 100 },
+    });
+    expect((await post(2)).json().error).toMatchObject({ param: "prompt", code: "context_length_exceeded" });
   });
 });

@@ -99,6 +99,12 @@ it("shows what runs, and how it ended where it did not end well", async () => {
   expect((await post({ max_tokens: 1 })).statusCode).toBe(200);
 });
 
+it("tells how often the engine was started again", async () => {
+  const { model, scrape } = build();
+  model.currentHealth = { state: "ready", progress: null, restarts: 2 };
+  expect((await scrape()).get("mamba_serve:engine_restarts")).toBe(2);
+});
+
 it("can have vLLM's names", async () => {
   const { post, scrape } = build({}, "vllm:");
   await post({ max_tokens: 2 });
