@@ -14,7 +14,13 @@ type Neutral = (value: unknown) => boolean;
 const inBoth = {
   allowed_token_ids: never,
   bad_words: isEmpty,
+  guided_choice: never,
+  guided_grammar: never,
+  guided_json: never,
+  guided_regex: never,
   include_stop_str_in_output: isFalse,
+  return_token_ids: isFalse,
+  return_tokens_as_token_ids: isFalse,
   skip_special_tokens: isTrue,
   truncate_prompt_tokens: never,
   use_beam_search: isFalse,
@@ -22,6 +28,7 @@ const inBoth = {
 
 const inCompletions = {
   ...inBoth,
+  add_special_tokens: isTrue,
   suffix: (value: unknown) => value === "",
 } satisfies Record<string, Neutral>;
 
@@ -29,8 +36,13 @@ const inChat = {
   ...inBoth,
   functions: isEmpty,
   function_call: (value: unknown) => value === "none" || value === "auto",
+  add_generation_prompt: isTrue,
+  add_special_tokens: isFalse,
   audio: never,
   chat_template: never,
+  continue_final_message: isFalse,
+  documents: isEmpty,
+  echo: isFalse,
 } satisfies Record<string, Neutral>;
 
 const inResponses = {
