@@ -1,9 +1,10 @@
 import type { LLM } from "../llm/llm";
+import type { ServeOptions } from "../server/serve";
 import { type Fact, renderFacts } from "./facts";
 import { formatBytes, formatCount, formatMagnitude } from "./units";
 
 /** What serve prints once the model is loaded: what runs where, what the memory is used for, and a request to try. */
-export async function greeting(llm: LLM, url: string): Promise<string> {
+export async function greeting(llm: LLM, url: string, http: ServeOptions): Promise<string> {
   const { id, parameters, dtype, device } = llm.info;
   return `${id}: ${formatMagnitude(parameters)} parameters, ${dtype}, on ${device}
 
@@ -11,12 +12,12 @@ ${renderFacts([memoryFacts(llm)])}
 Listening on ${url}
 
 Try it:
-${await sampleRequest(llm, url)}
+${await sampleRequest(llm, url, http)}
 `;
 }
 
 /** A curl command for this model, ready to paste: a chat, or a completion where there is no chat template. */
-async function sampleRequest(llm: LLM, url: string): Promise<string> {
+async function sampleRequest(llm: LLM, url: string, { apiKeys, socketPath }: ServeOptions): Promise<string> {
   const message = { role: "user", content: "Tell me a story about the king and a ship." };
   const chats = await llm.renderChat([message]).then(
     () => true,
@@ -27,7 +28,9 @@ async function sampleRequest(llm: LLM, url: string): Promise<string> {
     ? ["chat/completions", { model, messages: [message] }]
     : ["completions", { model, prompt: "Once upon a time", max_tokens: 64 }];
   const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
-  return `  curl ${url}/v1/${path} \\\n    -H 'Content-Type: application/json' \\\n    -d '${quoted}'\n`;
+  const target = socketPath === undefined ? url : `--unix-socket '${socketPath}' http://localhost`;
+  const key = apiKeys ? " -H 'Authorization: Bearer KEY'" : "";
+  return `  curl ${target}/v1/${path} \\\n    -H 'Content-Type: application/json'${key} \\\n    -d '${quoted}'\n`;
 }
 
 function memoryFacts(llm: LLM): Fact[] {

@@ -8,6 +8,9 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+// Whoever read our messages is gone; what we do is not for them alone.
+process.stderr.on("error", () => {});
+
 createProgram()
   .parseAsync()
   .catch((error: unknown) => {

@@ -7,15 +7,17 @@ import { type RunningServer, serve } from "../server/serve";
 import { supervisedEngine } from "../supervisor/supervised-engine";
 import { addEngineFlags, addModelArgument } from "./engine-flags";
 import { greeting } from "./greeting";
+import { addHttpFlags, exposureNotes, type HttpFlags, toHttpOptions, withoutHttpFlags } from "./http-flags";
 import { collect, realNumber, wholeNumber } from "./numbers";
 import { ProgressBar } from "./progress";
+import { addSettings, describeSettings } from "./settings";
 
 /** npx passes on a signal that the terminal has already sent; a person presses more slowly. */
 const REPEATED_SIGNAL_MS = 100;
 
 const logLevels = ["silent", "error", "warn", "info", "debug"] as const;
 
-interface Flags extends EngineOptions {
+interface Flags extends EngineOptions, HttpFlags {
   readonly host: string;
   readonly port: number;
   readonly modelName?: string;
@@ -23,6 +25,7 @@ interface Flags extends EngineOptions {
   readonly drainTimeout: number;
   readonly watchdogTimeout: number;
   readonly logLevel: (typeof logLevels)[number];
+  readonly printConfig?: true;
 }
 
 export function addServe(program: Command): void {
@@ -45,9 +48,11 @@ so does GET /health. After five failures in five minutes the server exits with s
 
 Example:
   mamba-serve serve
-  mamba-serve serve ./my-model --model-name my-model --port 8080 --max-num-seqs 16`,
+  mamba-serve serve ./my-model --model-name my-model --port 8080 --max-num-seqs 16
+  mamba-serve serve --host 0.0.0.0 --api-key-file ./keys --tls-cert ./cert.pem --tls-key ./key.pem`,
     );
   addModelArgument(command);
+  addHttpFlags(command);
   addEngineFlags(command);
   command
     .addOption(
@@ -62,11 +67,17 @@ Example:
         .default(120)
         .helpGroup("Engine:"),
     )
-    .action(run);
+    .action(async (_, flags: Flags) => {
+      if (!flags.printConfig) await run(command.processedArgs[0], flags);
+      else process.stdout.write(`${JSON.stringify(describeSettings(command), null, 2)}\n`);
+    });
+  addSettings(command);
 }
 
 async function run(model: string, flags: Flags): Promise<void> {
-  const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, logLevel, ...options } = flags;
+  const http = toHttpOptions(flags);
+  const others = withoutHttpFlags(flags);
+  const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, logLevel, ...options } = others;
   const progress = new ProgressBar(`loading ${modelName ?? basename(resolve(model))}`);
   let giveUp: (error: unknown) => void = () => {};
   const lost = new Promise<never>((_, reject) => {
@@ -85,9 +96,12 @@ async function run(model: string, flags: Flags): Promise<void> {
     },
     supervisedEngine({ watchdogTimeoutMs: watchdogTimeout * 1000, onGiveUp: (error) => giveUp(error) }),
   );
+  // A server outlives the terminal, or the pipe, that it was started from.
+  process.stdout.removeAllListeners("error").on("error", () => {});
   let server: RunningServer;
   try {
     server = await serve(llm, {
+      ...http,
       host,
       port,
       drainTimeoutMs: drainTimeout * 1000,
@@ -102,10 +116,9 @@ async function run(model: string, flags: Flags): Promise<void> {
   const stopped = untilSignal(server);
   const greeted = llm.ready().then(async () => {
     progress.end();
-    if (!isLoopback(host)) {
-      process.stderr.write(`note: ${host} may be reachable from other machines, and requests need no key\n`);
-    }
-    process.stdout.write(await greeting(llm, server.url));
+    const isLocal = http.socketPath !== undefined || isLoopback(host);
+    for (const note of exposureNotes(http, isLocal)) process.stderr.write(note);
+    process.stdout.write(await greeting(llm, server.url, http));
     return stopped;
   });
   try {

@@ -12,7 +12,17 @@ import { type StartedGeneration, TextGeneration } from "./generation";
 import { type EngineLoader, type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
 import { resolveParams } from "./sampling-params";
 import { StopStrings } from "./stop-strings";
-import type { ChatMessage, GenerateParams, Generation, LanguageModel, ModelInfo, Prompt, TokenLogprob } from "./types";
+import { guardStrings, toTemplateMessage } from "./template-message";
+import type {
+  ChatMessage,
+  ChatOptions,
+  GenerateParams,
+  Generation,
+  LanguageModel,
+  ModelInfo,
+  Prompt,
+  TokenLogprob,
+} from "./types";
 
 /** Most characters of a prompt for each token of context: longer text cannot fit, so it is refused before tokenizing. */
 const MAX_CHARS_PER_TOKEN = 16;
@@ -55,7 +65,8 @@ export class LLM implements LanguageModel {
   get info(): ModelInfo {
     const { modelType, vocabSize } = this.config;
     const { parameters = 0, device = "", dtype = "", stateDtype = "" } = this.engine.info ?? {};
-    return { ...this.identity, modelType, vocabSize, parameters, device, dtype, stateDtype };
+    const chatTemplate = this.tokenizer?.chatTemplate ?? null;
+    return { ...this.identity, modelType, vocabSize, chatTemplate, parameters, device, dtype, stateDtype };
   }
 
   /** Resolves once requests are taken, rejects where the model cannot be loaded. */
@@ -81,26 +92,33 @@ export class LLM implements LanguageModel {
     return this.engine.score(ids);
   }
 
-  tokenize(text: string): Promise<number[]> {
-    return this.needTokenizer().encodeAsync(text, { maxChars: this.identity.maxModelLen * MAX_CHARS_PER_TOKEN });
+  tokenize(text: string, { addSpecialTokens = true } = {}): Promise<number[]> {
+    const maxChars = this.identity.maxModelLen * MAX_CHARS_PER_TOKEN;
+    return this.needTokenizer().encodeAsync(text, { addSpecialTokens, maxChars });
   }
 
   detokenize(ids: readonly number[]): string {
     return this.needTokenizer().decode(ids, { skipSpecialTokens: false });
   }
 
-  async renderChat(messages: readonly ChatMessage[]): Promise<string> {
+  async renderChat(messages: readonly ChatMessage[], options: ChatOptions = {}): Promise<string> {
     if (this.template === null) {
       throw new EngineError("ERR_REQUEST", `${this.identity.id} has no chat template; use completions`, {
         subject: "messages",
       });
     }
     // Strings of control tokens in a message are text: they must not end a turn or start one.
-    const escaped = messages.map((message) => ({
-      ...message,
-      content: this.needTokenizer().escapeSpecial(message.content),
-    }));
-    return this.template.render(escaped);
+    const tokenizer = this.needTokenizer();
+    const guard = (text: string) => tokenizer.escapeSpecial(text);
+    const { tools, templateArguments, addGenerationPrompt = true } = options;
+    return this.template.render(
+      messages.map((message) => toTemplateMessage(message, guard)),
+      {
+        addGenerationPrompt,
+        ...(tools === undefined ? {} : { tools: guardStrings(tools, guard) as object[] }),
+        ...(templateArguments === undefined ? {} : { kwargs: templateArguments }),
+      },
+    );
   }
 
   get stats(): EngineClient["stats"] {
@@ -123,7 +141,7 @@ export class LLM implements LanguageModel {
 
   private async start(id: string, prompt: Prompt, params: GenerateParams): Promise<StartedGeneration> {
     const { sampling, maxTokens, stop, logprobs, priority } = resolveParams(params, this.config.generationDefaults);
-    const ids = await this.promptIds(prompt);
+    const ids = await this.promptIds(prompt, params.chat);
     const { maxModelLen } = this.identity;
     if (ids.length + (maxTokens ?? 1) > maxModelLen) {
       const output = maxTokens === null ? "at least one" : `maxTokens = ${maxTokens}`;
@@ -149,7 +167,7 @@ export class LLM implements LanguageModel {
     };
   }
 
-  private async promptIds(prompt: Prompt): Promise<readonly number[]> {
+  private async promptIds(prompt: Prompt, chat: ChatOptions | undefined): Promise<readonly number[]> {
     if (typeof prompt === "string") {
       const ids = await this.tokenize(prompt);
       if (ids.length === 0)
@@ -162,7 +180,7 @@ export class LLM implements LanguageModel {
       this.checkIds(prompt);
       return prompt;
     }
-    const text = await this.renderChat(prompt);
+    const text = await this.renderChat(prompt, chat);
     return this.needTokenizer().encodeAsync(text, { addSpecialTokens: false });
   }
 

@@ -14,12 +14,19 @@ export interface ResolvedParams {
   readonly priority: number;
 }
 
+/** Declared, and not yet in the engine. */
+const unsupported = ["logitBias", "minTokens", "promptLogprobs", "constraint"] as const;
+
 const MAX_STOPS = 16;
 /** A smaller repetition penalty counts as this one: dividing a logit by it could overflow. */
 const SMALLEST_REPETITION = 1e-6;
 
 /** Fills in the defaults and checks every field. Throws ERR_REQUEST naming the field, what was expected and what came. */
 export function resolveParams(params: GenerateParams, defaults: SamplingDefaults): ResolvedParams {
+  for (const field of unsupported) {
+    if (params[field] === undefined) continue;
+    throw new EngineError("ERR_REQUEST", `${field} is not supported yet`, { subject: field });
+  }
   const temperature = params.temperature ?? defaults.temperature ?? 1;
   const topK = params.topK ?? defaults.topK ?? 0;
   const topP = params.topP ?? defaults.topP ?? 1;

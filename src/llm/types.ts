@@ -1,16 +1,48 @@
-import type { EngineHealth, FinishReason } from "../engine/request";
+import type { EngineHealth, EngineStats, FinishReason } from "../engine/request";
+
+export interface ToolCall {
+  readonly id: string;
+  readonly name: string;
+  readonly arguments: Readonly<Record<string, unknown>>;
+}
 
 export interface ChatMessage {
   readonly role: string;
+  /** Empty where the assistant only called tools. */
   readonly content: string;
+  /** What the assistant called. */
+  readonly toolCalls?: readonly ToolCall[];
+  /** The call that a message of the role "tool" answers. */
+  readonly toolCallId?: string;
+  /** The tool's, in such a message. */
+  readonly name?: string;
 }
+
+/** How a conversation is rendered with the model's chat template. */
+export interface ChatOptions {
+  /** Functions that the model may call, in OpenAI's shape: `{ type: "function", function: { name, parameters } }`. */
+  readonly tools?: readonly object[];
+  /** More variables for the template, as `enable_thinking`. */
+  readonly templateArguments?: Readonly<Record<string, string | number | boolean | null>>;
+  /** Default true: the text ends where the assistant's answer begins. */
+  readonly addGenerationPrompt?: boolean;
+}
+
+/** The form that generated text is held to: tokens that would leave it are not drawn. */
+export type Constraint =
+  /** Any JSON object. */
+  | { readonly kind: "json_object" }
+  | { readonly kind: "json_schema"; readonly schema: object | boolean }
+  /** Matches as a whole. */
+  | { readonly kind: "regex"; readonly pattern: string }
+  | { readonly kind: "choice"; readonly choices: readonly string[] };
 
 /** A prompt as text, as a conversation (rendered with the model's chat template) or as token ids. */
 export type Prompt = string | readonly ChatMessage[] | readonly number[];
 
 /** All optional; what is left out comes from the model's generation_config.json, then from these defaults. */
 export interface GenerateParams {
-  /** New tokens at most. Default: what the context leaves. */
+  /** New tokens at most. Default: what the context leaves; 0, only with promptLogprobs: none. */
   maxTokens?: number;
   /** Default 1; 0 = greedy. */
   temperature?: number;
@@ -30,8 +62,17 @@ export interface GenerateParams {
   stopTokenIds?: readonly number[];
   /** Go on past the model's end-of-sequence tokens. */
   ignoreEos?: boolean;
+  /** Added to the logits of these tokens before anything else, -100 to 100, by token id. */
+  logitBias?: Readonly<Record<number, number>>;
+  /** Nothing ends the generation before so many tokens, but maxTokens and stop strings. */
+  minTokens?: number;
+  constraint?: Constraint;
+  /** How a conversation is rendered; other prompts have no use for it. */
+  chat?: ChatOptions;
   /** Deliver log probabilities with this many alternatives for each token, 0 to 20: the model's, before any penalty. */
   logprobs?: number;
+  /** Deliver log probabilities of the prompt's tokens, with so many alternatives, 0 to 20. */
+  promptLogprobs?: number;
   priority?: number;
   /** Abort: the iterable ends with finishReason "abort". */
   signal?: AbortSignal;
@@ -46,12 +87,17 @@ export interface TokenLogprob {
   readonly top: readonly Omit<TokenLogprob, "top">[];
 }
 
+/** The first token of a prompt has no log probability: nothing comes before it. */
+export type PromptLogprob = Omit<TokenLogprob, "logprob"> & { readonly logprob: number | null };
+
 /** A piece of generated text. Pieces never split a character and are never taken back. */
 export interface GenerationChunk {
   readonly text: string;
   /** The tokens drawn since the last chunk; their text may still be withheld (half a character, a possible stop string). */
   readonly tokenIds: readonly number[];
   readonly logprobs: readonly TokenLogprob[] | null;
+  /** One for each token of the prompt, on the first chunk, where they were asked for. */
+  readonly promptLogprobs?: readonly PromptLogprob[];
   readonly finishReason: FinishReason | null;
 }
 
@@ -64,6 +110,7 @@ export interface GenerationResult {
   readonly text: string;
   readonly tokenIds: readonly number[];
   readonly logprobs: readonly TokenLogprob[] | null;
+  readonly promptLogprobs?: readonly PromptLogprob[];
   readonly finishReason: FinishReason;
   readonly usage: Usage;
 }
@@ -85,6 +132,8 @@ export interface ModelInfo {
   readonly vocabSize: number;
   /** Tokens of prompt plus output that one request may use. */
   readonly maxModelLen: number;
+  /** Jinja source; null where the model has none. */
+  readonly chatTemplate: string | null;
   readonly device: string;
   readonly dtype: string;
   readonly stateDtype: string;
@@ -96,9 +145,11 @@ export interface LanguageModel {
   /** Whether generate() can succeed now; while it cannot, generations fail with ERR_NOT_READY. */
   health(): EngineHealth;
   generate(prompt: Prompt, params?: GenerateParams): Generation;
-  tokenize(text: string): Promise<number[]>;
+  /** @param options addSpecialTokens: what the tokenizer puts around a text (BOS ...), by default true */
+  tokenize(text: string, options?: { readonly addSpecialTokens?: boolean }): Promise<number[]>;
   detokenize(ids: readonly number[]): string;
   /** The conversation as the model sees it. Throws ERR_CHAT_TEMPLATE, or ERR_REQUEST where the model has none. */
-  renderChat(messages: readonly ChatMessage[]): Promise<string>;
+  renderChat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<string>;
+  stats(): EngineStats;
   close(): Promise<void>;
 }

@@ -4,18 +4,25 @@ import type { IncomingMessage } from "node:http";
 import path from "node:path";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { LanguageModel } from "../llm/types";
+import { requireApiKey } from "./api-keys";
 import type { ServerContext } from "./context";
+import { allowOrigins } from "./cors";
 import { drainOnClose } from "./drain";
 import { Endpoints } from "./endpoints";
 import { answerClientError, toErrorAnswer } from "./error-body";
 import { checkHost } from "./host-check";
 import { HttpError } from "./http-error";
 import { parseJson } from "./json-parser";
+import { ServerMetrics } from "./metrics";
 import { defaultOptions, type ServerOptions } from "./options";
 import { chatCompletionRoutes } from "./routes/chat-completions";
 import { completionRoutes } from "./routes/completions";
 import { healthRoutes } from "./routes/health";
+import { metricsRoutes } from "./routes/metrics";
 import { modelRoutes } from "./routes/models";
+import { collectRoutes, openApiRoutes } from "./routes/openapi";
+import { responseRoutes } from "./routes/responses";
+import { tokenizeRoutes } from "./routes/tokenize";
 import { RunningRequests } from "./running-requests";
 import { validatorCompiler } from "./schemas/validator";
 
@@ -45,15 +52,18 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
       .send(body);
   };
 
+  const timeouts = {
+    headersTimeout: options.headersTimeoutMs,
+    connectionsCheckingInterval: Math.min(1000, options.headersTimeoutMs),
+  };
+  const { tls } = options;
   const app = Fastify({
+    // Fastify's types have a class of app for each kind of server; ours uses what they have in common.
+    ...((tls === null ? { http: timeouts } : { https: { ...timeouts, ...tls } }) as { http: typeof timeouts }),
     logger: options.logger,
     bodyLimit: options.bodyLimit,
     requestTimeout: options.receiveTimeoutMs,
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    http: {
-      headersTimeout: options.headersTimeoutMs,
-      connectionsCheckingInterval: Math.min(1000, options.headersTimeoutMs),
-    },
     requestIdHeader: false,
     genReqId: requestId,
     // Our own onRequest hook answers while closing, in OpenAI's shape.
@@ -75,18 +85,37 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
     checkHost(request.headers.host, options.allowedHosts);
+  });
+  allowOrigins(app, options.allowedOrigins);
+  if (options.apiKeys !== null) requireApiKey(app, options.apiKeys);
+  app.addHook("onRequest", async (request) => {
     if ((request.headers["content-encoding"] ?? "identity") !== "identity") {
       throw new HttpError(415, "compressed request bodies are not supported; send the body without Content-Encoding");
     }
   });
   const drain = drainOnClose(app, running, options.drainTimeoutMs);
 
-  const endpoints = new Endpoints(app);
-  const context: ServerContext = { model, options, running, drain, endpoints, version: packageVersion() };
-  healthRoutes(app, context);
-  modelRoutes(app, context);
-  completionRoutes(app, context);
-  chatCompletionRoutes(app, context);
-  endpoints.refuseOtherMethods();
+  const metrics = new ServerMetrics(model, options.metricsPrefix);
+  app.addHook("onResponse", async ({ method, routeOptions }, reply) => {
+    metrics.answered(method, routeOptions.url ?? "none", reply.statusCode);
+  });
+  app.addHook("onClose", async () => metrics.close());
+
+  const version = packageVersion();
+  collectRoutes(app, version);
+  // A plugin of its own, because the collector before it is one and sees only what is registered after it.
+  app.register(async (scope) => {
+    const endpoints = new Endpoints(scope);
+    const context: ServerContext = { model, options, running, drain, metrics, endpoints, version };
+    healthRoutes(scope, context);
+    metricsRoutes(scope, context);
+    openApiRoutes(scope);
+    modelRoutes(scope, context);
+    completionRoutes(scope, context);
+    chatCompletionRoutes(scope, context);
+    responseRoutes(scope, context);
+    tokenizeRoutes(scope, context);
+    endpoints.refuseOtherMethods();
+  });
   return app;
 }

@@ -1,3 +1,4 @@
+import type { FinishReason } from "../engine/request";
 import { EngineError } from "../errors";
 import type {
   GenerateParams,
@@ -6,17 +7,16 @@ import type {
   GenerationResult,
   LanguageModel,
   Prompt,
+  PromptLogprob,
+  TokenLogprob,
 } from "../llm/types";
+import { merge } from "./merge";
+import type { GenerationMeter, ServerMetrics } from "./metrics";
 
 export interface ChoiceChunk {
   /** Position in the answer's `choices`. */
   readonly index: number;
   readonly chunk: GenerationChunk;
-}
-
-interface PendingChunk {
-  readonly choice: ChoiceChunk;
-  readonly taken: () => void;
 }
 
 export interface ChoicesRequest {
@@ -26,26 +26,35 @@ export interface ChoicesRequest {
   readonly params: GenerateParams;
 }
 
+/** What a choice's chunks add up to. */
+export type ChoiceResult = Omit<GenerationResult, "usage">;
+
+interface RunningChoice {
+  readonly generation: Generation;
+  readonly meter: GenerationMeter;
+}
+
 /**
  * The generations of one request, side by side: prompts x n, those of one prompt next to each other. They succeed together:
  * the first failure, or an abort of the controller, aborts all and is thrown (for an abort: the signal's reason).
  */
 export class Choices {
-  readonly #generations: Generation[] = [];
+  readonly #running: RunningChoice[] = [];
   readonly #controller: AbortController;
   readonly #n: number;
   #completionTokens = 0;
 
   /** Throws what `model.generate` throws. */
-  constructor(model: LanguageModel, request: ChoicesRequest, controller: AbortController) {
+  constructor(model: LanguageModel, request: ChoicesRequest, controller: AbortController, metrics: ServerMetrics) {
     this.#controller = controller;
     this.#n = request.n;
+    metrics.requested(request.n, request.params.maxTokens);
     try {
       for (const prompt of request.prompts) {
         for (let i = 0; i < request.n; i++) {
           const params = { ...request.params, signal: controller.signal };
           if (params.seed !== undefined) params.seed = BigInt(params.seed) + BigInt(i);
-          this.#generations.push(model.generate(prompt, params));
+          this.#running.push({ generation: model.generate(prompt, params), meter: metrics.generation() });
         }
       }
     } catch (error) {
@@ -54,77 +63,51 @@ export class Choices {
   }
 
   get count(): number {
-    return this.#generations.length;
+    return this.#running.length;
+  }
+
+  /** Of the prompt that a choice continues; known once its first chunk has come. */
+  promptTokens(index: number): number {
+    return this.#running[index]!.generation.promptTokens;
   }
 
   /** Complete once the choices are. A prompt counts once, whatever n is. */
   get usage(): { promptTokens: number; completionTokens: number } {
     let promptTokens = 0;
-    for (let i = 0; i < this.#generations.length; i += this.#n) promptTokens += this.#generations[i]!.promptTokens;
+    for (let i = 0; i < this.#running.length; i += this.#n) promptTokens += this.#running[i]!.generation.promptTokens;
     return { promptTokens, completionTokens: this.#completionTokens };
   }
 
-  async results(): Promise<GenerationResult[]> {
-    try {
-      const results = await Promise.all(this.#generations);
-      for (const { finishReason, usage } of results) {
-        if (finishReason === "abort") throw endedEarly();
-        this.#completionTokens += usage.completionTokens;
-      }
-      return results;
-    } catch (error) {
-      throw this.#fail(error);
-    }
+  /** The whole of each choice. */
+  async results(): Promise<ChoiceResult[]> {
+    const wholes = this.#running.map(() => new Whole());
+    for await (const { index, chunk } of this.chunks()) wholes[index]!.add(chunk);
+    return wholes.map((whole) => whole.result());
   }
 
-  /**
-   * Chunks of all choices in the order they come. Each generation waits until its chunk is taken, so that a slow client does
-   * not fill the memory. Leaving the loop early aborts what still runs.
-   */
-  async *chunks(): AsyncGenerator<ChoiceChunk> {
-    let ready: PendingChunk[] = [];
-    let running = this.#generations.length;
-    let failure: { readonly error: unknown } | undefined;
-    let wake = () => {};
-    let abandoned = false;
+  /** Chunks of all choices in the order they come; slow readers slow them down. Leaving early aborts what still runs. */
+  chunks(): AsyncGenerator<ChoiceChunk> {
+    if (this.#running.length === 1) return this.#read(this.#running[0]!, 0);
+    const sources = this.#running.map((choice, index) => this.#read(choice, index));
+    return merge(sources, () => this.#controller.abort(endedEarly()));
+  }
 
-    const pump = async (generation: Generation, index: number) => {
-      try {
-        for await (const chunk of generation) {
-          if (chunk.finishReason === "abort") throw endedEarly();
-          this.#completionTokens += chunk.tokenIds.length;
-          await new Promise<void>((taken) => {
-            ready.push({ choice: { index, chunk }, taken });
-            wake();
-          });
-          if (abandoned) break;
-        }
-      } catch (error) {
-        failure ??= { error: this.#fail(error) };
-      }
-      running--;
-      wake();
-    };
-    this.#generations.forEach(pump);
-
-    let batch: PendingChunk[] = [];
+  async *#read({ generation, meter }: RunningChoice, index: number): AsyncGenerator<ChoiceChunk> {
+    let ending: Parameters<GenerationMeter["ended"]>[0] = "abort";
     try {
-      while (running > 0 && failure === undefined) {
-        if (ready.length === 0) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-        batch = ready;
-        ready = [];
-        for (const { choice } of batch) yield choice;
-        for (const { taken } of batch) taken();
+      for await (const chunk of generation) {
+        if (chunk.finishReason === "abort") throw endedEarly();
+        ending = chunk.finishReason ?? ending;
+        this.#completionTokens += chunk.tokenIds.length;
+        meter.received(chunk.tokenIds.length, generation.promptTokens);
+        yield { index, chunk };
       }
-      if (failure !== undefined) throw failure.error;
+    } catch (error) {
+      if (!this.#controller.signal.aborted) ending = "error";
+      throw this.#fail(error);
     } finally {
-      abandoned = true;
-      if (running > 0) this.#controller.abort(endedEarly());
-      for (const { taken } of [...batch, ...ready]) taken();
+      meter.ended(ending);
+      if (ending === "abort") this.#controller.abort(endedEarly());
     }
   }
 
@@ -136,3 +119,32 @@ export class Choices {
 }
 
 const endedEarly = () => new EngineError("ERR_ABORTED", "the generation was ended before it was complete");
+
+class Whole {
+  #text = "";
+  readonly #tokenIds: number[] = [];
+  #logprobs: TokenLogprob[] | null = null;
+  #promptLogprobs: readonly PromptLogprob[] | undefined;
+  #finishReason: FinishReason = "abort";
+
+  add({ text, tokenIds, logprobs, promptLogprobs, finishReason }: GenerationChunk): void {
+    this.#promptLogprobs ??= promptLogprobs;
+    this.#text += text;
+    this.#tokenIds.push(...tokenIds);
+    if (logprobs !== null) {
+      this.#logprobs ??= [];
+      this.#logprobs.push(...logprobs);
+    }
+    this.#finishReason = finishReason ?? this.#finishReason;
+  }
+
+  result(): ChoiceResult {
+    return {
+      text: this.#text,
+      tokenIds: this.#tokenIds,
+      logprobs: this.#logprobs,
+      ...(this.#promptLogprobs === undefined ? {} : { promptLogprobs: this.#promptLogprobs }),
+      finishReason: this.#finishReason,
+    };
+  }
+}

@@ -1,6 +1,7 @@
 import type { LanguageModel } from "../llm/types";
 import type { Drain } from "./drain";
 import type { Endpoints } from "./endpoints";
+import type { ServerMetrics } from "./metrics";
 import type { ServerOptions } from "./options";
 import type { RunningRequests } from "./running-requests";
 
@@ -10,6 +11,7 @@ export interface ServerContext {
   readonly options: ServerOptions;
   readonly running: RunningRequests;
   readonly drain: Drain;
+  readonly metrics: ServerMetrics;
   readonly endpoints: Endpoints;
   /** Version of this package. */
   readonly version: string;

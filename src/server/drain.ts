@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { HttpError } from "./http-error";
 import { healthPaths } from "./routes/health";
+import { metricsPath } from "./routes/metrics";
 import type { RunningRequests } from "./running-requests";
 
 /** How far `app.close()` has come. */
@@ -35,7 +36,8 @@ export function drainOnClose(app: FastifyInstance, running: RunningRequests, dra
   };
 
   app.addHook("onRequest", async ({ routeOptions }) => {
-    if (isDraining && !healthPaths.has(routeOptions.url ?? "")) throw closing();
+    const { url = "" } = routeOptions;
+    if (isDraining && !healthPaths.has(url) && url !== metricsPath) throw closing();
   });
   app.addHook("preClose", async () => {
     isDraining = true;

@@ -33,7 +33,7 @@ export class Endpoints {
         throw new HttpError(405, `this endpoint takes ${allow}`, { headers: { allow } });
       };
       const others = this.#app.supportedMethods.filter((name) => !known.has(name)) as HTTPMethods[];
-      this.#app.route({ method: others, url, onRequest: refuse, handler: refuse });
+      this.#app.route({ method: others, url, schema: { hide: true }, onRequest: refuse, handler: refuse });
     }
   }
 }

@@ -33,7 +33,10 @@ function answer({ status, headers, body }: HttpError, retryAfterSeconds: number)
 }
 
 /** The engine names fields as GenerateParams does, clients as OpenAI does. */
-const toParam = (subject: string | undefined) => subject?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+function toParam(subject: string | undefined): string | undefined {
+  if (subject === "constraint") return "response_format";
+  return subject?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
 
 function fromEngine(error: EngineError): HttpError {
   const { status, type, meaning } = errorTable[error.code];

@@ -2,7 +2,7 @@ import type { FinishReason } from "../engine/request";
 import { EngineError } from "../errors";
 
 /** What OpenAI's clients know. */
-export type FinishReasonBody = "stop" | "length";
+export type FinishReasonBody = "stop" | "length" | "tool_calls";
 
 /** Throws ERR_ABORTED for "abort": a text that was cut off is answered with an error, never as if it were complete. */
 export function toFinishReason(reason: FinishReason): FinishReasonBody {

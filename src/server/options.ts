@@ -1,4 +1,5 @@
 import type { FastifyServerOptions } from "fastify";
+import type { ToolFormat } from "./tools/formats";
 
 /** Every limit of the server; times in milliseconds. See `defaultOptions`. */
 export interface ServerOptions {
@@ -25,6 +26,16 @@ export interface ServerOptions {
    * without one a web page can reach it through a DNS name that it points at 127.0.0.1.
    */
   readonly allowedHosts: readonly string[] | null;
+  /** Keys of which each request needs one, as `Authorization: Bearer KEY` or `X-Api-Key: KEY`; null = none is needed. */
+  readonly apiKeys: readonly string[] | null;
+  /** Origins whose pages may read answers (CORS), as "https://app.example"; "*" = any. */
+  readonly allowedOrigins: readonly string[];
+  /** Certificate chain and private key as PEM: the server then speaks HTTPS only. */
+  readonly tls: { readonly cert: string; readonly key: string } | null;
+  /** How the model writes tool calls; "auto": as its chat template says. */
+  readonly toolFormat: ToolFormat | "auto";
+  /** Before the name of each metric; "vllm:" suits dashboards made for vLLM. */
+  readonly metricsPrefix: string;
   /** Fastify's logger option. Prompts and outputs are never logged. */
   readonly logger: NonNullable<FastifyServerOptions["logger"]>;
 }
@@ -42,5 +53,10 @@ export const defaultOptions: ServerOptions = {
   drainTimeoutMs: 30_000,
   retryAfterSeconds: 1,
   allowedHosts: null,
+  apiKeys: null,
+  allowedOrigins: [],
+  tls: null,
+  toolFormat: "auto",
+  metricsPrefix: "mamba_serve:",
   logger: false,
 };

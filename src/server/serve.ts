@@ -1,18 +1,23 @@
+import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
+import type { FastifyInstance } from "fastify";
 import { EngineError } from "../errors";
 import type { LanguageModel } from "../llm/types";
 import { buildApp } from "./app";
 import type { ServerOptions } from "./options";
+import { removeStaleSocket } from "./unix-socket";
 
 export interface ServeOptions extends Partial<ServerOptions> {
   /** Address or name to listen on. Default 127.0.0.1: reachable from this machine only. */
   readonly host?: string;
   /** Default 8000; 0 = any free one. */
   readonly port?: number;
+  /** Path of a Unix socket to listen on instead of host and port. One left by a server that was killed is replaced. */
+  readonly socketPath?: string;
 }
 
 export interface RunningServer {
-  /** Where clients on this machine reach it, without a trailing slash. */
+  /** Where clients on this machine reach it, without a trailing slash; "unix:PATH" for a socket. */
   readonly url: string;
   /** Stops accepting, lets running requests finish (up to drainTimeoutMs), then closes the model. May be called twice. */
   close(): Promise<void>;
@@ -20,24 +25,45 @@ export interface RunningServer {
 
 const isLoopback = (host: string) => host === "localhost" || host === "::1" || /^127\./.test(host);
 
+const defaultHost = "127.0.0.1";
+const defaultPort = 8000;
+
 /** Clients cannot connect to the wildcard addresses. */
 const reachable: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
 
-function toUrl(host: string, port: number): string {
+function toUrl(scheme: string, host: string, port: number): string {
   const name = reachable[host] ?? host;
-  return `http://${isIP(name) === 6 ? `[${name}]` : name}:${port}`;
+  return `${scheme}://${isIP(name) === 6 ? `[${name}]` : name}:${port}`;
 }
 
-function listenError(error: unknown, host: string, port: number): EngineError {
+function listenError(
+  error: unknown,
+  { host = defaultHost, port = defaultPort, socketPath }: ServeOptions,
+): EngineError {
+  const denied = socketPath ? "write there" : `listen on port ${port}; choose a port above 1023`;
   const reasons: Readonly<Record<string, string>> = {
     EADDRINUSE: `port ${port} on ${host} is in use; stop the other server or choose another port`,
-    EACCES: `no permission to listen on port ${port}; choose a port above 1023`,
+    EACCES: `no permission to ${denied}`,
     EADDRNOTAVAIL: `${host} is not an address of this machine`,
     ENOTFOUND: `the host name ${host} is not known`,
   };
   const code = (error as NodeJS.ErrnoException).code ?? "";
   const reason = reasons[code] ?? `${(error as Error).message}`;
-  return new EngineError("ERR_IO", `cannot listen: ${reason}`, { subject: "port", cause: error });
+  const subject = socketPath === undefined ? "port" : "uds";
+  return new EngineError("ERR_IO", `cannot listen: ${reason}`, { subject, cause: error });
+}
+
+function build(model: LanguageModel, options: Partial<ServerOptions>): FastifyInstance {
+  try {
+    // Node takes an empty certificate, and then fails at each connection.
+    if (options.tls) new X509Certificate(options.tls.cert);
+    return buildApp(model, options);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    if (!options.tls || !/^ERR_(OSSL|SSL)/.test(code)) throw error;
+    const message = `the TLS certificate and key cannot be used: ${(error as Error).message}`;
+    throw new EngineError("ERR_IO", message, { subject: "tls", cause: error });
+  }
 }
 
 /**
@@ -45,13 +71,15 @@ function listenError(error: unknown, host: string, port: number): EngineError {
  * On loopback the Host header must be an address, localhost or one of `allowedHosts`.
  */
 export async function serve(model: LanguageModel, options: ServeOptions = {}): Promise<RunningServer> {
-  const { host = "127.0.0.1", port = 8000, ...given } = options;
-  const app = buildApp(model, isLoopback(host) ? { allowedHosts: [], ...given } : given);
+  const { host = defaultHost, port = defaultPort, socketPath, ...given } = options;
+  if (socketPath !== undefined) await removeStaleSocket(socketPath);
+  const isGuarded = socketPath === undefined && isLoopback(host);
+  const app = build(model, isGuarded ? { allowedHosts: [], ...given } : given);
   try {
-    await app.listen({ host, port });
+    await app.listen(socketPath === undefined ? { host, port } : { path: socketPath });
   } catch (error) {
     await app.close();
-    throw listenError(error, host, port);
+    throw listenError(error, options);
   }
 
   const closeAll = async () => {
@@ -65,7 +93,7 @@ export async function serve(model: LanguageModel, options: ServeOptions = {}): P
   const address = app.server.address();
   const actualPort = typeof address === "object" && address !== null ? address.port : port;
   return {
-    url: toUrl(host, actualPort),
+    url: socketPath === undefined ? toUrl(given.tls ? "https" : "http", host, actualPort) : `unix:${socketPath}`,
     close: () => {
       closed ??= closeAll();
       return closed;

@@ -1,6 +1,7 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { FastifyReply } from "fastify";
 import { toErrorAnswer } from "./error-body";
+import type { ErrorBody } from "./http-error";
 import type { ServerOptions } from "./options";
 
 export type StreamOptions = Pick<ServerOptions, "pingIntervalMs" | "stallTimeoutMs" | "retryAfterSeconds">;
@@ -22,14 +23,13 @@ class EventStream {
     return this.#opened;
   }
 
-  /** False once the client is gone. Waits while the client reads slower than we write. */
-  async send(data: string): Promise<boolean> {
+  /** False once the client is gone; a promise, which is to be waited for, where it reads slower than we write. */
+  send(frame: string): boolean | Promise<boolean> {
     const { raw } = this.#reply;
     if (raw.destroyed) return false;
     this.#open();
     this.#ping.refresh();
-    if (!raw.write(`data: ${data}\n\n`)) await this.#drained();
-    return !raw.destroyed;
+    return raw.write(frame) || this.#drained();
   }
 
   end(): void {
@@ -56,7 +56,7 @@ class EventStream {
     raw.write(": ping\n\n");
   }
 
-  #drained(): Promise<void> {
+  #drained(): Promise<boolean> {
     const { raw } = this.#reply;
     return new Promise((resolve) => {
       const stalled = setTimeout(() => raw.destroy(), this.#options.stallTimeoutMs);
@@ -64,7 +64,7 @@ class EventStream {
         clearTimeout(stalled);
         raw.off("drain", settle);
         raw.off("close", settle);
-        resolve();
+        resolve(!raw.destroyed);
       };
       raw.on("drain", settle);
       raw.on("close", settle);
@@ -72,27 +72,52 @@ class EventStream {
   }
 }
 
+/** How events are written down, each as one server-sent event. */
+export interface EventFormat<Event> {
+  event(event: Event): string;
+  /** For an error after events were sent: one that OpenAI's clients raise. */
+  error(body: ErrorBody): string;
+  /** After the last event. */
+  readonly end: string;
+}
+
+/** As in completions: `data:` lines, and `[DONE]`. */
+export const plainEvents: EventFormat<object> = {
+  event: (event) => `data: ${JSON.stringify(event)}\n\n`,
+  error: (body) => `data: ${JSON.stringify(body)}\n\n`,
+  end: "data: [DONE]\n\n",
+};
+
+/** As in responses: each event has a type, and the last one says that it is. */
+export const namedEvents: EventFormat<{ readonly type: string }> = {
+  event: (event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`,
+  error: (body) => `event: error\ndata: ${JSON.stringify({ ...body.error, type: "error", ...body })}\n\n`,
+  end: "",
+};
+
 /**
- * Answers with one `data:` line per event, then `[DONE]`. What fails before the first event is thrown, so that it still gets
- * its HTTP status; later errors become an event `{"error": ...}`, which OpenAI's clients raise.
+ * Answers with a stream of events. What fails before the first one is thrown, so that it still gets its HTTP status; later
+ * errors become an event.
  */
-export async function sendEvents(
+export async function sendEvents<Event extends object>(
   reply: FastifyReply,
-  events: AsyncIterable<object>,
+  events: AsyncIterable<Event>,
   options: StreamOptions,
+  format: EventFormat<Event>,
 ): Promise<void> {
   const stream = new EventStream(reply, options);
   try {
     for await (const event of events) {
-      if (!(await stream.send(JSON.stringify(event)))) return;
+      const sent = stream.send(format.event(event));
+      // Few writes have to be waited for, and a promise per token adds up.
+      if (sent !== true && !(await sent)) return;
     }
-    await stream.send("[DONE]");
+    if (format.end !== "") await stream.send(format.end);
   } catch (error) {
     if (!stream.opened) throw error;
     const { status, body } = toErrorAnswer(error, options.retryAfterSeconds);
     if (status >= 500) reply.log.error({ err: error }, "stream failed");
-    await stream.send(JSON.stringify(body));
-    await stream.send("[DONE]");
+    await stream.send(format.error(body) + format.end);
   } finally {
     stream.end();
   }

@@ -1,26 +1,28 @@
-import type { GenerationResult } from "../llm/types";
-import type { Choices } from "./choices";
+import type { ChoiceResult, Choices } from "./choices";
 import { type FinishReasonBody, toFinishReason } from "./finish-reason";
 import type { ResponseHead } from "./response-head";
-import { type ChatLogprobs, toChatLogprobs } from "./to-logprobs";
+import { type ChatLogprobs, type PromptLogprobsBody, toChatLogprobs, toPromptLogprobs } from "./to-logprobs";
 import { toUsage, type UsageBody } from "./to-usage";
+import { type MessageBody, type MessageDelta, MessageReader, toMessage } from "./tools/message-reader";
+import type { ToolPlan } from "./tools/plan";
 
 export interface ChatCompletionBody extends ResponseHead {
   readonly object: "chat.completion";
   readonly choices: readonly {
     readonly index: number;
-    readonly message: { readonly role: "assistant"; readonly content: string; readonly refusal: null };
+    readonly message: MessageBody;
     readonly logprobs: ChatLogprobs | null;
     readonly finish_reason: FinishReasonBody;
   }[];
   readonly usage: UsageBody;
+  readonly prompt_logprobs?: PromptLogprobsBody;
 }
 
 export interface ChatCompletionChunk extends ResponseHead {
   readonly object: "chat.completion.chunk";
   readonly choices: readonly {
     readonly index: number;
-    readonly delta: { readonly role?: "assistant"; readonly content?: string };
+    readonly delta: MessageDelta & { readonly role?: "assistant" };
     readonly logprobs: ChatLogprobs | null;
     readonly finish_reason: FinishReasonBody | null;
   }[];
@@ -30,50 +32,75 @@ export interface ChatCompletionChunk extends ResponseHead {
 
 export interface ChatShape {
   readonly head: ResponseHead;
+  readonly tools: Pick<ToolPlan, "parser" | "maxCalls">;
   readonly logprobs: boolean;
   readonly includeUsage: boolean;
+  /** Usage so far in each event. */
+  readonly continuousUsage: boolean;
+}
+
+const newReader = ({ tools: { parser, maxCalls } }: ChatShape) => new MessageReader(parser?.() ?? null, maxCalls);
+
+/** A call is what the model stopped for; one that was cut off by the limit is not. */
+function toReason(reason: ChoiceResult["finishReason"], { hasCalls }: MessageReader): FinishReasonBody {
+  const told = toFinishReason(reason);
+  return told === "stop" && hasCalls ? "tool_calls" : told;
 }
 
 export function toChatCompletion(
-  { head, logprobs }: Pick<ChatShape, "head" | "logprobs">,
-  results: readonly GenerationResult[],
-  choices: Choices,
+  shape: ChatShape,
+  results: readonly ChoiceResult[],
+  usage: Choices["usage"],
 ): ChatCompletionBody {
+  const promptLogprobs = results[0]?.promptLogprobs;
   return {
-    ...head,
+    ...shape.head,
     object: "chat.completion",
-    choices: results.map((result, index) => ({
-      index,
-      message: { role: "assistant", content: result.text, refusal: null },
-      logprobs: logprobs && result.logprobs !== null ? toChatLogprobs(result.logprobs) : null,
-      finish_reason: toFinishReason(result.finishReason),
-    })),
-    usage: toUsage(choices.usage),
+    choices: results.map((result, index) => {
+      const reader = newReader(shape);
+      const message = toMessage([...reader.push(result.text), ...reader.end()]);
+      return {
+        index,
+        message,
+        logprobs: shape.logprobs && result.logprobs !== null ? toChatLogprobs(result.logprobs) : null,
+        finish_reason: toReason(result.finishReason, reader),
+      };
+    }),
+    usage: toUsage(usage),
+    ...(promptLogprobs === undefined ? {} : { prompt_logprobs: toPromptLogprobs(promptLogprobs) }),
   };
 }
 
-/** Per choice: the role first, then content, then an empty delta with the finish reason. */
+/** Per choice: the role first, then content and calls, then an empty delta with the finish reason. */
 export async function* toChatEvents(shape: ChatShape, choices: Choices): AsyncGenerator<ChatCompletionChunk> {
-  const base = {
-    ...shape.head,
-    object: "chat.completion.chunk" as const,
-    ...(shape.includeUsage ? { usage: null } : {}),
-  };
-  const started = new Array<boolean>(choices.count).fill(false);
+  const base = { ...shape.head, object: "chat.completion.chunk" as const };
+  const readers = new Array<MessageReader | undefined>(choices.count).fill(undefined);
+  const counts = new Array<number>(choices.count).fill(0);
   for await (const { index, chunk } of choices.chunks()) {
-    if (!started[index]) {
-      started[index] = true;
-      const delta = { role: "assistant" as const, content: "" };
-      yield { ...base, choices: [{ index, delta, logprobs: null, finish_reason: null }] };
+    counts[index]! += chunk.tokenIds.length;
+    const soFar = { promptTokens: choices.promptTokens(index), completionTokens: counts[index]! };
+    const usage = shape.continuousUsage ? { usage: toUsage(soFar) } : shape.includeUsage ? { usage: null } : {};
+    const toEvent = (
+      delta: ChatCompletionChunk["choices"][0]["delta"],
+      logprobs: ChatLogprobs | null = null,
+      finish_reason: FinishReasonBody | null = null,
+    ) => ({ ...base, choices: [{ index, delta, logprobs, finish_reason }], ...usage });
+
+    let reader = readers[index];
+    if (reader === undefined) {
+      reader = newReader(shape);
+      readers[index] = reader;
+      yield toEvent({ role: "assistant", content: "" });
     }
-    const logprobs = shape.logprobs && chunk.logprobs?.length ? toChatLogprobs(chunk.logprobs) : null;
-    if (chunk.text !== "" || logprobs !== null) {
-      yield { ...base, choices: [{ index, delta: { content: chunk.text }, logprobs, finish_reason: null }] };
+    let logprobs = shape.logprobs && chunk.logprobs?.length ? toChatLogprobs(chunk.logprobs) : null;
+    const deltas = reader.push(chunk.text);
+    if (chunk.finishReason !== null) deltas.push(...reader.end());
+    if (deltas.length === 0 && logprobs !== null) deltas.push({ content: "" });
+    for (const delta of deltas) {
+      yield toEvent(delta, logprobs);
+      logprobs = null;
     }
-    if (chunk.finishReason !== null) {
-      const finish_reason = toFinishReason(chunk.finishReason);
-      yield { ...base, choices: [{ index, delta: {}, logprobs: null, finish_reason }] };
-    }
+    if (chunk.finishReason !== null) yield toEvent({}, null, toReason(chunk.finishReason, reader));
   }
   if (shape.includeUsage) yield { ...base, choices: [], usage: toUsage(choices.usage) };
 }

@@ -1,8 +1,13 @@
-import type { GenerationResult } from "../llm/types";
-import type { Choices } from "./choices";
+import type { ChoiceChunk, ChoiceResult, Choices } from "./choices";
 import { type FinishReasonBody, toFinishReason } from "./finish-reason";
 import type { ResponseHead } from "./response-head";
-import { type CompletionLogprobs, logprobCharacters, toCompletionLogprobs } from "./to-logprobs";
+import {
+  type CompletionLogprobs,
+  logprobCharacters,
+  type PromptLogprobsBody,
+  toCompletionLogprobs,
+  toPromptLogprobs,
+} from "./to-logprobs";
 import { toUsage, type UsageBody } from "./to-usage";
 
 interface CompletionChoice {
@@ -10,6 +15,7 @@ interface CompletionChoice {
   readonly text: string;
   readonly logprobs: CompletionLogprobs | null;
   readonly finish_reason: FinishReasonBody | null;
+  readonly prompt_logprobs?: PromptLogprobsBody;
 }
 
 /** The answer of /v1/completions, and each event of its stream: the two have one shape. */
@@ -24,44 +30,66 @@ export interface CompletionShape {
   readonly head: ResponseHead;
   /** Alternatives per token; undefined = no log probabilities. */
   readonly logprobs: number | undefined;
+  readonly promptLogprobs: boolean;
+  /** Text before each choice, where the prompt is echoed; its log probabilities then come before theirs. */
+  readonly echo: readonly string[] | null;
   readonly includeUsage: boolean;
+  /** Usage so far in each event. */
+  readonly continuousUsage: boolean;
 }
 
 const object = "text_completion";
 
+/** Log probabilities of a choice or a chunk of it, with those of an echoed prompt before. */
+function shownTokens(shape: CompletionShape, { logprobs, promptLogprobs = [] }: ChoiceResult | ChoiceChunk["chunk"]) {
+  if (shape.logprobs === undefined) return null;
+  const echoed = shape.echo === null ? [] : promptLogprobs;
+  return logprobs === null && echoed.length === 0 ? null : [...echoed, ...(logprobs ?? [])];
+}
+
 export function toCompletion(
-  { head, logprobs }: Pick<CompletionShape, "head" | "logprobs">,
-  results: readonly GenerationResult[],
-  choices: Choices,
+  shape: CompletionShape,
+  results: readonly ChoiceResult[],
+  usage: Choices["usage"],
 ): CompletionBody {
   return {
-    ...head,
+    ...shape.head,
     object,
-    choices: results.map((result, index) => ({
-      index,
-      text: result.text,
-      logprobs:
-        logprobs === undefined || result.logprobs === null ? null : toCompletionLogprobs(result.logprobs, logprobs),
-      finish_reason: toFinishReason(result.finishReason),
-    })),
-    usage: toUsage(choices.usage),
+    choices: results.map((result, index) => {
+      const tokens = shownTokens(shape, result);
+      const { promptLogprobs } = result;
+      return {
+        index,
+        text: (shape.echo?.[index] ?? "") + result.text,
+        logprobs: tokens && toCompletionLogprobs(tokens, shape.logprobs!),
+        finish_reason: toFinishReason(result.finishReason),
+        ...(shape.promptLogprobs && promptLogprobs ? { prompt_logprobs: toPromptLogprobs(promptLogprobs) } : {}),
+      };
+    }),
+    usage: toUsage(usage),
   };
 }
 
 export async function* toCompletionEvents(shape: CompletionShape, choices: Choices): AsyncGenerator<CompletionBody> {
-  const usage = shape.includeUsage ? { usage: null } : {};
   const offsets = new Array<number>(choices.count).fill(0);
+  const counts = new Array<number>(choices.count).fill(0);
+  const texts = [...(shape.echo ?? [])];
   for await (const { index, chunk } of choices.chunks()) {
-    const tokens = shape.logprobs === undefined ? null : chunk.logprobs;
+    counts[index]! += chunk.tokenIds.length;
+    const tokens = shownTokens(shape, chunk);
+    const text = (texts[index] ?? "") + chunk.text;
+    texts[index] = "";
     // Tokens whose text is still withheld have nothing to show, unless their log probabilities were asked for.
-    if (chunk.text === "" && chunk.finishReason === null && !tokens?.length) continue;
+    if (text === "" && chunk.finishReason === null && !tokens?.length) continue;
     const choice = {
       index,
-      text: chunk.text,
+      text,
       logprobs: tokens && toCompletionLogprobs(tokens, shape.logprobs!, offsets[index]),
       finish_reason: chunk.finishReason && toFinishReason(chunk.finishReason),
     };
     if (tokens) offsets[index]! += logprobCharacters(tokens);
+    const soFar = { promptTokens: choices.promptTokens(index), completionTokens: counts[index]! };
+    const usage = shape.continuousUsage ? { usage: toUsage(soFar) } : shape.includeUsage ? { usage: null } : {};
     yield { ...shape.head, object, choices: [choice], ...usage };
   }
   if (shape.includeUsage) yield { ...shape.head, object, choices: [], usage: toUsage(choices.usage) };

@@ -1,11 +1,12 @@
-import type { TokenLogprob } from "../llm/types";
+import type { PromptLogprob, TokenLogprob } from "../llm/types";
 
 /** The parallel arrays of /v1/completions. */
 export interface CompletionLogprobs {
   readonly tokens: readonly string[];
-  readonly token_logprobs: readonly number[];
-  /** Null when no alternatives were asked for (logprobs: 0). */
-  readonly top_logprobs: readonly Readonly<Record<string, number>>[] | null;
+  /** Null for the first token of an echoed prompt. */
+  readonly token_logprobs: readonly (number | null)[];
+  /** Null when no alternatives were asked for (logprobs: 0), and for the first token of an echoed prompt. */
+  readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[] | null;
   /** Where each token starts in the choice's text, in Unicode characters. */
   readonly text_offset: readonly number[];
 }
@@ -25,15 +26,16 @@ export interface ChatLogprobs {
 const characters = (text: string) => [...text].length;
 
 /** Text -> logprob; where two tokens show the same text, the likelier one stays. The drawn token is always in it. */
-function toTopLogprobs(token: TokenLogprob): Readonly<Record<string, number>> {
-  const likeliestLast = [token, ...token.top.toReversed()];
+function toTopLogprobs({ token, logprob, top }: PromptLogprob): Readonly<Record<string, number>> | null {
+  if (logprob === null) return null;
+  const likeliestLast = [{ token, logprob }, ...top.toReversed()];
   // fromEntries and not assignment: a token may read "__proto__".
   return Object.fromEntries(likeliestLast.map(({ token: text, logprob }) => [text, logprob]));
 }
 
 /** @param start where the first of these tokens starts, in characters; streams carry it from chunk to chunk */
 export function toCompletionLogprobs(
-  tokens: readonly TokenLogprob[],
+  tokens: readonly PromptLogprob[],
   alternatives: number,
   start = 0,
 ): CompletionLogprobs {
@@ -52,7 +54,7 @@ export function toCompletionLogprobs(
 }
 
 /** Characters that these tokens add to a stream's text offset. */
-export function logprobCharacters(tokens: readonly TokenLogprob[]): number {
+export function logprobCharacters(tokens: readonly PromptLogprob[]): number {
   return tokens.reduce((sum, { token }) => sum + characters(token), 0);
 }
 
@@ -65,4 +67,21 @@ const toChatToken = ({ token, logprob, bytes }: Omit<TokenLogprob, "top">): Chat
 export function toChatLogprobs(tokens: readonly TokenLogprob[]): ChatLogprobs {
   const content = tokens.map((token) => ({ ...toChatToken(token), top_logprobs: token.top.map(toChatToken) }));
   return { content, refusal: null };
+}
+
+/** vLLM's `prompt_logprobs`: for each token but the first, what was likely there, by token id. */
+export type PromptLogprobsBody = readonly (Readonly<
+  Record<string, { readonly logprob: number; readonly rank: number | null; readonly decoded_token: string }>
+> | null)[];
+
+export function toPromptLogprobs(tokens: readonly PromptLogprob[]): PromptLogprobsBody {
+  return tokens.map(({ id, token, logprob, top }) => {
+    if (logprob === null) return null;
+    const likely = top.map((other, i) => [
+      other.id,
+      { logprob: other.logprob, rank: i + 1, decoded_token: other.token },
+    ]);
+    // Its own rank is known only where it is among the likeliest, which then replace this entry.
+    return Object.fromEntries([[id, { logprob, rank: null, decoded_token: token }], ...likely]);
+  });
 }

@@ -54,7 +54,7 @@ export const typescriptLayers: readonly Layer[] = [
     name: "server",
     files: /^src\/server\//,
     imports: ["errors", "src/llm/types", "src/engine/request"],
-    packages: ["fastify", "fastify-type-provider-zod", "zod"],
+    packages: ["fastify", "@fastify/swagger", "fastify-type-provider-zod", "prom-client", "zod"],
   },
   { name: "client", files: /^src\/bench\/serve\//, imports: ["errors"] },
   {

@@ -57,7 +57,7 @@ describe("on a terminal", () => {
   const ctrlC = "\x03";
 
   test("Ctrl-C ends the answer, which is kept as far as it came; /exit leaves", async () => {
-    const chat = talk({ interactive: true, delayMs: 5, maxTokens: 100_000 });
+    const chat = talk({ interactive: true, delayMs: 5, maxTokens: 4000 });
     chat.input.write("endless\r");
     await until(() => chat.model.running === 1);
     chat.input.write(ctrlC);
@@ -86,7 +86,7 @@ describe("on a terminal", () => {
   });
 
   test("Ctrl-D during an answer ends both", async () => {
-    const chat = talk({ interactive: true, delayMs: 5, maxTokens: 100_000 });
+    const chat = talk({ interactive: true, delayMs: 5, maxTokens: 4000 });
     chat.input.write("endless\r");
     await until(() => chat.model.running === 1);
     chat.input.write("\x04");

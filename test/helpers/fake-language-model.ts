@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineHealth, FinishReason } from "../../src/engine/request";
+import type { EngineHealth, EngineStats, FinishReason } from "../../src/engine/request";
 import { EngineError } from "../../src/errors";
 import type {
   ChatMessage,
+  Constraint,
   GenerateParams,
   Generation,
   GenerationChunk,
@@ -10,14 +11,20 @@ import type {
   LanguageModel,
   ModelInfo,
   Prompt,
+  PromptLogprob,
   TokenLogprob,
 } from "../../src/llm/types";
+
+const scriptTokenLength = 3;
 
 const words = "the a of river stone falls under blue light and slow water moves past old trees é 日本".split(" ");
 
 export interface FakeLanguageModelOptions {
   readonly id?: string;
   readonly maxModelLen?: number;
+  readonly chatTemplate?: string;
+  /** What is generated instead of words, three characters a token. */
+  readonly script?: string;
   /** Milliseconds before each token. */
   readonly delayMs?: number;
   /** Tokens after which the text ends by itself with "stop". */
@@ -53,6 +60,7 @@ export class FakeLanguageModel implements LanguageModel {
       parameters: 0,
       vocabSize: words.length,
       maxModelLen: options.maxModelLen ?? 4096,
+      chatTemplate: options.chatTemplate ?? null,
       device: "cpu",
       dtype: "f32",
       stateDtype: "f32",
@@ -85,7 +93,7 @@ export class FakeLanguageModel implements LanguageModel {
     };
   }
 
-  async tokenize(text: string): Promise<number[]> {
+  async tokenize(text: string, _?: { readonly addSpecialTokens?: boolean }): Promise<number[]> {
     return toIds(text);
   }
 
@@ -95,6 +103,12 @@ export class FakeLanguageModel implements LanguageModel {
 
   async renderChat(messages: readonly ChatMessage[]): Promise<string> {
     return messages.map(({ role, content }) => `<${role}> ${content}`).join(" ");
+  }
+
+  stats(): EngineStats {
+    const { running } = this;
+    const none = { waiting: 0, steps: 0, promptTokens: 0, generatedTokens: 0 };
+    return { ...none, running, slotsUsed: running, slotsTotal: 64 };
   }
 
   async close(): Promise<void> {
@@ -111,8 +125,9 @@ export class FakeLanguageModel implements LanguageModel {
 
   async *#run(prompt: Prompt, promptTokens: number, params: GenerateParams): AsyncGenerator<GenerationChunk> {
     const room = this.info.maxModelLen - promptTokens;
-    if (room < 1) {
-      const message = `the prompt has ${promptTokens} tokens; the context is ${this.info.maxModelLen}`;
+    const { maxTokens = 1 } = params;
+    if (room < maxTokens) {
+      const message = `the prompt has ${promptTokens} tokens and the output ${maxTokens}; the context is ${this.info.maxModelLen}`;
       throw new EngineError("ERR_TOO_LONG", message, { subject: "prompt" });
     }
     const { delayMs = 0, naturalLength = 12, failure, maxRunning = Number.POSITIVE_INFINITY } = this.#options;
@@ -120,11 +135,20 @@ export class FakeLanguageModel implements LanguageModel {
     this.running++;
     let ended = false;
     try {
+      const promptLogprobs =
+        params.promptLogprobs === undefined ? {} : { promptLogprobs: toPromptLogprobs(prompt, params) };
+      if (params.maxTokens === 0) {
+        ended = true;
+        yield { text: "", tokenIds: [], logprobs: null, finishReason: "length", ...promptLogprobs };
+        return;
+      }
+      const script = this.#options.script ?? satisfying(params.constraint);
       const key = params.temperature === 0 ? "greedy" : String(params.seed ?? Math.random());
       const context = `${JSON.stringify(prompt)}|${key}`;
       const stops = [params.stop ?? []].flat();
       const withhold = Math.max(0, ...stops.map((text) => text.length - 1));
-      const end = params.ignoreEos ? Number.POSITIVE_INFINITY : naturalLength;
+      const natural = script === undefined ? naturalLength : Math.ceil(script.length / scriptTokenLength);
+      const end = params.ignoreEos ? Number.POSITIVE_INFINITY : Math.max(natural, params.minTokens ?? 0);
       const limit = Math.min(end, room, params.maxTokens ?? room);
       let text = "";
       let sent = 0;
@@ -139,8 +163,8 @@ export class FakeLanguageModel implements LanguageModel {
           ended = true;
           throw failure.error;
         }
-        const id = hash(`${context}|${i}`) % words.length;
-        text += this.detokenize([id]);
+        const id = script === undefined ? draw(hash(`${context}|${i}`), params.logitBias) : 0;
+        text += script?.slice(i * scriptTokenLength, (i + 1) * scriptTokenLength) ?? this.detokenize([id]);
         const stopAt = Math.min(...stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0));
         const isStop = stopAt < Number.POSITIVE_INFINITY || i === end - 1;
         const finishReason = isStop ? "stop" : i === limit - 1 ? "length" : null;
@@ -148,7 +172,8 @@ export class FakeLanguageModel implements LanguageModel {
         const upTo = Math.max(sent, Math.min(stopAt, ready));
         const logprobs = params.logprobs === undefined ? null : [toLogprob(id, params.logprobs)];
         ended = finishReason !== null;
-        yield { text: text.slice(sent, upTo), tokenIds: [id], logprobs, finishReason };
+        const piece: GenerationChunk = { text: text.slice(sent, upTo), tokenIds: [id], logprobs, finishReason };
+        yield i === 0 ? { ...piece, ...promptLogprobs } : piece;
         if (ended) return;
         sent = upTo;
       }
@@ -157,6 +182,61 @@ export class FakeLanguageModel implements LanguageModel {
       this.running--;
     }
   }
+}
+
+/** A word that the bias does not forbid; the one that it wants most, if it wants one. */
+function draw(number: number, bias: Readonly<Record<number, number>> = {}): number {
+  const wanted = Object.entries(bias).find(([, value]) => value === 100)?.[0];
+  if (wanted !== undefined) return Number(wanted);
+  const allowed = words.map((_, id) => id).filter((id) => bias[id] !== -100);
+  return allowed.length === 0 ? 0 : allowed[number % allowed.length]!;
+}
+
+/** A text of the form that a constraint asks for; regular expressions are taken for literal texts. */
+function satisfying(constraint: Constraint | undefined): string | undefined {
+  switch (constraint?.kind) {
+    case "json_object":
+      return '{"river": "stone"}';
+    case "json_schema":
+      return JSON.stringify(instance(constraint.schema as Schema));
+    case "choice":
+      return constraint.choices[0];
+    case "regex":
+      return constraint.pattern;
+  }
+  return undefined;
+}
+
+interface Schema {
+  readonly type?: string;
+  readonly const?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly anyOf?: readonly Schema[];
+  readonly items?: Schema;
+  readonly properties?: Readonly<Record<string, Schema>>;
+}
+
+function instance({ type, const: constant, enum: values, anyOf, items, properties = {} }: Schema): unknown {
+  if (constant !== undefined) return constant;
+  if (values !== undefined) return values[0];
+  if (anyOf !== undefined) return instance(anyOf[0]!);
+  if (type === "array") return items === undefined ? [] : [instance(items)];
+  if (type === "object") return Object.fromEntries(Object.entries(properties).map(([key, of]) => [key, instance(of)]));
+  return { string: "river", number: 1.5, integer: 3, boolean: true }[type ?? ""] ?? null;
+}
+
+/** Each word of a text with the space before it; each id as a word. */
+function toPromptLogprobs(prompt: Prompt, { promptLogprobs = 0 }: GenerateParams): PromptLogprob[] {
+  const tokens =
+    typeof prompt === "string"
+      ? (prompt.match(/\s*\S+/g) ?? []).map((text) => ({ id: toIds(text)[0]!, text }))
+      : prompt
+          .flatMap((part) => (typeof part === "number" ? [part] : toIds(part.content)))
+          .map((id) => ({ id, text: ` ${words[id]}` }));
+  return tokens.map(({ id, text }, i) => {
+    const { logprob, top } = toLogprob(id, i === 0 ? 0 : promptLogprobs);
+    return { id, token: text, bytes: [...Buffer.from(text)], logprob: i === 0 ? null : logprob, top };
+  });
 }
 
 function toIds(text: string): number[] {

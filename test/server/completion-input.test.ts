@@ -77,15 +77,40 @@ describe("refused", () => {
     [{ repetition_penalty: -1 }, "repetition_penalty"],
     [{ repetition_penalty: 101 }, "repetition_penalty"],
     [{ repetition_penalty: [1] }, "repetition_penalty"],
-    [{ logit_bias: { "5": 100 } }, "logit_bias", "unsupported_parameter"],
-    [{ logit_bias: "x" }, "logit_bias", "unsupported_parameter"],
-    [{ echo: true }, "echo", "unsupported_parameter"],
+    [{ logit_bias: "x" }, "logit_bias"],
+    [{ logit_bias: [100] }, "logit_bias"],
+    [{ logit_bias: { abc: 1 } }, "logit_bias"],
+    [{ logit_bias: { "-1": 1 } }, "logit_bias"],
+    [{ logit_bias: { "1.5": 1 } }, "logit_bias"],
+    [{ logit_bias: { [vocabSize]: 1 } }, "logit_bias"],
+    [{ logit_bias: { "5": 101 } }, "logit_bias.5"],
+    [{ logit_bias: { "5": "1" } }, "logit_bias.5"],
+    [{ logit_bias: { "5": null } }, "logit_bias.5"],
+    [{ logit_bias: Object.fromEntries(many(100_000, 0).map((_, i) => [i, 1])) }, "logit_bias"],
+    [{ echo: "yes" }, "echo"],
     [{ suffix: "end" }, "suffix", "unsupported_parameter"],
-    [{ best_of: 2 }, "best_of", "unsupported_parameter"],
+    [{ n: 3, best_of: 2 }, "best_of"],
+    [{ best_of: 2, stream: true }, "best_of"],
+    [{ best_of: 17 }, "best_of"],
     [{ best_of: 0 }, "best_of"],
-    [{ min_tokens: 3 }, "min_tokens", "unsupported_parameter"],
-    [{ prompt_logprobs: 1, stream: true }, "prompt_logprobs", "unsupported_parameter"],
-    [{ structured_outputs: { regex: "(" } }, "structured_outputs", "unsupported_parameter"],
+    [{ min_tokens: -1 }, "min_tokens"],
+    [{ min_tokens: 4 }, "min_tokens"],
+    [{ prompt_logprobs: 21 }, "prompt_logprobs"],
+    [{ prompt_logprobs: 1, stream: true }, "prompt_logprobs"],
+    [{ structured_outputs: { regex: "(", json: {} } }, "structured_outputs"],
+    [{ structured_outputs: { grammar: "root ::= x" } }, "structured_outputs.grammar", "unsupported_parameter"],
+    [{ structured_outputs: { choice: [] } }, "structured_outputs.choice"],
+    [{ structured_outputs: { choice: ["a", ""] } }, "structured_outputs.choice"],
+    [{ structured_outputs: { regex: 5 } }, "structured_outputs.regex"],
+    [{ structured_outputs: { json: "{" } }, "structured_outputs.json"],
+    [{ structured_outputs: { regex: "a" }, response_format: { type: "json_object" } }, "structured_outputs"],
+    [{ allowed_token_ids: [1] }, "allowed_token_ids", "unsupported_parameter"],
+    [{ guided_json: {} }, "guided_json", "unsupported_parameter"],
+    [{ return_token_ids: true }, "return_token_ids", "unsupported_parameter"],
+    [{ add_special_tokens: false }, "add_special_tokens", "unsupported_parameter"],
+    [{ bad_words: ["x"] }, "bad_words", "unsupported_parameter"],
+    [{ skip_special_tokens: false }, "skip_special_tokens", "unsupported_parameter"],
+    [{ stream: true, stream_options: { continuous_usage_stats: 1 } }, "stream_options.continuous_usage_stats"],
     [{ stop: "" }, "stop"],
     [{ stop: 5 }, "stop"],
     [{ stop: ["a", ""] }, "stop[1]"],
@@ -153,7 +178,33 @@ describe("accepted", () => {
       { presencePenalty: 0, frequencyPenalty: 0, repetitionPenalty: 1 },
     ],
     [{ presence_penalty: null, frequency_penalty: null, repetition_penalty: null }, {}],
-    [{ best_of: 1, echo: false, suffix: "", logit_bias: {} }, {}],
+    [{ best_of: 1, echo: false, suffix: "", logit_bias: {}, min_tokens: 0, skip_special_tokens: true }, {}],
+    [{ logit_bias: { "5": 100, "6": -0.5 } }, { logitBias: { 5: 100, 6: -0.5 } }],
+    [{ min_tokens: 3 }, { minTokens: 3 }],
+    [{ prompt_logprobs: 2 }, { promptLogprobs: 2 }],
+    [
+      { prompt_logprobs: 0, max_tokens: 0 },
+      { promptLogprobs: 0, maxTokens: 0 },
+    ],
+    [{ echo: true }, {}],
+    [
+      { echo: true, logprobs: 3 },
+      { logprobs: 3, promptLogprobs: 3 },
+    ],
+    [
+      { echo: true, max_tokens: 0 },
+      { maxTokens: 0, promptLogprobs: 0 },
+    ],
+    [{ response_format: { type: "text" } }, {}],
+    [{ response_format: { type: "json_object" } }, { constraint: { kind: "json_object" } }],
+    [{ structured_outputs: { regex: "a+" } }, { constraint: { kind: "regex", pattern: "a+" } }],
+    [{ structured_outputs: { choice: ["a", "b"] } }, { constraint: { kind: "choice", choices: ["a", "b"] } }],
+    [
+      { structured_outputs: { json: '{"type":"object"}' } },
+      { constraint: { kind: "json_schema", schema: { type: "object" } } },
+    ],
+    [{ structured_outputs: { json: true, regex: null } }, { constraint: { kind: "json_schema", schema: true } }],
+    [{ structured_outputs: { json_object: true } }, { constraint: { kind: "json_object" } }],
     [{ user: "me", metadata: { a: 1 }, store: true, service_tier: "auto", unknown_field: [1] }, {}],
     [{ n: null, temperature: null, stop: null, seed: null, logprobs: null, stream: null, echo: null, user: null }, {}],
   ];
@@ -193,9 +244,15 @@ describe("accepted", () => {
     ]);
   });
 
-  it("a prompt that leaves room for one token gets one", async () => {
-    const payload = { ...base, prompt: "the ".repeat(99), max_tokens: 50 };
-    const response = await app.inject({ method: "POST", url: "/v1/completions", payload });
-    expect(response.json()).toMatchObject({ choices: [{ finish_reason: "length" }], usage: { total_tokens: 100 } });
+  it("prompt and output may fill the context, and not pass it", async () => {
+    const post = (max_tokens: number) => {
+      const payload = { ...base, prompt: "the ".repeat(99), max_tokens };
+      return app.inject({ method: "POST", url: "/v1/completions", payload });
+    };
+    expect((await post(1)).json()).toMatchObject({
+      choices: [{ finish_reason: "length" }],
+      usage: { total_tokens: 100 },
+    });
+    expect((await post(2)).json().error).toMatchObject({ param: "prompt", code: "context_length_exceeded" });
   });
 });

@@ -74,13 +74,20 @@ it("while it drains the server is alive and not ready", async () => {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ prompt: "the river", ignore_eos: true, max_tokens: 50, stream: true }),
   });
-  const [first, second, third] = [await connection(), await connection(), await connection()];
+  const [first, second, third, fourth] = [
+    await connection(),
+    await connection(),
+    await connection(),
+    await connection(),
+  ];
   await until(() => slow.running === 1);
   const closing = server.close();
-  expect(await Promise.all([first("/health/live"), second("/ready"), third("/version")])).toEqual([
+  const answers = [first("/health/live"), second("/ready"), third("/version"), fourth("/metrics")];
+  expect(await Promise.all(answers)).toEqual([
     expect.stringMatching(/^HTTP\/1.1 200 OK[\s\S]*"ok"/),
     expect.stringMatching(/^HTTP\/1.1 503 [\s\S]*"draining"/),
     expect.stringMatching(/^HTTP\/1.1 503 [\s\S]*"closed"/),
+    expect.stringMatching(/^HTTP\/1.1 200 OK[\s\S]*num_requests_running/),
   ]);
   expect(await (await stream).text()).toContain("[DONE]");
   await closing;

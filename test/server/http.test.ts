@@ -151,10 +151,15 @@ describe("small endpoints", () => {
       "GET /ready",
       "GET /health/live",
       "GET /version",
+      "GET /metrics",
+      "GET /openapi.json",
       "GET /v1/models",
       "GET /v1/models/*",
       "POST /v1/completions",
       "POST /v1/chat/completions",
+      "POST /v1/responses",
+      "POST /tokenize",
+      "POST /detokenize",
     ]);
   });
 

@@ -23,9 +23,15 @@ export function healthRoutes(app: FastifyInstance, { model, options, version, en
     return { status, message: messages[status], progress, restarts };
   };
 
-  app.get("/", async () => ({ name: "mamba-serve", version, model: model.info.id, endpoints: endpoints.list() }));
-  app.get("/health", readiness);
-  app.get("/ready", readiness);
-  app.get("/health/live", async () => ({ status: "ok" }));
-  app.get("/version", async () => ({ version }));
+  const described = (summary: string) => ({ schema: { summary, tags: ["server"] } });
+  app.get("/", described("What this server is and has"), async () => ({
+    name: "mamba-serve",
+    version,
+    model: model.info.id,
+    endpoints: endpoints.list(),
+  }));
+  app.get("/health", described("Whether a request would be taken now"), readiness);
+  app.get("/ready", described("The same as /health"), readiness);
+  app.get("/health/live", described("Whether the process answers"), async () => ({ status: "ok" }));
+  app.get("/version", described("Version of mamba-serve"), async () => ({ version }));
 }

@@ -14,10 +14,14 @@ export function modelRoutes(app: FastifyInstance, { model: { info } }: ServerCon
   const created = Math.floor(Date.now() / 1000);
   const card = { id: info.id, object: "model", created, owned_by: "mamba-serve", max_model_len: info.maxModelLen };
 
-  app.get("/v1/models", async () => ({ object: "list", data: [card] }));
+  app.get("/v1/models", { schema: { summary: "Lists the model", tags: ["models"] } }, async () => ({
+    object: "list",
+    data: [card],
+  }));
 
   // A wildcard because ids may hold slashes, as in "organisation/model".
-  app.get<{ Params: { "*": string } }>("/v1/models/*", async (request) => {
+  const schema = { summary: "Describes the model", tags: ["models"] };
+  app.get<{ Params: { "*": string } }>("/v1/models/*", { schema }, async (request) => {
     requireModel(request.params["*"], info);
     return card;
   });

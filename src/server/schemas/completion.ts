@@ -1,11 +1,16 @@
 import { z } from "zod";
 import { badTokenIndex, field, type Issue, optional, tokenIdRule } from "./field";
-import { maxNewTokens, refineStreamOptions, samplingFields } from "./sampling";
-import { unsupportedCode, unsupportedInCompletions } from "./unsupported";
+import { alternatives, maxChoicesPerPrompt, maxNewTokens, refineSampling, samplingFields } from "./sampling";
+import { unsupportedInCompletions } from "./unsupported";
 
 export const maxPrompts = 128;
 
 type CompletionPrompt = string | readonly number[];
+
+const ids = { type: "array", items: { type: "integer", minimum: 0 } };
+const promptSchema = {
+  anyOf: [{ type: "string" }, { type: "array", items: { type: "string" } }, ids, { type: "array", items: ids }],
+};
 
 const shapes = "expected a string, a list of strings, a list of token ids or a list of such lists";
 
@@ -33,21 +38,26 @@ function readPrompts(input: unknown, vocabSize: number, reject: (issue: Issue) =
 }
 
 /** Body of POST /v1/completions. Fields not listed are ignored. */
-export const completionRequest = ({ vocabSize }: { readonly vocabSize: number }) =>
+export const completionRequest = (model: { readonly vocabSize: number }) =>
   z
     .object({
-      ...samplingFields,
-      prompt: field((input, reject) => readPrompts(input, vocabSize, reject)),
-      max_tokens: optional(z.int().min(1).max(maxNewTokens)).transform((tokens) => tokens ?? 16),
-      logprobs: optional(z.int().min(0).max(20)),
-      best_of: optional(z.int().min(1)),
+      ...samplingFields(model),
+      prompt: field((input, reject) => readPrompts(input, model.vocabSize, reject), promptSchema),
+      max_tokens: optional(z.int().min(0).max(maxNewTokens)).transform((tokens) => tokens ?? 16),
+      logprobs: optional(alternatives),
+      best_of: optional(z.int().min(1).max(maxChoicesPerPrompt)),
+      echo: optional(z.boolean()).transform((echo) => echo ?? false),
       ...unsupportedInCompletions,
     })
-    .superRefine(refineStreamOptions)
-    .superRefine(({ best_of, n }, context) => {
-      if (best_of === undefined || best_of === n) return;
-      const issue = { message: "not supported yet unless it equals n", params: { code: unsupportedCode } };
-      context.addIssue({ code: "custom", path: ["best_of"], ...issue });
+    .superRefine((body, context) => {
+      refineSampling(body, context, body.max_tokens);
+      const { best_of, n, stream, max_tokens, echo, prompt_logprobs } = body;
+      const refuse = (field: string, message: string) => context.addIssue({ code: "custom", path: [field], message });
+      if (best_of !== undefined && best_of < n) refuse("best_of", "must not be below n");
+      if (best_of !== undefined && best_of > n && stream) refuse("best_of", "must equal n in a stream");
+      if (max_tokens === 0 && !echo && prompt_logprobs === undefined) {
+        refuse("max_tokens", "must be at least 1, unless echo or prompt_logprobs asks for the prompt");
+      }
     });
 
 export type CompletionRequest = z.output<ReturnType<typeof completionRequest>>;

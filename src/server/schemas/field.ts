@@ -14,21 +14,24 @@ export interface Issue {
 
 /**
  * A field read by hand: `read` returns the value, or calls its second argument with what is wrong. For lists of any length,
- * where zod would report an issue for each of 50,000 bad elements.
+ * where zod would report an issue for each of 50,000 bad elements. `schema` is what /openapi.json says of it.
  */
-export function field<Value>(read: (input: unknown, reject: (issue: Issue) => never) => Value) {
-  return z.unknown().transform((input, context): Value => {
-    try {
-      return read(input, (issue) => {
-        throw new Rejected(issue);
-      });
-    } catch (error) {
-      if (!(error instanceof Rejected)) throw error;
-      const { message, path = [], code } = error.issue;
-      context.issues.push({ code: "custom", message, path: [...path], input: undefined, params: { code } });
-      return z.NEVER;
-    }
-  });
+export function field<Value>(read: (input: unknown, reject: (issue: Issue) => never) => Value, schema: object = {}) {
+  return z
+    .unknown()
+    .meta({ ...schema })
+    .transform((input, context): Value => {
+      try {
+        return read(input, (issue) => {
+          throw new Rejected(issue);
+        });
+      } catch (error) {
+        if (!(error instanceof Rejected)) throw error;
+        const { message, path = [], code } = error.issue;
+        context.issues.push({ code: "custom", message, path: [...path], input: undefined, params: { code } });
+        return z.NEVER;
+      }
+    });
 }
 
 class Rejected {

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { badTokenIndex, field, optional } from "./field";
+import { constraintFields, refineConstraints } from "./constraint";
+import { badTokenIndex, field, optional, tokenIdRule } from "./field";
 
 export const maxChoicesPerPrompt = 16;
 export const maxStopStrings = 16;
@@ -7,29 +8,62 @@ export const maxStopLength = 256;
 const maxStopTokenIds = 1024;
 export const maxNewTokens = 2 ** 31 - 1;
 
-const stop = field((input, reject): readonly string[] => {
-  if (typeof input !== "string" && !Array.isArray(input)) return reject({ message: "expected a string or a list" });
-  const list: unknown[] = typeof input === "string" ? [input] : input;
-  if (list.length > maxStopStrings) reject({ message: `expected at most ${maxStopStrings} strings` });
-  return list.map((text, i) => {
-    if (typeof text === "string" && text.length > 0 && text.length <= maxStopLength) return text;
-    return reject({
-      message: `expected a string of 1 to ${maxStopLength} characters`,
-      path: list === input ? [i] : [],
+const stop = field(
+  (input, reject): readonly string[] => {
+    if (typeof input !== "string" && !Array.isArray(input)) return reject({ message: "expected a string or a list" });
+    const list: unknown[] = typeof input === "string" ? [input] : input;
+    if (list.length > maxStopStrings) reject({ message: `expected at most ${maxStopStrings} strings` });
+    return list.map((text, i) => {
+      if (typeof text === "string" && text.length > 0 && text.length <= maxStopLength) return text;
+      return reject({
+        message: `expected a string of 1 to ${maxStopLength} characters`,
+        path: list === input ? [i] : [],
+      });
     });
-  });
-});
+  },
+  { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" }, maxItems: maxStopStrings }] },
+);
 
-const stopTokenIds = field((input, reject): readonly number[] => {
-  if (!Array.isArray(input)) return reject({ message: "expected a list of token ids" });
-  if (input.length > maxStopTokenIds) reject({ message: `expected at most ${maxStopTokenIds} token ids` });
-  const bad = badTokenIndex(input, 2 ** 31);
-  if (bad >= 0) reject({ message: "expected a token id, a non-negative integer", path: [bad] });
-  return input;
-});
+const stopTokenIds = field(
+  (input, reject): readonly number[] => {
+    if (!Array.isArray(input)) return reject({ message: "expected a list of token ids" });
+    if (input.length > maxStopTokenIds) reject({ message: `expected at most ${maxStopTokenIds} token ids` });
+    const bad = badTokenIndex(input, 2 ** 31);
+    if (bad >= 0) reject({ message: "expected a token id, a non-negative integer", path: [bad] });
+    return input;
+  },
+  { type: "array", items: { type: "integer", minimum: 0 }, maxItems: maxStopTokenIds },
+);
+
+const maxBiases = 1024;
+
+/** Undefined where it asks for nothing. */
+const logitBias = (vocabSize: number) =>
+  field(
+    (input, reject): Readonly<Record<number, number>> | undefined => {
+      if (typeof input !== "object" || input === null || Array.isArray(input)) {
+        return reject({ message: "expected an object of token ids and numbers" });
+      }
+      const entries = Object.entries(input as Record<string, unknown>);
+      if (entries.length > maxBiases) reject({ message: `expected at most ${maxBiases} tokens` });
+      for (const [id, bias] of entries) {
+        const isId = /^\d{1,10}$/.test(id) && Number(id) < vocabSize;
+        if (!isId) reject({ message: `${tokenIdRule(vocabSize)}, as each key` });
+        if (typeof bias !== "number" || Math.abs(bias) > 100) {
+          reject({ message: "expected a number from -100 to 100", path: [id] });
+        }
+      }
+      return entries.length === 0 ? undefined : (Object.fromEntries(entries) as Record<number, number>);
+    },
+    { type: "object", additionalProperties: { type: "number", minimum: -100, maximum: 100 } },
+  );
+
+/** Alternatives shown for each token. */
+export const alternatives = z.int().min(0).max(20);
 
 /** What /v1/completions and /v1/chat/completions have in common. */
-export const samplingFields = {
+export const samplingFields = ({ vocabSize }: { readonly vocabSize: number }) => ({
+  ...constraintFields,
   model: optional(z.string()),
   temperature: optional(z.number().min(0).max(2)),
   top_p: optional(z.number().gt(0).max(1)),
@@ -43,19 +77,32 @@ export const samplingFields = {
   repetition_penalty: optional(z.number().gt(0).max(100)),
   presence_penalty: optional(z.number().min(-2).max(2)),
   frequency_penalty: optional(z.number().min(-2).max(2)),
+  logit_bias: optional(logitBias(vocabSize)),
+  min_tokens: optional(z.int().min(0).max(maxNewTokens)),
+  prompt_logprobs: optional(alternatives),
   n: optional(z.int().min(1).max(maxChoicesPerPrompt)).transform((n) => n ?? 1),
   seed: optional(z.int()),
   stop: optional(stop),
   stop_token_ids: optional(stopTokenIds),
   ignore_eos: optional(z.boolean()),
   stream: optional(z.boolean()).transform((stream) => stream ?? false),
-  stream_options: optional(z.object({ include_usage: optional(z.boolean()) })),
-};
+  stream_options: optional(
+    z.object({ include_usage: optional(z.boolean()), continuous_usage_stats: optional(z.boolean()) }),
+  ),
+});
 
-export type SamplingFields = z.output<z.ZodObject<typeof samplingFields>>;
+export type SamplingFields = z.output<z.ZodObject<ReturnType<typeof samplingFields>>>;
 
-/** For z.superRefine: options of a stream that is none. */
-export function refineStreamOptions(fields: SamplingFields, context: z.RefinementCtx): void {
-  if (fields.stream_options === undefined || fields.stream) return;
-  context.addIssue({ code: "custom", message: "only allowed together with stream: true", path: ["stream_options"] });
+/** For z.superRefine: fields that do not fit together. `maxTokens` as the route means it. */
+export function refineSampling(fields: SamplingFields, context: z.RefinementCtx, maxTokens: number | undefined): void {
+  const refuse = (field: keyof SamplingFields, message: string) =>
+    context.addIssue({ code: "custom", path: [field], message });
+  if (fields.stream_options !== undefined && !fields.stream) {
+    refuse("stream_options", "only allowed together with stream: true");
+  }
+  if (fields.prompt_logprobs !== undefined && fields.stream) refuse("prompt_logprobs", "not available in a stream");
+  if (fields.min_tokens !== undefined && fields.min_tokens > (maxTokens ?? maxNewTokens)) {
+    refuse("min_tokens", "must not be above max_tokens");
+  }
+  refineConstraints(fields, context);
 }

@@ -1,0 +1,55 @@
+import { z } from "zod";
+import { templateArguments } from "./chat-completion";
+import { badTokenIndex, field, optional, tokenIdRule } from "./field";
+import { messages } from "./messages";
+import { toolFields } from "./tools";
+
+const shared = {
+  model: optional(z.string()),
+  add_special_tokens: optional(z.boolean()),
+  return_token_strs: optional(z.boolean()),
+};
+
+const ofText = z.object({ ...shared, prompt: z.string() });
+
+const ofChat = z.object({
+  ...shared,
+  messages,
+  add_generation_prompt: optional(z.boolean()),
+  chat_template_kwargs: optional(templateArguments),
+  tools: toolFields.tools,
+});
+
+/** Body of POST /tokenize: a text, or a conversation. */
+export const tokenizeRequest = z
+  .looseObject({})
+  .transform((body, context) => {
+    const hasPrompt = (body.prompt ?? undefined) !== undefined;
+    const hasMessages = (body.messages ?? undefined) !== undefined;
+    if (hasPrompt && hasMessages) {
+      context.addIssue({ code: "custom", path: ["messages"], message: "not allowed together with prompt" });
+      return z.NEVER;
+    }
+    const result = hasMessages ? ofChat.safeParse(body) : ofText.safeParse(body);
+    if (result.success) return result.data;
+    context.issues.push(...(result.error.issues as typeof context.issues));
+    return z.NEVER;
+  })
+  .meta({ description: "A text (prompt) or a conversation (messages)." });
+
+export type TokenizeRequest = z.output<typeof tokenizeRequest>;
+
+/** Body of POST /detokenize. */
+export const detokenizeRequest = ({ vocabSize, maxModelLen }: { vocabSize: number; maxModelLen: number }) =>
+  z.object({
+    model: optional(z.string()),
+    tokens: field(
+      (input, reject): readonly number[] => {
+        if (!Array.isArray(input)) return reject({ message: "expected a list of token ids" });
+        if (input.length > maxModelLen) reject({ message: `expected at most ${maxModelLen} token ids` });
+        const bad = badTokenIndex(input, vocabSize);
+        return bad < 0 ? input : reject({ message: tokenIdRule(vocabSize), path: [bad] });
+      },
+      { type: "array", items: { type: "integer", minimum: 0, maximum: vocabSize - 1 } },
+    ),
+  });

@@ -1,0 +1,94 @@
+import { z } from "zod";
+import { field, type Issue, optional } from "./field";
+
+export const maxTools = 128;
+
+/** A function that the model may call. */
+export interface Tool {
+  readonly type: "function";
+  readonly function: {
+    readonly name: string;
+    readonly description?: string;
+    /** JSON schema of the arguments, an object. */
+    readonly parameters?: Readonly<Record<string, unknown>>;
+  };
+}
+
+/** "auto": the model decides; "required": it calls at least one; a name: it calls this one. */
+export type ToolChoice = "none" | "auto" | "required" | { readonly name: string };
+
+const toolName = /^[\w.-]{1,64}$/;
+
+type Reject = (issue: Issue) => never;
+type Fields = Readonly<Record<string, unknown>>;
+
+const isObject = (value: unknown): value is Fields =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+function readTool(tool: unknown, path: readonly PropertyKey[], reject: Reject): Tool {
+  if (!isObject(tool)) return reject({ message: "expected an object", path });
+  if (tool.type !== "function") return reject({ message: 'expected "function"', path: [...path, "type"] });
+  const definition = tool.function;
+  if (!isObject(definition)) return reject({ message: "expected an object", path: [...path, "function"] });
+  const { name, description, parameters } = definition;
+  const refuse = (key: string, expected: string) =>
+    reject({ message: `expected ${expected}`, path: [...path, "function", key] });
+  if (typeof name !== "string" || !toolName.test(name)) refuse("name", "1 to 64 letters, digits, _, . or -");
+  if (!["undefined", "string"].includes(typeof description) && description !== null) refuse("description", "a string");
+  if (parameters !== undefined && parameters !== null) {
+    if (!isObject(parameters) || ![undefined, "object"].includes(parameters.type as string | undefined)) {
+      refuse("parameters", 'a JSON schema of type "object"');
+    }
+    if (parameters && !["undefined", "object"].includes(typeof (parameters as Fields).properties)) {
+      refuse("parameters", 'a JSON schema whose "properties" is an object');
+    }
+  }
+  // As it came: templates show fields that we do not know.
+  return tool as unknown as Tool;
+}
+
+const tools = field(
+  (input, reject): readonly Tool[] | undefined => {
+    if (!Array.isArray(input)) return reject({ message: "expected a list of tools" });
+    if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
+    if (input.length === 0) return undefined;
+    const names = new Set<string>();
+    return input.map((item, i) => {
+      const tool = readTool(item, [i], reject);
+      if (names.has(tool.function.name)) reject({ message: "two tools have this name", path: [i, "function", "name"] });
+      names.add(tool.function.name);
+      return tool;
+    });
+  },
+  { type: "array", maxItems: maxTools, items: { type: "object", required: ["type", "function"] } },
+);
+
+const toolChoice = field(
+  (input, reject): ToolChoice => {
+    if (input === "none" || input === "auto" || input === "required") return input;
+    const name = isObject(input) && isObject(input.function) ? input.function.name : undefined;
+    if (typeof name === "string") return { name };
+    return reject({
+      message: 'expected "none", "auto", "required" or {"type": "function", "function": {"name": ...}}',
+    });
+  },
+  { anyOf: [{ enum: ["none", "auto", "required"] }, { type: "object" }] },
+);
+
+export const toolFields = {
+  tools: optional(tools),
+  tool_choice: optional(toolChoice),
+  parallel_tool_calls: optional(z.boolean()),
+};
+
+export type ToolFields = z.output<z.ZodObject<typeof toolFields>>;
+
+/** For z.superRefine: a choice needs its tool. */
+export function refineTools({ tools: given = [], tool_choice: choice }: ToolFields, context: z.RefinementCtx): void {
+  const refuse = (message: string) => context.addIssue({ code: "custom", path: ["tool_choice"], message });
+  if (choice === undefined || choice === "none" || choice === "auto") return;
+  if (given.length === 0) refuse("only allowed together with tools");
+  else if (choice !== "required" && !given.some((tool) => tool.function.name === choice.name)) {
+    refuse("names a function that is not among the tools");
+  }
+}

@@ -1,0 +1,56 @@
+import type { ToolChoice } from "../schemas/tools";
+import type { ToolEvent, ToolParser } from "./events";
+import { type CallFormat, JsonCallParser } from "./json-call-parser";
+
+/** By the names that --tool-call-parser takes. */
+const formats = {
+  hermes: { open: ["<tool_call>"], close: "</tool_call>", isBare: false },
+  nemotron: { open: ["<TOOLCALL>"], close: "</TOOLCALL>", isBare: false },
+  // The mark is a special token in some of the family, which no text shows.
+  granite: { open: ["<|tool_call|>", "<tool_call>"], close: "</tool_call>", isBare: true },
+  llama3_json: { open: ["<|python_tag|>"], close: null, isBare: true },
+} as const satisfies Record<string, CallFormat>;
+
+export type ToolFormat = keyof typeof formats;
+
+export const toolFormats = Object.keys(formats) as ToolFormat[];
+
+/** What only the template of one family says; the first that is found counts. */
+const signs: readonly (readonly [sign: string, format: ToolFormat])[] = [
+  ["<TOOLCALL>", "nemotron"],
+  ["<|tool_call|>", "granite"],
+  ["<tool_call>", "hermes"],
+  ["<|python_tag|>", "llama3_json"],
+  ['"parameters":', "llama3_json"],
+];
+
+/** The format that a chat template teaches; null where it has no tools, or those of another family. */
+export function detectFormat(template: string | null): ToolFormat | null {
+  if (template === null || !/\btools\b/.test(template)) return null;
+  return signs.find(([sign]) => template.includes(sign))?.[1] ?? null;
+}
+
+/** All of the output is the arguments of one function: a constraint sees to that. */
+class NamedCallParser implements ToolParser {
+  #started = false;
+  constructor(private readonly name: string) {}
+
+  push(text: string): ToolEvent[] {
+    if (text === "") return [];
+    const begin: ToolEvent[] = this.#started ? [] : [{ kind: "call", name: this.name }];
+    this.#started = true;
+    return [...begin, { kind: "arguments", text }];
+  }
+
+  end(): ToolEvent[] {
+    return [];
+  }
+}
+
+/** Calls that a constraint brought about: a list of objects, or the arguments of the one function. */
+export function forcedParser(choice: Exclude<ToolChoice, "none" | "auto">): ToolParser {
+  if (choice !== "required") return new NamedCallParser(choice.name);
+  return new JsonCallParser({ open: [], close: null, isBare: true });
+}
+
+export const createParser = (format: ToolFormat): ToolParser => new JsonCallParser(formats[format]);

@@ -1,0 +1,79 @@
+import { randomUUID } from "node:crypto";
+import type { ToolEvent, ToolParser } from "./events";
+
+/** A tool call of an answer. */
+export interface ToolCallBody {
+  readonly id: string;
+  readonly type: "function";
+  readonly function: { readonly name: string; readonly arguments: string };
+}
+
+/** A piece of a message in a stream. */
+export interface MessageDelta {
+  readonly content?: string;
+  readonly tool_calls?: readonly [
+    | { readonly index: number; readonly function: { readonly arguments: string } }
+    | (ToolCallBody & { readonly index: number }),
+  ];
+}
+
+/** Turns the text of one choice into the parts of a message. */
+export class MessageReader {
+  readonly #parser: ToolParser | null;
+  readonly #maxCalls: number;
+  #calls = 0;
+
+  /** @param parser null: all is content */
+  constructor(parser: ToolParser | null, maxCalls: number) {
+    this.#parser = parser;
+    this.#maxCalls = maxCalls;
+  }
+
+  get hasCalls(): boolean {
+    return this.#calls > 0;
+  }
+
+  push(text: string): MessageDelta[] {
+    if (this.#parser === null) return text === "" ? [] : [{ content: text }];
+    return this.#parser.push(text).flatMap((event) => this.#toDelta(event));
+  }
+
+  end(): MessageDelta[] {
+    return this.#parser?.end().flatMap((event) => this.#toDelta(event)) ?? [];
+  }
+
+  #toDelta(event: ToolEvent): MessageDelta[] {
+    if (event.kind === "text") return [{ content: event.text }];
+    if (event.kind === "call") this.#calls++;
+    if (this.#calls > this.#maxCalls) return [];
+    const index = this.#calls - 1;
+    if (event.kind === "arguments") return [{ tool_calls: [{ index, function: { arguments: event.text } }] }];
+    const id = `call_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
+    return [{ tool_calls: [{ index, id, type: "function", function: { name: event.name, arguments: "" } }] }];
+  }
+}
+
+export interface MessageBody {
+  readonly role: "assistant";
+  /** Null where there is nothing but calls. */
+  readonly content: string | null;
+  readonly refusal: null;
+  readonly tool_calls?: readonly ToolCallBody[];
+}
+
+/** The whole message that its pieces make. */
+export function toMessage(deltas: readonly MessageDelta[]): MessageBody {
+  let content = "";
+  const calls: { id: string; name: string; arguments: string }[] = [];
+  for (const delta of deltas) {
+    content += delta.content ?? "";
+    for (const call of delta.tool_calls ?? []) {
+      if ("id" in call) calls.push({ id: call.id, name: call.function.name, arguments: "" });
+      calls[call.index]!.arguments += call.function.arguments;
+    }
+  }
+  const base = { role: "assistant", content, refusal: null } as const;
+  if (calls.length === 0) return base;
+  const tool_calls = calls.map(({ id, ...called }) => ({ id, type: "function" as const, function: called }));
+  return { ...base, content: content === "" ? null : content, tool_calls };
+}
