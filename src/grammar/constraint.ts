@@ -1,0 +1,186 @@
+import type { Rule } from "./expression";
+import { type Frame, type Readings, ReadingTable } from "./readings";
+import type { Mask, TokenTrie } from "./token-trie";
+
+/** Nodes of the trie that may be looked at for one mask, about 10 ms. What is beyond it is not allowed, though it could be. */
+const MASK_WORK = 1_000_000;
+
+let constraints = 0;
+
+/** What may follow a text so that it can still become one of a grammar, in terms of tokens. */
+export class TokenConstraint {
+  private readonly id: number;
+  private readonly table = new ReadingTable();
+  private readonly first: Readings;
+
+  constructor(
+    root: Rule,
+    private readonly trie: TokenTrie,
+    /** Memory that is kept for it, about, masks not counted. */
+    readonly bytes: number,
+  ) {
+    constraints += 1;
+    this.id = constraints;
+    const machine = root.machine!;
+    this.first = this.table.closure([this.table.frame(machine, machine.start, null)]);
+  }
+
+  /** The state of a text that has not begun. */
+  start(): ConstraintState {
+    return new ConstraintState(this, this.first);
+  }
+
+  /** 32-bit words of a mask. */
+  get words(): number {
+    return this.trie.words;
+  }
+
+  /** The tokens that may follow, a bit for each. Not to be written to. */
+  mask(readings: Readings): Int32Array {
+    const key = `${this.id}/${readings.id}`;
+    const known = this.trie.masks.get(key);
+    if (known !== undefined) return known.words;
+    const words = new Int32Array(this.trie.words);
+    const seen = new Set<Mask>();
+    let work = 0;
+    for (const frame of readings.frames) {
+      if (work > MASK_WORK && words.some((word) => word !== 0)) break;
+      const own = this.ownMask(frame);
+      if (!seen.has(own)) {
+        seen.add(own);
+        work += own.work;
+        for (let i = 0; i < words.length; i++) words[i]! |= own.words[i]!;
+      }
+      for (const { node, state } of own.exits) {
+        if (work > MASK_WORK) break;
+        work += this.walkBelow(node, this.table.onward(this.table.frame(frame.machine, state, frame.parent)), words);
+      }
+    }
+    if (readings.complete) for (const id of this.trie.endIds) words[id >>> 5]! |= 1 << (id & 31);
+    this.keep(key, { words, exits: [], work });
+    return words;
+  }
+
+  /** The readings after a token; null if the mask forbids it. */
+  next(readings: Readings, id: number): Readings | null {
+    if (this.trie.endIds.includes(id)) return readings.complete ? readings : null;
+    const bytes = this.trie.bytes(id);
+    const found: Frame[] = [];
+    let complete = false;
+    // As in mask(): along the frame's own rule, and wherever that is left or another one entered, along all that follows.
+    for (const { machine, state: from, parent } of readings.frames) {
+      let state = from;
+      for (let i = 0; i < bytes.length && state >= 0; i++) {
+        state = machine.step(state, bytes[i]!);
+        if (state < 0) break;
+        const last = i + 1 === bytes.length;
+        if (!last && !machine.isFinal(state) && machine.calls(state).length === 0) continue;
+        const frame = this.table.frame(machine, state, parent);
+        if (last) {
+          if (frame.alive) found.push(frame);
+        } else {
+          const after = this.read(this.table.onward(frame), bytes.subarray(i + 1));
+          if (after === null) continue;
+          found.push(...after.frames.filter(({ alive }) => alive));
+          complete ||= after.complete;
+        }
+      }
+    }
+    return found.length > 0 || complete ? this.table.closure(found, complete) : null;
+  }
+
+  private read(readings: Readings, bytes: Uint8Array): Readings | null {
+    let at: Readings | null = readings;
+    for (let i = 0; i < bytes.length && at !== null; i++) at = this.table.step(at, bytes[i]!);
+    return at;
+  }
+
+  /** Tokens that a frame's own rule reads, and where they may go on outside of it. */
+  private ownMask({ machine, state, slack }: Frame): Mask {
+    const key = `${machine.maskKey(state)}:${slack}`;
+    const known = this.trie.masks.get(key);
+    if (known !== undefined) return known;
+    const { byte, depth, end, longest } = this.trie;
+    const words = new Int32Array(this.trie.words);
+    const exits: { node: number; state: number }[] = [];
+    const path = new Array<number>(longest + 1).fill(state);
+    let work = 0;
+    for (let node = 1; node < byte.length; ) {
+      work += 1;
+      const level = depth[node]!;
+      const next = machine.step(path[level - 1]!, byte[node]!);
+      if (next < 0) {
+        node = end[node]!;
+        continue;
+      }
+      path[level] = next;
+      if (machine.need(next) <= slack) this.trie.allow(words, node);
+      if (end[node]! > node + 1 && (machine.isFinal(next) || machine.calls(next).length > 0)) {
+        exits.push({ node, state: next });
+      }
+      node += 1;
+    }
+    return this.keep(key, { words, exits, work });
+  }
+
+  /** Allows the tokens below a node that go on with `from`; returns the work. */
+  private walkBelow(root: number, from: Readings, words: Int32Array): number {
+    const { byte, depth, end } = this.trie;
+    const path = [from];
+    const base = depth[root]! + 1;
+    let work = 0;
+    for (let node = root + 1; node < end[root]!; ) {
+      const level = depth[node]! - base;
+      const before = path[level]!;
+      work += before.frames.length;
+      const next = this.table.step(before, byte[node]!);
+      if (next === null) {
+        node = end[node]!;
+        continue;
+      }
+      path[level + 1] = next;
+      if (next.alive) this.trie.allow(words, node);
+      node += 1;
+    }
+    return work;
+  }
+
+  private keep(key: string, mask: Mask): Mask {
+    this.trie.masks.set(key, mask, 4 * mask.words.length + 40 * mask.exits.length + 200);
+    return mask;
+  }
+}
+
+/** A text so far. */
+export class ConstraintState {
+  constructor(
+    private readonly constraint: TokenConstraint,
+    private readings: Readings,
+  ) {}
+
+  /** The text may end here: the tokens that end a text are allowed. */
+  get isComplete(): boolean {
+    return this.readings.complete;
+  }
+
+  /** The text is complete and no token of text may follow. */
+  get isFinished(): boolean {
+    return this.readings.complete && this.readings.frames.length === 0;
+  }
+
+  /** Writes the allowed tokens at `offset`: bit i of word w for token 32 w + i. */
+  mask(words: Int32Array, offset = 0): void {
+    words.set(this.constraint.mask(this.readings), offset);
+  }
+
+  /** Appends a token. False, and nothing changes, if it is not allowed; every token of `mask` is. */
+  accept(id: number): boolean {
+    const next = this.constraint.next(this.readings, id);
+    if (next !== null) this.readings = next;
+    return next !== null;
+  }
+
+  copy(): ConstraintState {
+    return new ConstraintState(this.constraint, this.readings);
+  }
+}
