@@ -14,6 +14,7 @@ export class Automaton implements Machine {
   readonly high: Uint8Array;
   readonly to: Int32Array;
   private readonly finals: Uint8Array;
+  private readonly open: Uint8Array;
   private readonly callsFrom: ReadonlyMap<number, readonly Call[]>;
   /** What `need` says; written by `findNeeds`. */
   readonly needs: Float64Array;
@@ -27,6 +28,7 @@ export class Automaton implements Machine {
     this.to = Int32Array.from(built.to);
     this.finals = Uint8Array.from(built.finals);
     this.callsFrom = built.calls;
+    this.open = this.finals.map((final, state) => (final === 1 || built.calls.has(state) ? 1 : 0));
     this.needs = new Float64Array(built.finals.length).fill(Infinity);
   }
 
@@ -36,7 +38,7 @@ export class Automaton implements Machine {
 
   /** Memory of the tables, about. */
   get bytes(): number {
-    return this.states * 13 + this.to.length * 6 + this.callsFrom.size * 100;
+    return this.states * 14 + this.to.length * 6 + this.callsFrom.size * 100;
   }
 
   step(state: number, byte: number): number {
@@ -53,6 +55,10 @@ export class Automaton implements Machine {
 
   calls(state: number): readonly Call[] {
     return this.callsFrom.get(state) ?? noCalls;
+  }
+
+  leaves(state: number): boolean {
+    return this.open[state] === 1;
   }
 
   takesBytes(state: number): boolean {

@@ -1,9 +1,15 @@
+import { MAX_READINGS } from "./budget";
 import type { Rule } from "./expression";
 import { type Frame, type Readings, ReadingTable } from "./readings";
 import type { Mask, TokenTrie } from "./token-trie";
 
-/** Nodes of the trie that may be looked at for one mask, about 10 ms. What is beyond it is not allowed, though it could be. */
-const MASK_WORK = 1_000_000;
+/**
+ * How often the whole trie may be walked for one mask, some milliseconds each time. A text that can be read in very many
+ * ways gets fewer tokens than could follow, but always some.
+ */
+const WALKS = 6;
+/** What a step of one frame takes beside a look at a node of the trie. */
+const FRAME_WORK = 10;
 
 let constraints = 0;
 
@@ -42,9 +48,10 @@ export class TokenConstraint {
     if (known !== undefined) return known.words;
     const words = new Int32Array(this.trie.words);
     const seen = new Set<Mask>();
+    const limit = WALKS * this.trie.byte.length;
     let work = 0;
     for (const frame of readings.frames) {
-      if (work > MASK_WORK && words.some((word) => word !== 0)) break;
+      if (work > limit && words.some((word) => word !== 0)) break;
       const own = this.ownMask(frame);
       if (!seen.has(own)) {
         seen.add(own);
@@ -52,7 +59,7 @@ export class TokenConstraint {
         for (let i = 0; i < words.length; i++) words[i]! |= own.words[i]!;
       }
       for (const { node, state } of own.exits) {
-        if (work > MASK_WORK) break;
+        if (work > limit) break;
         work += this.walkBelow(node, this.table.onward(this.table.frame(frame.machine, state, frame.parent)), words);
       }
     }
@@ -69,12 +76,13 @@ export class TokenConstraint {
     let complete = false;
     // As in mask(): along the frame's own rule, and wherever that is left or another one entered, along all that follows.
     for (const { machine, state: from, parent } of readings.frames) {
+      if (found.length >= MAX_READINGS) break;
       let state = from;
       for (let i = 0; i < bytes.length && state >= 0; i++) {
         state = machine.step(state, bytes[i]!);
         if (state < 0) break;
         const last = i + 1 === bytes.length;
-        if (!last && !machine.isFinal(state) && machine.calls(state).length === 0) continue;
+        if (!last && !machine.leaves(state)) continue;
         const frame = this.table.frame(machine, state, parent);
         if (last) {
           if (frame.alive) found.push(frame);
@@ -100,7 +108,7 @@ export class TokenConstraint {
     const key = `${machine.maskKey(state)}:${slack}`;
     const known = this.trie.masks.get(key);
     if (known !== undefined) return known;
-    const { byte, depth, end, longest } = this.trie;
+    const { byte, depth, end, firstToken, longest } = this.trie;
     const words = new Int32Array(this.trie.words);
     const exits: { node: number; state: number }[] = [];
     const path = new Array<number>(longest + 1).fill(state);
@@ -114,8 +122,8 @@ export class TokenConstraint {
         continue;
       }
       path[level] = next;
-      if (machine.need(next) <= slack) this.trie.allow(words, node);
-      if (end[node]! > node + 1 && (machine.isFinal(next) || machine.calls(next).length > 0)) {
+      if (firstToken[node]! < firstToken[node + 1]! && machine.need(next) <= slack) this.trie.allow(words, node);
+      if (end[node]! > node + 1 && machine.leaves(next)) {
         exits.push({ node, state: next });
       }
       node += 1;
@@ -132,8 +140,8 @@ export class TokenConstraint {
     for (let node = root + 1; node < end[root]!; ) {
       const level = depth[node]! - base;
       const before = path[level]!;
-      work += before.frames.length;
       const next = this.table.step(before, byte[node]!);
+      work += 1 + FRAME_WORK * (before.frames.length + (next?.frames.length ?? 0));
       if (next === null) {
         node = end[node]!;
         continue;

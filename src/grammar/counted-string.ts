@@ -49,6 +49,10 @@ export class CountedString implements Machine {
     return noCalls;
   }
 
+  leaves(state: number): boolean {
+    return this.isFinal(state);
+  }
+
   takesBytes(state: number): boolean {
     return this.plain.takesBytes(state % this.plain.states);
   }

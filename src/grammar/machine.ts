@@ -18,6 +18,8 @@ export interface Machine {
   /** The text so far is one that the rule stands for. */
   isFinal(state: number): boolean;
   calls(state: number): readonly Call[];
+  /** Whether the text may go on outside of this rule: it is final or can call another. */
+  leaves(state: number): boolean;
   /** Whether some byte may follow. */
   takesBytes(state: number): boolean;
   /**

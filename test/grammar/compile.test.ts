@@ -29,6 +29,17 @@ const ways = (count: number) => ({
   $defs: Array.from({ length: count }, (_, i) => ({ properties: { a: {}, [`b${i}`]: {} } })),
 });
 
+/** Each level of nesting multiplies the ways. */
+const unions = (count: number) => ({
+  anyOf: Array.from({ length: count }, (_, i) => ({ items: { $ref: `#/$defs/${i}` } })),
+  $defs: Array.from({ length: count }, (_, i) => ({
+    anyOf: [
+      ...Array.from({ length: count }, (_, j) => ({ items: { $ref: `#/$defs/${(i + j) % count}` }, minItems: j % 3 })),
+      { type: "null" },
+    ],
+  })),
+});
+
 test.each<[name: string, schema: unknown, message: string]>([
   ["no schema", undefined, "holds undefined"],
   ["a text", "string", "expected a schema, an object"],
@@ -117,6 +128,7 @@ test.each<[name: string, schema: unknown, text: string]>([
   ["100 optional properties", { properties: named(100, { type: "string" }) }, '{"property99":""}'],
   ["50 ways to read an object", ways(50), '{"a":1,"b5":2}'],
   ["more ways than are followed", ways(200), ""],
+  ["unions of unions of lists", unions(10), "[[null]]"],
   [
     "lists that can be read in many ways",
     { anyOf: [{ items: { $ref: "#" } }, { items: { anyOf: [{ $ref: "#" }, { type: "null" }] } }] },
