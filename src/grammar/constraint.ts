@@ -8,6 +8,8 @@ import type { Mask, TokenTrie } from "./token-trie";
  * ways gets fewer tokens than could follow, but always some.
  */
 const WALKS = 6;
+/** As much at least, where the trie is small. */
+const LEAST_WORK = 200_000;
 /** What a step of one frame takes beside a look at a node of the trie. */
 const FRAME_WORK = 10;
 
@@ -48,7 +50,7 @@ export class TokenConstraint {
     if (known !== undefined) return known.words;
     const words = new Int32Array(this.trie.words);
     const seen = new Set<Mask>();
-    const limit = WALKS * this.trie.byte.length;
+    const limit = Math.max(LEAST_WORK, WALKS * this.trie.byte.length);
     let work = 0;
     for (const frame of readings.frames) {
       if (work > limit && words.some((word) => word !== 0)) break;

@@ -106,12 +106,21 @@ export function accepts(trie: TokenTrie, constraint: TokenConstraint, text: stri
   return after(trie, constraint.start(), text)?.isComplete === true;
 }
 
+const byteIds = new WeakMap<TokenTrie, Map<number, number>>();
+
 function singleByte(trie: TokenTrie, byte: number): number {
-  for (let id = 0; id < trie.size; id++) {
-    const bytes = trie.bytes(id);
-    if (bytes.length === 1 && bytes[0] === byte) return id;
+  let ids = byteIds.get(trie);
+  if (ids === undefined) {
+    ids = new Map();
+    for (let id = 0; id < trie.size; id++) {
+      const bytes = trie.bytes(id);
+      if (bytes.length === 1) ids.set(bytes[0]!, id);
+    }
+    byteIds.set(trie, ids);
   }
-  throw new Error(`no token is the byte ${byte}`);
+  const id = ids.get(byte);
+  if (id === undefined) throw new Error(`no token is the byte ${byte}`);
+  return id;
 }
 
 /**
