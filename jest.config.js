@@ -9,7 +9,7 @@ const base = {
   },
 };
 
-const unit = ["architecture", "bench/serve", "engine", "tokenizer", "server", "supervisor", "weights"].map(
+const unit = ["architecture", "bench/serve", "engine", "grammar", "tokenizer", "server", "supervisor", "weights"].map(
   (dir) => `<rootDir>/test/${dir}/`,
 );
 

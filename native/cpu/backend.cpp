@@ -14,6 +14,7 @@
 #include "cpu/embedding.h"
 #include "cpu/kernels.h"
 #include "cpu/linear.h"
+#include "cpu/mask.h"
 #include "cpu/norm.h"
 #include "cpu/penalties.h"
 #include "cpu/sampling.h"

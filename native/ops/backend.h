@@ -4,6 +4,7 @@
 #include "ops/conv1d.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
+#include "ops/mask.h"
 #include "ops/norm.h"
 #include "ops/penalties.h"
 #include "ops/sampling.h"

@@ -14,6 +14,7 @@ export const ops = [
   "embedding",
   "count_tokens",
   "apply_penalties",
+  "mask_logits",
   "sample",
   "logprobs",
 ] as const;

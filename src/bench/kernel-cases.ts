@@ -5,6 +5,7 @@ import type { Cases, KernelCase, Op } from "./kernel-case";
 import { conv1dUpdateCases, conv1dVarlenCases } from "./kernels/conv1d";
 import { embeddingCases } from "./kernels/embedding";
 import { linearCases, rmsNormLinearCases } from "./kernels/linear";
+import { maskLogitsCases } from "./kernels/mask";
 import { gatedRmsNormCases, rmsNormCases } from "./kernels/norm";
 import { applyPenaltiesCases, countTokensCases } from "./kernels/penalties";
 import { logprobsCases, sampleCases } from "./kernels/sampling";
@@ -22,6 +23,7 @@ const casesOf: Readonly<Record<Op, Cases>> = {
   embedding: embeddingCases,
   count_tokens: countTokensCases,
   apply_penalties: applyPenaltiesCases,
+  mask_logits: maskLogitsCases,
   sample: sampleCases,
   logprobs: logprobsCases,
 };

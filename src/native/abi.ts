@@ -171,6 +171,7 @@ export interface Addon {
   ): void;
   countTokens(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   applyPenalties(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
+  maskLogits(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   sample(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   logprobs(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle, a4: TensorHandle): void;
 }

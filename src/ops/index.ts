@@ -1,6 +1,7 @@
 export * from "./conv1d";
 export * from "./embedding";
 export * from "./linear";
+export * from "./mask";
 export * from "./norm";
 export * from "./penalties";
 export * from "./sampling";

@@ -34,6 +34,7 @@ export const typescriptLayers: readonly Layer[] = [
     files: /^src\/engine\//,
     imports: ["errors", "tensor", "ops", "layers", "models", "policy"],
   },
+  { name: "grammar", files: /^src\/grammar\//, imports: ["errors"] },
   {
     name: "tokenizer",
     files: /^src\/tokenizer\//,

@@ -40,6 +40,8 @@ test.each([
   // A prompt writes all counts once.
   ["count_tokens", "vocab 32768, prompt of 8192", 20 + 8192 * 4 + 32_768 * 4, 8192],
   ["apply_penalties", "vocab 32768, B=8, 1000 counted", 8 * (32_768 * 4 + 8000 + 16), 8 * (32_768 + 4000)],
+  // Three logits of four are written.
+  ["mask_logits", "vocab 32768, B=8, 1 of 4 allowed", 8 * (32_768 / 8 + 3 * 32_768 + 4), 0],
   ["sample", "vocab 32768, B=64, greedy", 64 * 32_768 * 4, 64 * 32_768],
   ["logprobs", "vocab 32768, B=8, top 5", 8 * 32_768 * 4, 3 * 8 * 32_768],
 ])("%s, %s: bytes and operations", (op, name, bytes, flops) => {

@@ -118,6 +118,11 @@ export const validCalls: readonly ValidCall[] = [
     },
   },
   {
+    op: "mask_logits",
+    call: as(ops.maskLogits),
+    args: { logits: f32(3, 70), masks: { dtype: "i32", shape: [2, 3] }, rows: i32(1, -1, 0) },
+  },
+  {
     op: "sample",
     call: as(ops.sample),
     args: { tokens: i32(0, 0, 0), logits: f32(3, 16), params: { dtype: "i32", shape: [3, 8] } },

@@ -1,0 +1,42 @@
+// mask_logits. A task masks a piece of one row of logits, word by word of the mask: a word of ones or of zeros, which
+// most are, takes no look at its bits. Bound: one write of the masked logits.
+#include "cpu/mask.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace mamba::cpu {
+namespace {
+
+constexpr int64_t kPiece = 8192;  // tokens of the vocabulary, whole words
+static_assert(kPiece % kMaskBits == 0);
+
+void mask_piece(float* logits, const uint32_t* mask, int64_t size) {
+  constexpr float kMasked = -std::numeric_limits<float>::infinity();
+  for (int64_t first = 0; first < size; first += kMaskBits, ++mask) {
+    if (*mask == ~0u) continue;
+    const int64_t count = std::min(kMaskBits, size - first);
+    if (*mask == 0) {
+      std::fill_n(logits + first, count, kMasked);
+      continue;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      if (!(*mask >> i & 1)) logits[first + i] = kMasked;
+    }
+  }
+}
+
+}  // namespace
+
+void run_mask_logits(const MaskLogitsParams& p, ThreadPool& pool) {
+  const int64_t pieces = (p.vocab + kPiece - 1) / kPiece;
+  pool.parallel_for(p.rows * pieces, [&](int64_t task, Scratch&) {
+    const int64_t mask = p.mask_of[task / pieces];
+    if (mask < 0 || mask >= p.masks) return;
+    const int64_t first = task % pieces * kPiece;
+    mask_piece(p.logits + task / pieces * p.logits_stride + first, p.table + mask * p.table_stride + first / kMaskBits,
+               std::min(kPiece, p.vocab - first));
+  });
+}
+
+}  // namespace mamba::cpu

@@ -1,0 +1,32 @@
+#include "ops/mask.h"
+
+#include "core/check.h"
+#include "ops/backend.h"
+
+namespace mamba {
+
+void mask_logits(Stream& stream, Tensor logits, Tensor masks, Tensor rows) {
+  Checker check("mask_logits", stream.device());
+  check.shape(logits, "logits", {"rows", "vocab"})
+      .dtype(logits, "logits", {DType::f32})
+      .last_contiguous(logits, "logits");
+  check.shape(masks, "masks", {"masks", "words"}).dtype(masks, "masks", {DType::i32}).last_contiguous(masks, "masks");
+  check.shape(rows, "rows", {"rows"}).dtype(rows, "rows", {DType::i32}).contiguous(rows, "rows");
+  const int64_t words = (check.size("vocab") + kMaskBits - 1) / kMaskBits;
+  if (check.size("words") != words)
+    check.refuse("masks is " + masks.shape_text() + ", expected [masks, " + std::to_string(words) +
+                 "], a bit for each token of the vocabulary");
+  if (logits.elements() == 0 || masks.elements() == 0) return;
+  backend_of(stream).mask_logits(stream, {
+                                             .rows = check.size("rows"),
+                                             .masks = check.size("masks"),
+                                             .vocab = check.size("vocab"),
+                                             .logits = logits.as<float>(),
+                                             .logits_stride = logits.stride(0),
+                                             .table = masks.as<uint32_t>(),
+                                             .table_stride = masks.stride(0),
+                                             .mask_of = rows.as<int32_t>(),
+                                         });
+}
+
+}  // namespace mamba

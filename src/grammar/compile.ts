@@ -1,0 +1,126 @@
+import { Automaton } from "./automaton";
+import {
+  Budget,
+  defaultLimits,
+  type Limits,
+  MAX_DEPTH,
+  MAX_SCHEMA_BYTES,
+  MAX_SCHEMA_DEPTH,
+  MAX_VALUES,
+  refused,
+} from "./budget";
+import { isWellFormed } from "./code-points";
+import { TokenConstraint } from "./constraint";
+import { call, character, choice, literal, Rule } from "./expression";
+import { type RuleTexts, schemaRules } from "./json-schema";
+import { JsonRules } from "./json-text";
+import { findNeeds } from "./needs";
+import { patternExpression } from "./pattern";
+import type { TokenTrie } from "./token-trie";
+
+/** What a text has to be. */
+export type Constraint =
+  /** A JSON value that the schema accepts; src/grammar/README.md says which keywords it may have. */
+  | { readonly kind: "json_schema"; readonly schema: unknown }
+  /** Any JSON object. */
+  | { readonly kind: "json_object" }
+  /** Matches the regular expression as a whole. */
+  | { readonly kind: "regex"; readonly pattern: string }
+  /** One of these texts. */
+  | { readonly kind: "choice"; readonly choices: readonly string[] };
+
+/** Memory of a constraint besides its automata: what it keeps of frames and readings, about. */
+const KEPT_BYTES = 1 << 20;
+
+/**
+ * Makes automata of a constraint, in a time that the limits bound.
+ *
+ * @throws EngineError ERR_REQUEST, with the kind as its subject, for what is malformed, unsupported, too large, or cannot
+ * be written with the model's tokens.
+ */
+export function compileConstraint(
+  constraint: Constraint,
+  trie: TokenTrie,
+  limits: Limits = defaultLimits,
+): TokenConstraint {
+  const { kind } = constraint;
+  checkSize(constraint);
+  const budget = new Budget(kind, limits);
+  const texts = textsOf(constraint, trie, budget);
+  const machines = texts.map(([rule, expression]) => {
+    const machine = new Automaton(expression, budget);
+    rule.machine = machine;
+    return machine;
+  });
+  findNeeds(machines, trie.alphabet, budget);
+  const [root] = texts[0]!;
+  if (root.machine!.need(root.machine!.start) > MAX_DEPTH) {
+    throw refused(kind, `the ${kind} stands for no text that ends and can be written with the model's tokens`);
+  }
+  const bytes = machines.reduce((sum, machine) => sum + machine.bytes, KEPT_BYTES);
+  return new TokenConstraint(root, trie, bytes);
+}
+
+function textsOf(constraint: Constraint, trie: TokenTrie, budget: Budget): RuleTexts {
+  const root = new Rule("text");
+  const json = JsonRules.of(trie);
+  switch (constraint.kind) {
+    case "json_schema":
+      return schemaRules(constraint.schema, trie, budget);
+    case "json_object":
+      return [[root, json.document(call(json.object))]];
+    case "regex":
+      return [[root, patternExpression(constraint.pattern, character, budget)]];
+    case "choice":
+      return [[root, choice(constraint.choices.map(literal))]];
+  }
+}
+
+/** @throws EngineError ERR_REQUEST for what is malformed or too large to look at. */
+export function checkSize(constraint: Constraint): void {
+  const { kind } = constraint;
+  if (kind === "regex" && typeof constraint.pattern !== "string") throw refused(kind, "regex must be a string");
+  if (kind === "choice") {
+    const { choices } = constraint;
+    const texts = Array.isArray(choices) && choices.every((text) => typeof text === "string" && isWellFormed(text));
+    if (!texts || choices.length === 0) throw refused(kind, "choice must be a list of texts that is not empty");
+    if (choices.length > MAX_VALUES) {
+      throw refused(kind, `choice has ${choices.length} texts; at most ${MAX_VALUES} are allowed`);
+    }
+    checkBytes(kind, choices.join(""));
+  }
+  if (kind === "json_schema") {
+    checkJson(constraint.schema);
+    checkBytes(kind, JSON.stringify(constraint.schema));
+  }
+}
+
+function checkBytes(kind: string, text: string): void {
+  const bytes = Buffer.byteLength(text);
+  if (bytes > MAX_SCHEMA_BYTES) {
+    throw refused(kind, `${kind} has ${bytes} bytes; at most ${MAX_SCHEMA_BYTES} are allowed`);
+  }
+}
+
+/** Goes down level by level: a value of any depth and size must not exhaust the stack. */
+function checkJson(schema: unknown): void {
+  let level = [schema];
+  let values = 0;
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_SCHEMA_DEPTH) {
+      throw refused("json_schema", `json_schema is nested deeper than ${MAX_SCHEMA_DEPTH} levels`);
+    }
+    values += level.length;
+    if (values > MAX_SCHEMA_BYTES) {
+      throw refused("json_schema", `json_schema has over ${MAX_SCHEMA_BYTES} values, more than its bytes may be`);
+    }
+    const next: unknown[] = [];
+    for (const value of level) {
+      if (typeof value === "object" && value !== null) for (const inner of Object.values(value)) next.push(inner);
+      else if (!(["string", "boolean"].includes(typeof value) || value === null || Number.isFinite(value))) {
+        throw refused("json_schema", `json_schema holds ${String(value)}, which is no JSON value`);
+      }
+    }
+    level = next;
+  }
+}

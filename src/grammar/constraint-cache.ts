@@ -1,0 +1,31 @@
+import { createHash } from "node:crypto";
+import { type Constraint, checkSize, compileConstraint } from "./compile";
+import type { TokenConstraint } from "./constraint";
+import { LruCache } from "./lru-cache";
+import type { TokenTrie } from "./token-trie";
+
+const CACHE_BYTES = 64 << 20;
+
+/** Compiled constraints of one model, those used last. */
+export class ConstraintCache {
+  private readonly compiled: LruCache<TokenConstraint>;
+
+  constructor(
+    private readonly trie: TokenTrie,
+    bytes = CACHE_BYTES,
+  ) {
+    this.compiled = new LruCache(bytes);
+  }
+
+  /** @throws EngineError ERR_REQUEST as compileConstraint does. */
+  get(constraint: Constraint): TokenConstraint {
+    checkSize(constraint);
+    const key = createHash("sha256").update(JSON.stringify(constraint)).digest("base64");
+    let compiled = this.compiled.get(key);
+    if (compiled === undefined) {
+      compiled = compileConstraint(constraint, this.trie);
+      this.compiled.set(key, compiled, compiled.bytes);
+    }
+    return compiled;
+  }
+}
