@@ -1,5 +1,5 @@
-// mask_logits. A task masks a piece of one row of logits, word by word of the mask: a word of ones or of zeros, which
-// most are, takes no look at its bits. Bound: one write of the masked logits.
+// mask_logits, add_logit_bias. A task masks a piece of one row of logits, word by word of the mask: a word of ones or
+// of zeros, which most are, takes no look at its bits. Bound: one write of the masked logits.
 #include "cpu/mask.h"
 
 #include <algorithm>
@@ -37,6 +37,14 @@ void run_mask_logits(const MaskLogitsParams& p, ThreadPool& pool) {
     mask_piece(p.logits + task / pieces * p.logits_stride + first, p.table + mask * p.table_stride + first / kMaskBits,
                std::min(kPiece, p.vocab - first));
   });
+}
+
+void run_add_logit_bias(const AddLogitBiasParams& p, ThreadPool&) {
+  for (int64_t e = 0; e < p.entries; ++e) {
+    const int64_t row = p.row[e], token = p.token[e];
+    if (row < 0 || row >= p.rows || token < 0 || token >= p.vocab) continue;
+    p.logits[row * p.logits_stride + token] += p.bias[e];
+  }
 }
 
 }  // namespace mamba::cpu

@@ -5,5 +5,6 @@
 namespace mamba::cpu {
 
 void run_mask_logits(const MaskLogitsParams& params, ThreadPool& pool);
+void run_add_logit_bias(const AddLogitBiasParams& params, ThreadPool& pool);
 
 }  // namespace mamba::cpu

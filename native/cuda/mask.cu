@@ -1,4 +1,4 @@
-// mask_logits on CUDA.
+// mask_logits on CUDA, and add_logit_bias: a thread an entry, few of them.
 //
 // Idea. A masked logit is written and never read, and one that is allowed is not touched at all.
 //
@@ -57,6 +57,16 @@ __global__ void __launch_bounds__(kThreads) mask_logits_kernel(const __grid_cons
   }
 }
 
+__global__ void __launch_bounds__(kThreads) add_logit_bias_kernel(const __grid_constant__ AddLogitBiasParams p) {
+  let_next_start();
+  wait_for_inputs();
+  const int64_t e = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (e >= p.entries) return;
+  const int64_t row = p.row[e], token = p.token[e];
+  if (row < 0 || row >= p.rows || token < 0 || token >= p.vocab) return;
+  p.logits[row * p.logits_stride + token] += p.bias[e];
+}
+
 }  // namespace
 
 void run_mask_logits(const MaskLogitsParams& p, Context& context) {
@@ -65,6 +75,12 @@ void run_mask_logits(const MaskLogitsParams& p, Context& context) {
       .block = {kThreads}};
   const bool aligned = reinterpret_cast<uintptr_t>(p.logits) % 16 == 0 && p.logits_stride % 4 == 0;
   launch(context, shape, aligned ? mask_logits_kernel<4> : mask_logits_kernel<1>, p);
+}
+
+void run_add_logit_bias(const AddLogitBiasParams& p, Context& context) {
+  const LaunchShape shape = {.grid = {static_cast<unsigned>((p.entries + kThreads - 1) / kThreads)},
+                             .block = {kThreads}};
+  launch(context, shape, add_logit_bias_kernel, p);
 }
 
 }  // namespace mamba::cuda

@@ -29,4 +29,25 @@ void mask_logits(Stream& stream, Tensor logits, Tensor masks, Tensor rows) {
                                          });
 }
 
+void add_logit_bias(Stream& stream, Tensor logits, Tensor rows, Tensor tokens, Tensor bias) {
+  Checker check("add_logit_bias", stream.device());
+  check.shape(logits, "logits", {"rows", "vocab"})
+      .dtype(logits, "logits", {DType::f32})
+      .last_contiguous(logits, "logits");
+  check.shape(rows, "rows", {"entries"}).dtype(rows, "rows", {DType::i32}).contiguous(rows, "rows");
+  check.shape(tokens, "tokens", {"entries"}).dtype(tokens, "tokens", {DType::i32}).contiguous(tokens, "tokens");
+  check.shape(bias, "bias", {"entries"}).dtype(bias, "bias", {DType::f32}).contiguous(bias, "bias");
+  if (logits.elements() == 0 || rows.elements() == 0) return;
+  backend_of(stream).add_logit_bias(stream, {
+                                                .entries = check.size("entries"),
+                                                .rows = check.size("rows"),
+                                                .vocab = check.size("vocab"),
+                                                .logits = logits.as<float>(),
+                                                .logits_stride = logits.stride(0),
+                                                .row = rows.as<int32_t>(),
+                                                .token = tokens.as<int32_t>(),
+                                                .bias = bias.as<float>(),
+                                            });
+}
+
 }  // namespace mamba

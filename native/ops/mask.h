@@ -21,4 +21,15 @@ struct MaskLogitsParams {
 // In place: the logit of each token whose bit is 0 becomes -inf.
 void mask_logits(Stream& stream, Tensor logits, Tensor masks, Tensor rows);
 
+struct AddLogitBiasParams {
+  int64_t entries, rows, vocab;
+  float* logits;  // [rows, vocab], row stride logits_stride
+  int64_t logits_stride;
+  const int32_t *row, *token;  // [entries]; an entry outside the logits does nothing. Each pair once.
+  const float* bias;           // [entries]
+};
+
+// In place: logits[row[e]][token[e]] += bias[e].
+void add_logit_bias(Stream& stream, Tensor logits, Tensor rows, Tensor tokens, Tensor bias);
+
 }  // namespace mamba

@@ -172,6 +172,7 @@ export interface Addon {
   countTokens(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   applyPenalties(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   maskLogits(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
+  addLogitBias(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle, a4: TensorHandle): void;
   sample(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   logprobs(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle, a4: TensorHandle): void;
 }

@@ -9,3 +9,15 @@ import type { Tensor } from "../tensor/tensor";
 export function maskLogits(stream: Stream, args: { logits: Tensor; masks: Tensor; rows: Tensor }): void {
   call("maskLogits", stream.handle, args.logits.handle, args.masks.handle, args.rows.handle);
 }
+
+/**
+ * Adds to logits f32 [rows, vocab], in place: logits[rows[e]][tokens[e]] += bias[e], all [entries], each pair of row and token
+ * once; entries outside the logits do nothing.
+ */
+export function addLogitBias(
+  stream: Stream,
+  args: { logits: Tensor; rows: Tensor; tokens: Tensor; bias: Tensor },
+): void {
+  const { logits, rows, tokens, bias } = args;
+  call("addLogitBias", stream.handle, logits.handle, rows.handle, tokens.handle, bias.handle);
+}

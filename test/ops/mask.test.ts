@@ -1,4 +1,4 @@
-import { maskLogits } from "../../src/ops/mask";
+import { addLogitBias, maskLogits } from "../../src/ops/mask";
 import { sample } from "../../src/ops/sampling";
 import { describeEachBackend } from "../helpers/backends";
 import { bitsOfFloat } from "../helpers/bits";
@@ -83,6 +83,47 @@ describeEachBackend((backend) => {
       const params = backend.place("i32", [4, 8], { values: [hot, hot, hot, hot].flat() }).tensor;
       sample(backend.stream, { tokens: tokens.tensor, logits, params });
       expect(Array.from(await tokens.values())).toEqual(allowed);
+    });
+  });
+
+  describe("add_logit_bias", () => {
+    test.each([
+      { rows: 3, vocab: 10, entries: [] as number[][] },
+      {
+        rows: 3,
+        vocab: 10,
+        entries: [
+          [0, 9, 2.5],
+          [2, 0, -100],
+          [0, 3, 1],
+        ],
+      },
+      {
+        rows: 2,
+        vocab: 5,
+        entries: [
+          [2, 0, 1],
+          [-1, 0, 1],
+          [0, 5, 1],
+          [0, -1, 1],
+          [1, 4, 7],
+        ],
+      }, // four of them outside
+      { rows: 4, vocab: 4097, entries: Array.from({ length: 2000 }, (_, e) => [e % 4, 2 * e, e / 8]) },
+    ])("$rows x $vocab, entries $entries.length", async ({ rows, vocab, entries }) => {
+      const logits = Float32Array.from(new Rng(vocab).normal(rows * vocab));
+      const placed = backend.place("f32", [rows, vocab], { values: logits, rowPad: 3 });
+      const column = (i: number) => entries.map((entry) => entry[i]!);
+      addLogitBias(backend.stream, {
+        logits: placed.tensor,
+        rows: backend.integers(column(0)),
+        tokens: backend.integers(column(1)),
+        bias: backend.floats([entries.length], column(2)),
+      });
+      for (const [row, token, bias] of entries as [number, number, number][]) {
+        if (row >= 0 && row < rows && token >= 0 && token < vocab) logits[row * vocab + token]! += bias;
+      }
+      assertSameBits("logits", await placed.words(), Uint32Array.from(logits, bitsOfFloat));
     });
   });
 });

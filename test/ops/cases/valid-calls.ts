@@ -123,6 +123,11 @@ export const validCalls: readonly ValidCall[] = [
     args: { logits: f32(3, 70), masks: { dtype: "i32", shape: [2, 3] }, rows: i32(1, -1, 0) },
   },
   {
+    op: "add_logit_bias",
+    call: as(ops.addLogitBias),
+    args: { logits: f32(3, 70), rows: i32(1, 0), tokens: i32(69, 0), bias: f32(2) },
+  },
+  {
     op: "sample",
     call: as(ops.sample),
     args: { tokens: i32(0, 0, 0), logits: f32(3, 16), params: { dtype: "i32", shape: [3, 8] } },
