@@ -4,7 +4,12 @@ const small = fc.integer({ min: -20, max: 20 });
 const between = (low: string, high: string, values: fc.Arbitrary<number>) =>
   fc.tuple(values, values).map(([a, b]) => ({ [low]: Math.min(a, b), [high]: Math.max(a, b) }));
 const names = fc.constantFrom("a", "name", "na", 'quote"', "é", "constructor", "日本", "x y");
-const constants = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom("red", "green", 1, 1.5, null, true));
+/** ajv compares by calling these where a value has them. */
+const called = /"(toString|valueOf|constructor)":/;
+const constants = fc.oneof(
+  fc.jsonValue({ maxDepth: 2 }).filter((value) => !called.test(JSON.stringify(value))),
+  fc.constantFrom("red", "green", 1, 1.5, null, true),
+);
 
 /** Schemas of the supported keywords that some value satisfies. */
 export const { schema } = fc.letrec<{ schema: unknown; object: unknown; array: unknown }>((tie) => ({
