@@ -40,7 +40,7 @@ export async function benchEngine(
 ): Promise<EngineResult> {
   const { steps, warmUp } = stepsOf[device.kind];
   const clock = new StepClock(warmUp, steps);
-  const engine = new Engine(runner, { ...limits, overlap }, () => {}, clock);
+  const engine = new Engine(runner, { ...limits, overlap }, () => {}, { trace: clock });
   runner.trace = clock;
   try {
     const requests = Array.from({ length: sequences }, (_, i) => engine.submit(endless(i, warmUp + steps + 10)));

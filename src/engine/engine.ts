@@ -1,4 +1,6 @@
 import { EngineError } from "../errors";
+import type { Constraint } from "../grammar/compile";
+import type { TokenConstraint } from "../grammar/constraint";
 import type { EngineConfig } from "./config";
 import type { ModelRunner, StepResult } from "./model-runner";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./request";
@@ -6,6 +8,17 @@ import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./schedule
 import type { ScheduledBatch } from "./step-plan";
 import type { StepTrace } from "./step-trace";
 import { TokenChannel } from "./token-channel";
+
+export interface EngineExtras {
+  readonly trace?: StepTrace;
+  /** Throws ERR_REQUEST. Default: every constraint is refused. */
+  readonly compile?: (constraint: Constraint) => TokenConstraint;
+}
+
+function noConstraints(): never {
+  const message = "a constraint needs the model's tokenizer, and this model was loaded without one";
+  throw new EngineError("ERR_REQUEST", message, { subject: "constraint" });
+}
 
 interface Launched {
   readonly batch: ScheduledBatch;
@@ -20,6 +33,8 @@ interface Launched {
 export class Engine implements EngineClient {
   private readonly scheduler: Scheduler;
   private readonly maxStepsInFlight: number;
+  private readonly trace: StepTrace | null;
+  private readonly compile: (constraint: Constraint) => TokenConstraint;
   private readonly channels = new Map<string, TokenChannel>();
   private loop: Promise<void> | null = null;
   private closing: Promise<void> | null = null;
@@ -32,15 +47,18 @@ export class Engine implements EngineClient {
     private readonly runner: Pick<ModelRunner, "step" | "score">,
     config: EngineConfig,
     private readonly free: () => void,
-    private readonly trace: StepTrace | null = null,
+    { trace, compile = noConstraints }: EngineExtras = {},
   ) {
+    this.trace = trace ?? null;
+    this.compile = compile;
     this.scheduler = new Scheduler(config);
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
   }
 
   submit(request: EngineRequest): AsyncIterableIterator<EngineToken> {
     if (this.closing !== null) throw new EngineError("ERR_CLOSED", "the engine is closed");
-    this.scheduler.add(request);
+    const constraint = request.constraint === undefined ? null : this.compile(request.constraint).start();
+    this.scheduler.add(request, constraint);
     this.promptTokens += request.prompt.length;
     const channel = new TokenChannel(() => this.abort(request.id));
     this.channels.set(request.id, channel);

@@ -1,10 +1,11 @@
 import type { Graph } from "../tensor/graph";
 import { BatchBuilder, type BatchCounts } from "./batch";
+import { DrawShaper } from "./draw-shaper";
 import { captureSizes, graphSize, warmUpSizes } from "./graph-sizes";
 import { MAX_STEPS_IN_FLIGHT, type SchedulerConfig } from "./scheduler";
 import { inputSequence, Scorer } from "./scorer";
 import { NO_SLOT } from "./state-slots";
-import { type Draw, type LoadedModel, StepLauncher } from "./step-launcher";
+import { type LoadedModel, type StepBuffers, StepLauncher } from "./step-launcher";
 import type { ScheduledBatch } from "./step-plan";
 import type { StepTrace } from "./step-trace";
 
@@ -16,18 +17,18 @@ export interface StepResult {
 }
 
 const noRows: ScheduledBatch = { rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 };
-const draws: readonly Draw[] = ["plain", "penalised", "penalised-kept"];
+
+/** What a graph holds: the whole step, or all but the draw, where penalties or a shape come between. */
+type Part = "step" | "forward";
+const parts: readonly Part[] = ["step", "forward"];
 
 /** Runs scheduled steps on the device: one upload, the forward pass (eager, or a replayed graph for decodes), one download. */
 export class ModelRunner {
   private readonly builder: BatchBuilder;
   private readonly launcher: StepLauncher;
   private readonly scorer: Scorer;
-  private readonly graphs: Readonly<Record<Draw, Map<number, Graph>>> = {
-    plain: new Map(),
-    penalised: new Map(),
-    "penalised-kept": new Map(),
-  };
+  private readonly shaper: DrawShaper;
+  private readonly graphs: Readonly<Record<Part, Map<number, Graph>>> = { step: new Map(), forward: new Map() };
   private readonly sizes: readonly number[];
   private readonly prefillSizes: readonly number[];
   /** Of the steps in flight, in turns. */
@@ -43,6 +44,7 @@ export class ModelRunner {
   ) {
     this.builder = new BatchBuilder(config);
     this.launcher = new StepLauncher(target, this.builder.layout, config);
+    this.shaper = new DrawShaper(target.vocabSize);
     this.scorer = new Scorer(this.launcher, config);
     this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(config.maxNumSeqs));
     this.sizes = captureSizes(config.maxNumSeqs);
@@ -63,7 +65,7 @@ export class ModelRunner {
       this.launcher.arena.scope(() => {
         const buffers = this.launcher.buffers();
         stream.upload(buffers.block, this.builder.words);
-        this.launcher.launch(buffers, counts, "plain");
+        this.launchAll(buffers, counts);
       });
     for (const size of this.sizes) run(this.builder.build(noRows, size));
     for (const numTokens of this.prefillSizes) {
@@ -78,10 +80,8 @@ export class ModelRunner {
 
   /** Captures every decode step. Without it, each is captured when it is first needed. */
   captureDecodes(): void {
-    for (const draw of draws) {
-      for (const size of this.sizes.toReversed()) {
-        this.graph({ ...this.builder.build(noRows, size), penalised: draw !== "plain" }, draw);
-      }
+    for (const part of parts) {
+      for (const size of this.sizes.toReversed()) this.graph(this.builder.build(noRows, size), part);
     }
   }
 
@@ -92,8 +92,9 @@ export class ModelRunner {
     this.trace?.built();
     const { stream } = this.target.device;
     const top = mostLogprobs(batch);
-    const draw: Draw = !counts.penalised ? "plain" : top < 0 ? "penalised" : "penalised-kept";
-    const graph = padTo === 0 ? undefined : this.graph(counts, draw);
+    const shape = this.shaper.shape(batch);
+    const special = shape !== null || counts.penalised;
+    const graph = padTo === 0 ? undefined : this.graph(counts, special ? "forward" : "step");
     const tokens = this.drawn[this.turn]!.subarray(0, batch.numLogits);
     this.turn = (this.turn + 1) % this.drawn.length;
     const pending: Promise<void>[] = [];
@@ -104,14 +105,16 @@ export class ModelRunner {
       stream.upload(buffers.block.rows(firstWord, endWord), this.builder.words.subarray(firstWord, endWord));
       this.trace?.begin(stream);
       if (graph !== undefined) stream.replay(graph);
-      else this.launcher.launch(buffers, counts, draw);
+      else if (special) this.launcher.launchForward(buffers, counts);
+      else this.launchAll(buffers, counts);
+      const logits = special && top >= 0 ? this.launcher.keepLogits(buffers.logits, batch.numLogits) : buffers.logits;
+      if (special) this.launcher.launchDraw(buffers, { ...counts, numLogits: batch.numLogits }, shape);
       this.trace?.end(stream);
       if (batch.numLogits === 0) {
         pending.push(stream.done());
         return;
       }
       if (top >= 0) {
-        const logits = draw === "penalised-kept" ? this.launcher.keptLogits(counts.numLogits) : buffers.logits;
         const out = this.launcher.launchLogprobs({ ...buffers, logits }, batch.numLogits, top);
         const values = new Float32Array(out.values.elements);
         const ids = new Int32Array(out.ids.elements);
@@ -136,7 +139,7 @@ export class ModelRunner {
     const padTo = batch.numPrefills === 0 ? graphSize(this.sizes, batch.rows.length) : 0;
     const counts = this.builder.build(batch, padTo);
     arena.scope(() => this.target.device.stream.upload(this.launcher.buffers().block, this.builder.words));
-    return () => arena.scope(() => this.launcher.launch(this.launcher.buffers(), counts, "plain"));
+    return () => arena.scope(() => this.launchAll(this.launcher.buffers(), counts));
   }
 
   /** Gives up the memory; nothing may run. */
@@ -145,15 +148,23 @@ export class ModelRunner {
     this.launcher.free();
   }
 
+  private launchAll(buffers: StepBuffers, counts: BatchCounts): void {
+    this.launcher.launchForward(buffers, counts);
+    this.launcher.launchDraw(buffers, counts, null);
+  }
+
   /** The graph of a padded step of decodes, captured now if there is none yet. */
-  private graph(counts: BatchCounts, draw: Draw): Graph {
-    const graphs = this.graphs[draw];
+  private graph(counts: BatchCounts, part: Part): Graph {
+    const graphs = this.graphs[part];
     let graph = graphs.get(counts.numDecodes);
     if (graph === undefined) {
       const { arena, target } = this.launcher;
       graph = arena.scope(() => {
         const buffers = this.launcher.buffers();
-        return target.device.stream.capture(() => this.launcher.launch(buffers, counts, draw));
+        return target.device.stream.capture(() => {
+          if (part === "step") this.launchAll(buffers, counts);
+          else this.launcher.launchForward(buffers, counts);
+        });
       });
       graphs.set(counts.numDecodes, graph);
     }

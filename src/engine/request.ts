@@ -1,7 +1,11 @@
 /** What an engine takes and gives: token ids only. Text lives in src/llm. */
+import type { Constraint } from "../grammar/compile";
 
 /** Alternatives that a request may ask for with each token. */
 export const MAX_TOP_LOGPROBS = 20;
+
+/** Tokens whose logits a request may change. */
+export const MAX_LOGIT_BIAS = 1024;
 
 /** What a token loses that the sequence has already; applied to the logits before anything else, also for greedy draws. */
 export interface Penalties {
@@ -39,6 +43,12 @@ export interface EngineRequest {
   /** Generation ends when one of these is drawn; that token is delivered too, with finishReason "stop". */
   readonly stopTokenIds: ReadonlySet<number>;
   readonly sampling: Sampling;
+  /** Added to the logits of these tokens before anything else; each token once, at most MAX_LOGIT_BIAS. */
+  readonly logitBias?: readonly (readonly [token: number, bias: number])[];
+  /** None of stopTokenIds is drawn before so many tokens, unless a constraint allows nothing else. */
+  readonly minTokens?: number;
+  /** What the output has to be. Such a request draws a token in every second step only, because each mask needs the last one. */
+  readonly constraint?: Constraint;
   /**
    * Deliver the log probability of each token and of this many most likely ones; null = none. At most MAX_TOP_LOGPROBS. They
    * are the model's own: before penalties, temperature and filters.

@@ -1,4 +1,5 @@
 import { EngineError } from "../errors";
+import type { ConstraintState } from "../grammar/constraint";
 import type { EngineRequest, FinishReason } from "./request";
 import { Sequence } from "./sequence";
 import { NO_SLOT, StateSlots } from "./state-slots";
@@ -76,10 +77,10 @@ export class Scheduler {
   }
 
   /**
-   * Queues a request. Throws ERR_REQUEST (empty prompt, maxTokens below 1, id in use), ERR_TOO_LONG (the prompt leaves no
+   * Queues a request, with its constraint at its start. Throws ERR_REQUEST (empty prompt, maxTokens below 1, id in use), ERR_TOO_LONG (the prompt leaves no
    * room for a token) or ERR_OVERLOADED (maxQueue requests wait already).
    */
-  add(request: EngineRequest): Sequence {
+  add(request: EngineRequest, constraint: ConstraintState | null = null): Sequence {
     const { id, prompt, maxTokens } = request;
     const { maxModelLen, maxQueue } = this.config;
     if (this.alive.has(id)) throw new EngineError("ERR_REQUEST", `request id "${id}" is in use`, { subject: "id" });
@@ -94,7 +95,7 @@ export class Scheduler {
     if (this.waiting.length >= maxQueue) {
       throw new EngineError("ERR_OVERLOADED", `${maxQueue} requests are waiting already; try again later`);
     }
-    const sequence = new Sequence(request, this.arrivals, maxModelLen);
+    const sequence = new Sequence(request, this.arrivals, maxModelLen, constraint);
     this.arrivals += 1;
     this.alive.set(id, sequence);
     insertByRank(this.waiting, sequence);
@@ -124,7 +125,7 @@ export class Scheduler {
     const prefills: Sequence[] = [];
     for (const sequence of this.running) {
       if (sequence.isPrefill) prefills.push(sequence);
-      else if (!sequence.isComplete) plan.give(sequence, 1);
+      else if (!sequence.waitsForToken) plan.give(sequence, 1);
     }
     let next = 0;
     let admitting = true;

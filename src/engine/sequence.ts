@@ -1,3 +1,4 @@
+import type { ConstraintState } from "../grammar/constraint";
 import type { EngineRequest, FinishReason } from "./request";
 import { NO_SLOT } from "./state-slots";
 
@@ -30,8 +31,13 @@ export class Sequence {
   slot = NO_SLOT;
   finishReason: FinishReason | null = null;
 
-  /** `maxModelLen` is in tokens and more than the length of the prompt. */
-  constructor(request: EngineRequest, arrival: number, maxModelLen: number) {
+  /** `maxModelLen` is in tokens and more than the length of the prompt; `constraint` is at its start. */
+  constructor(
+    request: EngineRequest,
+    arrival: number,
+    maxModelLen: number,
+    readonly constraint: ConstraintState | null = null,
+  ) {
     this.request = request;
     this.arrival = arrival;
     this.tokens = request.prompt.slice();
@@ -60,9 +66,9 @@ export class Sequence {
     return this.length - this.numScheduled;
   }
 
-  /** Its last token is being drawn. */
-  get isComplete(): boolean {
-    return this.length >= this.maxLength;
+  /** No step can be planned for it now: its last token is being drawn, or the one that its constraint goes on from. */
+  get waitsForToken(): boolean {
+    return this.numPending > 0 && (this.constraint !== null || this.length >= this.maxLength);
   }
 
   get numGenerated(): number {
@@ -84,10 +90,14 @@ export class Sequence {
     return difference === 0 ? this.arrival < other.arrival : difference < 0;
   }
 
-  /** Adds a drawn token. Returns why generation ends with it, or null; a stop token in the last place counts as "stop". */
+  /**
+   * Adds a drawn token. Returns why generation ends with it, or null; a stop token in the last place counts as "stop", and so
+   * does the last one that a constraint allows.
+   */
   append(token: number): FinishReason | null {
     this.tokens.push(token);
     if (this.request.stopTokenIds.has(token)) return "stop";
+    if (this.constraint?.accept(token) && this.constraint.isFinished) return "stop";
     return this.tokens.length >= this.maxLength ? "length" : null;
   }
 }

@@ -1,6 +1,7 @@
 import type { LayerState } from "../layers/forward";
 import type { Model } from "../models/model";
 import { gatherRows, placeDrawnTokens } from "../ops/embedding";
+import { addLogitBias, maskLogits } from "../ops/mask";
 import { applyPenalties, countTokens } from "../ops/penalties";
 import { logprobs, sample } from "../ops/sampling";
 import type { Arena } from "../tensor/arena";
@@ -8,7 +9,8 @@ import type { Device } from "../tensor/device";
 import type { Tensor } from "../tensor/tensor";
 import type { BatchCounts, BatchLayout } from "./batch";
 import { sliceBatch } from "./batch-tensors";
-import { MAX_TOP_LOGPROBS } from "./request";
+import type { DrawShape } from "./draw-shaper";
+import { MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS } from "./request";
 import type { SchedulerConfig } from "./scheduler";
 import { createTokenCounts } from "./state-pool";
 
@@ -29,12 +31,6 @@ export interface StepBuffers {
   /** i32 [maxNumSeqs]: what the last step drew, until this one draws. */
   readonly tokens: Tensor;
 }
-
-/**
- * What a step does between its logits and its draw. "penalised-kept" keeps a copy of the logits for log probabilities, which
- * are of the model's own.
- */
-export type Draw = "plain" | "penalised" | "penalised-kept";
 
 /** The launches of a step, over one arena. */
 export class StepLauncher {
@@ -63,36 +59,69 @@ export class StepLauncher {
     };
   }
 
-  /** Leaves nothing in the arena, so that what is made next (keptLogits) has the same address in every step. */
-  launch({ block, logits, tokens }: StepBuffers, counts: BatchCounts, draw: Draw, arena: Arena = this.arena): void {
+  /** Up to the logits of the rows that draw. */
+  launchForward({ block, logits, tokens }: StepBuffers, counts: BatchCounts, arena: Arena = this.arena): void {
     const { device, model, state } = this.target;
     const { stream } = device;
     arena.scope(() => {
       const batch = sliceBatch(block, this.layout, counts);
-      const { inputIds, countedRows, logitsRows, sampling, penalties } = batch;
-      if (counts.takesDraws) placeDrawnTokens(stream, { ids: inputIds, drawn: tokens });
+      if (counts.takesDraws) placeDrawnTokens(stream, { ids: batch.inputIds, drawn: tokens });
+      const f = { stream, arena, state, batch };
+      const hidden = model.forward(f);
+      if (batch.logitsRows === null) return;
+      const last = arena.tensor(hidden.dtype, [counts.numLogits, hidden.size(1)]);
+      gatherRows(stream, { out: last, x: hidden, index: batch.logitsRows });
+      model.logits(f, last, logits.rows(0, counts.numLogits));
+    });
+  }
+
+  /** From the logits, which it changes where there are penalties or a shape, to the drawn tokens. */
+  launchDraw(
+    { block, logits, tokens }: StepBuffers,
+    counts: BatchCounts,
+    shape: DrawShape | null,
+    arena: Arena = this.arena,
+  ): void {
+    const { stream } = this.target.device;
+    arena.scope(() => {
+      const { inputIds, countedRows, sampling, penalties } = sliceBatch(block, this.layout, counts);
       if (countedRows !== null) {
         countTokens(stream, { counts: this.tokenCounts, tokens: inputIds, rows: countedRows });
       }
-      const drawn = logits.rows(0, counts.numLogits);
-      arena.scope(() => {
-        const f = { stream, arena, state, batch };
-        const hidden = model.forward(f);
-        if (logitsRows === null) return;
-        const last = arena.tensor(hidden.dtype, [counts.numLogits, hidden.size(1)]);
-        gatherRows(stream, { out: last, x: hidden, index: logitsRows });
-        model.logits(f, last, drawn);
-      });
       if (sampling === null) return;
-      if (draw === "penalised-kept") stream.copy(this.keptLogits(counts.numLogits, arena), drawn);
+      const drawn = logits.rows(0, counts.numLogits);
+      if (shape?.bias) this.launchBias(drawn, shape.bias, arena);
       if (penalties !== null) applyPenalties(stream, { logits: drawn, counts: this.tokenCounts, rows: penalties });
+      if (shape?.masks) this.launchMasks(drawn, shape.masks, arena);
       sample(stream, { tokens: tokens.rows(0, counts.numLogits), logits: drawn, params: sampling });
     });
   }
 
-  /** The first tensor after the buffers: launch() copies to it, and log probabilities read it afterwards. */
-  keptLogits(rows: number, arena: Arena = this.arena): Tensor {
-    return arena.tensor("f32", [rows, this.target.vocabSize]);
+  /** A copy of the logits before launchDraw() changes them: log probabilities are of the model's own. */
+  keepLogits(logits: Tensor, rows: number): Tensor {
+    const kept = this.arena.tensor("f32", [rows, this.target.vocabSize]);
+    this.target.device.stream.copy(kept, logits.rows(0, rows));
+    return kept;
+  }
+
+  private launchBias(logits: Tensor, bias: NonNullable<DrawShape["bias"]>, arena: Arena): void {
+    const [rows, tokens] = [this.uploaded(bias.rows, arena), this.uploaded(bias.tokens, arena)];
+    const values = arena.tensor("f32", [bias.values.length]);
+    const { stream } = this.target.device;
+    stream.upload(values, bias.values);
+    addLogitBias(stream, { logits, rows, tokens, bias: values });
+  }
+
+  private launchMasks(logits: Tensor, { table, rows }: NonNullable<DrawShape["masks"]>, arena: Arena): void {
+    const words = Math.ceil(this.target.vocabSize / 32);
+    const masks = this.uploaded(table, arena, [table.length / words, words]);
+    maskLogits(this.target.device.stream, { logits, masks, rows: this.uploaded(rows, arena) });
+  }
+
+  private uploaded(words: Int32Array, arena: Arena, shape: readonly number[] = [words.length]): Tensor {
+    const tensor = arena.tensor("i32", shape);
+    this.target.device.stream.upload(tensor, words);
+    return tensor;
   }
 
   /** values f32 and ids i32, both [rows, top + 1]: of the drawn tokens, then of the `top` most likely. */
@@ -135,8 +164,12 @@ export class StepLauncher {
     const graph = device.stream.capture(() =>
       arena.scope(() => {
         const buffers = this.buffers(arena);
-        this.launch(buffers, largest, "plain", arena);
-        this.keptLogits(maxNumSeqs, arena);
+        this.launchForward(buffers, largest, arena);
+        arena.tensor("f32", [maxNumSeqs, vocabSize]); // kept logits
+        arena.scope(() => {
+          arena.tensor("i32", [maxNumSeqs, 1 + Math.ceil(vocabSize / 32)]); // masks, and which row has which
+          arena.tensor("i32", [maxNumSeqs, 3 * MAX_LOGIT_BIAS + 3 * 16]); // and padding between the three
+        });
         this.launchLogprobs(buffers, maxNumSeqs, Math.min(MAX_TOP_LOGPROBS, vocabSize), arena);
       }),
     );

@@ -140,7 +140,9 @@ export class LLM implements LanguageModel {
   }
 
   private async start(id: string, prompt: Prompt, params: GenerateParams): Promise<StartedGeneration> {
-    const { sampling, maxTokens, stop, logprobs, priority } = resolveParams(params, this.config.generationDefaults);
+    const resolved = resolveParams(params, this.config.generationDefaults);
+    const { sampling, maxTokens, stop, logprobs, priority, rules } = resolved;
+    this.checkIds(rules.logitBias?.map(([token]) => token) ?? [], "logitBias");
     const ids = await this.promptIds(prompt, params.chat);
     const { maxModelLen } = this.identity;
     if (ids.length + (maxTokens ?? 1) > maxModelLen) {
@@ -157,6 +159,7 @@ export class LLM implements LanguageModel {
       sampling,
       logprobs: logprobs === null ? null : Math.min(logprobs, this.config.vocabSize),
       priority,
+      ...rules,
     });
     return {
       promptTokens: ids.length,
@@ -184,13 +187,11 @@ export class LLM implements LanguageModel {
     return this.needTokenizer().encodeAsync(text, { addSpecialTokens: false });
   }
 
-  private checkIds(ids: readonly number[]): void {
+  private checkIds(ids: readonly number[], subject = "prompt"): void {
     const { vocabSize } = this.config;
     for (const id of ids) {
       if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
-      throw new EngineError("ERR_REQUEST", `token id ${id} is not in the vocabulary of ${vocabSize}`, {
-        subject: "prompt",
-      });
+      throw new EngineError("ERR_REQUEST", `token id ${id} is not in the vocabulary of ${vocabSize}`, { subject });
     }
   }
 

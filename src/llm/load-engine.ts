@@ -11,6 +11,7 @@ import { describeDevice } from "../tensor/device";
 import { Checkpoint } from "../weights/checkpoint";
 import { WeightLoader } from "../weights/loader";
 import { WeightScope } from "../weights/scope";
+import { constraintCompiler } from "./constraint-compiler";
 
 export interface LoadOptions extends EngineOptions {
   /** Name shown to clients. Default: the directory's name. */
@@ -68,7 +69,9 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
     if (prepared.note !== null) options.onMessage?.(prepared.note);
     await rehearse(prepared.runner, prepared.config);
     const description = device.describe();
-    const client = new Engine(prepared.runner, prepared.config, () => device.close());
+    const client = new Engine(prepared.runner, prepared.config, () => device.close(), {
+      ...(options.loadFormat === "dummy" ? {} : { compile: constraintCompiler(dir, config) }),
+    });
     return {
       client,
       info: {

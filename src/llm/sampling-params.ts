@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { MAX_TOP_LOGPROBS, type Penalties, type Sampling } from "../engine/request";
+import { type EngineRequest, MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS, type Penalties, type Sampling } from "../engine/request";
 import { EngineError } from "../errors";
 import type { GenerateParams } from "./types";
 
@@ -12,10 +12,12 @@ export interface ResolvedParams {
   readonly stop: readonly string[];
   readonly logprobs: number | null;
   readonly priority: number;
+  /** Absent where off. */
+  readonly rules: Pick<EngineRequest, "logitBias" | "minTokens" | "constraint">;
 }
 
 /** Declared, and not yet in the engine. */
-const unsupported = ["logitBias", "minTokens", "promptLogprobs", "constraint"] as const;
+const unsupported = ["promptLogprobs"] as const;
 
 const MAX_STOPS = 16;
 /** A smaller repetition penalty counts as this one: dividing a logit by it could overflow. */
@@ -67,6 +69,23 @@ export function resolveParams(params: GenerateParams, defaults: SamplingDefaults
     stop,
     logprobs: logprobs ?? null,
     priority,
+    rules: resolveRules(params),
+  };
+}
+
+function resolveRules({ logitBias, minTokens = 0, maxTokens = Infinity, constraint }: GenerateParams) {
+  expect("minTokens", minTokens, Number.isInteger(minTokens) && minTokens >= 0, "a whole number of at least 0");
+  expect("minTokens", minTokens, minTokens <= maxTokens, `at most maxTokens, which is ${maxTokens}`);
+  const bias = Object.entries(logitBias ?? {}).map(([token, value]) => [Number(token), value] as const);
+  expect("logitBias", bias.length, bias.length <= MAX_LOGIT_BIAS, `of at most ${MAX_LOGIT_BIAS} tokens`);
+  for (const [token, value] of bias) {
+    expect("logitBias", token, Number.isInteger(token) && token >= 0, "by token ids");
+    expect("logitBias", value, typeof value === "number" && Math.abs(value) <= 100, "numbers from -100 to 100");
+  }
+  return {
+    ...(bias.length === 0 ? {} : { logitBias: bias }),
+    ...(minTokens === 0 ? {} : { minTokens }),
+    ...(constraint === undefined ? {} : { constraint }),
   };
 }
 

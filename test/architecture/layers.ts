@@ -12,7 +12,8 @@ export interface Layer {
   readonly packages?: readonly string[];
 }
 
-const policy = "sequence|step-plan|scheduler|state-slots|batch|penalty-rows|config|request|graph-sizes|token-channel";
+const policy =
+  "sequence|step-plan|scheduler|state-slots|batch|penalty-rows|draw-shaper|config|request|graph-sizes|token-channel";
 
 /** From the bottom up. `policy` decides what the engine does and touches no tensor. */
 export const typescriptLayers: readonly Layer[] = [
@@ -28,13 +29,13 @@ export const typescriptLayers: readonly Layer[] = [
     imports: ["errors", "tensor", "ops", "weights", "layers"],
     packages: ["zod"],
   },
-  { name: "policy", files: new RegExp(`^src/engine/(${policy})\\.ts$`), imports: ["errors"] },
+  { name: "grammar", files: /^src\/grammar\//, imports: ["errors"] },
+  { name: "policy", files: new RegExp(`^src/engine/(${policy})\\.ts$`), imports: ["errors", "grammar"] },
   {
     name: "engine",
     files: /^src\/engine\//,
-    imports: ["errors", "tensor", "ops", "layers", "models", "policy"],
+    imports: ["errors", "tensor", "ops", "layers", "models", "grammar", "policy"],
   },
-  { name: "grammar", files: /^src\/grammar\//, imports: ["errors"] },
   {
     name: "tokenizer",
     files: /^src\/tokenizer\//,
@@ -44,7 +45,17 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "llm",
     files: /^src\/llm\//,
-    imports: ["errors", "policy", "engine", "models", "weights", "tokenizer", "src/tensor/device", "src/tensor/dtype"],
+    imports: [
+      "errors",
+      "grammar",
+      "policy",
+      "engine",
+      "models",
+      "weights",
+      "tokenizer",
+      "src/tensor/device",
+      "src/tensor/dtype",
+    ],
   },
   {
     name: "supervisor",

@@ -72,7 +72,7 @@ class OverlappedTraffic {
   private launch(): boolean {
     if (this.inFlight.length === MAX_STEPS_IN_FLIGHT) return false;
     const before = this.sequences.filter((sequence) => sequence.slot >= 0 && !sequence.isFinished);
-    const decodes = before.filter((sequence) => !sequence.isPrefill && !sequence.isComplete);
+    const decodes = before.filter((sequence) => !sequence.isPrefill && !sequence.waitsForToken);
     const batch = this.scheduler.schedule();
     const scheduled = new Set((batch?.rows ?? []).map(({ sequence }) => sequence));
     const left = decodes.filter((sequence) => sequence.slot >= 0 && !scheduled.has(sequence));
