@@ -99,8 +99,8 @@ export class LiveView {
     setText("generated", whole.format(generated));
     setText("prefilled", whole.format(prefilled));
     setText("step", steps === 0 ? "–" : tenths.format(prefillTokens + decodes));
-    const prefills = `${tenths.format(prefillRows)} prefills with ${tenths.format(prefillTokens)} tokens`;
-    const composition = `${whole.format(steps)} steps/s; a mean step: ${tenths.format(decodes)} decodes, ${prefills}`;
+    const prefills = `prefills ${tenths.format(prefillRows)}, their tokens ${tenths.format(prefillTokens)}`;
+    const composition = `${whole.format(steps)} steps/s; mean step: decodes ${tenths.format(decodes)}, ${prefills}`;
     setText("composition", steps === 0 ? "No step in the last second" : composition);
     this.#charts.generated.add([generated]);
     this.#charts.prefilled.add([prefilled]);

@@ -99,15 +99,24 @@ export class Transcript {
     article.setAttribute("aria-busy", "true");
     this.#section.append(article);
     this.#scrollDown();
+    // Tokens may come faster than the screen is drawn: what came meanwhile is shown at once.
+    const shown = answer.appendChild(new Text());
+    let pending = "";
+    const flush = () => {
+      if (pending === "") return;
+      const follows = this.#isAtEnd();
+      shown.appendData(pending);
+      pending = "";
+      if (follows) this.#scrollDown();
+    };
     return {
       /** @param {string} piece */
       append: (piece) => {
-        const follows = this.#isAtEnd();
-        answer.append(piece);
-        answer.normalize();
-        if (follows) this.#scrollDown();
+        if (pending === "") requestAnimationFrame(flush);
+        pending += piece;
       },
       done: () => {
+        flush();
         const follows = this.#isAtEnd();
         article.removeAttribute("aria-busy");
         if (turn.error !== null) {
