@@ -60,7 +60,7 @@ export class LiveView {
       this.#last = null;
       isRefused = error instanceof ApiError && error.status === 401;
       if (isRefused) {
-        this.#state("locked", "Key needed", null);
+        this.#state("locked", "Key needed", "this server needs an API key; its field is in the panel");
         this.#events.onNeedsKey();
       } else {
         this.#state("lost", "Unreachable", `${/** @type {Error} */ (error).message}; trying again`);

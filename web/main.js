@@ -12,6 +12,7 @@ const send = byId("send", HTMLButtonElement);
 const stop = byId("stop", HTMLButtonElement);
 const sampling = byId("sampling", HTMLFormElement);
 const key = byId("key", HTMLInputElement);
+const keySection = byId("key-section", HTMLDetailsElement);
 const panel = new Panel();
 const live = new LiveView({ onNeedsKey: askForKey, onConnected: learnModel });
 
@@ -50,11 +51,16 @@ function setMode(wanted) {
   }
 }
 
+/** @param {string} problem empty = none */
+function showKey(problem) {
+  keySection.hidden = problem === "" && apiKey() === "";
+  byId("key-problem", HTMLElement).textContent = problem;
+}
+
 function askForKey() {
   panel.open(true);
-  byId("key-section", HTMLDetailsElement).open = true;
-  key.setCustomValidity(apiKey() === "" ? "This server needs an API key." : "The server does not accept this key.");
-  key.reportValidity();
+  showKey(apiKey() === "" ? "This server needs an API key." : "The server does not accept this key.");
+  keySection.open = true;
   key.focus();
 }
 
@@ -161,14 +167,13 @@ sampling.addEventListener("submit", (event) => event.preventDefault());
 /** @param {string} value */
 function useKey(value) {
   setApiKey(value);
-  key.setCustomValidity("");
+  showKey("");
   live.start();
 }
 byId("key-form", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   useKey(key.value);
 });
-key.addEventListener("input", () => key.setCustomValidity(""));
 byId("key-forget", HTMLButtonElement).addEventListener("click", () => {
   key.value = "";
   useKey("");
@@ -176,6 +181,7 @@ byId("key-forget", HTMLButtonElement).addEventListener("click", () => {
 
 followTheme(byId("theme", HTMLSelectElement));
 key.value = apiKey();
+showKey("");
 setMode("chat");
 // Where there is a keyboard; elsewhere it would bring up one that covers half the page.
 if (matchMedia("(pointer: fine)").matches) prompt.focus();

@@ -61,7 +61,7 @@ describeInBrowser("the web page itself", (site) => {
     site.expected = /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE/;
     const { model, page } = await site.openFake();
     await site.state("Ready");
-    expect(await page.locator("#notice").isVisible()).toBe(false);
+    for (const id of ["#notice", "#key-section"]) expect(await page.locator(id).isVisible()).toBe(false);
     model.currentHealth = { state: "loading", progress: 0.42, restarts: 0 };
     await site.state("Loading 42 %");
     expect(await page.locator("#notice").textContent()).toContain("the model is being loaded");
@@ -84,10 +84,11 @@ describeInBrowser("the web page itself", (site) => {
     site.expected = /status of 401/;
     const { model, page } = await site.openFake({}, { apiKeys: ["right-key"] });
     await site.state("Key needed");
+    expect(await page.locator("#key-problem").textContent()).toBe("This server needs an API key.");
     expect(await site.focused()).toBe("key");
     await page.keyboard.type("wrong-key");
     await page.keyboard.press("Enter");
-    await page.waitForFunction("document.querySelector('#key').validationMessage.includes('does not accept')");
+    await page.locator("#key-problem", { hasText: "does not accept" }).waitFor();
     await page.getByLabel("Key", { exact: true }).fill("right-key");
     await page.keyboard.press("Enter");
     await site.state("Ready");
