@@ -1,17 +1,27 @@
 // Two projects: "unit" never loads the addon and runs in seconds; "native" needs the built addon.
 const base = {
   testEnvironment: "<rootDir>/test/helpers/environment.js",
+  // The web page's scripts are modules, which only a browser reads as they are.
   transform: {
-    "^.+\\.ts$": [
+    "(\\.ts|/web/[^/]+\\.js)$": [
       "@swc/jest",
       { jsc: { parser: { syntax: "typescript" }, target: "es2022" }, module: { type: "commonjs" } },
     ],
   },
 };
 
-const unit = ["architecture", "bench/serve", "engine", "grammar", "tokenizer", "server", "supervisor", "weights"].map(
-  (dir) => `<rootDir>/test/${dir}/`,
-);
+const folders = [
+  "architecture",
+  "bench/serve",
+  "engine",
+  "grammar",
+  "tokenizer",
+  "server",
+  "supervisor",
+  "web",
+  "weights",
+];
+const unit = folders.map((dir) => `<rootDir>/test/${dir}/`);
 
 module.exports = {
   testTimeout: 60_000,

@@ -9,7 +9,7 @@ check() {
   case $1 in
     format-native) bash scripts/format-native.sh ;;
     biome) biome check --error-on-warnings . ;;
-    types) tsc --noEmit ;;
+    types) tsc --noEmit && tsc -p tsconfig.web.json ;;
     abi) if [ -e build/Release/mamba_serve.node ]; then node scripts/gen-abi.js --check; fi ;;
     report) node -r ./test/helpers/register.js bench/report.ts --check ;;
     unit) jest --selectProjects unit ;;

@@ -18,6 +18,7 @@ export interface HttpFlags {
   readonly uds?: string;
   readonly metricsPrefix: string;
   readonly toolCallParser: ToolFormat | "auto";
+  readonly ui: boolean;
 }
 
 const most = 2 ** 31 - 1;
@@ -48,6 +49,7 @@ function httpFlags(): Option[] {
     new Option("--tool-call-parser <format>", "how the model writes tool calls; auto: as its chat template says")
       .choices(["auto", ...toolFormats])
       .default(defaultOptions.toolFormat),
+    new Option("--no-ui", "no web page at /"),
   ];
 }
 
@@ -72,6 +74,7 @@ export function toHttpOptions(flags: HttpFlags): ServeOptions {
     maxConnections: flags.maxConnections,
     metricsPrefix: flags.metricsPrefix,
     toolFormat: flags.toolCallParser,
+    ui: flags.ui,
     ...(tls === undefined ? {} : { tls }),
     ...(flags.uds === undefined ? {} : { socketPath: flags.uds }),
   };

@@ -30,8 +30,9 @@ Every flag can also be set in the environment, --max-num-seqs as ${variable("max
 /** The settings in effect, for people to read: by flag, with where they come from; secrets are masked. */
 export function describeSettings(command: Command): Record<string, { value: unknown; from: string }> {
   const entries = settable(command).flatMap((option) => {
-    const value: unknown = command.getOptionValue(option.attributeName());
-    if (value === undefined) return [];
+    const given: unknown = command.getOptionValue(option.attributeName());
+    if (given === undefined) return [];
+    const value = option.negate ? !given : given;
     const from = command.getOptionValueSource(option.attributeName()) ?? "default";
     return [[option.name(), { value: secret.has(option.name()) ? "***" : value, from }] as const];
   });

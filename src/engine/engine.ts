@@ -41,6 +41,9 @@ export class Engine implements EngineClient {
   private steps = 0;
   private promptTokens = 0;
   private generatedTokens = 0;
+  private prefillRows = 0;
+  private prefillTokens = 0;
+  private decodeTokens = 0;
 
   /** `free` gives up the device; called once, when nothing runs any more. */
   constructor(
@@ -97,6 +100,9 @@ export class Engine implements EngineClient {
       steps: this.steps,
       promptTokens: this.promptTokens,
       generatedTokens: this.generatedTokens,
+      prefillRows: this.prefillRows,
+      prefillTokens: this.prefillTokens,
+      decodeTokens: this.decodeTokens,
     };
   }
 
@@ -150,10 +156,18 @@ export class Engine implements EngineClient {
       for (const { id } of this.scheduler.fail(batch)) this.settle(id, settled.error);
       return;
     }
-    this.steps += 1;
+    this.count(batch);
     const { result } = settled;
     for (const output of this.scheduler.commit(batch, result.tokens)) this.deliver(output, result);
     this.trace?.delivered();
+  }
+
+  private count({ rows, numPrefills, numTokens }: ScheduledBatch): void {
+    const decodes = rows.length - numPrefills;
+    this.steps += 1;
+    this.prefillRows += numPrefills;
+    this.prefillTokens += numTokens - decodes;
+    this.decodeTokens += decodes;
   }
 
   private deliver({ sequence, token, finishReason, logitsRow }: ScheduledOutput, result: StepResult): void {

@@ -74,14 +74,20 @@ export interface EngineToken {
   readonly finishReason: FinishReason | null;
 }
 
+/** Counts are since the engine was started. */
 export interface EngineStats {
   readonly running: number;
   readonly waiting: number;
   readonly slotsUsed: number;
   readonly slotsTotal: number;
   readonly steps: number;
+  /** Of the requests that came. */
   readonly promptTokens: number;
   readonly generatedTokens: number;
+  /** What the steps were made of: prefills, their tokens, and decodes of one token each. */
+  readonly prefillRows: number;
+  readonly prefillTokens: number;
+  readonly decodeTokens: number;
 }
 
 /**

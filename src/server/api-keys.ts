@@ -1,7 +1,6 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { HttpError } from "./http-error";
-import { healthPaths } from "./routes/health";
 
 const digest = (text: string) => createHash("sha256").update(text).digest();
 
@@ -31,14 +30,17 @@ function refusal(message: string): HttpError {
 
 /**
  * Refuses requests without one of the keys with 401, before their body is read; also those to routes that do not exist. Only
- * health checks, which load balancers and orchestrators send, are answered to anybody. Only the digests of the keys are kept; with an
- * empty list nothing is accepted.
+ * what `isPublic` may be read by anybody. Only the digests of the keys are kept; with an empty list nothing is accepted.
  */
-export function requireApiKey(app: FastifyInstance, keys: readonly string[]): void {
+export function requireApiKey(
+  app: FastifyInstance,
+  keys: readonly string[],
+  isPublic: (request: FastifyRequest) => boolean,
+): void {
   const known = keys.map(digest);
   app.addHook("onRequest", async (request) => {
     const isRead = request.method === "GET" || request.method === "HEAD";
-    if (isRead && healthPaths.has(request.routeOptions.url ?? "")) return;
+    if (isRead && isPublic(request)) return;
     const [key, ...more] = credentials(request);
     if (key === undefined) throw refusal("an API key is required, as the header Authorization: Bearer KEY");
     if (more.length > 0) throw refusal("the request carries more than one API key");

@@ -15,13 +15,16 @@ import { HttpError } from "./http-error";
 import { parseJson } from "./json-parser";
 import { ServerMetrics } from "./metrics";
 import { defaultOptions, type ServerOptions } from "./options";
+import { isForPage } from "./page";
 import { chatCompletionRoutes } from "./routes/chat-completions";
 import { completionRoutes } from "./routes/completions";
-import { healthRoutes } from "./routes/health";
+import { engineRoutes } from "./routes/engine";
+import { healthPaths, healthRoutes } from "./routes/health";
 import { metricsRoutes } from "./routes/metrics";
 import { modelRoutes } from "./routes/models";
 import { collectRoutes, openApiRoutes } from "./routes/openapi";
 import { responseRoutes } from "./routes/responses";
+import { rootRoutes } from "./routes/root";
 import { tokenizeRoutes } from "./routes/tokenize";
 import { RunningRequests } from "./running-requests";
 import { validatorCompiler } from "./schemas/validator";
@@ -87,7 +90,11 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     checkHost(request.headers.host, options.allowedHosts);
   });
   allowOrigins(app, options.allowedOrigins);
-  if (options.apiKeys !== null) requireApiKey(app, options.apiKeys);
+  if (options.apiKeys !== null) {
+    const isPublic = (request: FastifyRequest) =>
+      healthPaths.has(request.routeOptions.url ?? "") || (options.ui && isForPage(request));
+    requireApiKey(app, options.apiKeys, isPublic);
+  }
   app.addHook("onRequest", async (request) => {
     if ((request.headers["content-encoding"] ?? "identity") !== "identity") {
       throw new HttpError(415, "compressed request bodies are not supported; send the body without Content-Encoding");
@@ -107,7 +114,9 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   app.register(async (scope) => {
     const endpoints = new Endpoints(scope);
     const context: ServerContext = { model, options, running, drain, metrics, endpoints, version };
+    rootRoutes(scope, context);
     healthRoutes(scope, context);
+    engineRoutes(scope, context);
     metricsRoutes(scope, context);
     openApiRoutes(scope);
     modelRoutes(scope, context);

@@ -2,6 +2,7 @@ import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineStats, FinishReason } from "../engine/request";
 import type { LanguageModel } from "../llm/types";
+import { RecentTimes } from "./recent-times";
 
 /** vLLM's, so that its dashboards show what they show there. In seconds. */
 const firstTokenBuckets = [
@@ -24,6 +25,8 @@ const toSeconds = (nanoseconds: number) => nanoseconds / 1e9;
 
 /** What GET /metrics shows, in Prometheus' format; README.md has the table of names. */
 export class ServerMetrics {
+  /** Of the last minute, in milliseconds: from request to first token, and from one token to the next. */
+  readonly recent = { firstToken: new RecentTimes(), betweenTokens: new RecentTimes() };
   readonly #registry = new Registry();
   readonly #prefix: string;
   readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay();
@@ -96,11 +99,13 @@ export class ServerMetrics {
         const now = performance.now();
         if (tokens === 0) {
           this.#firstToken.observe((now - start) / 1000);
+          this.recent.firstToken.add(now - start);
           this.#promptTokens.inc(promptTokens);
           prompt = promptTokens;
           first = now;
         } else {
           for (let i = 0; i < count; i++) this.#betweenTokens.observe((now - last) / 1000 / count);
+          this.recent.betweenTokens.add((now - last) / count, count);
         }
         last = now;
         tokens += count;

@@ -36,6 +36,8 @@ export interface ServerOptions {
   readonly toolFormat: ToolFormat | "auto";
   /** Before the name of each metric; "vllm:" suits dashboards made for vLLM. */
   readonly metricsPrefix: string;
+  /** Whether GET / shows browsers the web page. */
+  readonly ui: boolean;
   /** Fastify's logger option. Prompts and outputs are never logged. */
   readonly logger: NonNullable<FastifyServerOptions["logger"]>;
 }
@@ -58,5 +60,6 @@ export const defaultOptions: ServerOptions = {
   tls: null,
   toolFormat: "auto",
   metricsPrefix: "mamba_serve:",
+  ui: true,
   logger: false,
 };

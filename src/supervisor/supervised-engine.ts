@@ -31,6 +31,9 @@ const idle: EngineStats = {
   steps: 0,
   promptTokens: 0,
   generatedTokens: 0,
+  prefillRows: 0,
+  prefillTokens: 0,
+  decodeTokens: 0,
 };
 
 /** Loads the engine in a process of its own, behind the caller; a process that ends or hangs is replaced. */

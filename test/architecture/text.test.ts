@@ -3,6 +3,7 @@ import { type Files, ofType, readFiles, withFile } from "./files";
 
 const files = readFiles(
   "src",
+  "web",
   "native",
   "test",
   "scripts",

@@ -40,6 +40,14 @@ test("a flag wins over the environment, that over the file, that over the defaul
   expect(found).not.toHaveProperty("config");
 });
 
+test("a flag that switches something off is on where it is set", async () => {
+  const off = { value: true, from: "MAMBA_SERVE_NO_UI" };
+  expect((await settings([]))["no-ui"]).toEqual({ value: false, from: "default" });
+  expect((await settings([], { MAMBA_SERVE_NO_UI: "1" }))["no-ui"]).toEqual(off);
+  expect((await settings(["--config", file("off.json", { "no-ui": true })]))["no-ui"]).toMatchObject({ value: true });
+  expect((await settings(["--no-ui"]))["no-ui"]).toEqual({ value: true, from: "cli" });
+});
+
 test("the file and the model can be named in the environment; MODEL on the command line wins", async () => {
   const env = { MAMBA_SERVE_CONFIG: file("named.json", { "log-level": "info" }), MAMBA_SERVE_MODEL: "m" };
   expect(await settings([], env)).toMatchObject({

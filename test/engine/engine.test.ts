@@ -63,6 +63,20 @@ describe.each([{ overlap: true }, { overlap: false }])("%j", ({ overlap }) => {
     expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, slotsUsed: 0, generatedTokens: 9, promptTokens: 9 });
   });
 
+  test("the rows of each step are counted by kind", async () => {
+    const long = collect(engine.submit(makeRequest({ id: "a", prompt: new Array(100 - 3).fill(1), maxTokens: 3 })));
+    const short = collect(engine.submit(makeRequest({ id: "b", prompt: [1, 2], maxTokens: 2 })));
+    await Promise.all([long, short]);
+    const { prefillRows, prefillTokens, decodeTokens, steps } = engine.stats();
+    expect({ prefillRows, prefillTokens, decodeTokens, steps }).toEqual({
+      prefillRows: runner.steps.reduce((sum, { numPrefills }) => sum + numPrefills, 0),
+      prefillTokens: 97 + 2,
+      decodeTokens: 2 + 1,
+      steps: runner.steps.length,
+    });
+    expect(prefillRows).toBeGreaterThan(2);
+  });
+
   test("a failed step ends its requests with the error; the next one works", async () => {
     runner.failNext = new EngineError("ERR_DEVICE_LOST", "gone");
     const failed = ["a", "b"].map((id) => collect(engine.submit(makeRequest({ id, maxTokens: 2 }))));

@@ -49,6 +49,8 @@ export class FakeLanguageModel implements LanguageModel {
   closed = false;
   /** What health() says. */
   currentHealth: EngineHealth = { state: "ready", progress: null, restarts: 0 };
+  /** What stats() says of the steps, of which there are none. */
+  steps = { steps: 0, promptTokens: 0, generatedTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 };
   readonly #options: FakeLanguageModelOptions;
 
   constructor(options: FakeLanguageModelOptions = {}) {
@@ -107,8 +109,7 @@ export class FakeLanguageModel implements LanguageModel {
 
   stats(): EngineStats {
     const { running } = this;
-    const none = { waiting: 0, steps: 0, promptTokens: 0, generatedTokens: 0 };
-    return { ...none, running, slotsUsed: running, slotsTotal: 64 };
+    return { ...this.steps, running, waiting: 0, slotsUsed: running, slotsTotal: 64 };
   }
 
   async close(): Promise<void> {

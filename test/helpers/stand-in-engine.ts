@@ -67,7 +67,8 @@ class StandInEngine implements EngineClient {
   stats(): EngineStats {
     const { steps, generatedTokens } = this;
     const running = this.alive.size;
-    return { running, waiting: 0, slotsUsed: running, slotsTotal: 4, steps, promptTokens: 0, generatedTokens };
+    const none = { waiting: 0, promptTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 };
+    return { ...none, running, slotsUsed: running, slotsTotal: 4, steps, generatedTokens };
   }
 
   async close(): Promise<void> {}

@@ -147,10 +147,12 @@ describe("small endpoints", () => {
     expect(index).toMatchObject({ name: "mamba-serve", model: "organisation/model" });
     expect(index.endpoints).toEqual([
       "GET /",
+      "GET /ui/*",
       "GET /health",
       "GET /ready",
       "GET /health/live",
       "GET /version",
+      "GET /engine/stats",
       "GET /metrics",
       "GET /openapi.json",
       "GET /v1/models",

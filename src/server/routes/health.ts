@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
-import type { EngineState } from "../../engine/request";
+import type { EngineHealth, EngineState } from "../../engine/request";
 import type { ServerContext } from "../context";
+import type { Drain } from "../drain";
 
 /** Answered as long as the process lives, also while it drains. */
 export const healthPaths: ReadonlySet<string> = new Set(["/health", "/health/live", "/ready"]);
@@ -13,23 +14,21 @@ const messages: Readonly<Record<Exclude<EngineState, "ready"> | "draining", stri
   draining: "the server is shutting down",
 };
 
-export function healthRoutes(app: FastifyInstance, { model, options, version, endpoints, drain }: ServerContext): void {
-  /** 200 where a request would be taken now; else 503, and the body says why not. */
+/** `status` is "ok" where a request would be taken now; else the rest says why not. */
+export function toReadiness({ state, progress, restarts }: EngineHealth, { isDraining }: Drain) {
+  const status = isDraining ? "draining" : state;
+  return status === "ready" ? { status: "ok" } : { status, message: messages[status], progress, restarts };
+}
+
+export function healthRoutes(app: FastifyInstance, { model, options, version, drain }: ServerContext): void {
+  /** 200 where a request would be taken now, else 503. */
   const readiness = async (_: unknown, reply: FastifyReply) => {
-    const { state, progress, restarts } = model.health();
-    const status = drain.isDraining ? "draining" : state;
-    if (status === "ready") return { status: "ok" };
-    reply.code(503).header("retry-after", String(options.retryAfterSeconds));
-    return { status, message: messages[status], progress, restarts };
+    const body = toReadiness(model.health(), drain);
+    if (body.status !== "ok") reply.code(503).header("retry-after", String(options.retryAfterSeconds));
+    return body;
   };
 
   const described = (summary: string) => ({ schema: { summary, tags: ["server"] } });
-  app.get("/", described("What this server is and has"), async () => ({
-    name: "mamba-serve",
-    version,
-    model: model.info.id,
-    endpoints: endpoints.list(),
-  }));
   app.get("/health", described("Whether a request would be taken now"), readiness);
   app.get("/ready", described("The same as /health"), readiness);
   app.get("/health/live", described("Whether the process answers"), async () => ({ status: "ok" }));
