@@ -3,6 +3,7 @@ import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
 import type { EngineConfig } from "./config";
 import type { ModelRunner, StepResult } from "./model-runner";
+import type { PromptScores } from "./prompt-scorer";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./request";
 import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./scheduler";
 import type { ScheduledBatch } from "./step-plan";
@@ -36,6 +37,8 @@ export class Engine implements EngineClient {
   private readonly trace: StepTrace | null;
   private readonly compile: (constraint: Constraint) => TokenConstraint;
   private readonly channels = new Map<string, TokenChannel>();
+  /** Of prompts that are not complete. */
+  private readonly promptScores = new Map<string, TokenLogprobs[]>();
   private loop: Promise<void> | null = null;
   private closing: Promise<void> | null = null;
   private steps = 0;
@@ -158,6 +161,7 @@ export class Engine implements EngineClient {
     }
     this.count(batch);
     const { result } = settled;
+    for (const scores of result.prompts) this.keepPromptScores(scores);
     for (const output of this.scheduler.commit(batch, result.tokens)) this.deliver(output, result);
     this.trace?.delivered();
   }
@@ -177,22 +181,38 @@ export class Engine implements EngineClient {
       return;
     }
     this.generatedTokens += 1;
-    const logprobs =
-      sequence.request.logprobs === null ? null : readLogprobs(result, logitsRow, sequence.request.logprobs);
-    this.channels.get(sequence.id)?.push({ id: token, logprobs, finishReason });
+    const { logprobs: top } = sequence.request;
+    const logprobs = top === null || result.logprobs === null ? null : readLogprobs(result.logprobs, logitsRow, top);
+    const promptLogprobs = this.promptScores.get(sequence.id);
+    this.promptScores.delete(sequence.id);
+    const details = promptLogprobs === undefined ? {} : { promptLogprobs };
+    this.channels.get(sequence.id)?.push({ id: token, logprobs, ...details, finishReason });
     if (finishReason !== null) this.settle(sequence.id);
+  }
+
+  /** A prompt comes in pieces, and once more from its beginning after a preemption. */
+  private keepPromptScores({ sequence, first, values, ids, columns }: PromptScores): void {
+    if (!this.channels.has(sequence.id) || sequence.numGenerated > 0) return;
+    const kept = this.promptScores.get(sequence.id) ?? [];
+    this.promptScores.set(sequence.id, kept);
+    for (let row = kept.length + 1 - first; row < values.length / columns; row++) {
+      kept.push(readLogprobs({ values, ids, columns }, row, columns - 1));
+    }
   }
 
   /** Ends a request's iterable. */
   private settle(id: string, error?: unknown): void {
+    this.promptScores.delete(id);
     this.channels.get(id)?.end(error);
     this.channels.delete(id);
   }
 }
 
-function readLogprobs({ logprobs }: StepResult, row: number, top: number): TokenLogprobs | null {
-  if (logprobs === null) return null;
-  const { values, ids, columns } = logprobs;
+function readLogprobs(
+  { values, ids, columns }: NonNullable<StepResult["logprobs"]>,
+  row: number,
+  top: number,
+): TokenLogprobs {
   const at = row * columns;
   return {
     logprob: values[at]!,

@@ -2,6 +2,7 @@ import type { Graph } from "../tensor/graph";
 import { BatchBuilder, type BatchCounts } from "./batch";
 import { DrawShaper } from "./draw-shaper";
 import { captureSizes, graphSize, warmUpSizes } from "./graph-sizes";
+import { launchPromptScores, type PromptScores, scoresPrompts } from "./prompt-scorer";
 import { MAX_STEPS_IN_FLIGHT, type SchedulerConfig } from "./scheduler";
 import { inputSequence, Scorer } from "./scorer";
 import { NO_SLOT } from "./state-slots";
@@ -14,8 +15,11 @@ export interface StepResult {
   readonly tokens: Int32Array;
   /** Log probabilities [rows, columns], the drawn token first; null when no request asked. */
   readonly logprobs: { readonly values: Float32Array; readonly ids: Int32Array; readonly columns: number } | null;
+  /** Of prompts whose requests asked for them. */
+  readonly prompts: readonly PromptScores[];
 }
 
+const noScores: readonly PromptScores[] = [];
 const noRows: ScheduledBatch = { rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 };
 
 /** What a graph holds: the whole step, or all but the draw, where penalties or a shape come between. */
@@ -94,19 +98,25 @@ export class ModelRunner {
     const top = mostLogprobs(batch);
     const shape = this.shaper.shape(batch);
     const special = shape !== null || counts.penalised;
-    const graph = padTo === 0 ? undefined : this.graph(counts, special ? "forward" : "step");
+    const scoring = scoresPrompts(batch);
+    const graph = padTo === 0 || scoring ? undefined : this.graph(counts, special ? "forward" : "step");
     const tokens = this.drawn[this.turn]!.subarray(0, batch.numLogits);
     this.turn = (this.turn + 1) % this.drawn.length;
     const pending: Promise<void>[] = [];
     let details: StepResult["logprobs"] = null;
+    let prompts: readonly PromptScores[] = noScores;
     this.launcher.arena.scope(() => {
       const buffers = this.launcher.buffers();
       const { firstWord, endWord } = counts;
       stream.upload(buffers.block.rows(firstWord, endWord), this.builder.words.subarray(firstWord, endWord));
       this.trace?.begin(stream);
       if (graph !== undefined) stream.replay(graph);
-      else if (special) this.launcher.launchForward(buffers, counts);
-      else this.launchAll(buffers, counts);
+      else {
+        this.launcher.launchForward(buffers, counts, (hidden) => {
+          if (scoring) prompts = launchPromptScores(this.launcher, buffers, hidden, batch, pending);
+        });
+        if (!special) this.launcher.launchDraw(buffers, counts, null);
+      }
       const logits = special && top >= 0 ? this.launcher.keepLogits(buffers.logits, batch.numLogits) : buffers.logits;
       if (special) this.launcher.launchDraw(buffers, { ...counts, numLogits: batch.numLogits }, shape);
       this.trace?.end(stream);
@@ -125,7 +135,7 @@ export class ModelRunner {
     });
     this.trace?.launched();
     await Promise.all(pending);
-    return { tokens, logprobs: details };
+    return { tokens, logprobs: details, prompts };
   }
 
   /** See Scorer. Nothing else may run. */

@@ -54,6 +54,8 @@ export interface EngineRequest {
    * are the model's own: before penalties, temperature and filters.
    */
   readonly logprobs: number | null;
+  /** Deliver the same of the prompt's tokens but the first, with the first new token; absent = none. */
+  readonly promptLogprobs?: number;
   /** Lower runs first; equal ones in order of arrival. */
   readonly priority: number;
 }
@@ -70,6 +72,8 @@ export interface TokenLogprobs {
 export interface EngineToken {
   readonly id: number;
   readonly logprobs: TokenLogprobs | null;
+  /** On the first one, where they were asked for: of the prompt's tokens after its first. */
+  readonly promptLogprobs?: readonly TokenLogprobs[];
   /** Set on the last one. */
   readonly finishReason: FinishReason | null;
 }

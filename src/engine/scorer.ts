@@ -47,22 +47,14 @@ export class Scorer {
         this.launcher.arena.scope(() => {
           const { arena, target } = this.launcher;
           const { stream } = target.device;
-          const { block, logits, tokens: drawn } = this.launcher.buffers();
-          stream.upload(block, this.builder.words);
-          const batch = sliceBatch(block, this.builder.layout, counts);
+          const buffers = this.launcher.buffers();
+          stream.upload(buffers.block, this.builder.words);
+          const batch = sliceBatch(buffers.block, this.builder.layout, counts);
           const f = { stream, arena, state: target.state, batch };
-          const hidden = target.model.forward(f);
+          const hidden = target.model.forward(f).rows(0, numTokens);
           const downloads: Promise<void>[] = [];
-          for (let row = 0; row < numTokens; row += logits.size(0)) {
-            const end = Math.min(row + logits.size(0), numTokens);
-            const part = { logits: logits.rows(0, end - row), tokens: drawn.rows(0, end - row) };
-            arena.scope(() => {
-              stream.upload(part.tokens, targets.subarray(row, end));
-              target.model.logits(f, hidden.rows(row, end), part.logits);
-              const { values } = this.launcher.launchLogprobs(part, end - row, 0);
-              downloads.push(stream.download(values, scores.subarray(start + row, start + end)));
-            });
-          }
+          const values = scores.subarray(start, start + numTokens);
+          this.launcher.launchScores(buffers, hidden, targets, { values, ids: null, columns: 1 }, downloads);
           return downloads;
         }),
       );

@@ -59,8 +59,13 @@ export class StepLauncher {
     };
   }
 
-  /** Up to the logits of the rows that draw. */
-  launchForward({ block, logits, tokens }: StepBuffers, counts: BatchCounts, arena: Arena = this.arena): void {
+  /** Up to the logits of the rows that draw. `onHidden` may launch more on the hidden states [numTokens, hidden]. */
+  launchForward(
+    { block, logits, tokens }: StepBuffers,
+    counts: BatchCounts,
+    onHidden: (hidden: Tensor) => void = () => {},
+    arena: Arena = this.arena,
+  ): void {
     const { device, model, state } = this.target;
     const { stream } = device;
     arena.scope(() => {
@@ -68,6 +73,7 @@ export class StepLauncher {
       if (counts.takesDraws) placeDrawnTokens(stream, { ids: batch.inputIds, drawn: tokens });
       const f = { stream, arena, state, batch };
       const hidden = model.forward(f);
+      onHidden(hidden);
       if (batch.logitsRows === null) return;
       const last = arena.tensor(hidden.dtype, [counts.numLogits, hidden.size(1)]);
       gatherRows(stream, { out: last, x: hidden, index: batch.logitsRows });
@@ -138,6 +144,34 @@ export class StepLauncher {
     return { values, ids };
   }
 
+  /**
+   * Log probabilities of `targets`, one for each row of hidden states, and of the most likely tokens in all columns after the
+   * first: values and ids [targets, columns] hold them once `pending` has settled. Takes the logits and tokens of `buffers`.
+   */
+  launchScores(
+    { logits, tokens }: StepBuffers,
+    hidden: Tensor,
+    targets: Int32Array,
+    { values, ids, columns }: { values: Float32Array; ids: Int32Array | null; columns: number },
+    pending: Promise<void>[],
+  ): void {
+    const { device, model } = this.target;
+    const { stream } = device;
+    const most = logits.size(0);
+    for (let begin = 0; begin < targets.length; begin += most) {
+      const end = Math.min(begin + most, targets.length);
+      const rows = end - begin;
+      const part = { logits: logits.rows(0, rows), tokens: tokens.rows(0, rows) };
+      this.arena.scope(() => {
+        stream.upload(part.tokens, targets.subarray(begin, end));
+        model.logits({ stream }, hidden.rows(begin, end), part.logits);
+        const out = this.launchLogprobs(part, rows, columns - 1);
+        pending.push(stream.download(out.values, values.subarray(begin * columns, end * columns)));
+        if (ids !== null) pending.push(stream.download(out.ids, ids.subarray(begin * columns, end * columns)));
+      });
+    }
+  }
+
   free(): void {
     this.arena.free();
     this.tokenCounts.free();
@@ -164,7 +198,7 @@ export class StepLauncher {
     const graph = device.stream.capture(() =>
       arena.scope(() => {
         const buffers = this.buffers(arena);
-        this.launchForward(buffers, largest, arena);
+        this.launchForward(buffers, largest, () => {}, arena);
         arena.tensor("f32", [maxNumSeqs, vocabSize]); // kept logits
         arena.scope(() => {
           arena.tensor("i32", [maxNumSeqs, 1 + Math.ceil(vocabSize / 32)]); // masks, and which row has which

@@ -2,7 +2,7 @@ import type { EngineToken, FinishReason } from "../engine/request";
 import { EngineError } from "../errors";
 import type { Detokenizer } from "../tokenizer/detokenizer";
 import type { StopStrings } from "./stop-strings";
-import type { Generation, GenerationChunk, GenerationResult, TokenLogprob } from "./types";
+import type { Generation, GenerationChunk, GenerationResult, PromptLogprob, TokenLogprob } from "./types";
 
 /** A generation once its prompt is tokenized and the engine has accepted it. */
 export interface StartedGeneration {
@@ -12,6 +12,10 @@ export interface StartedGeneration {
   readonly detokenizer: Detokenizer | null;
   readonly stop: StopStrings;
   readonly describe: (token: EngineToken) => TokenLogprob | null;
+  /** Of the first token; null where the prompt's log probabilities were not asked for. */
+  readonly describePrompt: ((token: EngineToken) => readonly PromptLogprob[]) | null;
+  /** The engine's one token is not asked for. */
+  readonly promptOnly: boolean;
 }
 
 /** Starts when it is first iterated or awaited. */
@@ -54,17 +58,27 @@ export class TextGeneration implements Generation {
     }
   }
 
-  private async *chunks({ tokens, detokenizer, stop, describe }: StartedGeneration): AsyncGenerator<GenerationChunk> {
+  private async *chunks(run: StartedGeneration): AsyncGenerator<GenerationChunk> {
+    const { tokens, detokenizer, stop, describe } = run;
+    let { describePrompt } = run;
     let tokenIds: number[] = [];
     let logprobs: TokenLogprob[] | null = null;
+    let prompt: Pick<GenerationChunk, "promptLogprobs"> = {};
     const chunk = (text: string, finishReason: FinishReason | null): GenerationChunk => {
-      const made = { text, tokenIds, logprobs, finishReason };
+      const made = { text, tokenIds, logprobs, ...prompt, finishReason };
       tokenIds = [];
       logprobs = null;
+      prompt = {};
       return made;
     };
     // Leaving this loop early ends the engine's request.
     for await (const token of tokens) {
+      if (describePrompt !== null) prompt = { promptLogprobs: describePrompt(token) };
+      describePrompt = null;
+      if (run.promptOnly) {
+        yield chunk("", "length");
+        return;
+      }
       tokenIds.push(token.id);
       const detail = describe(token);
       if (detail !== null) logprobs = [...(logprobs ?? []), detail];
@@ -91,14 +105,17 @@ export class TextGeneration implements Generation {
     const logprobs: TokenLogprob[] = [];
     let finishReason: FinishReason = "abort";
     let hasLogprobs = false;
+    let promptLogprobs: GenerationResult["promptLogprobs"];
     for await (const chunk of this) {
       text += chunk.text;
       tokenIds.push(...chunk.tokenIds);
       hasLogprobs ||= chunk.logprobs !== null;
       logprobs.push(...(chunk.logprobs ?? []));
+      promptLogprobs ??= chunk.promptLogprobs;
       finishReason = chunk.finishReason ?? finishReason;
     }
     const usage = { promptTokens: this.promptTokens, completionTokens: tokenIds.length };
-    return { text, tokenIds, logprobs: hasLogprobs ? logprobs : null, finishReason, usage };
+    const prompt = promptLogprobs === undefined ? {} : { promptLogprobs };
+    return { text, tokenIds, logprobs: hasLogprobs ? logprobs : null, ...prompt, finishReason, usage };
   }
 }

@@ -1,6 +1,6 @@
 import { basename, resolve } from "node:path";
 import { defaults, type MemoryPlan } from "../engine/config";
-import type { EngineClient, EngineHealth, EngineToken } from "../engine/request";
+import type { EngineClient, EngineHealth, EngineToken, TokenLogprobs } from "../engine/request";
 import type { SchedulerConfig } from "../engine/scheduler";
 import { EngineError } from "../errors";
 import { loadModelConfig, type ModelConfig } from "../models/config";
@@ -21,6 +21,7 @@ import type {
   LanguageModel,
   ModelInfo,
   Prompt,
+  PromptLogprob,
   TokenLogprob,
 } from "./types";
 
@@ -141,11 +142,11 @@ export class LLM implements LanguageModel {
 
   private async start(id: string, prompt: Prompt, params: GenerateParams): Promise<StartedGeneration> {
     const resolved = resolveParams(params, this.config.generationDefaults);
-    const { sampling, maxTokens, stop, logprobs, priority, rules } = resolved;
+    const { sampling, maxTokens, stop, logprobs, promptLogprobs, priority, rules } = resolved;
     this.checkIds(rules.logitBias?.map(([token]) => token) ?? [], "logitBias");
     const ids = await this.promptIds(prompt, params.chat);
     const { maxModelLen } = this.identity;
-    if (ids.length + (maxTokens ?? 1) > maxModelLen) {
+    if (ids.length + Math.max(1, maxTokens ?? 1) > maxModelLen) {
       const output = maxTokens === null ? "at least one" : `maxTokens = ${maxTokens}`;
       const message = `the prompt has ${ids.length} tokens and the output ${output}; the context is ${maxModelLen} for both`;
       throw new EngineError("ERR_TOO_LONG", message, { subject: isChat(prompt) ? "messages" : "prompt" });
@@ -154,11 +155,12 @@ export class LLM implements LanguageModel {
     const tokens = this.engine.client.submit({
       id,
       prompt: ids,
-      maxTokens: maxTokens ?? maxModelLen - ids.length,
+      maxTokens: Math.max(1, maxTokens ?? maxModelLen - ids.length), // the scores of a prompt come with a token
       stopTokenIds: new Set([...eos, ...(params.stopTokenIds ?? [])]),
       sampling,
       logprobs: logprobs === null ? null : Math.min(logprobs, this.config.vocabSize),
       priority,
+      ...(promptLogprobs === null ? {} : { promptLogprobs: Math.min(promptLogprobs, this.config.vocabSize) }),
       ...rules,
     });
     return {
@@ -167,6 +169,9 @@ export class LLM implements LanguageModel {
       detokenizer: this.tokenizer === null ? null : new Detokenizer(this.tokenizer, { context: ids }),
       stop: new StopStrings(stop),
       describe: (token) => this.describe(token),
+      describePrompt:
+        promptLogprobs === null ? null : ({ promptLogprobs: scores = [] }) => this.describePrompt(ids, scores),
+      promptOnly: maxTokens === 0,
     };
   }
 
@@ -195,13 +200,24 @@ export class LLM implements LanguageModel {
     }
   }
 
-  private describe({ id, logprobs }: EngineToken): TokenLogprob | null {
+  private describe({ id, logprobs }: Pick<EngineToken, "id" | "logprobs">): TokenLogprob | null {
     if (logprobs === null) return null;
-    const entry = (token: number, logprob: number) => {
-      const bytes = this.tokenizer?.tokenBytes(token) ?? new Uint8Array();
-      return { id: token, token: Buffer.from(bytes).toString("utf8"), bytes: [...bytes], logprob };
+    const { logprob, top } = logprobs;
+    return {
+      ...this.shown(id),
+      logprob,
+      top: top.map((other) => ({ ...this.shown(other.id), logprob: other.logprob })),
     };
-    return { ...entry(id, logprobs.logprob), top: logprobs.top.map((other) => entry(other.id, other.logprob)) };
+  }
+
+  private describePrompt(ids: readonly number[], scores: readonly TokenLogprobs[]): PromptLogprob[] {
+    const first: PromptLogprob = { ...this.shown(ids[0]!), logprob: null, top: [] };
+    return [first, ...scores.map((logprobs, i) => this.describe({ id: ids[i + 1]!, logprobs })!)];
+  }
+
+  private shown(id: number): Pick<TokenLogprob, "id" | "token" | "bytes"> {
+    const bytes = this.tokenizer?.tokenBytes(id) ?? new Uint8Array();
+    return { id, token: Buffer.from(bytes).toString("utf8"), bytes: [...bytes] };
   }
 
   private needTokenizer(): Tokenizer {

@@ -11,13 +11,11 @@ export interface ResolvedParams {
   readonly maxTokens: number | null;
   readonly stop: readonly string[];
   readonly logprobs: number | null;
+  readonly promptLogprobs: number | null;
   readonly priority: number;
   /** Absent where off. */
   readonly rules: Pick<EngineRequest, "logitBias" | "minTokens" | "constraint">;
 }
-
-/** Declared, and not yet in the engine. */
-const unsupported = ["promptLogprobs"] as const;
 
 const MAX_STOPS = 16;
 /** A smaller repetition penalty counts as this one: dividing a logit by it could overflow. */
@@ -25,16 +23,12 @@ const SMALLEST_REPETITION = 1e-6;
 
 /** Fills in the defaults and checks every field. Throws ERR_REQUEST naming the field, what was expected and what came. */
 export function resolveParams(params: GenerateParams, defaults: SamplingDefaults): ResolvedParams {
-  for (const field of unsupported) {
-    if (params[field] === undefined) continue;
-    throw new EngineError("ERR_REQUEST", `${field} is not supported yet`, { subject: field });
-  }
   const temperature = params.temperature ?? defaults.temperature ?? 1;
   const topK = params.topK ?? defaults.topK ?? 0;
   const topP = params.topP ?? defaults.topP ?? 1;
   const minP = params.minP ?? defaults.minP ?? 0;
   const penalties = resolvePenalties(params, defaults);
-  const { maxTokens, logprobs, seed, priority = 0 } = params;
+  const { maxTokens, logprobs, promptLogprobs, seed, priority = 0 } = params;
   expect("temperature", temperature, temperature >= 0 && temperature <= 100, "a number from 0 to 100");
   expect("topK", topK, Number.isInteger(topK) && topK >= -1 && topK < 2 ** 31, "a whole number, 0 for off");
   expect("topP", topP, topP > 0 && topP <= 1, "a number above 0, at most 1");
@@ -42,15 +36,13 @@ export function resolveParams(params: GenerateParams, defaults: SamplingDefaults
   expect(
     "maxTokens",
     maxTokens,
-    maxTokens === undefined || (Number.isInteger(maxTokens) && maxTokens >= 1),
-    "a whole number of at least 1",
+    maxTokens === undefined || (Number.isInteger(maxTokens) && maxTokens >= (promptLogprobs === undefined ? 1 : 0)),
+    "a whole number of at least 1, or 0 with promptLogprobs",
   );
-  expect(
-    "logprobs",
-    logprobs,
-    logprobs === undefined || (Number.isInteger(logprobs) && logprobs >= 0 && logprobs <= MAX_TOP_LOGPROBS),
-    `a whole number from 0 to ${MAX_TOP_LOGPROBS}`,
-  );
+  for (const [field, value] of Object.entries({ logprobs, promptLogprobs })) {
+    const ok = value === undefined || (Number.isInteger(value) && value >= 0 && value <= MAX_TOP_LOGPROBS);
+    expect(field, value, ok, `a whole number from 0 to ${MAX_TOP_LOGPROBS}`);
+  }
   expect("seed", seed, seed === undefined || typeof seed === "bigint" || Number.isSafeInteger(seed), "a whole number");
   expect("priority", priority, Number.isSafeInteger(priority), "a whole number");
   const stop = params.stop === undefined ? [] : typeof params.stop === "string" ? [params.stop] : params.stop;
@@ -68,6 +60,7 @@ export function resolveParams(params: GenerateParams, defaults: SamplingDefaults
     maxTokens: maxTokens ?? null,
     stop,
     logprobs: logprobs ?? null,
+    promptLogprobs: promptLogprobs ?? null,
     priority,
     rules: resolveRules(params),
   };

@@ -44,6 +44,7 @@ export type Message = ToEngine | FromEngine;
 const code = { json: 0, tokens: 1, submit: 2, score: 3, scores: 4 } as const;
 const finishReasons: readonly (FinishReason | null)[] = [null, "stop", "length", "abort"];
 const NO_LOGPROBS = 255;
+const HAS_PROMPT = 128;
 
 /** The payload of a frame. */
 export function encode(message: Message): Buffer {
@@ -102,15 +103,27 @@ function read(from: ByteReader): Message {
   }
 }
 
-/** [u32 handle][u32 id][u8 finish reason][u8 alternatives, or 255][f64 log probability, then u32 id and f64 of each] */
+/**
+ * [u32 handle][u32 id][u8 finish reason][log probabilities], and where HAS_PROMPT is added to the reason [u32 tokens of the
+ * prompt][log probabilities of each].
+ */
 function writeToken(to: ByteWriter, { handle, token }: SentToken): void {
   to.u32(handle);
   to.u32(token.id);
-  to.u8(finishReasons.indexOf(token.finishReason));
-  to.u8(token.logprobs?.top.length ?? NO_LOGPROBS);
-  if (token.logprobs === null) return;
-  to.f64(token.logprobs.logprob);
-  for (const { id, logprob } of token.logprobs.top) {
+  const { promptLogprobs } = token;
+  to.u8(finishReasons.indexOf(token.finishReason) + (promptLogprobs === undefined ? 0 : HAS_PROMPT));
+  writeLogprobs(to, token.logprobs);
+  if (promptLogprobs === undefined) return;
+  to.u32(promptLogprobs.length);
+  for (const logprobs of promptLogprobs) writeLogprobs(to, logprobs);
+}
+
+/** [u8 alternatives, or 255 for none at all][f64 log probability, then u32 id and f64 of each] */
+function writeLogprobs(to: ByteWriter, logprobs: TokenLogprobs | null): void {
+  to.u8(logprobs?.top.length ?? NO_LOGPROBS);
+  if (logprobs === null) return;
+  to.f64(logprobs.logprob);
+  for (const { id, logprob } of logprobs.top) {
     to.u32(id);
     to.f64(logprob);
   }
@@ -119,13 +132,21 @@ function writeToken(to: ByteWriter, { handle, token }: SentToken): void {
 function readToken(from: ByteReader): SentToken {
   const handle = from.u32();
   const id = from.u32();
-  const finishReason = finishReasons[from.u8()];
+  const flags = from.u8();
+  const finishReason = finishReasons[flags & ~HAS_PROMPT];
   if (finishReason === undefined) throw malformed("an unknown finish reason");
-  const alternatives = from.u8();
-  return { handle, token: { id, logprobs: readLogprobs(from, alternatives), finishReason } };
+  const logprobs = readLogprobs(from);
+  if ((flags & HAS_PROMPT) === 0) return { handle, token: { id, logprobs, finishReason } };
+  const promptLogprobs = readList(from.u32(), () => readLogprobs(from) ?? missing());
+  return { handle, token: { id, logprobs, promptLogprobs, finishReason } };
 }
 
-function readLogprobs(from: ByteReader, alternatives: number): TokenLogprobs | null {
+function missing(): never {
+  throw malformed("a prompt's token without log probability");
+}
+
+function readLogprobs(from: ByteReader): TokenLogprobs | null {
+  const alternatives = from.u8();
   if (alternatives === NO_LOGPROBS) return null;
   const logprob = from.f64();
   return { logprob, top: readList(alternatives, () => ({ id: from.u32(), logprob: from.f64() })) };

@@ -53,8 +53,3 @@ test("a description cannot forge a turn, an argument cannot replace the messages
   const replaced = llm.renderChat(messages, { templateArguments: { messages: "x" } });
   await expect(replaced).rejects.toMatchObject({ code: "ERR_CHAT_TEMPLATE", message: /"messages"/ });
 });
-
-test("promptLogprobs is refused until the engine has it", async () => {
-  const refused = { code: "ERR_REQUEST", subject: "promptLogprobs" };
-  await expect(llm.generate("x", { promptLogprobs: 1 })).rejects.toMatchObject(refused);
-});

@@ -7,7 +7,12 @@ const id = fc.nat({ max: 2 ** 32 - 1 });
 const ids = fc.array(id, { maxLength: 50 });
 const logprob = fc.double();
 const logprobs = fc.option(fc.record({ logprob, top: fc.array(fc.record({ id, logprob }), { maxLength: 20 }) }));
-const token = fc.record({ id, logprobs, finishReason: fc.constantFrom(null, "stop", "length", "abort") });
+const finishReason = fc.constantFrom(null, "stop", "length", "abort");
+const promptLogprobs = fc.array(logprobs.filter((each) => each !== null));
+const token = fc.record(
+  { id, logprobs, promptLogprobs, finishReason },
+  { requiredKeys: ["id", "logprobs", "finishReason"] },
+);
 const sampling = fc.record(
   {
     temperature: fc.double({ noNaN: true, min: 0, max: 100 }),
