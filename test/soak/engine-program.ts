@@ -17,20 +17,26 @@ export interface EngineSample extends Sample {
   readonly arenaBytes: number;
 }
 
-const arenas: { readonly arena: Arena; readonly bytes: number }[] = [];
-const create = Arena.create;
+/** Live arenas and their bytes. */
+const arenas = new Map<Arena, number>();
+const { create } = Arena;
+const { free } = Arena.prototype;
 Arena.create = (device, bytes) => {
   const arena = create(device, bytes);
-  arenas.push({ arena, bytes });
+  arenas.set(arena, bytes);
   return arena;
+};
+Arena.prototype.free = function () {
+  arenas.delete(this);
+  free.call(this);
 };
 
 let loaded: LoadedEngine | undefined;
 answerSamples(process.env.SOAK_ENGINE_SOCKET!, () => ({
   stats: loaded?.client.stats(),
   handles: loadAddon().liveHandles(),
-  arenaHighWater: arenas.reduce((sum, { arena }) => sum + arena.highWater, 0),
-  arenaBytes: arenas.reduce((sum, { bytes }) => sum + bytes, 0),
+  arenaHighWater: [...arenas.keys()].reduce((sum, { highWater }) => sum + highWater, 0),
+  arenaBytes: [...arenas.values()].reduce((sum, bytes) => sum + bytes, 0),
 }));
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
