@@ -43,7 +43,7 @@ export function checkAnswer({
       typeof error?.message === "string" && typeof error.type === "string" && "param" in error && "code" in error;
     if (statusCode < 400 || !shape) fail("no error of OpenAI's shape");
   } else if (type.startsWith("text/event-stream")) {
-    if (/^data: \{"error":.*"server_error"/m.test(body)) fail("a fault of the server within a stream");
+    if (/^data: \{.*"error":.*"server_error"/m.test(body)) fail("a fault of the server within a stream");
     if (!/^data: \[DONE\]$|^event: response\.(completed|incomplete)/m.test(body)) fail("a stream without an end");
   } else if (typeof JSON.parse(body) !== "object") fail("no object");
 }

@@ -1,5 +1,6 @@
 import { difference, differenceOfPart, readStream, readWhole } from "./answer";
 
+const path = "/v1/completions";
 const usage = { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 };
 const event = (body: object) => `data: ${JSON.stringify(body)}\n\n`;
 const choice = (text: string, finish_reason: string | null = null, logprobs: object | null = null) =>
@@ -13,11 +14,12 @@ const listed = (token: string, text_offset: number) => ({
 });
 
 const whole = readWhole(
+  path,
   JSON.stringify({ choices: [{ index: 0, text: "ab", logprobs: null, finish_reason: "stop" }], usage }),
 );
 
 it("a stream equals the same answer whole", () => {
-  const stream = readStream(choice("a") + choice("b") + choice("", "stop") + end, 1);
+  const stream = readStream(path, choice("a") + choice("b") + choice("", "stop") + end, 1);
   expect(difference(stream, whole)).toBeNull();
   expect(stream).toEqual({
     choices: [{ text: "ab", logprobs: [], finishReason: "stop" }],
@@ -29,7 +31,10 @@ it("a stream equals the same answer whole", () => {
 it("a chat's does too", () => {
   const logprobs = { content: [{ token: "a" }, { token: "b" }], refusal: null };
   const message = { role: "assistant", content: "ab", refusal: null };
-  const all = readWhole(JSON.stringify({ choices: [{ index: 0, message, logprobs, finish_reason: "length" }], usage }));
+  const all = readWhole(
+    path,
+    JSON.stringify({ choices: [{ index: 0, message, logprobs, finish_reason: "length" }], usage }),
+  );
   const delta = (content: string, finish_reason: string | null = null) =>
     event({
       choices: [
@@ -41,7 +46,7 @@ it("a chat's does too", () => {
         },
       ],
     });
-  expect(difference(readStream(delta("a") + delta("b") + delta("", "length") + end, 1), all)).toBeNull();
+  expect(difference(readStream(path, delta("a") + delta("b") + delta("", "length") + end, 1), all)).toBeNull();
 });
 
 it.each([
@@ -50,7 +55,7 @@ it.each([
   ["another reason", choice("ab", "length") + end, "finishReason of choice 0"],
   ["log probabilities", choice("a", null, listed("a", 0)) + choice("b", "stop", listed("b", 1)) + end, "logprobs of"],
 ])("%s is a difference", (_, stream, expected) => {
-  expect(difference(readStream(stream, 1), whole)).toContain(expected);
+  expect(difference(readStream(path, stream, 1), whole)).toContain(expected);
 });
 
 it("another usage is a difference", () => {
@@ -68,14 +73,49 @@ it.each([
   ["a choice too many", event({ choices: [{ index: 1, text: "a", logprobs: null, finish_reason: null }] }), "choice 1"],
   ["fewer log probabilities than tokens", choice("ab", "stop", listed("ab", 0)) + end, "a usage of 2"],
 ])("a stream with %s is refused", (_, stream, expected) => {
-  expect(() => readStream(stream, 1)).toThrow(expected);
+  expect(() => readStream(path, stream, 1)).toThrow(expected);
 });
 
 it("what a client got before it left is the beginning of the whole", () => {
-  const part = (stream: string) => differenceOfPart(readStream(stream, 1, { cut: true }), whole);
+  const part = (stream: string) => differenceOfPart(readStream(path, stream, 1, { cut: true }), whole);
   expect(part("")).toBeNull();
   expect(part(choice("a"))).toBeNull();
   expect(part(`${choice("a")}data: {"choi`)).toBeNull();
   expect(part(choice("b"))).toContain("text of choice 0");
   expect(part(choice("", null, listed("a", 0)))).toContain("logprobs of choice 0");
+});
+
+describe("a response", () => {
+  const named = (events: readonly object[]) =>
+    events.map((data, sequence_number) => event({ ...data, sequence_number })).join("");
+  const delta = (text: string) => ({ type: "response.output_text.delta", delta: text });
+  const body = {
+    status: "incomplete",
+    output: [{ content: [{ text: "ab" }] }],
+    usage: { input_tokens: 3, output_tokens: 2, total_tokens: 5 },
+  };
+  const last = { type: "response.incomplete", response: body };
+  const read = (events: readonly object[]) => readStream("/v1/responses", named(events), 1);
+
+  it("says the same whole and streamed", () => {
+    const all = readWhole("/v1/responses", JSON.stringify(body));
+    expect(difference(read([{ type: "response.created" }, delta("a"), delta("b"), last]), all)).toBeNull();
+  });
+
+  it.each([
+    ["a lost piece", [delta("a"), last], "a in pieces, ab at the end"],
+    ["no end", [delta("a"), delta("b")], "without a last event"],
+    ["an event after the end", [delta("ab"), last, delta("c")], "after the last"],
+    ["an error", [{ type: "error", message: "lost" }], "an error within"],
+  ])("with %s is refused", (_, events, problem) => {
+    expect(() => read(events)).toThrow(problem);
+  });
+
+  it("with an event left out is refused", () => {
+    const text = named([delta("a"), delta("b"), last])
+      .split("\n\n")
+      .toSpliced(1, 1)
+      .join("\n\n");
+    expect(() => readStream("/v1/responses", text, 1)).toThrow("out of order");
+  });
 });

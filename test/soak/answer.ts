@@ -1,11 +1,14 @@
-/** What a completion or a chat completion says, whole or streamed, in one form: two answers to one request are equal. */
+/** What an answer of any route says, whole or streamed, in one form: two answers to one request are equal. */
 import { EventStream } from "../../src/bench/serve/event-stream";
+import { readResponse, readResponseStream } from "./response-answer";
 
 export interface Choice {
   readonly text: string;
   /** One entry for each token; empty where none were asked for. */
   readonly logprobs: readonly unknown[];
   readonly finishReason: string | null;
+  /** Of the prompt's tokens, where they were asked for. */
+  readonly promptLogprobs?: unknown;
 }
 
 export interface Answer {
@@ -30,6 +33,7 @@ interface Body {
     readonly delta?: { readonly content?: string };
     readonly logprobs: CompletionLogprobs | { readonly content: readonly unknown[] } | null;
     readonly finish_reason: string | null;
+    readonly prompt_logprobs?: unknown;
   }[];
   readonly usage?: {
     readonly prompt_tokens: number;
@@ -38,19 +42,32 @@ interface Body {
   };
 }
 
+/** Paths whose answers can be read. */
+export type Path = "/v1/completions" | "/v1/chat/completions" | "/v1/responses" | "/tokenize";
+
 /** An answer that came whole. Throws what is wrong with it. */
-export function readWhole(text: string): Answer {
+export function readWhole(path: Path, text: string): Answer {
+  if (path === "/v1/responses") return readResponse(JSON.parse(text));
+  if (path === "/tokenize") return tokenList(text);
   return checked(JSON.parse(text) as Body, (body) =>
     body.choices.map((choice) => ({
       text: choice.text ?? choice.message!.content,
       logprobs: readLogprobs(choice.logprobs),
       finishReason: choice.finish_reason,
+      ...(choice.prompt_logprobs === undefined ? {} : { promptLogprobs: choice.prompt_logprobs }),
     })),
   );
 }
 
+function tokenList(text: string): Answer {
+  const { count, tokens } = JSON.parse(text) as { count: number; tokens: readonly number[] };
+  if (count !== tokens.length) throw new Error(`a count of ${count} for ${tokens.length} tokens`);
+  return { choices: [{ text: "", logprobs: tokens, finishReason: null }], promptTokens: count, completionTokens: 0 };
+}
+
 /** A stream of so many choices, put together. Throws what is wrong with it; one that is `cut` off has no usage. */
-export function readStream(text: string, numChoices: number, { cut = false } = {}): Answer {
+export function readStream(path: Path, text: string, numChoices: number, { cut = false } = {}): Answer {
+  if (path === "/v1/responses") return readResponseStream(text, { cut });
   const choices = Array.from({ length: numChoices }, () => ({
     text: "",
     logprobs: [] as unknown[],

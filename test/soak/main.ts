@@ -128,6 +128,7 @@ function table(result: Awaited<ReturnType<typeof soak>>): string {
     ["  streamed", share(counts.streamed)],
     ["  aborted", share(counts.aborted)],
     ["  refused as they had to be", share(counts.refused)],
+    ...(counts.leftOut === 0 ? [] : [["left out, not supported yet", `${counts.leftOut}`] as [string, string]]),
     ["left by all clients at once", `${counts.leftAtOnce}`],
     ["prompt, output tokens of those compared", `${counts.promptTokens}, ${counts.completionTokens}`],
     ...checks.map(({ name, found, ok }): [string, string] => [`${mark(ok)} ${name}`, found]),

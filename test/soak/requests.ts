@@ -1,11 +1,14 @@
 /** Random requests of every kind that the API takes, each with one right answer: greedy, or with a seed. */
 import type { Rng } from "../helpers/rng";
+import type { Path } from "./answer";
 
 export interface PoolRequest {
-  readonly path: "/v1/completions" | "/v1/chat/completions";
+  readonly path: Path;
   /** Without `stream`. */
   readonly body: Readonly<Record<string, unknown>>;
   readonly numChoices: number;
+  /** Whether it may be asked for as a stream. */
+  readonly streams: boolean;
 }
 
 const words = (
@@ -24,36 +27,75 @@ const text = (rng: Rng, numWords: number) => Array.from({ length: numWords }, ()
 const promptWords = (rng: Rng) => (rng.next() < 0.025 ? rng.integer(1600, 2000) : skewed(rng, 1, 300));
 
 export function randomRequest(rng: Rng, vocabSize: number): PoolRequest {
+  const kind = rng.next();
+  if (kind < 0.03)
+    return { path: "/tokenize", body: { prompt: text(rng, promptWords(rng)) }, numChoices: 1, streams: false };
+  if (kind < 0.1) return responseRequest(rng);
+  return kind < 0.45 ? chatRequest(rng, vocabSize) : completionRequest(rng, vocabSize);
+}
+
+function responseRequest(rng: Rng): PoolRequest {
+  const input = rng.next() < 0.5 ? text(rng, 12) : conversation(rng);
+  const body = { input, max_output_tokens: skewed(rng, 1, 60), temperature: 0 };
+  return { path: "/v1/responses", body, numChoices: 1, streams: true };
+}
+
+function chatRequest(rng: Rng, vocabSize: number): PoolRequest {
+  const body = { ...sharedFields(rng, vocabSize), messages: conversation(rng) };
+  if (rng.next() < 0.2) Object.assign(body, { logprobs: true, top_logprobs: rng.integer(0, 20) });
+  return { path: "/v1/chat/completions", body, numChoices: choicesOf(body), streams: true };
+}
+
+function completionRequest(rng: Rng, vocabSize: number): PoolRequest {
   const chance = (share: number) => rng.next() < share;
-  const n = chance(0.1) ? rng.integer(2, 4) : 1;
-  const body: Record<string, unknown> = { max_tokens: skewed(rng, 1, chance(0.05) ? 400 : 80), ...sampling(rng) };
-  if (n > 1) body.n = n;
+  const body = sharedFields(rng, vocabSize);
+  const prompts = chance(0.1) ? rng.integer(2, 3) : 1;
+  const first = chance(0.2)
+    ? Array.from({ length: skewed(rng, 1, 700) }, () => rng.integer(0, vocabSize - 1))
+    : text(rng, promptWords(rng));
+  const others = Array.from({ length: prompts - 1 }, () => (typeof first === "string" ? text(rng, 9) : [7, 8]));
+  body.prompt = prompts === 1 ? first : [first, ...others];
+  // Usage counts the tokens of all that best_of drew, so that a list of the best's has fewer.
+  const kind = rng.next();
+  const streams = kind < 0.92;
+  if (kind < 0.2) body.logprobs = rng.integer(0, 20);
+  else if (kind < 0.28) body.echo = true;
+  else if (!streams) {
+    Object.assign(body, chance(0.5) ? { best_of: choicesOf(body) + 2 } : { prompt_logprobs: rng.integer(0, 5) });
+  }
+  return { path: "/v1/completions", body, numChoices: prompts * choicesOf(body), streams };
+}
+
+const choicesOf = ({ n = 1 }: Record<string, unknown>) => n as number;
+
+function sharedFields(rng: Rng, vocabSize: number): Record<string, unknown> {
+  const chance = (share: number) => rng.next() < share;
+  const maxTokens = skewed(rng, 1, chance(0.05) ? 400 : 80);
+  const body: Record<string, unknown> = { max_tokens: maxTokens, ...sampling(rng) };
+  if (chance(0.1)) body.n = rng.integer(2, 4);
   if (chance(0.25)) body.stop = Array.from({ length: rng.integer(1, 4) }, () => ` ${pick(rng, words)}`);
   if (chance(0.05)) body.stop_token_ids = [rng.integer(0, vocabSize - 1), rng.integer(0, 50)];
   if (chance(0.3)) body.ignore_eos = true;
+  if (chance(0.05)) body.min_tokens = rng.integer(0, maxTokens);
+  if (chance(0.05)) body.logit_bias = { [rng.integer(0, vocabSize - 1)]: rng.integer(-100, 100), 11: 3 };
+  if (chance(0.08)) Object.assign(body, pick(rng, forms));
   // Fields that the server does not know are ignored.
   if (chance(0.05)) Object.assign(body, { user: "somebody", metadata: { a: [1, { b: null }] } });
-  const withLogprobs = chance(0.2);
-  const top = rng.integer(0, 20);
-  if (chance(0.4)) {
-    body.messages = conversation(rng);
-    if (withLogprobs) Object.assign(body, { logprobs: true, top_logprobs: top });
-    return { path: "/v1/chat/completions", body, numChoices: n };
-  }
-  const prompts = chance(0.1) ? rng.integer(2, 3) : 1;
-  const one = () =>
-    chance(0.2)
-      ? Array.from({ length: skewed(rng, 1, 700) }, () => rng.integer(0, vocabSize - 1))
-      : text(rng, promptWords(rng));
-  const first = one();
-  const list = [
-    first,
-    ...Array.from({ length: prompts - 1 }, () => (typeof first === "string" ? text(rng, 9) : [7, 8])),
-  ];
-  body.prompt = prompts === 1 ? first : list;
-  if (withLogprobs) body.logprobs = top;
-  return { path: "/v1/completions", body, numChoices: n * prompts };
+  return body;
 }
+
+/** What output can be held to. */
+const forms: readonly object[] = [
+  { response_format: { type: "json_object" } },
+  {
+    response_format: {
+      type: "json_schema",
+      json_schema: { name: "tale", schema: { type: "object", properties: { king: { type: "string", maxLength: 9 } } } },
+    },
+  },
+  { structured_outputs: { regex: "[a-z]{3,9}( and [a-z]+){1,3}\\." } },
+  { structured_outputs: { choice: ["a ship", "a wolf", "the mountain"] } },
+];
 
 function conversation(rng: Rng): object[] {
   const turns = rng.integer(1, 4);
@@ -90,6 +132,7 @@ export function unseededRequest(rng: Rng): PoolRequest & { readonly completionTo
     path: "/v1/completions",
     body: { prompt: text(rng, 8), max_tokens: numTokens, n: numChoices, ignore_eos: true, temperature: 1 },
     numChoices,
+    streams: true,
     completionTokens: numTokens * numChoices,
   };
 }

@@ -12,6 +12,8 @@ export interface Counts {
   refused: number;
   /** Endless generations, left by all their clients in the same moment; not among the requests. */
   leftAtOnce: number;
+  /** Not sent at all: with fields that are not supported yet. */
+  leftOut: number;
   promptTokens: number;
   completionTokens: number;
 }
@@ -21,7 +23,7 @@ const KEPT = 20;
 
 export class Tally {
   readonly counts: Counts = {
-    ...{ requests: 0, compared: 0, unseeded: 0, streamed: 0, aborted: 0, refused: 0, leftAtOnce: 0 },
+    ...{ requests: 0, compared: 0, unseeded: 0, streamed: 0, aborted: 0, refused: 0, leftAtOnce: 0, leftOut: 0 },
     ...{ promptTokens: 0, completionTokens: 0 },
   };
   readonly failures: string[] = [];

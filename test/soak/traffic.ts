@@ -13,6 +13,9 @@ const ABORTED = 0.05;
 const BAD = 0.01;
 const UNSEEDED = 0.05;
 
+/** What the API takes and this model's engine does not do yet. */
+const notYet = /is not supported yet/;
+
 interface PoolEntry {
   readonly request: PoolRequest;
   /** What it gives alone. */
@@ -41,8 +44,13 @@ export class Traffic {
       const request = randomRequest(this.rng, this.servers.model.vocabSize);
       const start = performance.now();
       const { status, text } = await this.send(request, request.body);
+      if (status === 400 && notYet.test(text)) {
+        this.tally.counts.leftOut += 1;
+        i -= 1;
+        continue;
+      }
       if (status !== 200) throw new Error(`status ${status} for ${JSON.stringify(request)}: ${text}`);
-      pool.push({ request, answer: readWhole(text), duration: performance.now() - start });
+      pool.push({ request, answer: readWhole(request.path, text), duration: performance.now() - start });
       onProgress(pool.length);
     }
     this.pool = pool;
@@ -125,7 +133,7 @@ export class Traffic {
       if (status !== null && status !== 200) throw new Error(`status ${status}: ${text}`);
       if (left) this.tally.counts.aborted += 1;
       if (!stream || text === "") return;
-      const part = readStream(text, request.numChoices, { cut: true });
+      const part = readStream(request.path, text, request.numChoices, { cut: true });
       const wrong = differenceOfPart(part, answer);
       if (wrong !== null) throw new Error(`${wrong} (before the client left)`);
     });
@@ -147,8 +155,10 @@ export class Traffic {
   }
 
   private async attempt(request: PoolRequest, run: (body: object, stream: boolean) => Promise<void>): Promise<void> {
-    const stream = this.rng.next() < 0.5;
-    const body = stream ? { ...request.body, stream, stream_options: { include_usage: true } } : request.body;
+    const stream = request.streams && this.rng.next() < 0.55;
+    const asStream =
+      request.path === "/v1/responses" ? { stream } : { stream, stream_options: { include_usage: true } };
+    const body = stream ? { ...request.body, ...asStream } : request.body;
     this.tally.counts.requests += 1;
     if (stream) this.tally.counts.streamed += 1;
     try {
@@ -161,7 +171,7 @@ export class Traffic {
   private async receive(request: PoolRequest, body: object, stream: boolean): Promise<Answer> {
     const { status, text } = await this.send(request, body);
     if (status !== 200) throw new Error(`status ${status}: ${text}`);
-    return stream ? readStream(text, request.numChoices) : readWhole(text);
+    return stream ? readStream(request.path, text, request.numChoices) : readWhole(request.path, text);
   }
 
   private send({ path }: PoolRequest, body: object, leaving: Leaving = null): Promise<Answered> {

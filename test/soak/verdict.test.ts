@@ -10,7 +10,7 @@ const idle: IdleSample = {
   ...{ handles: 108, arenaHighWater: 4 * MIB, arenaBytes: 5 * MIB, restarts: 0 },
 };
 const counts = {
-  ...{ requests: 100, compared: 90, unseeded: 4, streamed: 50, aborted: 5, refused: 1, leftAtOnce: 96 },
+  ...{ requests: 100, compared: 90, unseeded: 4, streamed: 50, aborted: 5, refused: 1, leftAtOnce: 96, leftOut: 0 },
   ...{ promptTokens: 1000, completionTokens: 500 },
 };
 
