@@ -11,8 +11,13 @@ import { tokenizerTarget } from "./tokenizer";
 let dir: string;
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "fuzz-"));
+  // The tokenizer library writes to the terminal what it does not know.
+  jest.spyOn(console, "warn").mockImplementation();
 });
-afterEach(() => rmSync(dir, { recursive: true }));
+afterEach(() => {
+  rmSync(dir, { recursive: true });
+  jest.restoreAllMocks();
+});
 
 const run = (target: Target, executions: number) =>
   fuzz(target, { dir, seed: 1, isOver: (progress) => progress.executions >= executions });
@@ -53,6 +58,15 @@ describe("a finding", () => {
     expect(findings.length).toBeGreaterThan(0);
     expect(new Set(findings.map(({ what }) => what)).size).toBe(findings.length);
     expect(findings[0]!.dir).toContain("finding-");
+  });
+
+  it("is a reader that takes too long", async () => {
+    const slow = reader((text) => {
+      const start = process.cpuUsage();
+      while (!text.includes("size") && process.cpuUsage(start).user < 150_000);
+    });
+    const { findings } = await fuzz(slow, { dir, seed: 1, mostMs: 100, isOver: ({ findings }) => findings.length > 0 });
+    expect(findings).toEqual([expect.objectContaining({ what: expect.stringContaining("took") })]);
   });
 
   it("is none where the code is an expected one", async () => {

@@ -54,6 +54,8 @@ const rssTolerance = (bytes: number) => Math.max(16 * MIB, 0.05 * bytes);
 const HEAP_TOLERANCE = 2 * MIB;
 /** Graphs are captured when a step first needs them, a rare batch size late; a leak is one or more for each request. */
 const HANDLE_TOLERANCE = 16;
+/** A socket may close a moment after its other end; a leak is one for each request. */
+const FILE_TOLERANCE = 2;
 /** A chance batch may be fuller than any before it; a leak of a step's memory fills the arena within minutes. */
 const ARENA_TOLERANCE = 0.05;
 /** A client's leaving crosses two processes; steps go on meanwhile, and take less than a millisecond when few are left. */
@@ -127,12 +129,12 @@ export function judge(run: Run): Check[] {
     steady(
       "server: open files",
       idle.map(({ serverFds }) => serverFds),
-      0,
+      FILE_TOLERANCE,
     ),
     steady(
       "engine: open files",
       idle.map(({ engineFds }) => engineFds),
-      0,
+      FILE_TOLERANCE,
     ),
     steady(
       "native handles",
