@@ -1,8 +1,9 @@
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { EngineError } from "../errors";
 import { Sandbox, SandboxError } from "./sandbox";
+import { textDecoder } from "./text-decoder";
 import { TokenBytes } from "./token-bytes";
-import { fileError, isObject, type JsonObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files";
+import { fileError, type JsonObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files";
 import { utf8Text, wellFormed } from "./utf8";
 import { Vocabulary } from "./vocabulary";
 
@@ -201,13 +202,17 @@ export class Tokenizer {
     return text.replaceAll(BREAK, "");
   }
 
-  /** The text of a sequence of ids. Ids that no token has produce none; bytes that are no UTF-8 become U+FFFD. */
+  /**
+   * The text of a sequence of ids. Ids that no token has produce none; bytes that are no UTF-8 become U+FFFD.
+   *
+   * @throws EngineError ERR_TOKENIZER where the library's decoder fails; never where there is a byte table.
+   */
   decode(ids: readonly number[], options: DecodeOptions = {}): string {
     const { skipSpecialTokens = true } = options;
     const kept = ids.filter(
       (id) => this.vocabulary.token(id) !== undefined && !(skipSpecialTokens && this.specialIds.has(id)),
     );
-    if (this.byteTable === null) return kept.length === 0 ? "" : this.libraries.full.decode(kept);
+    if (this.byteTable === null) return kept.length === 0 ? "" : this.libraryText(kept);
     const bytes = this.byteTable.join(kept);
     let start = 0;
     while (start < this.byteTable.leadingSpaces && bytes[start] === SPACE) start++;
@@ -234,6 +239,16 @@ export class Tokenizer {
     return this.sandbox.close();
   }
 
+  private libraryText(ids: number[]): string {
+    try {
+      return this.libraries.full.decode(ids);
+    } catch (error) {
+      throw new EngineError("ERR_TOKENIZER", `the decoder fails on these tokens: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  }
+
   private split(text: string, options: EncodeOptions): { variant: Variant; parts: string[] } {
     const { allowSpecial = true, maxChars = DEFAULT_MAX_CHARS } = options;
     if (text.length > maxChars) {
@@ -254,7 +269,12 @@ export class Tokenizer {
   private frame(path: string, addBos: boolean): [number[], number[]] {
     const probe = "probe";
     const processor = this.libraries.full.post_processor;
-    const tokens = processor?.post_process([probe], null, true).tokens ?? [probe];
+    let tokens: string[];
+    try {
+      tokens = processor?.post_process([probe], null, true).tokens ?? [probe];
+    } catch (error) {
+      throw fileError(path, `post_processor fails: ${(error as Error).message}`, error);
+    }
     const idOf = (token: string): number => {
       const id = this.vocabulary.id(token);
       if (id === undefined) throw fileError(path, `post_processor adds "${token}", which is not in the vocab`);
@@ -269,18 +289,6 @@ export class Tokenizer {
 }
 
 const SPACE = 0x20;
-
-/** Decoders for which text only grows; a Sequence of one is that one, which the library treats better. */
-function textDecoder(decoder: unknown, path: string): unknown {
-  if (!isObject(decoder)) return decoder;
-  const steps = decoder.decoders;
-  if (decoder.type === "Sequence" && Array.isArray(steps)) {
-    const known = steps.map((step) => textDecoder(step, path));
-    return known.length === 1 ? known[0] : decoder;
-  }
-  if (decoder.type === "CTC") throw fileError(path, "a CTC decoder is for speech, not for generated text");
-  return decoder;
-}
 
 function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");

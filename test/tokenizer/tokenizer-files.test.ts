@@ -65,6 +65,11 @@ it.each<[string, unknown, string]>([
     { ...good, decoder: { type: "Sequence", decoders: [{ type: "Fuse" }, { type: "Magic" }] } },
     "Unknown Decoder type: Magic",
   ],
+  [
+    "a decoder within that is null",
+    { ...good, decoder: { type: "Sequence", decoders: [null] } },
+    "decoders[0] must be",
+  ],
   ["a speech decoder", { ...good, decoder: { type: "CTC" } }, "CTC decoder"],
   ["a component that is a number", { ...good, pre_tokenizer: 7 }, "Unknown PreTokenizer type"],
   ["a malformed sequence", { ...good, pre_tokenizer: { type: "Sequence", pretokenizers: [null, 3] } }, "Unknown"],
@@ -83,6 +88,11 @@ it.each<[string, unknown, string]>([
       },
     },
     `post_processor adds "<s>"`,
+  ],
+  [
+    "a post-processor of numbers",
+    { ...good, post_processor: { type: "TemplateProcessing", single: [0, { Sequence: { id: "A" } }] } },
+    "post_processor fails",
   ],
   [
     "a post-processor without text",
