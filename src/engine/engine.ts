@@ -126,6 +126,7 @@ export class Engine implements EngineClient {
     try {
       for (;;) {
         while (inFlight.length < this.maxStepsInFlight) {
+          this.trace?.delivered();
           const batch = this.scheduler.schedule();
           this.trace?.scheduled();
           if (batch === null) break;
@@ -163,7 +164,6 @@ export class Engine implements EngineClient {
     const { result } = settled;
     for (const scores of result.prompts) this.keepPromptScores(scores);
     for (const output of this.scheduler.commit(batch, result.tokens)) this.deliver(output, result);
-    this.trace?.delivered();
   }
 
   private count({ rows, numPrefills, numTokens }: ScheduledBatch): void {

@@ -2,6 +2,8 @@ import type { Stream } from "../tensor/stream";
 
 /** Hears what a step does, part by part; for a benchmark. Steps overlap, but on the host their parts do not. */
 export interface StepTrace {
+  /** The last step's tokens are handed on, and its readers have had their turn. */
+  delivered(): void;
   /** The scheduler has planned a step. */
   scheduled(): void;
   /** Its metadata is written. */
@@ -13,6 +15,4 @@ export interface StepTrace {
   launched(): void;
   /** Its tokens have come. */
   received(): void;
-  /** They are committed and handed on. */
-  delivered(): void;
 }
