@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cpuTable } from "./cpu-table";
+import { engineTable } from "./engine-table";
 import { kernelTable } from "./kernel-table";
 import { stepTable } from "./step-table";
 
@@ -11,6 +12,7 @@ const tables: Readonly<Record<string, (lines: never[]) => string>> = {
   "cpu.jsonl": cpuTable,
   "h200-kernels.jsonl": kernelTable,
   "h200-step.jsonl": stepTable,
+  "h200-engine.jsonl": engineTable,
 };
 const end = "<!-- end -->";
 

@@ -1,13 +1,16 @@
+import type { EngineResult } from "../src/bench/engine-bench";
 import { floorMicroseconds } from "../src/bench/floor";
 import { comparedMs, type StepResult } from "../src/bench/step-bench";
 import { comparison, type Dated, measure, newest, provenance, type RatesLine, ratesOf } from "./lines";
 
-type Line = Dated & (RatesLine | StepResult);
+type Line = Dated & (RatesLine | StepResult | EngineResult);
+
+const isStep = (line: Line): line is Dated & StepResult => "model" in line && line.figure !== "engine_step";
 
 /** Decode steps and prefills of each model, as they were measured last. */
 export function stepTable(lines: readonly Line[]): string {
   const steps = newest(
-    lines.filter((line) => "model" in line),
+    lines.filter(isStep),
     ({ model, figure, size, state_dtype }) => `${model} ${figure} ${size} ${state_dtype}`,
   );
   const rows = [...steps.values()].map((line) => {

@@ -22,7 +22,8 @@ if [ ! -f "$bundle/node_modules.tar.xz" ] || [ package-lock.json -nt "$bundle/no
   tar -cJf "$bundle/node_modules.tar.xz" \
     --exclude=node_modules/@biomejs --exclude=node_modules/@typescript --exclude=node_modules/typescript \
     --exclude=node_modules/clang-format --exclude=node_modules/cmake-js --exclude=node_modules/node-gyp \
-    --exclude=node_modules/openai --exclude=node_modules/playwright-core --exclude=node_modules/@types \
+    --exclude=node_modules/openai --exclude=node_modules/@langchain --exclude=node_modules/langsmith \
+    --exclude=node_modules/ai --exclude=node_modules/@ai-sdk --exclude=node_modules/playwright-core --exclude=node_modules/@types \
     --exclude='node_modules/@swc/*musl*' \
     --exclude='*.d.ts' --exclude='*.map' --exclude='*.md' node_modules
 fi
