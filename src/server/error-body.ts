@@ -65,9 +65,13 @@ export function toErrorAnswer(error: unknown, retryAfterSeconds: number): ErrorA
   return answer(new HttpError(500, "internal error", { code: "internal_error" }), retryAfterSeconds);
 }
 
+/** Time that a client whose request was refused has to read why. */
+const FAREWELL_MS = 1000;
+
 /** Answers what Node's HTTP parser refused, where there is no request and no reply yet. */
 export function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === "ECONNRESET" || socket.destroyed) return;
+  // What the client still sends is refused as well, and was answered the first time.
+  if (error.code === "ECONNRESET" || socket.destroyed || socket.writableEnded) return;
   const [status, message] =
     error.code === "ERR_HTTP_REQUEST_TIMEOUT"
       ? [408, "the request did not arrive in time"]
@@ -75,9 +79,13 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
         ? [431, "the request headers are too large"]
         : [400, "the request is not valid HTTP"];
   const body = JSON.stringify(new HttpError(status, message).body);
-  if (socket.writable) {
-    const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json\r\nConnection: close\r\n`;
-    socket.write(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+  if (!socket.writable) {
+    socket.destroy(error);
+    return;
   }
-  socket.destroy(error);
+  const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nContent-Type: application/json\r\nConnection: close\r\n`;
+  socket.end(`${head}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+  // Closed while bytes of the client are unread, the connection would be reset, and the answer with it.
+  const timer = setTimeout(() => socket.destroy(), FAREWELL_MS);
+  socket.once("close", () => clearTimeout(timer));
 }

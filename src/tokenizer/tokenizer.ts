@@ -1,7 +1,7 @@
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { EngineError } from "../errors";
+import { checkInsertions, textDecoder } from "./components";
 import { Sandbox, SandboxError } from "./sandbox";
-import { textDecoder } from "./text-decoder";
 import { TokenBytes } from "./token-bytes";
 import { fileError, type JsonObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files";
 import { utf8Text, wellFormed } from "./utf8";
@@ -74,6 +74,7 @@ export class Tokenizer {
   private constructor(files: TokenizerFiles) {
     const vocabulary = new Vocabulary(files);
     const { config, json, path } = files;
+    checkInsertions(json, path);
     const full: JsonObject = {
       normalizer: json.normalizer ?? null,
       pre_tokenizer: json.pre_tokenizer ?? null,

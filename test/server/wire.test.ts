@@ -1,4 +1,6 @@
+import { execFile } from "node:child_process";
 import net from "node:net";
+import { promisify } from "node:util";
 import { buildApp } from "../../src/server/app";
 import type { ServerOptions } from "../../src/server/options";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../helpers/fake-language-model";
@@ -74,6 +76,28 @@ describe("slow and malformed requests", () => {
     const answer = parse(await exchange(port, bytes));
     expect(answer.status).toBe(status);
     expect(answer.error.type).toBe("invalid_request_error");
+  });
+
+  it("431 ends in a close and not in a reset, however much the client has sent", async () => {
+    const { port } = await listen();
+    // In a process of its own: in this one the server has always read what the client has written.
+    const program = `
+      const attempt = () => new Promise((resolve) => {
+        let answer = "";
+        let fault = "";
+        const socket = require("node:net").connect(${port}, "127.0.0.1", () =>
+          socket.write(${JSON.stringify(health)} + "X-Long: " + "x".repeat(400_000) + "\\r\\n\\r\\n"));
+        socket.on("data", (data) => { answer += data; });
+        socket.on("error", ({ code }) => { fault = code; });
+        socket.on("close", () => resolve(fault || answer.slice(0, 12)));
+      });
+      (async () => {
+        const outcomes = new Set();
+        for (let i = 0; i < 150; i++) outcomes.add(await attempt());
+        console.log([...outcomes].join());
+      })();`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["-e", program]);
+    expect(stdout.trim()).toBe("HTTP/1.1 431");
   });
 
   it("413 for a chunked body over the limit, then closes", async () => {

@@ -40,13 +40,12 @@ export class Traffic {
   /** Sends as many distinct requests one by one; what they give is what they have to give in any company. */
   async learn(count: number, onProgress: (done: number) => void): Promise<void> {
     const pool: PoolEntry[] = [];
-    for (let i = 0; i < count; i++) {
+    while (pool.length < count) {
       const request = randomRequest(this.rng, this.servers.model.vocabSize);
       const start = performance.now();
       const { status, text } = await this.send(request, request.body);
       if (status === 400 && notYet.test(text)) {
         this.tally.counts.leftOut += 1;
-        i -= 1;
         continue;
       }
       if (status !== 200) throw new Error(`status ${status} for ${JSON.stringify(request)}: ${text}`);

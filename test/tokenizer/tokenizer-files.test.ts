@@ -71,6 +71,22 @@ it.each<[string, unknown, string]>([
     "decoders[0] must be",
   ],
   ["a speech decoder", { ...good, decoder: { type: "CTC" } }, "CTC decoder"],
+  [
+    "a space that becomes a page",
+    { ...good, pre_tokenizer: { type: "Metaspace", replacement: "a".repeat(5000) } },
+    "pre_tokenizer: replacement has 5000 characters",
+  ],
+  [
+    "a page within a sequence",
+    {
+      ...good,
+      normalizer: {
+        type: "Sequence",
+        normalizers: [{ type: "Replace", pattern: { String: "a" }, content: "b".repeat(17) }],
+      },
+    },
+    "normalizer: content has 17 characters",
+  ],
   ["a component that is a number", { ...good, pre_tokenizer: 7 }, "Unknown PreTokenizer type"],
   ["a malformed sequence", { ...good, pre_tokenizer: { type: "Sequence", pretokenizers: [null, 3] } }, "Unknown"],
   [
