@@ -13,6 +13,7 @@ const base = {
 const folders = [
   "architecture",
   "bench/serve",
+  "docs",
   "engine",
   "grammar",
   "tokenizer",

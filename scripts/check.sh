@@ -11,13 +11,14 @@ check() {
     biome) biome check --error-on-warnings . ;;
     types) tsc --noEmit && tsc -p tsconfig.web.json ;;
     abi) if [ -e build/Release/mamba_serve.node ]; then node scripts/gen-abi.js --check; fi ;;
+    api) node scripts/gen-api.js --check ;;
     report) node -r ./test/helpers/register.js bench/report.ts --check ;;
     unit) jest --selectProjects unit ;;
-    *) echo "no such step; there are: format-native biome types abi report unit" && return 1 ;;
+    *) echo "no such step; there are: format-native biome types abi api report unit" && return 1 ;;
   esac
 }
 
-[ $# -gt 0 ] || set -- format-native biome types abi report unit
+[ $# -gt 0 ] || set -- format-native biome types abi api report unit
 failed=0
 for step in "$@"; do
   start=$SECONDS

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole suite: set-up, format, lint, types, ABI, then every jest test. The last line is "N passed, N failed"; each
+# The whole suite: set-up, format, lint, types, generated files, then every jest test. The last line is "N passed, N failed"; each
 # check that fails counts as one failure.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,7 +9,7 @@ if ! scripts/setup.sh; then
   echo "0 passed, 1 failed"
   exit 1
 fi
-scripts/check.sh format-native biome types abi
+scripts/check.sh format-native biome types abi api
 failed_checks=$?
 
 rm -f "$report"

@@ -1,8 +1,11 @@
-export type { EngineOptions } from "./engine/config";
-export type { EngineHealth, EngineStats, FinishReason } from "./engine/request";
-export { EngineError, type ErrorCode, errorTable } from "./errors";
+export type { DtypeName, EngineOptions, MemoryPlan } from "./engine/config";
+export type { EngineHealth, EngineState, EngineStats, FinishReason } from "./engine/request";
+export type { SchedulerConfig } from "./engine/scheduler";
+export { EngineError, type ErrorCode, type ErrorDetails, errorTable } from "./errors";
 export { LLM } from "./llm/llm";
 export type { LoadOptions } from "./llm/load-engine";
 export type * from "./llm/types";
 export { buildApp } from "./server/app";
-export { serve } from "./server/serve";
+export { defaultOptions, type ServerOptions } from "./server/options";
+export { type RunningServer, type ServeOptions, serve } from "./server/serve";
+export type { ToolFormat } from "./server/tools/formats";

@@ -5,7 +5,8 @@ import { join } from "node:path";
 export type Files = ReadonlyMap<string, string>;
 
 const root = join(__dirname, "..", "..");
-const text = /\.(ts|js|cjs|mjs|json|h|cpp|inl|def|cu|cuh|py|sh|md|txt|gyp|jsonl)$|(^|\/)\.ci\/run$/;
+const text =
+  /\.(ts|js|cjs|mjs|json|h|cpp|inl|def|cu|cuh|py|sh|md|txt|gyp|jsonl|yaml|conf|service)$|(^|\/)Containerfile$|(^|\/)\.ci\/run$/;
 
 /** All text files under these files and folders of the project; paths start at its root. */
 export function readFiles(...paths: readonly string[]): Files {

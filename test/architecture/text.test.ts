@@ -10,6 +10,8 @@ const files = readFiles(
   "bench",
   ".ci",
   "models",
+  "docs",
+  "deploy",
   "README.md",
   "CONTRIBUTING.md",
   "CMakeLists.txt",
