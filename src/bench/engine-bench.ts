@@ -1,5 +1,5 @@
 import { Engine } from "../engine/engine";
-import type { EngineRequest } from "../engine/request";
+import { greedyRequest } from "../engine/request";
 import type { Device, DeviceKind } from "../tensor/device";
 import { hardwareOf, rounded } from "./kernel-bench";
 import { type HostPart, hostParts, idleShare, StepClock } from "./step-clock";
@@ -43,7 +43,9 @@ export async function benchEngine(
   const engine = new Engine(runner, { ...limits, overlap }, () => {}, { trace: clock });
   runner.trace = clock;
   try {
-    const requests = Array.from({ length: sequences }, (_, i) => engine.submit(endless(i, warmUp + steps + 10)));
+    const requests = Array.from({ length: sequences }, (_, i) =>
+      engine.submit(greedyRequest(`${i}`, [1 + i], warmUp + steps + 10)),
+    );
     await Promise.all(requests.map(drain));
   } finally {
     runner.trace = null;
@@ -67,18 +69,6 @@ export async function benchEngine(
     >,
     before_step_us: { p50: rounded(median(before)), p99: rounded(percentile(before, 0.99)) },
     idle_share: rounded(idleShare(marks)),
-  };
-}
-
-function endless(index: number, maxTokens: number): EngineRequest {
-  return {
-    id: `${index}`,
-    prompt: [1 + index],
-    maxTokens,
-    stopTokenIds: new Set(),
-    sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n },
-    logprobs: null,
-    priority: 0,
   };
 }
 

@@ -1,5 +1,6 @@
 import { BatchBuilder } from "../engine/batch";
 import { sliceBatch } from "../engine/batch-tensors";
+import { greedyRequest } from "../engine/request";
 import { Sequence } from "../engine/sequence";
 import type { BatchTensors } from "../layers/forward";
 import { Tensor } from "../tensor/tensor";
@@ -56,14 +57,6 @@ export function packSequences(
 
 /** A sequence of `length` tokens that draws greedily. */
 export function benchSequence(length: number, index: number): Sequence {
-  const request = {
-    id: `${index}`,
-    prompt: Array.from({ length }, (_, i) => (i * 37) % 1000),
-    maxTokens: 1,
-    stopTokenIds: new Set<number>(),
-    sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n },
-    logprobs: null,
-    priority: 0,
-  };
-  return new Sequence(request, index, length + 1);
+  const prompt = Array.from({ length }, (_, i) => (i * 37) % 1000);
+  return new Sequence(greedyRequest(`${index}`, prompt, 1), index, length + 1);
 }

@@ -1,3 +1,4 @@
+import { greedyRequest } from "../engine/request";
 import { Scheduler, type SchedulerConfig } from "../engine/scheduler";
 import type { StepTimes } from "./step-times";
 import type { ThroughputRequest } from "./throughput";
@@ -20,15 +21,7 @@ export function throughputBound(
 ): ThroughputBound {
   const scheduler = new Scheduler({ ...config, maxQueue: Math.max(config.maxQueue, requests.length) });
   for (const [i, { prompt, outputTokens }] of requests.entries()) {
-    scheduler.add({
-      id: `${i}`,
-      prompt,
-      maxTokens: outputTokens,
-      stopTokenIds: new Set(),
-      sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n },
-      logprobs: null,
-      priority: 0,
-    });
+    scheduler.add(greedyRequest(`${i}`, prompt, outputTokens));
   }
   let steps = 0;
   let milliseconds = 0;

@@ -2,7 +2,7 @@ import { EngineError } from "../errors";
 import type { EngineConfig } from "./config";
 import { Engine } from "./engine";
 import type { ModelRunner } from "./model-runner";
-import type { EngineRequest } from "./request";
+import { greedyRequest } from "./request";
 
 const ROUNDS = 3;
 const NEW_TOKENS = 16;
@@ -17,17 +17,9 @@ export async function rehearse(runner: ModelRunner, config: EngineConfig): Promi
   const maxTokens = Math.min(NEW_TOKENS, config.maxModelLen - prompt.length);
   if (maxTokens < 1) return;
   for (let round = 0; round < ROUNDS; round++) {
-    const request = (id: string, sampling: Partial<EngineRequest["sampling"]>): EngineRequest => ({
-      id,
-      prompt,
-      maxTokens,
-      stopTokenIds: new Set(),
-      sampling: { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n, ...sampling },
-      logprobs: null,
-      priority: 0,
-    });
-    const requests = [request("greedy", {})];
-    if (config.maxNumSeqs > 1) requests.push(request("drawn", { temperature: 1, topP: 0.9 }));
+    const greedy = greedyRequest("greedy", prompt, maxTokens);
+    const drawn = { ...greedy, id: "drawn", sampling: { ...greedy.sampling, temperature: 1, topP: 0.9 } };
+    const requests = config.maxNumSeqs > 1 ? [greedy, drawn] : [greedy];
     await Promise.all(
       requests.map(async (each) => {
         try {

@@ -60,6 +60,12 @@ export interface EngineRequest {
   readonly priority: number;
 }
 
+/** A request with nothing but a prompt: greedy, to its full length. */
+export function greedyRequest(id: string, prompt: readonly number[], maxTokens: number): EngineRequest {
+  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n };
+  return { id, prompt, maxTokens, stopTokenIds: new Set(), sampling, logprobs: null, priority: 0 };
+}
+
 export type FinishReason = "stop" | "length" | "abort";
 
 export interface TokenLogprobs {

@@ -1,23 +1,13 @@
 import { BatchBuilder } from "./batch";
 import { sliceBatch } from "./batch-tensors";
-import type { EngineRequest } from "./request";
+import { greedyRequest } from "./request";
 import type { SchedulerConfig } from "./scheduler";
 import { Sequence } from "./sequence";
 import type { StepLauncher } from "./step-launcher";
 
 /** A sequence that only takes tokens: a request that nobody waits for. */
 export function inputSequence(prompt: readonly number[], slot: number): Sequence {
-  const sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n };
-  const request: EngineRequest = {
-    id: "input",
-    prompt,
-    maxTokens: 1,
-    stopTokenIds: new Set(),
-    sampling,
-    logprobs: null,
-    priority: 0,
-  };
-  const sequence = new Sequence(request, 0, prompt.length + 1);
+  const sequence = new Sequence(greedyRequest("input", prompt, 1), 0, prompt.length + 1);
   sequence.slot = slot;
   return sequence;
 }

@@ -82,23 +82,18 @@ export class StepLauncher {
   }
 
   /** From the logits, which it changes where there are penalties or a shape, to the drawn tokens. */
-  launchDraw(
-    { block, logits, tokens }: StepBuffers,
-    counts: BatchCounts,
-    shape: DrawShape | null,
-    arena: Arena = this.arena,
-  ): void {
+  launchDraw({ block, logits, tokens }: StepBuffers, counts: BatchCounts, shape: DrawShape | null): void {
     const { stream } = this.target.device;
-    arena.scope(() => {
+    this.arena.scope(() => {
       const { inputIds, countedRows, sampling, penalties } = sliceBatch(block, this.layout, counts);
       if (countedRows !== null) {
         countTokens(stream, { counts: this.tokenCounts, tokens: inputIds, rows: countedRows });
       }
       if (sampling === null) return;
       const drawn = logits.rows(0, counts.numLogits);
-      if (shape?.bias) this.launchBias(drawn, shape.bias, arena);
+      if (shape?.bias) this.launchBias(drawn, shape.bias);
       if (penalties !== null) applyPenalties(stream, { logits: drawn, counts: this.tokenCounts, rows: penalties });
-      if (shape?.masks) this.launchMasks(drawn, shape.masks, arena);
+      if (shape?.masks) this.launchMasks(drawn, shape.masks);
       sample(stream, { tokens: tokens.rows(0, counts.numLogits), logits: drawn, params: sampling });
     });
   }
@@ -110,22 +105,22 @@ export class StepLauncher {
     return kept;
   }
 
-  private launchBias(logits: Tensor, bias: NonNullable<DrawShape["bias"]>, arena: Arena): void {
-    const [rows, tokens] = [this.uploaded(bias.rows, arena), this.uploaded(bias.tokens, arena)];
-    const values = arena.tensor("f32", [bias.values.length]);
+  private launchBias(logits: Tensor, bias: NonNullable<DrawShape["bias"]>): void {
+    const [rows, tokens] = [this.uploaded(bias.rows), this.uploaded(bias.tokens)];
+    const values = this.arena.tensor("f32", [bias.values.length]);
     const { stream } = this.target.device;
     stream.upload(values, bias.values);
     addLogitBias(stream, { logits, rows, tokens, bias: values });
   }
 
-  private launchMasks(logits: Tensor, { table, rows }: NonNullable<DrawShape["masks"]>, arena: Arena): void {
+  private launchMasks(logits: Tensor, { table, rows }: NonNullable<DrawShape["masks"]>): void {
     const words = Math.ceil(this.target.vocabSize / 32);
-    const masks = this.uploaded(table, arena, [table.length / words, words]);
-    maskLogits(this.target.device.stream, { logits, masks, rows: this.uploaded(rows, arena) });
+    const masks = this.uploaded(table, [table.length / words, words]);
+    maskLogits(this.target.device.stream, { logits, masks, rows: this.uploaded(rows) });
   }
 
-  private uploaded(words: Int32Array, arena: Arena, shape: readonly number[] = [words.length]): Tensor {
-    const tensor = arena.tensor("i32", shape);
+  private uploaded(words: Int32Array, shape: readonly number[] = [words.length]): Tensor {
+    const tensor = this.arena.tensor("i32", shape);
     this.target.device.stream.upload(tensor, words);
     return tensor;
   }
