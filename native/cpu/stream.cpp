@@ -27,48 +27,15 @@ void CpuEvent::settle(std::exception_ptr error) {
   done_.notify_all();
 }
 
-CpuStream::CpuStream(Device& device, int threads) : device_(device), pool_(threads), thread_([this] { run(); }) {}
-
-CpuStream::~CpuStream() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-  }
-  wake_.notify_one();
-  thread_.join();
-}
-
-void CpuStream::run() {
-  while (true) {
-    Task task;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || !queue_.empty(); });
-      if (queue_.empty()) return;  // work already queued is finished before the stream ends
-      task = std::move(queue_.front());
-      queue_.pop_front();
-    }
-    task(pool_);
-  }
-}
-
-void CpuStream::push(Task task) {
-  {
-    std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(task));
-  }
-  wake_.notify_one();
-}
-
 void CpuStream::launch(Task task) {
   if (capturing_) {
     captured_.push_back(std::move(task));
     return;
   }
-  push([this, task = std::move(task)](ThreadPool& pool) {
+  thread_.push([this, task = std::move(task)] {
     if (error_) return;  // what follows a failed op would read its output
     try {
-      task(pool);
+      task(pool_);
     } catch (...) {
       error_ = std::current_exception();
     }
@@ -104,14 +71,8 @@ std::shared_ptr<Event> CpuStream::record() {
   refuse_capture("an event");
   auto event = std::make_shared<CpuEvent>();
   // An event reports the failure and clears it: the ops launched after it start afresh.
-  push([this, event](ThreadPool&) { event->settle(std::exchange(error_, nullptr)); });
+  thread_.push([this, event] { event->settle(std::exchange(error_, nullptr)); });
   return event;
-}
-
-void CpuStream::drain() noexcept {
-  auto event = std::make_shared<CpuEvent>();
-  push([event](ThreadPool&) { event->settle(nullptr); });
-  event->wait();
 }
 
 void CpuStream::begin_capture() {

@@ -2,15 +2,14 @@
 // The CPU as an asynchronous device: a queue run by one thread, which forks into a pool for the large ops.
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "core/device.h"
+#include "core/task_thread.h"
 #include "cpu/thread_pool.h"
 
 namespace mamba::cpu {
@@ -44,8 +43,7 @@ class CpuGraph : public Graph {
 
 class CpuStream : public Stream {
  public:
-  CpuStream(Device& device, int threads);
-  ~CpuStream() override;
+  CpuStream(Device& device, int threads) : device_(device), pool_(threads) {}
 
   // Runs `task` after everything launched before; while capturing, records it instead.
   void launch(Task task);
@@ -58,7 +56,7 @@ class CpuStream : public Stream {
   void fill(void* dst, int byte, size_t bytes) override;
   std::shared_ptr<Event> record() override;
   void synchronize() override { record()->wait(); }
-  void drain() noexcept override;
+  void drain() noexcept override { thread_.wait(); }
   bool capturing() const override { return capturing_; }
   void begin_capture() override;
   std::shared_ptr<Graph> end_capture() override;
@@ -66,19 +64,13 @@ class CpuStream : public Stream {
 
  private:
   void refuse_capture(const char* what) const;
-  void push(Task task);
-  void run();
 
   Device& device_;
   ThreadPool pool_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Task> queue_;
-  bool stop_ = false;
   std::exception_ptr error_;  // the first failure; only the stream's thread touches it
   bool capturing_ = false;
   std::vector<Task> captured_;
-  std::thread thread_;
+  TaskThread thread_;  // last: it ends before what its tasks use
 };
 
 }  // namespace mamba::cpu

@@ -95,12 +95,12 @@ size_t CudaBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype) const
 }
 
 void CudaBackend::pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) {
-  run_pack_linear_weight(params, static_cast<CudaStream&>(stream).context());
+  static_cast<CudaStream&>(stream).launch([params](Context& context) { run_pack_linear_weight(params, context); });
 }
 
-#define OP(name, Params)                                            \
-  void CudaBackend::name(Stream& stream, const Params& params) {    \
-    run_##name(params, static_cast<CudaStream&>(stream).context()); \
+#define OP(name, Params)                                                                                  \
+  void CudaBackend::name(Stream& stream, const Params& params) {                                          \
+    static_cast<CudaStream&>(stream).launch([params](Context& context) { run_##name(params, context); }); \
   }
 #include "ops/ops.def"
 #undef OP

@@ -10,6 +10,7 @@
 namespace mamba::cuda {
 
 class GemmPlans;
+class Staging;
 
 // The states that kernels have written since the stream last came to a full stop (an upload, a copy, the start of a
 // graph). A kernel may read any other state before its wait_for_inputs(): nothing that is still running writes it.
@@ -44,6 +45,7 @@ struct Context {
   void* workspace;
   size_t workspace_bytes;
   GemmPlans* gemm_plans;
+  Staging* staging = nullptr;
   // The launch before was a kernel, so the next one may start before that one ends (programmatic dependent launch).
   // False after whatever writes what kernels read early, such as weights.
   bool early = false;

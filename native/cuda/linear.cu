@@ -9,6 +9,7 @@
 #include "cuda/gemm_plans.h"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
+#include "cuda/staging.h"
 
 namespace mamba::cuda {
 namespace {
@@ -182,16 +183,14 @@ void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
   const auto src_size = static_cast<int64_t>(size_of(p.src_dtype)),
              dst_size = static_cast<int64_t>(size_of(p.dst_dtype));
   if (p.src_dtype == p.dst_dtype) {
-    check(cudaMemcpyAsync(p.dst, p.src, static_cast<size_t>(count * src_size), cudaMemcpyHostToDevice, context.stream),
-          "copy of a weight");
+    context.staging->copy(p.dst, p.src, static_cast<size_t>(count * src_size), context.stream);
   } else {
     // Pieces as large as the workspace; the stream's order keeps each until it is converted.
     const int64_t room = static_cast<int64_t>(context.workspace_bytes) / src_size;
     for (int64_t first = 0; first < count; first += room) {
       const int64_t part = std::min(room, count - first);
-      check(cudaMemcpyAsync(context.workspace, static_cast<const char*>(p.src) + first * src_size,
-                            static_cast<size_t>(part * src_size), cudaMemcpyHostToDevice, context.stream),
-            "copy of a weight");
+      context.staging->copy(context.workspace, static_cast<const char*>(p.src) + first * src_size,
+                            static_cast<size_t>(part * src_size), context.stream);
       const auto blocks = static_cast<unsigned>(std::min<int64_t>((part + 255) / 256, 16 * context.multiprocessors));
       launch(context, {.grid = dim3(blocks), .block = 256, .early = false}, convert_kernel, context.workspace,
              p.src_dtype, static_cast<char*>(p.dst) + first * dst_size, p.dst_dtype, part);

@@ -11,8 +11,8 @@
 namespace mamba::cuda {
 namespace {
 
-// A larger upload is of weights, where the driver's own staging, which blocks the caller, costs less than pinning.
-constexpr size_t kLargestPinned = size_t{32} << 20;
+// A larger upload is of weights: it goes through the staging, and the caller waits until its bytes are read.
+constexpr size_t kLargestPinned = size_t{4} << 20;
 
 }  // namespace
 
@@ -37,9 +37,33 @@ std::shared_ptr<CUevent_st> EventPool::acquire() {
 }
 
 void CudaEvent::wait() {
+  {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return settled_; });
+  }
+  if (error_) std::rethrow_exception(error_);
   check(cudaEventSynchronize(event_.get()), "a kernel of this step, or of one before it");
   for (const PendingCopy& copy : copies_) std::memcpy(copy.dst, copy.pinned.get(), copy.bytes);
   copies_.clear();
+}
+
+void CudaEvent::settle(std::shared_ptr<CUevent_st> event, std::vector<PendingCopy> copies) {
+  event_ = std::move(event);
+  copies_ = std::move(copies);
+  settled();
+}
+
+void CudaEvent::fail(std::exception_ptr error) {
+  error_ = std::move(error);
+  settled();
+}
+
+void CudaEvent::settled() {
+  {
+    std::lock_guard lock(mutex_);
+    settled_ = true;
+  }
+  done_.notify_all();
 }
 
 double CudaEvent::milliseconds_since(const Event& earlier) const {
@@ -69,73 +93,107 @@ CudaStream::CudaStream(Device& device, Context facts) : device_(device), context
   check(cudaStreamCreateWithFlags(&context_.stream, cudaStreamNonBlocking), "cudaStreamCreate");
   context_.workspace = device.allocate(kWorkspaceBytes);
   context_.workspace_bytes = kWorkspaceBytes;
+  context_.staging = &staging_;
 }
 
 CudaStream::~CudaStream() {
-  cudaStreamSynchronize(context_.stream);
+  drain();
   device_.free(context_.workspace);
   cudaStreamDestroy(context_.stream);
+}
+
+void CudaStream::launch(std::function<void(Context&)> task) {
+  if (capturing_) return task(context_);
+  thread_.push([this, task = std::move(task)] {
+    if (error_) return;  // what follows a failed launch would read its output
+    try {
+      task(context_);
+    } catch (...) {
+      error_ = std::current_exception();
+    }
+  });
 }
 
 void CudaStream::upload(void* dst, const void* src, size_t bytes) {
   refuse_capture("upload");
   if (bytes == 0) return;
-  context_.full_stop();
   if (bytes > kLargestPinned) {
-    check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, context_.stream), "upload");
-    return;
+    upload_mapped(dst, src, bytes);
+    return thread_.wait();
   }
-  release_finished_uploads();
   std::shared_ptr<char> pinned = pinned_->acquire(bytes);
   std::memcpy(pinned.get(), src, bytes);
-  check(cudaMemcpyAsync(dst, pinned.get(), bytes, cudaMemcpyHostToDevice, context_.stream), "upload");
-  std::shared_ptr<CUevent_st> done = events_->acquire();
-  check(cudaEventRecord(done.get(), context_.stream), "cudaEventRecord");
-  uploads_.push_back({std::move(done), std::move(pinned)});
-}
-
-void CudaStream::release_finished_uploads() {
-  while (!uploads_.empty() && cudaEventQuery(uploads_.front().done.get()) != cudaErrorNotReady) uploads_.pop_front();
+  launch([this, dst, pinned = std::move(pinned), bytes](Context& context) {
+    context.full_stop();
+    while (!uploads_.empty() && cudaEventQuery(uploads_.front().done.get()) != cudaErrorNotReady) uploads_.pop_front();
+    check(cudaMemcpyAsync(dst, pinned.get(), bytes, cudaMemcpyHostToDevice, context.stream), "upload");
+    std::shared_ptr<CUevent_st> done = events_->acquire();
+    check(cudaEventRecord(done.get(), context.stream), "cudaEventRecord");
+    uploads_.push_back({std::move(done), pinned});
+  });
 }
 
 void CudaStream::download(void* dst, const void* src, size_t bytes) {
   refuse_capture("download");
   if (bytes == 0) return;
-  context_.full_stop();
-  std::shared_ptr<char> pinned = pinned_->acquire(bytes);
-  check(cudaMemcpyAsync(pinned.get(), src, bytes, cudaMemcpyDeviceToHost, context_.stream), "download");
-  downloads_.push_back({std::move(pinned), dst, bytes});
+  launch([this, dst, src, bytes](Context& context) {
+    context.full_stop();
+    std::shared_ptr<char> pinned = pinned_->acquire(bytes);
+    check(cudaMemcpyAsync(pinned.get(), src, bytes, cudaMemcpyDeviceToHost, context.stream), "download");
+    downloads_.push_back({std::move(pinned), dst, bytes});
+  });
 }
 
 void CudaStream::upload_mapped(void* dst, const void* src, size_t bytes) {
   refuse_capture("upload");
-  context_.full_stop();
-  check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, context_.stream), "upload");
+  launch([dst, src, bytes](Context& context) {
+    context.full_stop();
+    context.staging->copy(dst, src, bytes, context.stream);
+  });
 }
 
 void CudaStream::copy(void* dst, const void* src, size_t bytes) {
   if (bytes == 0) return;
-  context_.full_stop();
-  launch_copy(dst, src, bytes, context_);
-  context_.full_stop();
+  launch([dst, src, bytes](Context& context) {
+    context.full_stop();
+    launch_copy(dst, src, bytes, context);
+    context.full_stop();
+  });
 }
 
 void CudaStream::fill(void* dst, int byte, size_t bytes) {
-  context_.full_stop();
-  check(cudaMemsetAsync(dst, byte, bytes, context_.stream), "fill");
+  launch([dst, byte, bytes](Context& context) {
+    context.full_stop();
+    check(cudaMemsetAsync(dst, byte, bytes, context.stream), "fill");
+  });
 }
 
 std::shared_ptr<Event> CudaStream::record() {
   refuse_capture("an event");
-  std::shared_ptr<CUevent_st> event = events_->acquire();
-  check(cudaEventRecord(event.get(), context_.stream), "cudaEventRecord");
-  return std::make_shared<CudaEvent>(std::move(event), std::exchange(downloads_, {}));
+  auto recorded = std::make_shared<CudaEvent>();
+  // An event reports the failure and clears it: what is launched after it starts afresh.
+  thread_.push([this, recorded] {
+    std::vector<PendingCopy> copies = std::exchange(downloads_, {});
+    try {
+      if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+      std::shared_ptr<CUevent_st> event = events_->acquire();
+      check(cudaEventRecord(event.get(), context_.stream), "cudaEventRecord");
+      recorded->settle(std::move(event), std::move(copies));
+    } catch (...) {
+      recorded->fail(std::current_exception());
+    }
+  });
+  return recorded;
 }
 
-void CudaStream::drain() noexcept { cudaStreamSynchronize(context_.stream); }
+void CudaStream::drain() noexcept {
+  thread_.wait();
+  cudaStreamSynchronize(context_.stream);
+}
 
 void CudaStream::begin_capture() {
   refuse_capture("a second capture");
+  thread_.wait();
   // The other threads of the process (completion, other devices) may call what a capture forbids.
   check(cudaStreamBeginCapture(context_.stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
   capturing_ = true;
@@ -153,8 +211,10 @@ std::shared_ptr<Graph> CudaStream::end_capture() {
 
 void CudaStream::replay(const std::shared_ptr<Graph>& graph) {
   refuse_capture("a replay");
-  context_.full_stop();
-  check(cudaGraphLaunch(static_cast<CudaGraph&>(*graph).executable(), context_.stream), "cudaGraphLaunch");
+  launch([graph = std::static_pointer_cast<CudaGraph>(graph)](Context& context) {
+    context.full_stop();
+    check(cudaGraphLaunch(graph->executable(), context.stream), "cudaGraphLaunch");
+  });
 }
 
 void CudaStream::refuse_capture(const char* what) const {

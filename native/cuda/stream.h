@@ -1,15 +1,21 @@
 #pragma once
-// A CUDA stream behind the device interface.
+// A CUDA stream behind the device interface. A thread of its own makes the driver's calls, so that launching never
+// keeps the event loop: after a sleep of milliseconds a call takes tens of microseconds, and a prefill makes hundreds.
 #include <cuda_runtime_api.h>
 
+#include <condition_variable>
 #include <deque>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <vector>
 
 #include "core/device.h"
+#include "core/task_thread.h"
 #include "cuda/context.h"
 #include "cuda/pinned_pool.h"
+#include "cuda/staging.h"
 
 namespace mamba::cuda {
 
@@ -33,13 +39,20 @@ struct PendingCopy {
 
 class CudaEvent : public Event {
  public:
-  CudaEvent(std::shared_ptr<CUevent_st> event, std::vector<PendingCopy> copies)
-      : event_(std::move(event)), copies_(std::move(copies)) {}
-
   void wait() override;
   double milliseconds_since(const Event& earlier) const override;
 
+  // By the stream's thread, once: the event is recorded, or what was launched before it failed.
+  void settle(std::shared_ptr<CUevent_st> event, std::vector<PendingCopy> copies);
+  void fail(std::exception_ptr error);
+
  private:
+  void settled();
+
+  std::mutex mutex_;
+  std::condition_variable done_;
+  bool settled_ = false;
+  std::exception_ptr error_;
   std::shared_ptr<CUevent_st> event_;
   std::vector<PendingCopy> copies_;
 };
@@ -52,7 +65,7 @@ class CudaGraph : public Graph {
   CudaGraph& operator=(const CudaGraph&) = delete;
 
   int64_t nodes() const override { return nodes_; }
-  // Made on first use: a graph that only measures is never made ready to run.
+  // Made on first use, by the stream's thread: a graph that only measures is never made ready to run.
   cudaGraphExec_t executable();
 
  private:
@@ -67,7 +80,8 @@ class CudaStream : public Stream {
   CudaStream(Device& device, Context facts);
   ~CudaStream() override;
 
-  Context& context() { return context_; }
+  // Runs `task` on the stream's thread, after everything launched before. A capture runs it at once, on the caller's.
+  void launch(std::function<void(Context&)> task);
 
   Device& device() const override { return device_; }
   void upload(void* dst, const void* src, size_t bytes) override;
@@ -85,7 +99,6 @@ class CudaStream : public Stream {
 
  private:
   void refuse_capture(const char* what) const;
-  void release_finished_uploads();
 
   struct Upload {
     std::shared_ptr<CUevent_st> done;
@@ -93,12 +106,16 @@ class CudaStream : public Stream {
   };
 
   Device& device_;
-  Context context_;
   std::shared_ptr<PinnedPool> pinned_ = std::make_shared<PinnedPool>();
   std::shared_ptr<EventPool> events_ = std::make_shared<EventPool>();
+  bool capturing_ = false;
+  // Touched by the stream's thread, or by a capture while that one is idle.
+  Context context_;
+  Staging staging_;
   std::deque<Upload> uploads_;
   std::vector<PendingCopy> downloads_;  // since the last record()
-  bool capturing_ = false;
+  std::exception_ptr error_;            // the first failure since then
+  TaskThread thread_;                   // last: it ends before what its tasks use
 };
 
 }  // namespace mamba::cuda

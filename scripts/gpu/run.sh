@@ -19,14 +19,14 @@ export PATH="$PWD/build-gpu:$PATH"
 export MAMBA_SERVE_ADDON=${MAMBA_SERVE_ADDON:-$PWD/build-gpu/mamba_serve.node}
 export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64"
 export TEST_DEVICES=cuda
-jest=(node node_modules/jest/bin/jest.js --selectProjects native)
+jest=(node node_modules/jest/bin/jest.js)
 
 what=${1:-test}
 [ $# -eq 0 ] || shift
 case $what in
   test)
     [ $# -gt 0 ] || set -- test/addon test/ops test/models test/llm
-    "${jest[@]}" "$@"
+    "${jest[@]}" "$@" --selectProjects native
     ;;
   sanitize)
     [ $# -gt 0 ] || set -- test/ops
@@ -47,7 +47,7 @@ case $what in
       [ $status = 0 ]
     }
     export -f sanitize_file
-    "${jest[@]}" --listTests "$@" --testPathIgnorePatterns isa.test | grep "^/" |
+    "${jest[@]}" --listTests "$@" --testPathIgnorePatterns isa.test --selectProjects native | grep "^/" |
       xargs -P "${JOBS:-8}" -I{} bash -c "sanitize_file $logs {}"
     ;;
   cli) node dist/cli/main.js "$@" ;;

@@ -1,0 +1,68 @@
+#pragma once
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+namespace mamba {
+
+// A thread that runs tasks one after another, in the order they were pushed. What is queued when it is destroyed still
+// runs. Tasks must not throw. Any thread may push and wait.
+class TaskThread {
+ public:
+  TaskThread() : thread_([this] { run(); }) {}
+
+  ~TaskThread() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    pushed_.notify_one();
+    thread_.join();
+  }
+  TaskThread(const TaskThread&) = delete;
+  TaskThread& operator=(const TaskThread&) = delete;
+
+  void push(std::function<void()> task) {
+    {
+      std::lock_guard lock(mutex_);
+      queue_.push_back(std::move(task));
+    }
+    pushed_.notify_one();
+  }
+
+  // Blocks until everything pushed before has run.
+  void wait() {
+    std::unique_lock lock(mutex_);
+    idle_.wait(lock, [&] { return queue_.empty() && !running_; });
+  }
+
+ private:
+  void run() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      pushed_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      {
+        const std::function<void()> task = std::move(queue_.front());
+        queue_.pop_front();
+        running_ = true;
+        lock.unlock();
+        task();
+      }  // what the task held is given up before wait() returns
+      lock.lock();
+      running_ = false;
+      if (queue_.empty()) idle_.notify_all();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable pushed_, idle_;
+  std::deque<std::function<void()>> queue_;
+  bool running_ = false, stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace mamba
