@@ -264,27 +264,42 @@ struct Packed<bf16> {
   using Type = bf16;
 };
 
+// 32 steps of a panel are 4 KB: they stay in L1 while each column adds its word to each.
+inline constexpr int kPackSteps = 32;
+
+// One column's share of kPackSteps: `elements` of its k, then zeros up to `steps`. Sizes known to the compiler cost no
+// calls.
+template <class Value, class Src>
+inline void pack_column(uint32_t* dst, const Src* src, auto elements, auto steps) {
+  using Dst = typename Packed<Value>::Type;
+  constexpr int per_step = 4 / sizeof(Dst);
+  Value values[kPackSteps * per_step];
+  Dst run[kPackSteps * per_step] = {};
+  convert(values, src, elements);
+  convert(run, values, elements);
+  for (int i = 0; i < steps; ++i) __builtin_memcpy(dst + i * kPanel, run + i * per_step, 4);
+}
+
 template <class Value, class Src>
 void pack_panels(const PackLinearWeightParams& p, Range panels) {
-  using Dst = typename Packed<Value>::Type;
-  constexpr int kSteps = 32;  // 32 steps of a panel are 4 KB: they stay in L1 while each column adds its word to each
-  constexpr int per_step = 4 / sizeof(Dst);
+  constexpr int per_step = 4 / sizeof(typename Packed<Value>::Type);
+  using Whole = std::integral_constant<int, kPackSteps>;
+  using WholeRun = std::integral_constant<int, kPackSteps * per_step>;
   const int64_t steps = (p.k + per_step - 1) / per_step;
   for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
     uint32_t* dst = static_cast<uint32_t*>(p.dst) + panel * steps * kPanel;
-    for (int64_t s = 0; s < steps; s += kSteps) {
-      const int count = static_cast<int>(steps - s < kSteps ? steps - s : kSteps);
-      const int64_t k = s * per_step;
-      const int elements = static_cast<int>(p.k - k < kSteps * per_step ? p.k - k : kSteps * per_step);
+    for (int64_t s = 0; s < steps; s += kPackSteps) {
+      const int64_t k = s * per_step, left = p.k - k;
       for (int c = 0; c < kPanel; ++c) {
         const int64_t column = panel * kPanel + c;
-        Value values[kSteps * per_step];
-        Dst run[kSteps * per_step] = {};
-        if (column < p.n) {
-          convert(values, static_cast<const Src*>(p.src) + column * p.k + k, elements);
-          convert(run, values, elements);
+        const Src* src = static_cast<const Src*>(p.src) + column * p.k + k;
+        uint32_t* to = dst + s * kPanel + c;
+        if (column < p.n && left >= WholeRun()) {
+          pack_column<Value>(to, src, WholeRun(), Whole());
+        } else {
+          const int elements = column < p.n ? static_cast<int>(left < WholeRun() ? left : WholeRun()) : 0;
+          pack_column<Value>(to, src, elements, static_cast<int>(steps - s < kPackSteps ? steps - s : kPackSteps));
         }
-        for (int i = 0; i < count; ++i) __builtin_memcpy(dst + (s + i) * kPanel + c, run + i * per_step, 4);
       }
     }
   }

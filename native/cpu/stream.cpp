@@ -1,11 +1,24 @@
 #include "cpu/stream.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "core/error.h"
 
 namespace mamba::cpu {
+namespace {
+
+// A weight's pages are touched for the first time here, which takes longer than its bytes: by all threads then.
+void copy_weight(void* dst, const void* src, size_t bytes, ThreadPool& pool) {
+  constexpr size_t kPart = size_t{1} << 20;
+  pool.parallel_for(static_cast<int64_t>((bytes + kPart - 1) / kPart), [&](int64_t part, Scratch&) {
+    const size_t begin = static_cast<size_t>(part) * kPart;
+    std::memcpy(static_cast<char*>(dst) + begin, static_cast<const char*>(src) + begin, std::min(kPart, bytes - begin));
+  });
+}
+
+}  // namespace
 
 void CpuEvent::wait() {
   std::unique_lock lock(mutex_);
@@ -56,7 +69,7 @@ void CpuStream::download(void* dst, const void* src, size_t bytes) {
 
 void CpuStream::upload_mapped(void* dst, const void* src, size_t bytes) {
   refuse_capture("upload");
-  copy(dst, src, bytes);
+  launch([=](ThreadPool& pool) { copy_weight(dst, src, bytes, pool); });
 }
 
 void CpuStream::copy(void* dst, const void* src, size_t bytes) {

@@ -61,8 +61,7 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
     const { compute, conv, ssm } = resolveDtypes(options, config);
     const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
     const loader = new WeightLoader(device, compute, onProgress);
-    const model = await loadModel(config, loader, weights);
-    loader.close();
+    const model = await loadModel(config, loader, weights).finally(() => loader.close());
     refuseUnused(dir, weights.unused());
 
     const prepared = await prepareRunner(device, model, config, { conv, ssm }, options);

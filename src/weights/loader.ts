@@ -16,6 +16,7 @@ export type ComputeDtype = "f32" | "bf16" | "f16";
 /** Turns descriptors into tensors on a device. Copies run behind the caller; settle() waits for them and tells the progress. */
 export class WeightLoader {
   private readonly files = new Map<string, MappedFile>();
+  private readonly descriptors = new Map<string, number>();
   private readonly counted = new Set<string>();
   /** Of what is loaded so far, as it is stored. */
   bytes = 0;
@@ -68,9 +69,11 @@ export class WeightLoader {
     this.onProgress(this.bytes);
   }
 
-  /** Gives up the mappings; call after the last settle(). */
+  /** Gives up the files; call after the last settle(). */
   close(): void {
     this.dummyBuffer = new ArrayBuffer(0);
+    for (const descriptor of this.descriptors.values()) closeSync(descriptor);
+    this.descriptors.clear();
     for (const file of this.files.values()) file.close();
     this.files.clear();
   }
@@ -79,16 +82,11 @@ export class WeightLoader {
     if ("dummy" in weight.source) return dummyValues(weight);
     const { file, offset, bytes } = weight.source;
     const raw = new Uint8Array(bytes);
-    const descriptor = openSync(file, "r");
-    try {
-      if (readSync(descriptor, raw, 0, bytes, offset) !== bytes) {
-        throw new EngineError(
-          "ERR_WEIGHTS",
-          `${file}: tensor ${weight.name} is cut off: copy or download the file again`,
-        );
-      }
-    } finally {
-      closeSync(descriptor);
+    if (readSync(this.descriptor(file), raw, 0, bytes, offset) !== bytes) {
+      throw new EngineError(
+        "ERR_WEIGHTS",
+        `${file}: tensor ${weight.name} is cut off: copy or download the file again`,
+      );
     }
     return fromBits(raw.buffer, weight.dtype);
   }
@@ -104,6 +102,15 @@ export class WeightLoader {
     bits.set(drawn);
     repeat(bits, DUMMY_PERIOD);
     return bits;
+  }
+
+  private descriptor(path: string): number {
+    let descriptor = this.descriptors.get(path);
+    if (descriptor === undefined) {
+      descriptor = openSync(path, "r");
+      this.descriptors.set(path, descriptor);
+    }
+    return descriptor;
   }
 
   private map(path: string): MappedFile {
