@@ -6,7 +6,7 @@ import { launchPromptScores, type PromptScores, scoresPrompts } from "./prompt-s
 import { MAX_STEPS_IN_FLIGHT, type SchedulerConfig } from "./scheduler";
 import { inputSequence, Scorer } from "./scorer";
 import { NO_SLOT } from "./state-slots";
-import { type LoadedModel, type StepBuffers, StepLauncher } from "./step-launcher";
+import { type LoadedModel, StepLauncher } from "./step-launcher";
 import type { ScheduledBatch } from "./step-plan";
 import type { StepTrace } from "./step-trace";
 
@@ -65,12 +65,10 @@ export class ModelRunner {
    */
   async warmUp(): Promise<void> {
     const { stream } = this.target.device;
-    const run = (counts: BatchCounts) =>
-      this.launcher.arena.scope(() => {
-        const buffers = this.launcher.buffers();
-        stream.upload(buffers.block, this.builder.words);
-        this.launchAll(buffers, counts);
-      });
+    const run = (counts: BatchCounts) => {
+      stream.upload(this.launcher.buffers.block, this.builder.words);
+      this.launchAll(counts);
+    };
     for (const size of this.sizes) run(this.builder.build(noRows, size));
     for (const numTokens of this.prefillSizes) {
       const sequence = inputSequence(new Array<number>(numTokens + 1).fill(0), NO_SLOT);
@@ -105,8 +103,8 @@ export class ModelRunner {
     const pending: Promise<void>[] = [];
     let details: StepResult["logprobs"] = null;
     let prompts: readonly PromptScores[] = noScores;
+    const { buffers } = this.launcher;
     this.launcher.arena.scope(() => {
-      const buffers = this.launcher.buffers();
       const { firstWord, endWord } = counts;
       stream.upload(buffers.block.rows(firstWord, endWord), this.builder.words.subarray(firstWord, endWord));
       this.trace?.begin(stream);
@@ -145,11 +143,10 @@ export class ModelRunner {
 
   /** Takes a step's metadata to the device and returns what launches it, as often as one likes: to be captured and timed. */
   launchOf(batch: ScheduledBatch): () => void {
-    const { arena } = this.launcher;
     const padTo = batch.numPrefills === 0 ? graphSize(this.sizes, batch.rows.length) : 0;
     const counts = this.builder.build(batch, padTo);
-    arena.scope(() => this.target.device.stream.upload(this.launcher.buffers().block, this.builder.words));
-    return () => arena.scope(() => this.launchAll(this.launcher.buffers(), counts));
+    this.target.device.stream.upload(this.launcher.buffers.block, this.builder.words);
+    return () => this.launchAll(counts);
   }
 
   /** Gives up the memory; nothing may run. */
@@ -158,7 +155,8 @@ export class ModelRunner {
     this.launcher.free();
   }
 
-  private launchAll(buffers: StepBuffers, counts: BatchCounts): void {
+  private launchAll(counts: BatchCounts): void {
+    const { buffers } = this.launcher;
     this.launcher.launchForward(buffers, counts);
     this.launcher.launchDraw(buffers, counts, null);
   }
@@ -168,13 +166,9 @@ export class ModelRunner {
     const graphs = this.graphs[part];
     let graph = graphs.get(counts.numDecodes);
     if (graph === undefined) {
-      const { arena, target } = this.launcher;
-      graph = arena.scope(() => {
-        const buffers = this.launcher.buffers();
-        return target.device.stream.capture(() => {
-          if (part === "step") this.launchAll(buffers, counts);
-          else this.launcher.launchForward(buffers, counts);
-        });
+      graph = this.target.device.stream.capture(() => {
+        if (part === "step") this.launchAll(counts);
+        else this.launcher.launchForward(this.launcher.buffers, counts);
       });
       graphs.set(counts.numDecodes, graph);
     }

@@ -35,9 +35,8 @@ export class Scorer {
       const counts = this.builder.build({ rows, numPrefills: 1, numTokens, numLogits: 0 });
       await Promise.all(
         this.launcher.arena.scope(() => {
-          const { arena, target } = this.launcher;
+          const { arena, target, buffers } = this.launcher;
           const { stream } = target.device;
-          const buffers = this.launcher.buffers();
           stream.upload(buffers.block, this.builder.words);
           const batch = sliceBatch(buffers.block, this.builder.layout, counts);
           const f = { stream, arena, state: target.state, batch };

@@ -22,7 +22,7 @@ export interface LoadedModel {
   readonly vocabSize: number;
 }
 
-/** The tensors at the bottom of the arena: every step finds them at the same addresses, so a graph does too. */
+/** The tensors at the bottom of the arena, which outlive a step: graphs find them at the same addresses. */
 export interface StepBuffers {
   /** i32 [layout.numWords]. */
   readonly block: Tensor;
@@ -37,6 +37,7 @@ export class StepLauncher {
   readonly arena: Arena;
   /** Bytes of the arena: what the largest step takes. */
   readonly arenaBytes: number;
+  readonly buffers: StepBuffers;
   /** i32 [maxNumSeqs, vocab]. */
   private readonly tokenCounts: Tensor;
 
@@ -48,10 +49,11 @@ export class StepLauncher {
     this.tokenCounts = createTokenCounts(target.device, config.maxNumSeqs, target.vocabSize);
     this.arenaBytes = this.measureLargest();
     this.arena = target.device.arena(this.arenaBytes);
+    this.buffers = this.buffersIn(this.arena);
   }
 
-  /** To be called inside a scope of the arena, before anything else is made in it. */
-  buffers(arena: Arena = this.arena): StepBuffers {
+  /** To be called before anything else is made in the arena. */
+  private buffersIn(arena: Arena): StepBuffers {
     return {
       block: arena.tensor("i32", [this.layout.numWords]),
       logits: arena.tensor("f32", [this.config.maxNumSeqs, this.target.vocabSize]),
@@ -192,7 +194,7 @@ export class StepLauncher {
     const arena = device.measuringArena();
     const graph = device.stream.capture(() =>
       arena.scope(() => {
-        const buffers = this.buffers(arena);
+        const buffers = this.buffersIn(arena);
         this.launchForward(buffers, largest, () => {}, arena);
         arena.tensor("f32", [maxNumSeqs, vocabSize]); // kept logits
         arena.scope(() => {
