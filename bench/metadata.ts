@@ -3,6 +3,7 @@
 // decodes. First compared with what the definition says (test/helpers/reference-batch.ts), then timed one by one.
 import assert from "node:assert/strict";
 import { cpus } from "node:os";
+import { percentile } from "../src/bench/statistics";
 import { BatchBuilder, type BatchFields, CONV_BLOCK_SIZE } from "../src/engine/batch";
 import { Sequence } from "../src/engine/sequence";
 import { type ScheduledBatch, StepPlan } from "../src/engine/step-plan";
@@ -57,15 +58,14 @@ function main(): void {
       if (round > 0) times.push(1000 * (performance.now() - start));
     }
   }
-  times.sort((a, b) => a - b);
-  const at = (share: number) => Math.round(10 * times[Math.ceil(share * times.length) - 1]!) / 10;
+  const at = (percent: number) => Math.round(10 * percentile(times, percent)) / 10;
   const result = {
     bench: "metadata",
     sequences: SEQUENCES,
     mean_tokens: Math.round(batches.reduce((sum, { numTokens }) => sum + numTokens, 0) / BATCHES),
     steps: times.length,
-    p50_us: at(0.5),
-    p99_us: at(0.99),
+    p50_us: at(50),
+    p99_us: at(99),
     hardware: cpus()[0]!.model,
     node: process.version,
   };

@@ -2,6 +2,7 @@ import { Engine } from "../engine/engine";
 import { greedyRequest } from "../engine/request";
 import type { Device, DeviceKind } from "../tensor/device";
 import { hardwareOf, rounded } from "./kernel-bench";
+import { percentile } from "./statistics";
 import { type HostPart, hostParts, idleShare, StepClock } from "./step-clock";
 import type { StepModel } from "./step-model";
 import { median } from "./timer";
@@ -67,14 +68,9 @@ export async function benchEngine(
       HostPart,
       number
     >,
-    before_step_us: { p50: rounded(median(before)), p99: rounded(percentile(before, 0.99)) },
+    before_step_us: { p50: rounded(median(before)), p99: rounded(percentile(before, 99)) },
     idle_share: rounded(idleShare(marks)),
   };
-}
-
-function percentile(values: readonly number[], share: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.ceil(share * sorted.length) - 1]!;
 }
 
 async function drain(tokens: AsyncIterable<unknown>): Promise<void> {

@@ -33,7 +33,7 @@ at the rate of a large matrix product. A peer's decode is compared with ms, its 
 
 The line below a decode step is of the engine's own loop with as many requests: the time from step to step, the host's part
 before a step (schedule, metadata, launch: median and 99th percentile), what follows a step (output), and the share of the time
-in which the device runs no step.
+in which the device runs no step. The launch hands the step to a thread that makes the driver's calls.
 
 Example:
   mamba-serve bench step

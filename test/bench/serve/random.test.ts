@@ -1,5 +1,5 @@
 import { Rng } from "../../../src/bench/serve/random";
-import { deviation, mean } from "../../../src/bench/serve/statistics";
+import { deviation, mean } from "../../../src/bench/statistics";
 
 const many = (draw: () => number) => Array.from({ length: 20_000 }, draw);
 
