@@ -3,7 +3,7 @@
 // decodes. First compared with what the definition says (test/helpers/reference-batch.ts), then timed one by one.
 import assert from "node:assert/strict";
 import { cpus } from "node:os";
-import { percentile } from "../src/bench/statistics";
+import { percentile } from "../src/bench/serve/statistics";
 import { BatchBuilder, type BatchFields, CONV_BLOCK_SIZE } from "../src/engine/batch";
 import { Sequence } from "../src/engine/sequence";
 import { type ScheduledBatch, StepPlan } from "../src/engine/step-plan";

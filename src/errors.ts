@@ -18,7 +18,7 @@ export const errorTable = {
   ERR_CAPTURE: { status: 500, type: "server_error", meaning: "not allowed while a graph is captured" },
   ERR_MEMORY: { status: 500, type: "server_error", meaning: "out of memory" },
   ERR_DEVICE_LOST: { status: 503, type: "server_error", meaning: "the device failed and cannot be used any more" },
-  ERR_IO: { status: 500, type: "server_error", meaning: "a file could not be opened, mapped or read" },
+  ERR_IO: { status: 500, type: "server_error", meaning: "a file could not be opened or read" },
 
   ERR_MODEL_NOT_FOUND: { status: 404, type: "invalid_request_error", meaning: "no model of that name or path" },
   ERR_MODEL_UNSUPPORTED: {

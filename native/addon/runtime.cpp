@@ -332,13 +332,10 @@ Napi::Value graph_nodes(const Arguments& args) {
 
 // --- files and weights -----------------------------------------------------------------------------------------------
 
-Napi::Value map_file(const Arguments& args) {
-  return args.number(args.state.files.insert(std::make_unique<FileMap>(args.text(0))));
-}
+Napi::Value open_file(const Arguments& args) { return args.number(args.state.files.insert(File::open(args.text(0)))); }
 
-// Waits for all devices: a launched copy may still read the mapping.
-Napi::Value unmap_file(const Arguments& args) {
-  args.state.devices.for_each([](std::unique_ptr<DeviceEntry>& device) { device->stream->drain(); });
+// What is launched keeps the file open until it has read it.
+Napi::Value close_file(const Arguments& args) {
   args.state.files.erase(args.handle(0));
   return args.undefined();
 }
@@ -346,8 +343,8 @@ Napi::Value unmap_file(const Arguments& args) {
 // (device, tensor, file, offset): the tensor's bytes from the file.
 Napi::Value upload_file(const Arguments& args) {
   const Tensor& t = args.state.use(args.handle(1), args.device(0));
-  const char* source = args.state.files.get(args.handle(2))->range(static_cast<size_t>(args.integer(3)), t.bytes());
-  args.device(0).stream->upload_mapped(transferable(args, 1, t.bytes()).data, source, t.bytes());
+  const auto source = args.state.files.get(args.handle(2))->part(static_cast<size_t>(args.integer(3)), t.bytes());
+  args.device(0).stream->upload_from(transferable(args, 1, t.bytes()).data, source, t.bytes());
   return args.undefined();
 }
 
@@ -377,14 +374,14 @@ Napi::Value pack_linear_weight(const Arguments& args) {
 
   PackLinearWeightParams params{n, k, nullptr, entry.tensor.data, source_dtype, dtype};
   if (offset >= 0) {
-    params.src = args.state.files.get(args.handle(5))->range(static_cast<size_t>(offset), source_bytes);
+    params.src = args.state.files.get(args.handle(5))->part(static_cast<size_t>(offset), source_bytes);
     device.backend->pack_linear_weight(*device.stream, params);
   } else {
     const auto [data, bytes] = args.bytes(5);
     if (bytes != source_bytes)
       throw Error(ErrorCode::Shape, "pack_linear_weight",
                   "the source has " + std::to_string(bytes) + " bytes, expected " + std::to_string(source_bytes));
-    params.src = data;
+    params.src = std::make_shared<MemorySource>(data);
     device.backend->pack_linear_weight(*device.stream, params);
     device.stream->synchronize();  // the array belongs to the caller again when this returns
   }
@@ -442,8 +439,8 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   add("readMarks", bound<read_marks>);
   add("freeGraph", bound<free_graph>);
   add("graphNodes", bound<graph_nodes>);
-  add("mapFile", bound<map_file>);
-  add("unmapFile", bound<unmap_file>);
+  add("openFile", bound<open_file>);
+  add("closeFile", bound<close_file>);
   add("uploadFile", bound<upload_file>);
   add("packLinearWeight", bound<pack_linear_weight>);
 }

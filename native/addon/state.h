@@ -5,7 +5,7 @@
 
 #include "addon/completion.h"
 #include "core/arena.h"
-#include "core/file_map.h"
+#include "core/file.h"
 #include "core/handles.h"
 #include "core/memory.h"
 #include "ops/backend.h"
@@ -43,7 +43,7 @@ struct State {
   // Order matters: members die in reverse, so graphs and tensors go before the devices they live on.
   std::unique_ptr<Completion> completion;
   HandleTable<std::unique_ptr<DeviceEntry>> devices{HandleKind::device};
-  HandleTable<std::unique_ptr<FileMap>> files{HandleKind::file};
+  HandleTable<std::shared_ptr<File>> files{HandleKind::file};
   HandleTable<TensorEntry> tensors{HandleKind::tensor};
   HandleTable<ArenaEntry> arenas{HandleKind::arena};
   HandleTable<GraphEntry> graphs{HandleKind::graph};

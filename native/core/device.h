@@ -5,6 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "core/source.h"
+
 namespace mamba {
 
 class Device;
@@ -38,8 +40,8 @@ class Stream {
   virtual void upload(void* dst, const void* src, size_t bytes) = 0;
   // Copies to host memory; `dst` must stay valid until a later event is done. Refused while capturing.
   virtual void download(void* dst, const void* src, size_t bytes) = 0;
-  // Copies host memory that stays as it is until the stream is past it, such as a mapped file.
-  virtual void upload_mapped(void* dst, const void* src, size_t bytes) = 0;
+  // Copies the first bytes of a source. A failure to read them is the stream's.
+  virtual void upload_from(void* dst, std::shared_ptr<const Source> src, size_t bytes) = 0;
   // Copies within the device.
   virtual void copy(void* dst, const void* src, size_t bytes) = 0;
   virtual void fill(void* dst, int byte, size_t bytes) = 0;

@@ -56,13 +56,6 @@ class HandleTable {
 
   size_t live() const { return entries_.size() - free_.size(); }
 
-  template <class F>
-  void for_each(F&& f) {
-    for (Entry& entry : entries_) {
-      if (entry.value) f(*entry.value);
-    }
-  }
-
   // Erases every entry for which `dead(value)` holds.
   template <class Predicate>
   void erase_if(Predicate&& dead) {

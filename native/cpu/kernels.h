@@ -18,13 +18,21 @@ struct Range {
   int64_t begin, end;
 };
 
+// Whole panels of a weight, but for columns that the last one lacks.
+struct PackPanels {
+  int64_t n, k;
+  const void* src;  // row-major [n, k]
+  void* dst;
+  DType src_dtype, dst_dtype;
+};
+
 struct Kernels {
   const char* isa;
 
   // linear: rows of x against columns of out; both ranges are multiples of the tile except at the end. `scratch` holds
   // linear_scratch_bytes(params, rows.end - rows.begin).
   void (*linear)(const LinearParams&, Range rows, Range columns, void* scratch);
-  void (*pack_linear_weight)(const PackLinearWeightParams&, Range panels);
+  void (*pack_linear_weight)(const PackPanels&);
 
   void (*rms_norm)(const RmsNormParams&, Range rows);
   // `scratch` holds group_size floats.

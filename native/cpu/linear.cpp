@@ -15,6 +15,7 @@ constexpr int64_t kColumnsBytes = 1 << 20;   // of the weight in one task
 constexpr int64_t kTasksPerThread = 8;       // a preempted thread holds the others up for an eighth at most
 constexpr int64_t kMinTaskWork = 128 << 10;  // multiply-adds: 1 to 2 us of one core, far above the cost of a task
 constexpr int64_t kStripPanels = 2;          // what the kernel for few rows takes side by side
+constexpr int64_t kReadBytes = 512 << 10;    // of a weight's source, which then lie in an L2
 // Rows that cost so much arithmetic for each panel that reading it, even twice as often, does not show.
 constexpr int64_t kFewRows = 4 * kTileRows;
 
@@ -84,9 +85,19 @@ void run_rms_norm_linear(const RmsNormLinearParams& params, ThreadPool& pool) {
 void run_pack_linear_weight(const PackLinearWeightParams& params, ThreadPool& pool) {
   const Kernels& table = kernels();
   const int64_t panels = ceil_div(params.n, kPanelColumns);
-  const int64_t step = std::max(ceil_div(panels, pool.threads() * kTasksPerThread), int64_t{1});
-  pool.parallel_for(ceil_div(panels, step), [&](int64_t task, Scratch&) {
-    table.pack_linear_weight(params, {task * step, std::min((task + 1) * step, panels)});
+  const int64_t row_bytes = params.k * static_cast<int64_t>(size_of(params.src_dtype));
+  const int64_t step = std::max(std::min(ceil_div(panels, pool.threads() * kTasksPerThread),
+                                         kReadBytes / (kPanelColumns * std::max(row_bytes, int64_t{1}))),
+                                int64_t{1});
+  pool.parallel_for(ceil_div(panels, step), [&](int64_t task, Scratch& scratch) {
+    const int64_t panel = task * step, row = panel * kPanelColumns;
+    const int64_t rows = std::min(params.n - row, step * kPanelColumns);
+    const auto bytes = static_cast<size_t>(rows * row_bytes);
+    void* src = scratch.get(bytes);
+    params.src->read(static_cast<size_t>(row * row_bytes), src, bytes);
+    table.pack_linear_weight({rows, params.k, src,
+                              static_cast<char*>(params.dst) + panel * panel_bytes(params.k, params.dst_dtype),
+                              params.src_dtype, params.dst_dtype});
   });
 }
 

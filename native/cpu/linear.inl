@@ -281,12 +281,12 @@ inline void pack_column(uint32_t* dst, const Src* src, auto elements, auto steps
 }
 
 template <class Value, class Src>
-void pack_panels(const PackLinearWeightParams& p, Range panels) {
+void pack_panels(const PackPanels& p) {
   constexpr int per_step = 4 / sizeof(typename Packed<Value>::Type);
   using Whole = std::integral_constant<int, kPackSteps>;
   using WholeRun = std::integral_constant<int, kPackSteps * per_step>;
   const int64_t steps = (p.k + per_step - 1) / per_step;
-  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+  for (int64_t panel = 0; panel * kPanel < p.n; ++panel) {
     uint32_t* dst = static_cast<uint32_t*>(p.dst) + panel * steps * kPanel;
     for (int64_t s = 0; s < steps; s += kPackSteps) {
       const int64_t k = s * per_step, left = p.k - k;
@@ -307,9 +307,9 @@ void pack_panels(const PackLinearWeightParams& p, Range panels) {
 
 }  // namespace matmul
 
-inline void pack_linear_weight(const PackLinearWeightParams& p, Range panels) {
+inline void pack_linear_weight(const PackPanels& p) {
   with_float_type(p.dst_dtype, [&](auto value) {
-    with_float_type(p.src_dtype, [&](auto src) { matmul::pack_panels<decltype(value), decltype(src)>(p, panels); });
+    with_float_type(p.src_dtype, [&](auto src) { matmul::pack_panels<decltype(value), decltype(src)>(p); });
   });
 }
 

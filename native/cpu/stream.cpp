@@ -9,12 +9,12 @@
 namespace mamba::cpu {
 namespace {
 
-// A weight's pages are touched for the first time here, which takes longer than its bytes: by all threads then.
-void copy_weight(void* dst, const void* src, size_t bytes, ThreadPool& pool) {
+// All threads: touching a weight's pages for the first time takes as long as reading its bytes.
+void read_all(void* dst, const Source& src, size_t bytes, ThreadPool& pool) {
   constexpr size_t kPart = size_t{1} << 20;
   pool.parallel_for(static_cast<int64_t>((bytes + kPart - 1) / kPart), [&](int64_t part, Scratch&) {
     const size_t begin = static_cast<size_t>(part) * kPart;
-    std::memcpy(static_cast<char*>(dst) + begin, static_cast<const char*>(src) + begin, std::min(kPart, bytes - begin));
+    src.read(begin, static_cast<char*>(dst) + begin, std::min(kPart, bytes - begin));
   });
 }
 
@@ -67,9 +67,9 @@ void CpuStream::download(void* dst, const void* src, size_t bytes) {
   launch([=](ThreadPool&) { std::memcpy(dst, src, bytes); });
 }
 
-void CpuStream::upload_mapped(void* dst, const void* src, size_t bytes) {
+void CpuStream::upload_from(void* dst, std::shared_ptr<const Source> src, size_t bytes) {
   refuse_capture("upload");
-  launch([=](ThreadPool& pool) { copy_weight(dst, src, bytes, pool); });
+  launch([=](ThreadPool& pool) { read_all(dst, *src, bytes, pool); });
 }
 
 void CpuStream::copy(void* dst, const void* src, size_t bytes) {

@@ -51,7 +51,7 @@ class CpuStream : public Stream {
   Device& device() const override { return device_; }
   void upload(void* dst, const void* src, size_t bytes) override;
   void download(void* dst, const void* src, size_t bytes) override;
-  void upload_mapped(void* dst, const void* src, size_t bytes) override;
+  void upload_from(void* dst, std::shared_ptr<const Source> src, size_t bytes) override;
   void copy(void* dst, const void* src, size_t bytes) override;
   void fill(void* dst, int byte, size_t bytes) override;
   std::shared_ptr<Event> record() override;

@@ -183,13 +183,13 @@ void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
   const auto src_size = static_cast<int64_t>(size_of(p.src_dtype)),
              dst_size = static_cast<int64_t>(size_of(p.dst_dtype));
   if (p.src_dtype == p.dst_dtype) {
-    context.staging->copy(p.dst, p.src, static_cast<size_t>(count * src_size), context.stream);
+    context.staging->copy(p.dst, *p.src, 0, static_cast<size_t>(count * src_size), context.stream);
   } else {
     // Pieces as large as the workspace; the stream's order keeps each until it is converted.
     const int64_t room = static_cast<int64_t>(context.workspace_bytes) / src_size;
     for (int64_t first = 0; first < count; first += room) {
       const int64_t part = std::min(room, count - first);
-      context.staging->copy(context.workspace, static_cast<const char*>(p.src) + first * src_size,
+      context.staging->copy(context.workspace, *p.src, static_cast<size_t>(first * src_size),
                             static_cast<size_t>(part * src_size), context.stream);
       const auto blocks = static_cast<unsigned>(std::min<int64_t>((part + 255) / 256, 16 * context.multiprocessors));
       launch(context, {.grid = dim3(blocks), .block = 256, .early = false}, convert_kernel, context.workspace,

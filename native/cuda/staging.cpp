@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <cstring>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -20,8 +19,8 @@ constexpr size_t kMostWorkers = 8;
 // One copy, of which each worker takes a chunk at a time.
 struct Transfer {
   char* dst;
-  const char* src;
-  size_t bytes;
+  const Source& src;
+  size_t begin, bytes;
   cudaStream_t stream;
   std::atomic<size_t> next{0};
 
@@ -80,7 +79,7 @@ class Staging::Worker {
       const Buffer& buffer = buffers_[turn_];
       turn_ = 1 - turn_;
       check(cudaEventSynchronize(buffer.read), "an upload");
-      std::memcpy(buffer.data, t.src + at, bytes);
+      t.src.read(t.begin + at, buffer.data, bytes);
       check(cudaMemcpyAsync(t.dst + at, buffer.data, bytes, cudaMemcpyHostToDevice, t.stream), "upload");
       check(cudaEventRecord(buffer.read, t.stream), "cudaEventRecord");
     }
@@ -94,11 +93,11 @@ class Staging::Worker {
 Staging::Staging() = default;
 Staging::~Staging() = default;
 
-void Staging::copy(void* dst, const void* src, size_t bytes, cudaStream_t stream) {
+void Staging::copy(void* dst, const Source& src, size_t begin, size_t bytes, cudaStream_t stream) {
   while (workers_.size() < std::clamp(size_t{std::thread::hardware_concurrency()}, size_t{1}, kMostWorkers)) {
     workers_.push_back(std::make_unique<Worker>());
   }
-  Transfer transfer{static_cast<char*>(dst), static_cast<const char*>(src), bytes, stream, {}, {}, {}};
+  Transfer transfer{static_cast<char*>(dst), src, begin, bytes, stream, {}, {}, {}};
   const size_t used = std::min(workers_.size(), (bytes + kChunk - 1) / kChunk);
   for (size_t i = 0; i < used; ++i) workers_[i]->start(transfer);
   for (size_t i = 0; i < used; ++i) workers_[i]->wait();

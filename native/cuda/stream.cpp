@@ -118,7 +118,7 @@ void CudaStream::upload(void* dst, const void* src, size_t bytes) {
   refuse_capture("upload");
   if (bytes == 0) return;
   if (bytes > kLargestPinned) {
-    upload_mapped(dst, src, bytes);
+    upload_from(dst, std::make_shared<MemorySource>(src), bytes);
     return thread_.wait();
   }
   std::shared_ptr<char> pinned = pinned_->acquire(bytes);
@@ -144,11 +144,11 @@ void CudaStream::download(void* dst, const void* src, size_t bytes) {
   });
 }
 
-void CudaStream::upload_mapped(void* dst, const void* src, size_t bytes) {
+void CudaStream::upload_from(void* dst, std::shared_ptr<const Source> src, size_t bytes) {
   refuse_capture("upload");
-  launch([dst, src, bytes](Context& context) {
+  launch([dst, src = std::move(src), bytes](Context& context) {
     context.full_stop();
-    context.staging->copy(dst, src, bytes, context.stream);
+    context.staging->copy(dst, *src, 0, bytes, context.stream);
   });
 }
 

@@ -1,7 +1,9 @@
 #pragma once
+#include <memory>
 #include <optional>
 
 #include "core/device.h"
+#include "core/source.h"
 #include "core/tensor.h"
 #include "ops/norm.h"
 
@@ -49,8 +51,8 @@ struct RmsNormLinearParams {
 
 struct PackLinearWeightParams {
   int64_t n, k;
-  const void* src;  // host memory, row-major [n, k]
-  void* dst;        // linear_weight_bytes(n, k, dst_dtype)
+  std::shared_ptr<const Source> src;  // row-major [n, k]
+  void* dst;                          // linear_weight_bytes(n, k, dst_dtype)
   DType src_dtype, dst_dtype;
 };
 

@@ -2,7 +2,7 @@ import { Engine } from "../engine/engine";
 import { greedyRequest } from "../engine/request";
 import type { Device, DeviceKind } from "../tensor/device";
 import { hardwareOf, rounded } from "./kernel-bench";
-import { percentile } from "./statistics";
+import { percentile } from "./serve/statistics";
 import { type HostPart, hostParts, idleShare, StepClock } from "./step-clock";
 import type { StepModel } from "./step-model";
 import { median } from "./timer";

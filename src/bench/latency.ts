@@ -1,6 +1,6 @@
 import type { LanguageModel } from "../llm/types";
 import { Rng } from "./serve/random";
-import { deviation, mean, percentile } from "./statistics";
+import { deviation, mean, percentile } from "./serve/statistics";
 
 export interface LatencyOptions {
   /** Tokens of each prompt, and new ones. */

@@ -53,8 +53,8 @@ export interface Addon {
   freeGraph(graph: GraphHandle): void;
   graphNodes(graph: GraphHandle): number;
 
-  mapFile(path: string): FileHandle;
-  unmapFile(file: FileHandle): void;
+  openFile(path: string): FileHandle;
+  closeFile(file: FileHandle): void;
   uploadFile(device: DeviceHandle, tensor: TensorHandle, file: FileHandle, offset: number): void;
   /** `source` is a file with an offset in bytes, or a typed array with offset -1. */
   packLinearWeight(

@@ -45,10 +45,10 @@ export function rmsNormLinear(
   );
 }
 
-/** A row-major matrix [n, k]: in a mapped file at a byte offset, or in a typed array. */
+/** A row-major matrix [n, k]: in a file at a byte offset, or in a typed array. */
 export type MatrixSource = { file: FileHandle; offset: number } | ArrayBufferView;
 
-/** Converts a matrix to `to` in the order that the device's linear reads. A file must stay mapped until the stream is past it. */
+/** Converts a matrix to `to` in the order that the device's linear reads. */
 export function packLinearWeight(
   stream: Stream,
   source: MatrixSource,

@@ -3,9 +3,9 @@ import { EngineError } from "../errors";
 import { packLinearWeight } from "../ops/linear";
 import type { Device } from "../tensor/device";
 import { sizeOf } from "../tensor/dtype";
-import { MappedFile } from "../tensor/mapped-file";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
+import { WeightFile } from "../tensor/weight-file";
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
 import type { WeightDescriptor, WeightDtype } from "./scope";
@@ -15,7 +15,7 @@ export type ComputeDtype = "f32" | "bf16" | "f16";
 
 /** Turns descriptors into tensors on a device. Copies run behind the caller; settle() waits for them and tells the progress. */
 export class WeightLoader {
-  private readonly files = new Map<string, MappedFile>();
+  private readonly files = new Map<string, WeightFile>();
   private readonly descriptors = new Map<string, number>();
   private readonly counted = new Set<string>();
   /** Of what is loaded so far, as it is stored. */
@@ -41,7 +41,7 @@ export class WeightLoader {
       return packLinearWeight(this.device.stream, this.dummyBits(weight, to), shape, to, to);
     }
     const { file, offset } = weight.source;
-    const source = { file: this.map(file).handle, offset };
+    const source = { file: this.open(file).handle, offset };
     return packLinearWeight(this.device.stream, source, shape, weight.dtype, to);
   }
 
@@ -50,7 +50,7 @@ export class WeightLoader {
     const tensor = this.device.tensor(weight.dtype, weight.shape);
     this.count(weight);
     if ("dummy" in weight.source) this.device.stream.upload(tensor, this.dummyBits(weight, weight.dtype));
-    else this.map(weight.source.file).upload(this.device.stream, tensor, weight.source.offset);
+    else this.open(weight.source.file).upload(this.device.stream, tensor, weight.source.offset);
     return tensor;
   }
 
@@ -113,10 +113,10 @@ export class WeightLoader {
     return descriptor;
   }
 
-  private map(path: string): MappedFile {
+  private open(path: string): WeightFile {
     let file = this.files.get(path);
     if (file === undefined) {
-      file = MappedFile.open(path);
+      file = WeightFile.open(path);
       this.files.set(path, file);
     }
     return file;

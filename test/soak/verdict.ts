@@ -1,5 +1,5 @@
 /** From what was seen to what is wrong. Pure: figures in, checks out. */
-import { percentile } from "../../src/bench/statistics";
+import { percentile } from "../../src/bench/serve/statistics";
 import type { Sample } from "./probe";
 import type { Outside } from "./servers";
 import type { Counts } from "./tally";

@@ -1,6 +1,6 @@
-import { deviation, mean, percentile } from "../statistics";
 import type { LoadResult } from "./load";
 import { type Goodput, type MetricName, metricNames, type ServeMetrics, serveMetrics } from "./metrics";
+import { deviation, mean, percentile } from "./statistics";
 
 /** What a run was, as its result says it. */
 export interface RunDescription {

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { arrivalTimes, type Traffic } from "../../../src/bench/serve/arrivals";
 import { Rng } from "../../../src/bench/serve/random";
-import { deviation, mean } from "../../../src/bench/statistics";
+import { deviation, mean } from "../../../src/bench/serve/statistics";
 
 const traffic = (fields: Partial<Traffic>): Traffic => ({ requestRate: 10, burstiness: 1, ramp: null, ...fields });
 const gapsOf = (times: readonly number[]) => times.map((time, i) => time - (times[i - 1] ?? 0));

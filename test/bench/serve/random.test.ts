@@ -1,5 +1,5 @@
 import { Rng } from "../../../src/bench/serve/random";
-import { deviation, mean } from "../../../src/bench/statistics";
+import { deviation, mean } from "../../../src/bench/serve/statistics";
 
 const many = (draw: () => number) => Array.from({ length: 20_000 }, draw);
 

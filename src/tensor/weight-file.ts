@@ -3,13 +3,13 @@ import { call } from "../native/call";
 import type { Stream } from "./stream";
 import type { Tensor } from "./tensor";
 
-/** A read-only mapping of a file that tensors are filled from. */
-export class MappedFile {
+/** A file that tensors are filled from, by the device's own threads. */
+export class WeightFile {
   private constructor(readonly handle: FileHandle) {}
 
   /** Throws ERR_IO. */
-  static open(path: string): MappedFile {
-    return new MappedFile(call("mapFile", path));
+  static open(path: string): WeightFile {
+    return new WeightFile(call("openFile", path));
   }
 
   /** Copies a contiguous tensor's raw bits from a byte offset. Throws ERR_IO where the file is too short. */
@@ -17,8 +17,8 @@ export class MappedFile {
     call("uploadFile", stream.handle, tensor.handle, this.handle, offset);
   }
 
-  /** Waits (blocking) for launched copies. */
+  /** What is launched still reads it. */
   close(): void {
-    call("unmapFile", this.handle);
+    call("closeFile", this.handle);
   }
 }

@@ -1,4 +1,4 @@
-import { deviation, mean, percentile } from "../../src/bench/statistics";
+import { deviation, mean, percentile } from "../../../src/bench/serve/statistics";
 
 const values = [3, 1, 4, 1, 5, 9, 2, 6];
 
