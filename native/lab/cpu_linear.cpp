@@ -152,7 +152,8 @@ double time_ours(const Case& c, cpu::ThreadPool& pool) {
   const Buffer packed = allocate(bytes * static_cast<size_t>(c.copies));
   for (int i = 0; i < c.copies; ++i) {
     char* dst = packed.get() + static_cast<size_t>(i) * bytes;
-    cpu::run_pack_linear_weight({c.n, c.k, c.weight, dst, c.weight_dtype, c.weight_dtype}, pool);
+    cpu::run_pack_linear_weight(
+        {c.n, c.k, std::make_shared<MemorySource>(c.weight), dst, c.weight_dtype, c.weight_dtype}, pool);
   }
   const auto run = [&](int i) {
     const char* weight = packed.get() + static_cast<size_t>(i) * bytes;

@@ -19,6 +19,7 @@ constexpr size_t kPartialBytes = size_t{64} << 20, kCounterBytes = size_t{1} << 
 struct Workspace {
   Buffer partials{kPartialBytes}, counters{kCounterBytes}, scratch{mamba::cuda::kWorkspaceBytes};
   mamba::cuda::GemmPlans plans;
+  mamba::cuda::Staging staging;
   Context context = {};
   Workspace() {
     LAB_CHECK(cudaMemset(counters.data, 0, counters.bytes));
@@ -30,6 +31,7 @@ struct Workspace {
     context.workspace = scratch.data;
     context.workspace_bytes = scratch.bytes;
     context.gemm_plans = &plans;
+    context.staging = &staging;
   }
   Context on(cudaStream_t stream) const {
     Context other = context;
@@ -232,7 +234,9 @@ bool check_row(const Row& row, Workspace& workspace) {
   const Buffer dx(x), dbias(bias), dweight(mamba::cuda::linear_weight_bytes(n, k, row.weight));
   Context context = workspace.context;
   context.workspace_bytes = size_t{1} << 16;  // pieces
-  mamba::cuda::run_pack_linear_weight({n, k, source.bytes.data(), dweight.data, row.source, row.weight}, context);
+  mamba::cuda::run_pack_linear_weight(
+      {n, k, std::make_shared<mamba::MemorySource>(source.bytes.data()), dweight.data, row.source, row.weight},
+      context);
   context.workspace_bytes = workspace.context.workspace_bytes;
   bool packed = !context.early;
   LAB_CHECK(cudaStreamSynchronize(context.stream));
