@@ -180,6 +180,7 @@ std::shared_ptr<Event> CudaStream::record() {
       check(cudaEventRecord(event.get(), context_.stream), "cudaEventRecord");
       recorded->settle(std::move(event), std::move(copies));
     } catch (...) {
+      cudaStreamSynchronize(context_.stream);  // downloads on their way still write to the buffers that go back
       recorded->fail(std::current_exception());
     }
   });
