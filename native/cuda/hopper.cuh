@@ -25,6 +25,27 @@ __device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(barrier)), "r"(bytes)
                : "memory");
 }
+// At the barrier that lies there in another block of the cluster. Orders nothing of this thread for those blocks: with
+// that (release.cluster) it is a microsecond.
+__device__ __forceinline__ void barrier_arrive_at(uint64_t* barrier, int rank) {
+  asm volatile(
+      "{\n.reg .u32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(smem_address(barrier)),
+      "r"(rank)
+      : "memory");
+}
+// The address of the same place in another block of the cluster.
+__device__ __forceinline__ uint32_t address_at(const void* p, int rank) {
+  uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(smem_address(p)), "r"(rank));
+  return there;
+}
+// A store in such a block, whose barrier counts the bytes.
+__device__ __forceinline__ void store_at(uint32_t there, float a, float b, uint32_t barrier) {
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(there),
+               "f"(a), "f"(b), "r"(barrier)
+               : "memory");
+}
 // Waits until the phase of this parity is complete.
 __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
   asm volatile(
@@ -57,6 +78,32 @@ __device__ __forceinline__ void copy_box_3d(void* dst, const CUtensorMap* map, u
 __device__ __forceinline__ void prefetch_box_3d(const CUtensorMap* map, int x, int y, int z) {
   asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" ::"l"(map), "r"(x), "r"(y), "r"(z)
                : "memory");
+}
+__device__ __forceinline__ void copy_box_2d(void* dst, const CUtensorMap* map, uint64_t* barrier, int x, int y) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::
+          "r"(smem_address(dst)),
+      "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y)
+      : "memory");
+}
+// What is read is the first to leave the L2.
+inline constexpr uint64_t kEvictFirst = 0x12f0000000000000;
+__device__ __forceinline__ void copy_box_2d(void* dst, const CUtensorMap* map, uint64_t* barrier, int x, int y,
+                                            uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, "
+      "%4}], [%2], %5;" ::"r"(smem_address(dst)),
+      "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "l"(policy)
+      : "memory");
+}
+// To the same place in each block of the cluster that `blocks` has a bit of; each one's barrier counts the bytes.
+__device__ __forceinline__ void copy_box_2d_to(uint16_t blocks, void* dst, const CUtensorMap* map, uint64_t* barrier,
+                                               int x, int y) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, "
+      "{%3, %4}], [%2], %5;" ::"r"(smem_address(dst)),
+      "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "h"(blocks)
+      : "memory");
 }
 __device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");

@@ -1,14 +1,16 @@
 // linear and the packing of its weight. The weight is row-major [n, k], for both of the paths that read it fast:
 //   fragments   up to 16 rows of x (decode), and any number with a small weight: linear.cuh
-//   library     more rows, or float: cuBLASLt (gemm_plans.h)
+//   rows        17 to 64 rows and a large weight whose shape suits a Hopper GPU: linear_rows.cuh
+//   library     other rows, or float: cuBLASLt (gemm_plans.h)
 //   general     what neither takes: x and weight of two types, an odd k, a library without an algorithm
-// Fragments and general add up an output's products in an order that depends on n and k alone, so a row of x gives the
-// same bits whatever rows lie beside it; the library promises that for the same number of rows only.
+// Each but the library adds up an output's products in an order that depends on n and k alone, so within one of them a
+// row of x gives the same bits whatever rows lie beside it; the library promises that for the same number of rows only.
 #include <algorithm>
 
 #include "cuda/gemm_plans.h"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
+#include "cuda/linear_rows.h"
 #include "cuda/staging.h"
 
 namespace mamba::cuda {
@@ -167,6 +169,9 @@ void run_linear(const LinearParams& p, Context& context) {
                          reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
   if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksY * kFewRows))) {
     return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
+  }
+  if (const auto plan = rows_plan(p.n, p.k, context); plan && p.m <= plan->most_rows() && rows_fit(p, context)) {
+    if (run_linear_rows(p, *plan, context)) return;
   }
   if (!small && run_library(p, context)) return;
   return p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);

@@ -1,0 +1,105 @@
+// linear for 17 to 64 rows on a Hopper GPU: how a product is cut, and its launch.
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <utility>
+
+#include "cuda/linear_rows.cuh"
+#include "cuda/linear_rows.h"
+#include "cuda/tensor_map.h"
+
+namespace mamba::cuda {
+namespace {
+
+constexpr int64_t kMostOutputs = 1 << 30, kLongestRow = 1 << 26;  // for 32-bit coordinates
+constexpr int64_t kShared = 112 << 10;                            // of a block; two on a multiprocessor
+
+std::optional<CUtensorMap> encode_map(const void* base, DType dtype, int64_t k, int64_t count, int64_t stride,
+                                      int box_rows) {
+  CUtensorMap map;
+  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(k), static_cast<cuuint64_t>(count)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride) * 2};
+  const cuuint32_t box[2] = {rows::kStageK, static_cast<cuuint32_t>(box_rows)}, steps[2] = {1, 1};
+  const CUresult result = tensor_map_encoder()(
+      &map, dtype == DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
+      const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) return {};
+  return map;
+}
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <class T, class Half, int kTile>
+void launch_rows(const LinearParams& p, const RowsPlan& plan, const rows::Maps& maps, int box_rows, Context& context) {
+  const int boxes = static_cast<int>(ceil_div(p.m, box_rows)), blocks = plan.columns * plan.splits;
+  const uint32_t x = rows::kStagesX * rows::stage_bytes(box_rows * boxes), stage = rows::stage_bytes(kTile);
+  const uint32_t sums = plan.splits > 1 ? rows::sums_bytes_of(kTile) : 0;
+  const auto stages = static_cast<int>((kShared - 1024 - x - sums) / stage);
+  const uint32_t ring = static_cast<uint32_t>(stages) * stage;
+  const auto kernel = rows::linear_rows_kernel<T, Half, kTile>;
+  static const cudaError_t all_shared =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+  check(all_shared, "shared memory of a multiprocessor");
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(ceil_div(ceil_div(p.n, kTile), plan.columns) * blocks)),
+          .block = rows::kThreads,
+          .shared_bytes = x + ring + sums + rows::barrier_bytes(stages),
+          .cluster = blocks},
+         kernel, p, maps,
+         {.columns = plan.columns,
+          .splits = plan.splits,
+          .stages = stages,
+          .box_rows = box_rows,
+          .boxes = boxes,
+          .weight = x,
+          .sums = x + ring,
+          .barriers = x + ring + sums});
+}
+
+}  // namespace
+
+bool rows_fit(const LinearParams& p, const Context& context) {
+  const auto aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
+  return context.hopper() && p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.m <= rows::kMostRows &&
+         p.n <= kMostOutputs && p.k > 0 && p.k <= kLongestRow && p.k % 8 == 0 && p.x_stride % 8 == 0 &&
+         p.x_stride >= p.k && aligned(p.x) && aligned(p.weight);
+}
+
+// The narrowest tiles whose blocks are at the device at once, two on a multiprocessor, and take most of the places.
+// Clusters of four leave some multiprocessors out: 248 places of 264 on an H200.
+std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context) {
+  constexpr int64_t kFewestStages = 20;
+  constexpr RowsPlan kCuts[] = {{.tile = 0, .columns = 2, .splits = 1}, {.tile = 0, .columns = 1, .splits = 4}};
+  const int64_t all = context.multiprocessors;
+  for (RowsPlan plan : kCuts) {
+    if (ceil_div(k, rows::kStageK) < kFewestStages * plan.splits) continue;
+    const int64_t places = 2 * (plan.columns * plan.splits > 2 ? all - all / 11 : all);
+    for (const int tile : kRowTiles) {
+      const int64_t blocks = ceil_div(ceil_div(n, tile), plan.columns) * plan.columns * plan.splits;
+      if (blocks > places || 6 * blocks < 5 * places) continue;
+      plan.tile = tile;
+      return plan;
+    }
+  }
+  return {};
+}
+
+bool run_linear_rows(const LinearParams& p, const RowsPlan& plan, Context& context) {
+  const auto box_rows = static_cast<int>(ceil_div(ceil_div(p.m, plan.columns), 8) * 8);
+  const auto x = encode_map(p.x, p.x_dtype, p.k, p.m, p.x_stride, box_rows);
+  const auto weight = encode_map(p.weight, p.weight_dtype, p.k, p.n, p.k, plan.tile);
+  if (!x || !weight) return false;
+  const auto launch_tile = [&]<int kTile> {
+    if (plan.tile != kTile) return false;
+    p.x_dtype == DType::bf16 ? launch_rows<__nv_bfloat16, bf16, kTile>(p, plan, {*x, *weight}, box_rows, context)
+                             : launch_rows<__half, f16, kTile>(p, plan, {*x, *weight}, box_rows, context);
+    return true;
+  };
+  return [&]<size_t... kIndex>(std::index_sequence<kIndex...>) {
+    return (launch_tile.template operator()<kRowTiles[kIndex]>() || ...);
+  }
+  (std::make_index_sequence<std::size(kRowTiles)>());
+}
+
+}  // namespace mamba::cuda

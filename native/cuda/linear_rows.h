@@ -1,0 +1,29 @@
+#pragma once
+// linear for 17 to 64 rows of x and large weights on a Hopper GPU (linear_rows.cuh), in steps that the lab can take
+// apart.
+#include <optional>
+
+#include "cuda/context.h"
+#include "ops/linear.h"
+
+namespace mamba::cuda {
+
+// How a product is cut. From n, k and the device alone: with the rows in it, a row's bits would depend on those beside.
+struct RowsPlan {
+  int tile;     // outputs of a block: a width of kRowTiles
+  int columns;  // blocks of a cluster that share x: 1, 2, 4 or 8
+  int splits;   // blocks of a cluster that share k: 1, 2, 4 or 8; columns * splits is 2 to 8
+  // With more rows the library is faster: with tiles of 48 from 65 on, with tiles of 72 from 33 on (linear_rows.cuh).
+  int most_rows() const { return tile <= 48 ? 64 : 32; }
+};
+
+inline constexpr int kRowTiles[] = {48, 72};
+
+// Whether the kernel takes these operands.
+bool rows_fit(const LinearParams& p, const Context& context);
+// None where the library is faster whatever the rows.
+std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context);
+// False, with nothing launched, if the driver refuses the operands.
+bool run_linear_rows(const LinearParams& p, const RowsPlan& plan, Context& context);
+
+}  // namespace mamba::cuda

@@ -1,0 +1,66 @@
+// linear for 17 to 64 rows (cuda/linear_rows.cuh): check, and times of how a product can be cut.
+//
+//   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/linear_rows.cu
+//       native/cuda/linear_rows.cu native/cuda/linear.cu native/cuda/gemm_plans.cpp native/cuda/staging.cpp
+//       native/cuda/status.cpp -lcublasLt -o linear_rows
+//   ./linear_rows [--json FILE --commit SHA] [--check [--quick] | --time]
+//
+// A cut is named by its tile's outputs (N), the blocks that share x (C) and those that share k (S). `library` is
+// GemmPlans::run, `op` what run_linear takes.
+#include <string>
+#include <vector>
+
+#include "cuda/gemm_plans.h"
+#include "cuda/hopper.cuh"
+#include "cuda/kernels.h"
+#include "cuda/linear_rows.cuh"
+#include "cuda/linear_rows.h"
+#include "lab/lab.cuh"
+#include "lab/linear_layers.cuh"
+
+using lab::Buffer;
+using lab::Host;
+using mamba::DType;
+using mamba::LinearParams;
+using mamba::cuda::Context;
+using mamba::cuda::RowsPlan;
+
+struct Workspace {
+  Buffer scratch{mamba::cuda::kWorkspaceBytes};
+  mamba::cuda::GemmPlans plans;
+  Context context = {};
+  Workspace() {
+    cudaDeviceProp device;
+    LAB_CHECK(cudaGetDeviceProperties(&device, 0));
+    LAB_CHECK(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
+    context.multiprocessors = device.multiProcessorCount;
+    context.capability = 10 * device.major + device.minor;
+    context.workspace = scratch.data;
+    context.workspace_bytes = scratch.bytes;
+    context.gemm_plans = &plans;
+  }
+  Context on(cudaStream_t stream) const {
+    Context other = context;
+    other.stream = stream;
+    return other;
+  }
+};
+
+std::string name_of(const RowsPlan& plan) {
+  return "N" + std::to_string(plan.tile) + " C" + std::to_string(plan.columns) + " S" + std::to_string(plan.splits);
+}
+
+#include "lab/linear_rows_check.cuh"
+#include "lab/linear_rows_time.cuh"
+
+int main(int argc, char** argv) {
+  const lab::Options options(argc, argv);
+  Workspace workspace;
+  if (options.check && !check_all(options.quick, workspace)) return 1;
+  if (!options.time) return 0;
+  lab::Bench bench;
+  lab::Report report(options);
+  report.line("empty", "", "", bench.empty(), 0, {});
+  time_all(bench, report, workspace);
+  return 0;
+}
