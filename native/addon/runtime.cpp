@@ -231,16 +231,31 @@ const Tensor& transferable(const Arguments& args, size_t i, size_t bytes) {
   return t;
 }
 
+// The place in tensor 1 of as many bytes: all of it or, where argument 3 is not negative, a part from that element on.
+char* place_of(const Arguments& args, size_t bytes) {
+  const int64_t at = args.integer(3);
+  if (at < 0) return static_cast<char*>(transferable(args, 1, bytes).data);
+  const Tensor& t = args.state.use(args.handle(1), args.device(0));
+  const size_t begin = static_cast<size_t>(at) * size_of(t.dtype);
+  if (begin > t.bytes() || bytes > t.bytes() - begin) {
+    throw Error(ErrorCode::Shape, "transfer",
+                std::to_string(bytes) + " bytes from element " + std::to_string(at) + " on lie outside a tensor of " +
+                    std::to_string(t.bytes()) + " bytes");
+  }
+  return static_cast<char*>(transferable(args, 1, t.bytes()).data) + begin;
+}
+
+// (device, tensor, typed array, first element or -1)
 Napi::Value upload(const Arguments& args) {
   const auto [data, bytes] = args.bytes(2);
-  args.device(0).stream->upload(transferable(args, 1, bytes).data, data, bytes);
+  args.device(0).stream->upload(place_of(args, bytes), data, bytes);
   return args.undefined();
 }
 
 Napi::Value download(const Arguments& args) {
   const auto [data, bytes] = args.bytes(2);
   Stream& stream = *args.device(0).stream;
-  stream.download(data, transferable(args, 1, bytes).data, bytes);
+  stream.download(data, place_of(args, bytes), bytes);
   return args.state.completion->promise(args.env(), stream.record(), args.object(2));
 }
 

@@ -19,7 +19,6 @@ export class DrawShaper {
 
   /** Null where every row draws from all tokens as the model has them. */
   shape(batch: ScheduledBatch): DrawShape | null {
-    if (!batch.rows.some(isShaped)) return null;
     const draws = batch.rows.filter((row) => row.samples);
     const masks: Int32Array[] = [];
     const maskRows = new Int32Array(draws.length).fill(-1);
@@ -64,5 +63,6 @@ export class DrawShaper {
   }
 }
 
-const isShaped = ({ sequence: { request, constraint }, samples }: ScheduledRow) =>
+/** Whether a row may draw from less, or with a bias. Where none does, a step has no DrawShape. */
+export const shapesDraw = ({ sequence: { request, constraint }, samples }: ScheduledRow): boolean =>
   samples && (constraint !== null || request.logitBias !== undefined || request.minTokens !== undefined);

@@ -1,8 +1,8 @@
 import type { Graph } from "../tensor/graph";
 import { BatchBuilder, type BatchCounts } from "./batch";
-import { DrawShaper } from "./draw-shaper";
+import { DrawShaper, shapesDraw } from "./draw-shaper";
 import { captureSizes, graphSize, warmUpSizes } from "./graph-sizes";
-import { launchPromptScores, type PromptScores, scoresPrompts } from "./prompt-scorer";
+import { launchPromptScores, type PromptScores, scoresPrompt } from "./prompt-scorer";
 import { MAX_STEPS_IN_FLIGHT, type SchedulerConfig } from "./scheduler";
 import { inputSequence, Scorer } from "./scorer";
 import { NO_SLOT } from "./state-slots";
@@ -93,10 +93,9 @@ export class ModelRunner {
     const counts = this.builder.build(batch, padTo);
     this.trace?.built();
     const { stream } = this.target.device;
-    const top = mostLogprobs(batch);
-    const shape = this.shaper.shape(batch);
+    const { top, shaped, scoring } = wantsOf(batch);
+    const shape = shaped ? this.shaper.shape(batch) : null;
     const special = shape !== null || counts.penalised;
-    const scoring = scoresPrompts(batch);
     const graph = padTo === 0 || scoring ? undefined : this.graph(counts, special ? "forward" : "step");
     const tokens = this.drawn[this.turn]!.subarray(0, batch.numLogits);
     this.turn = (this.turn + 1) % this.drawn.length;
@@ -106,7 +105,7 @@ export class ModelRunner {
     const { buffers } = this.launcher;
     this.launcher.arena.scope(() => {
       const { firstWord, endWord } = counts;
-      stream.upload(buffers.block.rows(firstWord, endWord), this.builder.words.subarray(firstWord, endWord));
+      stream.upload(buffers.block, this.builder.words.subarray(firstWord, endWord), firstWord);
       this.trace?.begin(stream);
       if (graph !== undefined) stream.replay(graph);
       else {
@@ -129,7 +128,7 @@ export class ModelRunner {
         details = { values, ids, columns: top + 1 };
         pending.push(stream.download(out.values, values), stream.download(out.ids, ids));
       }
-      pending.push(stream.download(buffers.tokens.rows(0, batch.numLogits), tokens));
+      pending.push(stream.download(buffers.tokens, tokens, 0));
     });
     this.trace?.launched();
     await Promise.all(pending);
@@ -176,11 +175,24 @@ export class ModelRunner {
   }
 }
 
-/** The most alternatives that a row of the step asks for; -1 where none asks for log probabilities. */
-function mostLogprobs({ rows }: ScheduledBatch): number {
-  let most = -1;
-  for (const { sequence, samples } of rows) {
-    if (samples) most = Math.max(most, sequence.request.logprobs ?? -1);
+interface Wants {
+  /** The most alternatives that a row asks for; -1 where none asks for log probabilities. */
+  readonly top: number;
+  /** Whether there are masks or a bias. */
+  readonly shaped: boolean;
+  /** Whether prompts are scored. */
+  readonly scoring: boolean;
+}
+
+/** What the rows want besides a token. One loop: this is time in which the step could already run. */
+function wantsOf({ rows }: ScheduledBatch): Wants {
+  let top = -1;
+  let shaped = false;
+  let scoring = false;
+  for (const row of rows) {
+    if (row.samples) top = Math.max(top, row.sequence.request.logprobs ?? -1);
+    shaped ||= shapesDraw(row);
+    scoring ||= scoresPrompt(row);
   }
-  return most;
+  return { top, shaped, scoring };
 }

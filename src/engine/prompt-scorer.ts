@@ -1,7 +1,7 @@
 import type { Tensor } from "../tensor/tensor";
 import type { Sequence } from "./sequence";
 import type { StepBuffers, StepLauncher } from "./step-launcher";
-import type { ScheduledBatch } from "./step-plan";
+import type { ScheduledBatch, ScheduledRow } from "./step-plan";
 
 /** Log probabilities of some of a prompt's tokens. */
 export interface PromptScores {
@@ -14,11 +14,9 @@ export interface PromptScores {
   readonly columns: number;
 }
 
-/** Whether a step has rows whose prompts are scored. */
-export function scoresPrompts({ rows }: ScheduledBatch): boolean {
-  return rows.some(
-    ({ sequence: { request }, start }) => request.promptLogprobs !== undefined && start + 1 < request.prompt.length,
-  );
+/** Whether a row is of a prompt that is scored. */
+export function scoresPrompt({ sequence: { request }, start }: ScheduledRow): boolean {
+  return request.promptLogprobs !== undefined && start + 1 < request.prompt.length;
 }
 
 /** Launches the scores of a step's prompts, from its hidden states; what they hold has come when `pending` has settled. */

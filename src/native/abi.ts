@@ -36,8 +36,9 @@ export interface Addon {
   closeArenaScope(arena: ArenaHandle): void;
   arenaHighWater(arena: ArenaHandle): number;
 
-  upload(device: DeviceHandle, tensor: TensorHandle, data: ArrayBufferView): void;
-  download(device: DeviceHandle, tensor: TensorHandle, data: ArrayBufferView): Promise<void>;
+  /** `at` is the first element, or -1 where the data is all of the tensor. */
+  upload(device: DeviceHandle, tensor: TensorHandle, data: ArrayBufferView, at: number): void;
+  download(device: DeviceHandle, tensor: TensorHandle, data: ArrayBufferView, at: number): Promise<void>;
   copy(device: DeviceHandle, target: TensorHandle, source: TensorHandle): void;
   fill(device: DeviceHandle, tensor: TensorHandle, byte: number): void;
 

@@ -3,20 +3,25 @@ import { call, callAsync } from "../native/call";
 import { Graph } from "./graph";
 import type { Tensor } from "./tensor";
 
+const ALL = -1;
+
 /** The device's queue. Ops and copies are launched here and run in order, apart from the event loop. */
 export class Stream {
   private marks = 0;
 
   constructor(readonly handle: DeviceHandle) {}
 
-  /** Copies raw bits to a contiguous tensor; `data` may be reused at once. Refused while capturing (ERR_CAPTURE). */
-  upload(tensor: Tensor, data: ArrayBufferView): void {
-    call("upload", this.handle, tensor.handle, data);
+  /**
+   * Copies raw bits to a contiguous tensor: to all of it, or to as much as there is from element `at` on. `data` may be reused
+   * at once. Refused while capturing (ERR_CAPTURE).
+   */
+  upload(tensor: Tensor, data: ArrayBufferView, at = ALL): void {
+    call("upload", this.handle, tensor.handle, data, at);
   }
 
-  /** Copies raw bits of a contiguous tensor into `data`, which must not be read before the promise settles. */
-  download(tensor: Tensor, data: ArrayBufferView): Promise<void> {
-    return callAsync("download", this.handle, tensor.handle, data);
+  /** The other way, into `data`, which must not be read before the promise settles. */
+  download(tensor: Tensor, data: ArrayBufferView, at = ALL): Promise<void> {
+    return callAsync("download", this.handle, tensor.handle, data, at);
   }
 
   copy(target: Tensor, source: Tensor): void {

@@ -53,6 +53,24 @@ describe("transfers", () => {
     });
   });
 
+  test("a part goes to its place and comes back from it", async () => {
+    const { stream } = device;
+    const tensor = device.tensor("i32", [6]);
+    stream.fill(tensor, 0);
+    stream.upload(tensor, Int32Array.of(1, 2, 3), 2);
+    const [all, part] = [new Int32Array(6), new Int32Array(2)];
+    await Promise.all([stream.download(tensor, all), stream.download(tensor, part, 4)]);
+    expect([...all, ...part]).toEqual([0, 0, 1, 2, 3, 0, 3, 0]);
+  });
+
+  test.each([4, 7, 2 ** 50])("a part from element %d on that is not there is refused", (at) => {
+    const tensor = device.tensor("i32", [6]);
+    expect(thrown(() => device.stream.upload(tensor, new Int32Array(3), at))).toMatchObject({
+      code: "ERR_SHAPE",
+      message: expect.stringContaining("outside a tensor of 24 bytes"),
+    });
+  });
+
   test("a target array stays alive until its download has settled", async () => {
     const tensor = device.tensor("f32", [1 << 16]);
     device.stream.fill(tensor, 0);
