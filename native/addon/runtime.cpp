@@ -220,10 +220,15 @@ Napi::Value arena_high_water(const Arguments& args) {
 
 // --- transfers -------------------------------------------------------------------------------------------------------
 
-const Tensor& transferable(const Arguments& args, size_t i, size_t bytes) {
+const Tensor& contiguous(const Arguments& args, size_t i) {
   const Tensor& t = args.state.use(args.handle(i), args.device(0));
   if (!t.contiguous() || t.layout != Layout::strided)
     throw Error(ErrorCode::Shape, "transfer", "the tensor is not contiguous");
+  return t;
+}
+
+const Tensor& transferable(const Arguments& args, size_t i, size_t bytes) {
+  const Tensor& t = contiguous(args, i);
   if (t.bytes() != bytes) {
     throw Error(ErrorCode::Shape, "transfer",
                 "the tensor has " + std::to_string(t.bytes()) + " bytes, the other side " + std::to_string(bytes));
@@ -235,14 +240,14 @@ const Tensor& transferable(const Arguments& args, size_t i, size_t bytes) {
 char* place_of(const Arguments& args, size_t bytes) {
   const int64_t at = args.integer(3);
   if (at < 0) return static_cast<char*>(transferable(args, 1, bytes).data);
-  const Tensor& t = args.state.use(args.handle(1), args.device(0));
+  const Tensor& t = contiguous(args, 1);
   const size_t begin = static_cast<size_t>(at) * size_of(t.dtype);
   if (begin > t.bytes() || bytes > t.bytes() - begin) {
     throw Error(ErrorCode::Shape, "transfer",
                 std::to_string(bytes) + " bytes from element " + std::to_string(at) + " on lie outside a tensor of " +
                     std::to_string(t.bytes()) + " bytes");
   }
-  return static_cast<char*>(transferable(args, 1, t.bytes()).data) + begin;
+  return static_cast<char*>(t.data) + begin;
 }
 
 // (device, tensor, typed array, first element or -1)

@@ -1,6 +1,7 @@
 #pragma once
 #include <condition_variable>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -9,7 +10,7 @@
 namespace mamba {
 
 // A thread that runs tasks one after another, in the order they were pushed. What is queued when it is destroyed still
-// runs. Tasks must not throw. Any thread may push and wait.
+// runs. Any thread may push and wait.
 class TaskThread {
  public:
   TaskThread() : thread_([this] { run(); }) {}
@@ -25,6 +26,7 @@ class TaskThread {
   TaskThread(const TaskThread&) = delete;
   TaskThread& operator=(const TaskThread&) = delete;
 
+  // For a task that does not throw.
   void push(std::function<void()> task) {
     {
       std::lock_guard lock(mutex_);
@@ -32,6 +34,21 @@ class TaskThread {
     }
     pushed_.notify_one();
   }
+
+  // For one that may: the first failure is kept, and attempts after it are skipped, since they would read its output.
+  void attempt(std::function<void()> task) {
+    push([this, task = std::move(task)] {
+      if (failure_) return;
+      try {
+        task();
+      } catch (...) {
+        failure_ = std::current_exception();
+      }
+    });
+  }
+
+  // The failure, or null; attempts after this start afresh. To be called by a task.
+  std::exception_ptr take_failure() { return std::exchange(failure_, nullptr); }
 
   // Blocks until everything pushed before has run.
   void wait() {
@@ -62,6 +79,7 @@ class TaskThread {
   std::condition_variable pushed_, idle_;
   std::deque<std::function<void()>> queue_;
   bool running_ = false, stop_ = false;
+  std::exception_ptr failure_;  // touched by tasks only
   std::thread thread_;
 };
 

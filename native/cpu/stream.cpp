@@ -20,24 +20,13 @@ void read_all(void* dst, const Source& src, size_t bytes, ThreadPool& pool) {
 
 }  // namespace
 
-void CpuEvent::wait() {
-  std::unique_lock lock(mutex_);
-  done_.wait(lock, [&] { return settled_; });
-  if (error_) std::rethrow_exception(error_);
-}
-
 double CpuEvent::milliseconds_since(const Event& earlier) const {
   return std::chrono::duration<double, std::milli>(at_ - static_cast<const CpuEvent&>(earlier).at_).count();
 }
 
 void CpuEvent::settle(std::exception_ptr error) {
-  {
-    std::lock_guard lock(mutex_);
-    settled_ = true;
-    at_ = std::chrono::steady_clock::now();
-    error_ = std::move(error);
-  }
-  done_.notify_all();
+  at_ = std::chrono::steady_clock::now();
+  error ? settled_.set_exception(std::move(error)) : settled_.set_value();
 }
 
 void CpuStream::launch(Task task) {
@@ -45,14 +34,7 @@ void CpuStream::launch(Task task) {
     captured_.push_back(std::move(task));
     return;
   }
-  thread_.push([this, task = std::move(task)] {
-    if (error_) return;  // what follows a failed op would read its output
-    try {
-      task(pool_);
-    } catch (...) {
-      error_ = std::current_exception();
-    }
-  });
+  thread_.attempt([this, task = std::move(task)] { task(pool_); });
 }
 
 void CpuStream::upload(void* dst, const void* src, size_t bytes) {
@@ -84,7 +66,7 @@ std::shared_ptr<Event> CpuStream::record() {
   refuse_capture("an event");
   auto event = std::make_shared<CpuEvent>();
   // An event reports the failure and clears it: the ops launched after it start afresh.
-  thread_.push([this, event] { event->settle(std::exchange(error_, nullptr)); });
+  thread_.push([this, event] { event->settle(thread_.take_failure()); });
   return event;
 }
 

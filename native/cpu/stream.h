@@ -1,11 +1,10 @@
 #pragma once
 // The CPU as an asynchronous device: a queue run by one thread, which forks into a pool for the large ops.
 #include <chrono>
-#include <condition_variable>
 #include <exception>
 #include <functional>
+#include <future>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "core/device.h"
@@ -18,15 +17,13 @@ using Task = std::function<void(ThreadPool&)>;
 
 class CpuEvent : public Event {
  public:
-  void wait() override;
+  void wait() override { std::shared_future<void>(done_).get(); }  // a copy: any thread may wait
   double milliseconds_since(const Event& earlier) const override;
   void settle(std::exception_ptr error);
 
  private:
-  std::mutex mutex_;
-  std::condition_variable done_;
-  bool settled_ = false;
-  std::exception_ptr error_;
+  std::promise<void> settled_;
+  std::shared_future<void> done_ = settled_.get_future();
   std::chrono::steady_clock::time_point at_;
 };
 
@@ -67,7 +64,6 @@ class CpuStream : public Stream {
 
   Device& device_;
   ThreadPool pool_;
-  std::exception_ptr error_;  // the first failure; only the stream's thread touches it
   bool capturing_ = false;
   std::vector<Task> captured_;
   TaskThread thread_;  // last: it ends before what its tasks use

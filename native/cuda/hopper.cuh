@@ -25,20 +25,16 @@ __device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(barrier)), "r"(bytes)
                : "memory");
 }
-// At the barrier that lies there in another block of the cluster. Orders nothing of this thread for those blocks: with
-// that (release.cluster) it is a microsecond.
-__device__ __forceinline__ void barrier_arrive_at(uint64_t* barrier, int rank) {
-  asm volatile(
-      "{\n.reg .u32 there;\nmapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [there];\n}" ::"r"(smem_address(barrier)),
-      "r"(rank)
-      : "memory");
-}
 // The address of the same place in another block of the cluster.
 __device__ __forceinline__ uint32_t address_at(const void* p, int rank) {
   uint32_t there;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(smem_address(p)), "r"(rank));
   return there;
+}
+// At the barrier that lies there in another block of the cluster. Orders nothing of this thread for those blocks: with
+// that (release.cluster) it is a microsecond.
+__device__ __forceinline__ void barrier_arrive_at(uint64_t* barrier, int rank) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_at(barrier, rank)) : "memory");
 }
 // A store in such a block, whose barrier counts the bytes.
 __device__ __forceinline__ void store_at(uint32_t there, float a, float b, uint32_t barrier) {

@@ -170,8 +170,9 @@ void run_linear(const LinearParams& p, Context& context) {
   if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksY * kFewRows))) {
     return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
   }
-  if (const auto plan = rows_plan(p.n, p.k, context); plan && p.m <= plan->most_rows() && rows_fit(p, context)) {
-    if (run_linear_rows(p, *plan, context)) return;
+  if (rows_fit(p, context)) {
+    const auto plan = rows_plan(p.n, p.k, context);
+    if (plan && p.m <= plan->most_rows() && run_linear_rows(p, *plan, context)) return;
   }
   if (!small && run_library(p, context)) return;
   return p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);

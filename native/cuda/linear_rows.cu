@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "cuda/dispatch.h"
 #include "cuda/linear_rows.cuh"
 #include "cuda/linear_rows.h"
 #include "cuda/tensor_map.h"
@@ -13,22 +14,6 @@ namespace {
 
 constexpr int64_t kMostOutputs = 1 << 30, kLongestRow = 1 << 26;  // for 32-bit coordinates
 constexpr int64_t kShared = 112 << 10;                            // of a block; two on a multiprocessor
-
-std::optional<CUtensorMap> encode_map(const void* base, DType dtype, int64_t k, int64_t count, int64_t stride,
-                                      int box_rows) {
-  CUtensorMap map;
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(k), static_cast<cuuint64_t>(count)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride) * 2};
-  const cuuint32_t box[2] = {rows::kStageK, static_cast<cuuint32_t>(box_rows)}, steps[2] = {1, 1};
-  const CUresult result = tensor_map_encoder()(
-      &map, dtype == DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
-      const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) return {};
-  return map;
-}
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class T, class Half, int kTile>
 void launch_rows(const LinearParams& p, const RowsPlan& plan, const rows::Maps& maps, int box_rows, Context& context) {
@@ -87,8 +72,8 @@ std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context) 
 
 bool run_linear_rows(const LinearParams& p, const RowsPlan& plan, Context& context) {
   const auto box_rows = static_cast<int>(ceil_div(ceil_div(p.m, plan.columns), 8) * 8);
-  const auto x = encode_map(p.x, p.x_dtype, p.k, p.m, p.x_stride, box_rows);
-  const auto weight = encode_map(p.weight, p.weight_dtype, p.k, p.n, p.k, plan.tile);
+  const auto x = encode_tensor_map<2>(p.x, p.x_dtype, {p.k, p.m}, {p.x_stride}, {rows::kStageK, box_rows});
+  const auto weight = encode_tensor_map<2>(p.weight, p.weight_dtype, {p.k, p.n}, {p.k}, {rows::kStageK, plan.tile});
   if (!x || !weight) return false;
   const auto launch_tile = [&]<int kTile> {
     if (plan.tile != kTile) return false;

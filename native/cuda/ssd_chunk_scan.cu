@@ -71,17 +71,10 @@ void combine(const SsdChunkScanParams& p, const ScanSplit& split, Context& conte
 // A tensor [tokens][groups][channels] in boxes of box_tokens x 1 x 64.
 CUtensorMap encode_map(const void* base, DType dtype, int64_t channels, int64_t groups, int64_t tokens,
                        int64_t token_stride, int box_tokens) {
-  CUtensorMap map;
-  const cuuint64_t sizes[3] = {static_cast<cuuint64_t>(channels), static_cast<cuuint64_t>(groups),
-                               static_cast<cuuint64_t>(tokens)};
-  const cuuint64_t strides[2] = {static_cast<cuuint64_t>(channels) * 2, static_cast<cuuint64_t>(token_stride) * 2};
-  const cuuint32_t box[3] = {scan::kChannels, 1, static_cast<cuuint32_t>(box_tokens)}, steps[3] = {1, 1, 1};
-  const CUresult result = tensor_map_encoder()(
-      &map, dtype == DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 3,
-      const_cast<void*>(base), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  check(result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue, "tensor map of ssd_chunk_scan");
-  return map;
+  const auto map = encode_tensor_map<3>(base, dtype, {channels, groups, tokens}, {channels, token_stride},
+                                        {scan::kChannels, 1, box_tokens});
+  check(map ? cudaSuccess : cudaErrorInvalidValue, "tensor map of ssd_chunk_scan");
+  return *map;
 }
 
 template <class T, int kN>

@@ -37,11 +37,7 @@ std::shared_ptr<CUevent_st> EventPool::acquire() {
 }
 
 void CudaEvent::wait() {
-  {
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [&] { return settled_; });
-  }
-  if (error_) std::rethrow_exception(error_);
+  std::shared_future<void>(recorded_).get();  // a copy: any thread may wait
   check(cudaEventSynchronize(event_.get()), "a kernel of this step, or of one before it");
   for (const PendingCopy& copy : copies_) std::memcpy(copy.dst, copy.pinned.get(), copy.bytes);
   copies_.clear();
@@ -50,20 +46,7 @@ void CudaEvent::wait() {
 void CudaEvent::settle(std::shared_ptr<CUevent_st> event, std::vector<PendingCopy> copies) {
   event_ = std::move(event);
   copies_ = std::move(copies);
-  settled();
-}
-
-void CudaEvent::fail(std::exception_ptr error) {
-  error_ = std::move(error);
-  settled();
-}
-
-void CudaEvent::settled() {
-  {
-    std::lock_guard lock(mutex_);
-    settled_ = true;
-  }
-  done_.notify_all();
+  settled_.set_value();
 }
 
 double CudaEvent::milliseconds_since(const Event& earlier) const {
@@ -104,14 +87,7 @@ CudaStream::~CudaStream() {
 
 void CudaStream::launch(std::function<void(Context&)> task) {
   if (capturing_) return task(context_);
-  thread_.push([this, task = std::move(task)] {
-    if (error_) return;  // what follows a failed launch would read its output
-    try {
-      task(context_);
-    } catch (...) {
-      error_ = std::current_exception();
-    }
-  });
+  thread_.attempt([this, task = std::move(task)] { task(context_); });
 }
 
 void CudaStream::upload(void* dst, const void* src, size_t bytes) {
@@ -175,7 +151,7 @@ std::shared_ptr<Event> CudaStream::record() {
   thread_.push([this, recorded] {
     std::vector<PendingCopy> copies = std::exchange(downloads_, {});
     try {
-      if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+      if (std::exception_ptr failure = thread_.take_failure()) std::rethrow_exception(std::move(failure));
       std::shared_ptr<CUevent_st> event = events_->acquire();
       check(cudaEventRecord(event.get(), context_.stream), "cudaEventRecord");
       recorded->settle(std::move(event), std::move(copies));

@@ -3,12 +3,13 @@
 // keeps the event loop: after a sleep of milliseconds a call takes tens of microseconds, and a prefill makes hundreds.
 #include <cuda_runtime_api.h>
 
-#include <condition_variable>
 #include <deque>
 #include <exception>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "core/device.h"
@@ -44,15 +45,11 @@ class CudaEvent : public Event {
 
   // By the stream's thread, once: the event is recorded, or what was launched before it failed.
   void settle(std::shared_ptr<CUevent_st> event, std::vector<PendingCopy> copies);
-  void fail(std::exception_ptr error);
+  void fail(std::exception_ptr error) { settled_.set_exception(std::move(error)); }
 
  private:
-  void settled();
-
-  std::mutex mutex_;
-  std::condition_variable done_;
-  bool settled_ = false;
-  std::exception_ptr error_;
+  std::promise<void> settled_;
+  std::shared_future<void> recorded_ = settled_.get_future();
   std::shared_ptr<CUevent_st> event_;
   std::vector<PendingCopy> copies_;
 };
@@ -114,7 +111,6 @@ class CudaStream : public Stream {
   Staging staging_;
   std::deque<Upload> uploads_;
   std::vector<PendingCopy> downloads_;  // since the last record()
-  std::exception_ptr error_;            // the first failure since then
   TaskThread thread_;                   // last: it ends before what its tasks use
 };
 

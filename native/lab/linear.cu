@@ -102,12 +102,11 @@
 //
 // Through GemmPlans, prefill of m = 8192, TFLOP/s: in_proj, out_proj of 130m 695, 613; 2.7b 823, 820; 7b 690, 835. At
 // m = 32 and 64 it takes the times of Lt above.
-#include "cuda/gemm_plans.h"
 #include "cuda/hopper.cuh"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
-#include "cuda/staging.h"
 #include "lab/lab.cuh"
+#include "lab/linear_workspace.cuh"
 
 namespace mamba::cuda {
 

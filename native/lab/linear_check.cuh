@@ -16,28 +16,9 @@ using mamba::cuda::Version;
 
 constexpr size_t kPartialBytes = size_t{64} << 20, kCounterBytes = size_t{1} << 20;
 
-struct Workspace {
-  Buffer partials{kPartialBytes}, counters{kCounterBytes}, scratch{mamba::cuda::kWorkspaceBytes};
-  mamba::cuda::GemmPlans plans;
-  mamba::cuda::Staging staging;
-  Context context = {};
-  Workspace() {
-    LAB_CHECK(cudaMemset(counters.data, 0, counters.bytes));
-    cudaDeviceProp device;
-    LAB_CHECK(cudaGetDeviceProperties(&device, 0));
-    LAB_CHECK(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
-    context.multiprocessors = device.multiProcessorCount;
-    context.capability = 10 * device.major + device.minor;
-    context.workspace = scratch.data;
-    context.workspace_bytes = scratch.bytes;
-    context.gemm_plans = &plans;
-    context.staging = &staging;
-  }
-  Context on(cudaStream_t stream) const {
-    Context other = context;
-    other.stream = stream;
-    return other;
-  }
+struct Workspace : lab::LinearWorkspace {
+  Buffer partials{kPartialBytes}, counters{kCounterBytes};
+  Workspace() { LAB_CHECK(cudaMemset(counters.data, 0, counters.bytes)); }
 };
 
 bool run(const Version& version, const Skinny& p, Context context, bool early) {

@@ -10,13 +10,13 @@
 #include <string>
 #include <vector>
 
-#include "cuda/gemm_plans.h"
 #include "cuda/hopper.cuh"
 #include "cuda/kernels.h"
 #include "cuda/linear_rows.cuh"
 #include "cuda/linear_rows.h"
 #include "lab/lab.cuh"
 #include "lab/linear_layers.cuh"
+#include "lab/linear_workspace.cuh"
 
 using lab::Buffer;
 using lab::Host;
@@ -24,27 +24,7 @@ using mamba::DType;
 using mamba::LinearParams;
 using mamba::cuda::Context;
 using mamba::cuda::RowsPlan;
-
-struct Workspace {
-  Buffer scratch{mamba::cuda::kWorkspaceBytes};
-  mamba::cuda::GemmPlans plans;
-  Context context = {};
-  Workspace() {
-    cudaDeviceProp device;
-    LAB_CHECK(cudaGetDeviceProperties(&device, 0));
-    LAB_CHECK(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
-    context.multiprocessors = device.multiProcessorCount;
-    context.capability = 10 * device.major + device.minor;
-    context.workspace = scratch.data;
-    context.workspace_bytes = scratch.bytes;
-    context.gemm_plans = &plans;
-  }
-  Context on(cudaStream_t stream) const {
-    Context other = context;
-    other.stream = stream;
-    return other;
-  }
-};
+using Workspace = lab::LinearWorkspace;
 
 std::string name_of(const RowsPlan& plan) {
   return "N" + std::to_string(plan.tile) + " C" + std::to_string(plan.columns) + " S" + std::to_string(plan.splits);

@@ -13,10 +13,15 @@ import type { WeightDescriptor, WeightDtype } from "./scope";
 /** What the engine computes in: the type of activations, and of matrices unless the checkpoint's is smaller and exact. */
 export type ComputeDtype = "f32" | "bf16" | "f16";
 
+/** A checkpoint's file: as the device's threads read it, and as this one reads small tensors. */
+interface OpenFile {
+  readonly weights: WeightFile;
+  readonly descriptor: number;
+}
+
 /** Turns descriptors into tensors on a device. Copies run behind the caller; settle() waits for them and tells the progress. */
 export class WeightLoader {
-  private readonly files = new Map<string, WeightFile>();
-  private readonly descriptors = new Map<string, number>();
+  private readonly files = new Map<string, OpenFile>();
   private readonly counted = new Set<string>();
   /** Of what is loaded so far, as it is stored. */
   bytes = 0;
@@ -41,7 +46,7 @@ export class WeightLoader {
       return packLinearWeight(this.device.stream, this.dummyBits(weight, to), shape, to, to);
     }
     const { file, offset } = weight.source;
-    const source = { file: this.open(file).handle, offset };
+    const source = { file: this.open(file).weights.handle, offset };
     return packLinearWeight(this.device.stream, source, shape, weight.dtype, to);
   }
 
@@ -50,7 +55,7 @@ export class WeightLoader {
     const tensor = this.device.tensor(weight.dtype, weight.shape);
     this.count(weight);
     if ("dummy" in weight.source) this.device.stream.upload(tensor, this.dummyBits(weight, weight.dtype));
-    else this.open(weight.source.file).upload(this.device.stream, tensor, weight.source.offset);
+    else this.open(weight.source.file).weights.upload(this.device.stream, tensor, weight.source.offset);
     return tensor;
   }
 
@@ -72,9 +77,10 @@ export class WeightLoader {
   /** Gives up the files; call after the last settle(). */
   close(): void {
     this.dummyBuffer = new ArrayBuffer(0);
-    for (const descriptor of this.descriptors.values()) closeSync(descriptor);
-    this.descriptors.clear();
-    for (const file of this.files.values()) file.close();
+    for (const { weights, descriptor } of this.files.values()) {
+      weights.close();
+      closeSync(descriptor);
+    }
     this.files.clear();
   }
 
@@ -82,7 +88,7 @@ export class WeightLoader {
     if ("dummy" in weight.source) return dummyValues(weight);
     const { file, offset, bytes } = weight.source;
     const raw = new Uint8Array(bytes);
-    if (readSync(this.descriptor(file), raw, 0, bytes, offset) !== bytes) {
+    if (readSync(this.open(file).descriptor, raw, 0, bytes, offset) !== bytes) {
       throw new EngineError(
         "ERR_WEIGHTS",
         `${file}: tensor ${weight.name} is cut off: copy or download the file again`,
@@ -104,19 +110,10 @@ export class WeightLoader {
     return bits;
   }
 
-  private descriptor(path: string): number {
-    let descriptor = this.descriptors.get(path);
-    if (descriptor === undefined) {
-      descriptor = openSync(path, "r");
-      this.descriptors.set(path, descriptor);
-    }
-    return descriptor;
-  }
-
-  private open(path: string): WeightFile {
+  private open(path: string): OpenFile {
     let file = this.files.get(path);
     if (file === undefined) {
-      file = WeightFile.open(path);
+      file = { weights: WeightFile.open(path), descriptor: openSync(path, "r") };
       this.files.set(path, file);
     }
     return file;
