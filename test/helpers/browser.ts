@@ -56,11 +56,12 @@ export class Site {
     this.server = await serve(model, { port: 0, drainTimeoutMs: 0, ...options });
     this.page = await (await this.browser().newContext(context)).newPage();
     this.page.setDefaultTimeout(20_000);
+    const { complaints, requested } = this; // of this test: a page that closes may still ask for something in the next one's time
     this.page.on("console", (message) => {
-      if (["warning", "error"].includes(message.type())) this.complaints.push(message.text());
+      if (["warning", "error"].includes(message.type())) complaints.push(message.text());
     });
-    this.page.on("pageerror", (error) => this.complaints.push(String(error)));
-    this.page.on("request", (request) => this.requested.push(request.url()));
+    this.page.on("pageerror", (error) => complaints.push(String(error)));
+    this.page.on("request", (request) => requested.push(request.url()));
     await this.page.goto(this.server.url);
     return this.page;
   }
@@ -93,7 +94,8 @@ export class Site {
   }
 
   async close(): Promise<void> {
-    const { expected, complaints, requested } = this;
+    const { expected } = this;
+    const [complaints, requested] = [[...this.complaints], [...this.requested]];
     this.expected = null;
     this.complaints = [];
     this.requested = [];
