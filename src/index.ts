@@ -1,6 +1,6 @@
-export type { DtypeName, EngineOptions, MemoryPlan } from "./engine/config";
-export type { EngineHealth, EngineState, EngineStats, FinishReason } from "./engine/request";
-export type { SchedulerConfig } from "./engine/scheduler";
+export type { DtypeName, EngineOptions, MemoryPlan } from "./engine/policy/config";
+export type { EngineHealth, EngineState, EngineStats, FinishReason } from "./engine/policy/request";
+export type { SchedulerConfig } from "./engine/policy/scheduler";
 export { EngineError, type ErrorCode, type ErrorDetails, errorTable } from "./errors";
 export { LLM } from "./llm/llm";
 export type { LoadOptions } from "./llm/load-engine";

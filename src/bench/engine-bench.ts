@@ -1,5 +1,5 @@
 import { Engine } from "../engine/engine";
-import { greedyRequest } from "../engine/request";
+import { greedyRequest } from "../engine/policy/request";
 import type { Device, DeviceKind } from "../tensor/device";
 import { hardwareOf, rounded } from "./kernel-bench";
 import { percentile } from "./serve/statistics";

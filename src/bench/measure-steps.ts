@@ -1,5 +1,5 @@
-import type { EngineOptions } from "../engine/config";
 import { openDevice } from "../engine/open-device";
+import type { EngineOptions } from "../engine/policy/config";
 import { modelPath } from "../llm/bundled-model";
 import { benchDefaults } from "./run-defaults";
 import { StepBench } from "./step-bench";

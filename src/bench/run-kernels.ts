@@ -1,5 +1,5 @@
-import type { EngineOptions } from "../engine/config";
 import { openDevice } from "../engine/open-device";
+import type { EngineOptions } from "../engine/policy/config";
 import { Device } from "../tensor/device";
 import type { Rates } from "./floor";
 import { hardwareOf, KernelBench, type KernelResult } from "./kernel-bench";

@@ -1,6 +1,6 @@
 import { basename, resolve } from "node:path";
-import type { EngineOptions } from "../engine/config";
 import { openDevice } from "../engine/open-device";
+import type { EngineOptions } from "../engine/policy/config";
 import { modelPath } from "../llm/bundled-model";
 import { benchEngine, type EngineResult } from "./engine-bench";
 import { Floor, type Rates } from "./floor";

@@ -1,7 +1,7 @@
 import { BatchBuilder } from "../engine/batch";
 import { sliceBatch } from "../engine/batch-tensors";
-import { greedyRequest } from "../engine/request";
-import { Sequence } from "../engine/sequence";
+import { greedyRequest } from "../engine/policy/request";
+import { Sequence } from "../engine/policy/sequence";
 import type { BatchTensors } from "../layers/forward";
 import { Tensor } from "../tensor/tensor";
 import type { Inputs } from "./inputs";

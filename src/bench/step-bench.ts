@@ -1,4 +1,4 @@
-import type { ScheduledBatch } from "../engine/step-plan";
+import type { ScheduledBatch } from "../engine/policy/step-plan";
 import type { Device, DeviceKind } from "../tensor/device";
 import { floorMicroseconds, type Rates } from "./floor";
 import { hardwareOf, rounded } from "./kernel-bench";

@@ -1,6 +1,6 @@
 import { basename, resolve } from "node:path";
-import { type DtypeName, type EngineConfig, resolveDtypes } from "../engine/config";
 import { ModelRunner } from "../engine/model-runner";
+import { type DtypeName, type EngineConfig, resolveDtypes } from "../engine/policy/config";
 import { createStatePool } from "../engine/state-pool";
 import type { LayerState } from "../layers/forward";
 import { loadModelConfig, type ModelConfig } from "../models/config";

@@ -1,5 +1,5 @@
-import { greedyRequest } from "../engine/request";
-import { Scheduler, type SchedulerConfig } from "../engine/scheduler";
+import { greedyRequest } from "../engine/policy/request";
+import { Scheduler, type SchedulerConfig } from "../engine/policy/scheduler";
 import type { StepTimes } from "./step-times";
 import type { ThroughputRequest } from "./throughput";
 

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type LatencyOptions, type LatencyResult, latencyPercents, measureLatency } from "../bench/latency";
-import type { EngineOptions } from "../engine/config";
+import type { EngineOptions } from "../engine/policy/config";
 import { addRecordFlags, type RecordFlags } from "./bench-flags";
 import { BenchRecords } from "./bench-records";
 import { addEngineFlags, addModelArgument } from "./engine-flags";

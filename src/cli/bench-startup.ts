@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { measureStartup, type StartupOptions, type StartupResult } from "../bench/startup";
-import type { EngineOptions } from "../engine/config";
+import type { EngineOptions } from "../engine/policy/config";
 import { modelPath } from "../llm/bundled-model";
 import { LLM } from "../llm/llm";
 import { addRecordFlags, type RecordFlags } from "./bench-flags";

@@ -9,8 +9,8 @@ import {
   type ThroughputResult,
 } from "../bench/throughput";
 import { type ThroughputBound, throughputBound } from "../bench/throughput-bound";
-import type { EngineOptions } from "../engine/config";
-import type { SchedulerConfig } from "../engine/scheduler";
+import type { EngineOptions } from "../engine/policy/config";
+import type { SchedulerConfig } from "../engine/policy/scheduler";
 import type { LLM } from "../llm/llm";
 import { addRecordFlags, type RecordFlags } from "./bench-flags";
 import { BenchRecords } from "./bench-records";

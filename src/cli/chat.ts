@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import type { EngineOptions } from "../engine/config";
+import type { EngineOptions } from "../engine/policy/config";
 import { ChatLoop } from "./chat-loop";
 import { ChatSession } from "./chat-session";
 import { addEngineFlags, addModelArgument, refuseDummy } from "./engine-flags";

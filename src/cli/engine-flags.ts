@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { EngineOptions } from "../engine/config";
+import type { EngineOptions } from "../engine/policy/config";
 import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { deviceKinds } from "../tensor/device";
 import { realNumber, wholeNumber } from "./numbers";

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { EngineOptions } from "../engine/config";
+import type { EngineOptions } from "../engine/policy/config";
 import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { addEngineFlags, modelHelp, refuseDummy } from "./engine-flags";
 import { printJson, renderFacts } from "./facts";

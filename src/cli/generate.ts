@@ -1,7 +1,7 @@
 import { text as readAll } from "node:stream/consumers";
 import { type Command, Option } from "commander";
-import type { EngineOptions } from "../engine/config";
-import type { FinishReason } from "../engine/request";
+import type { EngineOptions } from "../engine/policy/config";
+import type { FinishReason } from "../engine/policy/request";
 import type { Generation } from "../llm/types";
 import { addEngineFlags, addModelArgument, refuseDummy } from "./engine-flags";
 import { addSamplingFlags, type SamplingFlags } from "./sampling-flags";

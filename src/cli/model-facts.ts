@@ -1,6 +1,6 @@
 import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { resolveDtypes } from "../engine/config";
+import { resolveDtypes } from "../engine/policy/config";
 import { EngineError } from "../errors";
 import { modelPath } from "../llm/bundled-model";
 import { loadModelConfig, type ModelConfig } from "../models/config";

@@ -1,7 +1,7 @@
 import { constants } from "node:os";
 import { basename, resolve } from "node:path";
 import { type Command, Option } from "commander";
-import type { EngineOptions } from "../engine/config";
+import type { EngineOptions } from "../engine/policy/config";
 import { LLM } from "../llm/llm";
 import { type RunningServer, serve } from "../server/serve";
 import { supervisedEngine } from "../supervisor/supervised-engine";

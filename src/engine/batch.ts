@@ -1,8 +1,8 @@
 import { EngineError } from "../errors";
 import { COUNTED_ROW_WORDS, PENALTY_ROW_WORDS, PenaltyRows } from "./penalty-rows";
-import type { SchedulerConfig } from "./scheduler";
-import { NO_SLOT } from "./state-slots";
-import type { ScheduledBatch, ScheduledRow } from "./step-plan";
+import type { SchedulerConfig } from "./policy/scheduler";
+import { NO_SLOT } from "./policy/state-slots";
+import type { ScheduledBatch, ScheduledRow } from "./policy/step-plan";
 
 /** Tokens of one block of causal_conv1d_varlen. */
 export const CONV_BLOCK_SIZE = 64;

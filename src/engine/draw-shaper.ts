@@ -1,4 +1,4 @@
-import type { ScheduledBatch, ScheduledRow } from "./step-plan";
+import type { ScheduledBatch, ScheduledRow } from "./policy/step-plan";
 
 /** What is done to logits before they are drawn from, for the rows of a step that ask for it. R drawn tokens. */
 export interface DrawShape {

@@ -1,14 +1,14 @@
 import { EngineError } from "../errors";
 import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
-import type { EngineConfig } from "./config";
 import type { ModelRunner, StepResult } from "./model-runner";
+import type { EngineConfig } from "./policy/config";
+import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
+import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./policy/scheduler";
+import type { ScheduledBatch } from "./policy/step-plan";
+import { TokenChannel } from "./policy/token-channel";
 import type { PromptScores } from "./prompt-scorer";
-import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./request";
-import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./scheduler";
-import type { ScheduledBatch } from "./step-plan";
 import type { StepTrace } from "./step-trace";
-import { TokenChannel } from "./token-channel";
 
 export interface EngineExtras {
   readonly trace?: StepTrace;

@@ -1,13 +1,13 @@
 import type { Graph } from "../tensor/graph";
 import { BatchBuilder, type BatchCounts } from "./batch";
 import { DrawShaper, shapesDraw } from "./draw-shaper";
-import { captureSizes, graphSize, warmUpSizes } from "./graph-sizes";
+import { captureSizes, graphSize, warmUpSizes } from "./policy/graph-sizes";
+import { MAX_STEPS_IN_FLIGHT, type SchedulerConfig } from "./policy/scheduler";
+import { NO_SLOT } from "./policy/state-slots";
+import type { ScheduledBatch } from "./policy/step-plan";
 import { launchPromptScores, type PromptScores, scoresPrompt } from "./prompt-scorer";
-import { MAX_STEPS_IN_FLIGHT, type SchedulerConfig } from "./scheduler";
 import { inputSequence, Scorer } from "./scorer";
-import { NO_SLOT } from "./state-slots";
 import { type LoadedModel, StepLauncher } from "./step-launcher";
-import type { ScheduledBatch } from "./step-plan";
 import type { StepTrace } from "./step-trace";
 
 export interface StepResult {

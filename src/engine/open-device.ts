@@ -1,6 +1,6 @@
 import { EngineError } from "../errors";
 import { Device, deviceKinds } from "../tensor/device";
-import type { EngineOptions } from "./config";
+import type { EngineOptions } from "./policy/config";
 
 /**
  * Opens the device that was asked for. "auto" takes the first that is built and works; why another one could not be used is

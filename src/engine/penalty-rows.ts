@@ -1,6 +1,6 @@
-import type { Penalties } from "./request";
-import { NO_SLOT } from "./state-slots";
-import type { ScheduledRow } from "./step-plan";
+import type { Penalties } from "./policy/request";
+import { NO_SLOT } from "./policy/state-slots";
+import type { ScheduledRow } from "./policy/step-plan";
 
 /** 32-bit words of one CountedRow and of one PenaltyRow (native/ops/penalties.h). */
 export const COUNTED_ROW_WORDS = 5;

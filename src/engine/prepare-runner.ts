@@ -2,6 +2,7 @@ import type { ModelConfig } from "../models/config";
 import type { Model, StateDtypes } from "../models/model";
 import { stateBytes, stateShapes } from "../models/registry";
 import type { Device } from "../tensor/device";
+import { ModelRunner } from "./model-runner";
 import {
   type EngineConfig,
   type EngineOptions,
@@ -9,8 +10,7 @@ import {
   fitSequences,
   type MemoryPlan,
   stateBudget,
-} from "./config";
-import { ModelRunner } from "./model-runner";
+} from "./policy/config";
 import { createStatePool, freeStatePool, tokenCountBytes } from "./state-pool";
 
 export interface PreparedRunner {

@@ -1,7 +1,7 @@
 import type { Tensor } from "../tensor/tensor";
-import type { Sequence } from "./sequence";
+import type { Sequence } from "./policy/sequence";
+import type { ScheduledBatch, ScheduledRow } from "./policy/step-plan";
 import type { StepBuffers, StepLauncher } from "./step-launcher";
-import type { ScheduledBatch, ScheduledRow } from "./step-plan";
 
 /** Log probabilities of some of a prompt's tokens. */
 export interface PromptScores {

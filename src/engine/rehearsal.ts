@@ -1,8 +1,8 @@
 import { EngineError } from "../errors";
-import type { EngineConfig } from "./config";
 import { Engine } from "./engine";
 import type { ModelRunner } from "./model-runner";
-import { greedyRequest } from "./request";
+import type { EngineConfig } from "./policy/config";
+import { greedyRequest } from "./policy/request";
 
 const ROUNDS = 3;
 const NEW_TOKENS = 16;

@@ -1,8 +1,8 @@
 import { BatchBuilder } from "./batch";
 import { sliceBatch } from "./batch-tensors";
-import { greedyRequest } from "./request";
-import type { SchedulerConfig } from "./scheduler";
-import { Sequence } from "./sequence";
+import { greedyRequest } from "./policy/request";
+import type { SchedulerConfig } from "./policy/scheduler";
+import { Sequence } from "./policy/sequence";
 import type { StepLauncher } from "./step-launcher";
 
 /** A sequence that only takes tokens: a request that nobody waits for. */

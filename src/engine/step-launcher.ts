@@ -10,8 +10,8 @@ import type { Tensor } from "../tensor/tensor";
 import type { BatchCounts, BatchLayout } from "./batch";
 import { sliceBatch } from "./batch-tensors";
 import type { DrawShape } from "./draw-shaper";
-import { MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS } from "./request";
-import type { SchedulerConfig } from "./scheduler";
+import { MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS } from "./policy/request";
+import type { SchedulerConfig } from "./policy/scheduler";
 import { createTokenCounts } from "./state-pool";
 
 /** A model with the states of its sequences, on a device. */

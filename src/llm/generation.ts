@@ -1,4 +1,4 @@
-import type { EngineToken, FinishReason } from "../engine/request";
+import type { EngineToken, FinishReason } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { Detokenizer } from "../tokenizer/detokenizer";
 import type { StopStrings } from "./stop-strings";

@@ -1,7 +1,7 @@
 import { basename, resolve } from "node:path";
-import { defaults, type MemoryPlan } from "../engine/config";
-import type { EngineClient, EngineHealth, EngineToken, TokenLogprobs } from "../engine/request";
-import type { SchedulerConfig } from "../engine/scheduler";
+import { defaults, type MemoryPlan } from "../engine/policy/config";
+import type { EngineClient, EngineHealth, EngineToken, TokenLogprobs } from "../engine/policy/request";
+import type { SchedulerConfig } from "../engine/policy/scheduler";
 import { EngineError } from "../errors";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import { ChatTemplate } from "../tokenizer/chat-template";

@@ -1,9 +1,9 @@
-import { type EngineConfig, type EngineOptions, type MemoryPlan, resolveDtypes } from "../engine/config";
 import { Engine } from "../engine/engine";
 import { openDevice } from "../engine/open-device";
+import { type EngineConfig, type EngineOptions, type MemoryPlan, resolveDtypes } from "../engine/policy/config";
+import type { EngineClient, EngineHealth } from "../engine/policy/request";
 import { prepareRunner } from "../engine/prepare-runner";
 import { rehearse } from "../engine/rehearsal";
-import type { EngineClient, EngineHealth } from "../engine/request";
 import { EngineError } from "../errors";
 import type { ModelConfig } from "../models/config";
 import { loadModel } from "../models/registry";

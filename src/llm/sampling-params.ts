@@ -1,5 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { type EngineRequest, MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS, type Penalties, type Sampling } from "../engine/request";
+import {
+  type EngineRequest,
+  MAX_LOGIT_BIAS,
+  MAX_TOP_LOGPROBS,
+  type Penalties,
+  type Sampling,
+} from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { GenerateParams } from "./types";
 

@@ -1,4 +1,4 @@
-import type { EngineHealth, EngineStats, FinishReason } from "../engine/request";
+import type { EngineHealth, EngineStats, FinishReason } from "../engine/policy/request";
 
 export interface ToolCall {
   readonly id: string;

@@ -1,4 +1,4 @@
-import type { FinishReason } from "../engine/request";
+import type { FinishReason } from "../engine/policy/request";
 import { EngineError } from "../errors";
 
 /** What OpenAI's clients know. */

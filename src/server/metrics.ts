@@ -1,6 +1,6 @@
 import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { EngineStats, FinishReason } from "../engine/request";
+import type { EngineStats, FinishReason } from "../engine/policy/request";
 import type { LanguageModel } from "../llm/types";
 import { RecentTimes } from "./recent-times";
 

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import type { EngineRequest } from "../engine/request";
+import type { EngineRequest } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { LoadedEngine, LoadOptions } from "../llm/load-engine";
 import { FrameReader, toFrame } from "./frames";

@@ -1,5 +1,5 @@
-import type { EngineOptions } from "../engine/config";
-import type { EngineRequest, EngineStats, EngineToken, FinishReason, TokenLogprobs } from "../engine/request";
+import type { EngineOptions } from "../engine/policy/config";
+import type { EngineRequest, EngineStats, EngineToken, FinishReason, TokenLogprobs } from "../engine/policy/request";
 import { EngineError, type ErrorCode, errorTable } from "../errors";
 import type { EngineInfo } from "../llm/load-engine";
 import { ByteReader, ByteWriter, malformed } from "./bytes";

@@ -1,5 +1,5 @@
-import type { EngineRequest, EngineToken } from "../engine/request";
-import { TokenChannel } from "../engine/token-channel";
+import type { EngineRequest, EngineToken } from "../engine/policy/request";
+import { TokenChannel } from "../engine/policy/token-channel";
 import { EngineError } from "../errors";
 import { type FromEngine, fromSent, type ToEngine } from "./messages";
 

@@ -1,5 +1,5 @@
-import { defaults } from "../engine/config";
-import type { EngineClient, EngineHealth, EngineRequest, EngineStats, EngineToken } from "../engine/request";
+import { defaults } from "../engine/policy/config";
+import type { EngineClient, EngineHealth, EngineRequest, EngineStats, EngineToken } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { EngineInfo, EngineLoader, LoadedEngine, LoadOptions } from "../llm/load-engine";
 import { EngineProcess, type EngineProgram, engineProgram } from "./engine-process";

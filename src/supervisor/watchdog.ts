@@ -1,4 +1,4 @@
-import type { EngineStats } from "../engine/request";
+import type { EngineStats } from "../engine/policy/request";
 
 export interface WatchdogLimits {
   /** Silence that is taken for a hang, in ticks. */

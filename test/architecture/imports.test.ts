@@ -12,7 +12,7 @@ describe("imports of src/", () => {
   });
 
   it.each([
-    ["a tensor in the policy", "src/engine/scheduler.ts", 'import type { Tensor } from "../tensor/tensor";'],
+    ["a tensor in the policy", "src/engine/policy/scheduler.ts", 'import type { Tensor } from "../../tensor/tensor";'],
     ["the engine in a model", "src/models/mamba2.ts", 'export * from "../engine/engine";'],
     ["the loaded model in the server", "src/server/app.ts", 'import { LLM } from "../llm/llm";'],
     ["an import over several lines", "src/tokenizer/tokenizer.ts", 'import {\n  LLM,\n} from "../llm/llm";'],

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { BatchBuilder, type BatchFields, type BatchLimits, batchLayout, CONV_BLOCK_SIZE } from "../../src/engine/batch";
-import type { Sampling } from "../../src/engine/request";
-import { Sequence } from "../../src/engine/sequence";
-import { type ScheduledBatch, StepPlan } from "../../src/engine/step-plan";
+import type { Sampling } from "../../src/engine/policy/request";
+import { Sequence } from "../../src/engine/policy/sequence";
+import { type ScheduledBatch, StepPlan } from "../../src/engine/policy/step-plan";
 import { greedy, makeRequest, promptOf } from "../helpers/engine-request";
 import { referenceBatch } from "../helpers/reference-batch";
 

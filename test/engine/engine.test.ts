@@ -1,7 +1,7 @@
 import { Engine } from "../../src/engine/engine";
 import type { StepResult } from "../../src/engine/model-runner";
-import type { EngineToken } from "../../src/engine/request";
-import type { ScheduledBatch } from "../../src/engine/step-plan";
+import type { EngineToken } from "../../src/engine/policy/request";
+import type { ScheduledBatch } from "../../src/engine/policy/step-plan";
 import { EngineError } from "../../src/errors";
 import { makeRequest } from "../helpers/engine-request";
 

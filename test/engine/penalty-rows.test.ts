@@ -1,6 +1,6 @@
 import { PenaltyRows } from "../../src/engine/penalty-rows";
-import { Sequence } from "../../src/engine/sequence";
-import type { ScheduledRow } from "../../src/engine/step-plan";
+import { Sequence } from "../../src/engine/policy/sequence";
+import type { ScheduledRow } from "../../src/engine/policy/step-plan";
 import { greedy, makeRequest, promptOf } from "../helpers/engine-request";
 
 const penalties = { repetition: 1.25, presence: -0.5, frequency: 0.1 };

@@ -1,4 +1,4 @@
-import type { EngineRequest, Sampling } from "../../src/engine/request";
+import type { EngineRequest, Sampling } from "../../src/engine/policy/request";
 
 export const greedy: Sampling = { temperature: 0, topK: 0, topP: 1, minP: 0, seed: 0n };
 

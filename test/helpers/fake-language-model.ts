@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineHealth, EngineStats, FinishReason } from "../../src/engine/request";
+import type { EngineHealth, EngineStats, FinishReason } from "../../src/engine/policy/request";
 import { EngineError } from "../../src/errors";
 import type {
   ChatMessage,

@@ -1,6 +1,6 @@
 import { BatchBuilder } from "../../src/engine/batch";
 import { sliceBatch } from "../../src/engine/batch-tensors";
-import { Sequence } from "../../src/engine/sequence";
+import { Sequence } from "../../src/engine/policy/sequence";
 import { createStatePool } from "../../src/engine/state-pool";
 import type { LayerState } from "../../src/layers/forward";
 import { loadModelConfig, type ModelConfig } from "../../src/models/config";

@@ -1,6 +1,6 @@
 import { type BatchBuilder, type BatchCounts, SAMPLING_ROW_WORDS } from "../../src/engine/batch";
 import { COUNTED_ROW_WORDS, PENALTY_ROW_WORDS } from "../../src/engine/penalty-rows";
-import type { EngineRequest, FinishReason } from "../../src/engine/request";
+import type { EngineRequest, FinishReason } from "../../src/engine/policy/request";
 
 export const vocabSize = 24;
 const emptyState = 0x811c9dc5;

@@ -1,5 +1,5 @@
 import type { BatchFields } from "../../src/engine/batch";
-import type { Sequence } from "../../src/engine/sequence";
+import type { Sequence } from "../../src/engine/policy/sequence";
 
 interface Row {
   readonly sequence: Sequence;

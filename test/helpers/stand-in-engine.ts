@@ -5,7 +5,7 @@
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineClient, EngineRequest, EngineStats, EngineToken } from "../../src/engine/request";
+import type { EngineClient, EngineRequest, EngineStats, EngineToken } from "../../src/engine/policy/request";
 import { EngineError } from "../../src/errors";
 import type { LoadedEngine } from "../../src/llm/load-engine";
 import { EngineHost } from "../../src/supervisor/engine-host";

@@ -1,6 +1,6 @@
 /** Random traffic for a scheduler. */
 import fc from "fast-check";
-import type { EngineRequest } from "../../src/engine/request";
+import type { EngineRequest } from "../../src/engine/policy/request";
 import { greedy } from "./engine-request";
 import { vocabSize } from "./recurrent-model";
 

@@ -1,7 +1,7 @@
 import "../helpers/allow-inject";
 import { once } from "node:events";
 import net from "node:net";
-import type { EngineHealth } from "../../src/engine/request";
+import type { EngineHealth } from "../../src/engine/policy/request";
 import { buildApp } from "../../src/server/app";
 import { serve } from "../../src/server/serve";
 import { FakeLanguageModel } from "../helpers/fake-language-model";

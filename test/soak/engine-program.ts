@@ -1,6 +1,6 @@
 /** The engine's process of the soak: src/supervisor/child.ts with a probe. The socket's path is its first argument. */
 import { Socket } from "node:net";
-import type { EngineStats } from "../../src/engine/request";
+import type { EngineStats } from "../../src/engine/policy/request";
 import { type LoadedEngine, loadEngine } from "../../src/llm/load-engine";
 import { loadModelConfig } from "../../src/models/config";
 import { loadAddon } from "../../src/native/load";

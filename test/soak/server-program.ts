@@ -1,6 +1,6 @@
 /** The HTTP process of the soak: what `mamba-serve serve` runs, with a probe in it and in its engine's process. */
 import { join } from "node:path";
-import type { EngineHealth } from "../../src/engine/request";
+import type { EngineHealth } from "../../src/engine/policy/request";
 import { LLM } from "../../src/llm/llm";
 import { serve } from "../../src/server/serve";
 import { supervisedEngine } from "../../src/supervisor/supervised-engine";

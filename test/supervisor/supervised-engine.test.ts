@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineToken } from "../../src/engine/request";
+import type { EngineToken } from "../../src/engine/policy/request";
 import type { EngineError } from "../../src/errors";
 import type { LoadedEngine, LoadOptions } from "../../src/llm/load-engine";
 import type { ModelConfig } from "../../src/models/config";

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
-import type { EngineHealth, EngineState } from "../../engine/request";
+import type { EngineHealth, EngineState } from "../../engine/policy/request";
 import type { ServerContext } from "../context";
 import type { Drain } from "../drain";
 

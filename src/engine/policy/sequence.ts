@@ -1,4 +1,4 @@
-import type { ConstraintState } from "../grammar/constraint";
+import type { ConstraintState } from "../../grammar/constraint";
 import type { EngineRequest, FinishReason } from "./request";
 import { NO_SLOT } from "./state-slots";
 

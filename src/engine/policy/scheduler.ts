@@ -1,5 +1,5 @@
-import { EngineError } from "../errors";
-import type { ConstraintState } from "../grammar/constraint";
+import { EngineError } from "../../errors";
+import type { ConstraintState } from "../../grammar/constraint";
 import type { EngineRequest, FinishReason } from "./request";
 import { Sequence } from "./sequence";
 import { NO_SLOT, StateSlots } from "./state-slots";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
-import { Sequence } from "../../src/engine/sequence";
-import { greedy, makeRequest, promptOf } from "../helpers/engine-request";
+import { Sequence } from "../../../src/engine/policy/sequence";
+import { greedy, makeRequest, promptOf } from "../../helpers/engine-request";
 
 const sequenceOf = (fields: Parameters<typeof makeRequest>[0], arrival = 0, maxModelLen = 100) =>
   new Sequence(makeRequest(fields), arrival, maxModelLen);

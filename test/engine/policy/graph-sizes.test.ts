@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { captureSizes, graphSize, warmUpSizes } from "../../src/engine/graph-sizes";
+import { captureSizes, graphSize, warmUpSizes } from "../../../src/engine/policy/graph-sizes";
 
 test("graphs are captured for powers of two and the largest batch", () => {
   expect(captureSizes(1)).toEqual([1]);

@@ -1,4 +1,4 @@
-import { engineConfig, fitSequences, resolveDtypes, stateBudget } from "../../src/engine/config";
+import { engineConfig, fitSequences, resolveDtypes, stateBudget } from "../../../src/engine/policy/config";
 
 test.each([
   ["float32", "f32"],

@@ -1,4 +1,4 @@
-import { EngineError } from "../errors";
+import { EngineError } from "../../errors";
 
 /** The slot of a padding row, and of a sequence that has none: kernels write nothing to it. */
 export const NO_SLOT = -1;

@@ -1,7 +1,7 @@
-import type { EngineRequest } from "../../src/engine/request";
-import { Scheduler, type SchedulerConfig } from "../../src/engine/scheduler";
-import type { ScheduledBatch } from "../../src/engine/step-plan";
-import { makeRequest, promptOf } from "../helpers/engine-request";
+import type { EngineRequest } from "../../../src/engine/policy/request";
+import { Scheduler, type SchedulerConfig } from "../../../src/engine/policy/scheduler";
+import type { ScheduledBatch } from "../../../src/engine/policy/step-plan";
+import { makeRequest, promptOf } from "../../helpers/engine-request";
 
 const config: SchedulerConfig = {
   maxNumSeqs: 4,

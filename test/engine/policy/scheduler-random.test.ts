@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { BatchBuilder } from "../../src/engine/batch";
-import type { EngineRequest } from "../../src/engine/request";
-import { Scheduler, type SchedulerConfig } from "../../src/engine/scheduler";
-import type { Sequence } from "../../src/engine/sequence";
-import type { ScheduledBatch, ScheduledRow } from "../../src/engine/step-plan";
-import { makeRequest } from "../helpers/engine-request";
-import { generateAlone, RecurrentModel } from "../helpers/recurrent-model";
-import { trafficConfigs, trafficEvents } from "../helpers/traffic";
+import { BatchBuilder } from "../../../src/engine/batch";
+import type { EngineRequest } from "../../../src/engine/policy/request";
+import { Scheduler, type SchedulerConfig } from "../../../src/engine/policy/scheduler";
+import type { Sequence } from "../../../src/engine/policy/sequence";
+import type { ScheduledBatch, ScheduledRow } from "../../../src/engine/policy/step-plan";
+import { makeRequest } from "../../helpers/engine-request";
+import { generateAlone, RecurrentModel } from "../../helpers/recurrent-model";
+import { trafficConfigs, trafficEvents } from "../../helpers/traffic";
 
 /** How often the random traffic met the rare cases: a property that never meets one would prove nothing about it. */
 const met = {

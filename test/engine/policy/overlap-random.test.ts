@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { BatchBuilder } from "../../src/engine/batch";
-import { MAX_STEPS_IN_FLIGHT, Scheduler, type SchedulerConfig } from "../../src/engine/scheduler";
-import type { Sequence } from "../../src/engine/sequence";
-import type { ScheduledBatch } from "../../src/engine/step-plan";
-import { EngineError } from "../../src/errors";
-import { makeRequest } from "../helpers/engine-request";
-import { generateAlone, RecurrentModel } from "../helpers/recurrent-model";
-import { type TrafficEvent, trafficConfigs, trafficEvents } from "../helpers/traffic";
+import { BatchBuilder } from "../../../src/engine/batch";
+import { MAX_STEPS_IN_FLIGHT, Scheduler, type SchedulerConfig } from "../../../src/engine/policy/scheduler";
+import type { Sequence } from "../../../src/engine/policy/sequence";
+import type { ScheduledBatch } from "../../../src/engine/policy/step-plan";
+import { EngineError } from "../../../src/errors";
+import { makeRequest } from "../../helpers/engine-request";
+import { generateAlone, RecurrentModel } from "../../helpers/recurrent-model";
+import { type TrafficEvent, trafficConfigs, trafficEvents } from "../../helpers/traffic";
 
 const met = { overlap: 0, takenDraw: 0, droppedToken: 0, preemption: 0, rest: 0, abortInFlight: 0, mixedWithDraws: 0 };
 

@@ -1,5 +1,5 @@
 /** What an engine takes and gives: token ids only. Text lives in src/llm. */
-import type { Constraint } from "../grammar/compile";
+import type { Constraint } from "../../grammar/compile";
 
 /** Alternatives that a request may ask for with each token. */
 export const MAX_TOP_LOGPROBS = 20;

@@ -1,4 +1,4 @@
-import { EngineError } from "../errors";
+import { EngineError } from "../../errors";
 import type { SchedulerConfig } from "./scheduler";
 
 const floats = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { NO_SLOT, StateSlots } from "../../src/engine/state-slots";
+import { NO_SLOT, StateSlots } from "../../../src/engine/policy/state-slots";
 
 test("hands out every slot once, then -1", () => {
   const slots = new StateSlots(3);
