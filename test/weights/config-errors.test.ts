@@ -65,7 +65,6 @@ describe("rejects", () => {
     ["ERR_CONFIG", { use_bias: "no" }, 'use_bias: expected true or false, got "no"'],
     ["ERR_CONFIG", { tie_word_embeddings: 1 }, "tie_word_embeddings: expected true or false, got 1"],
     ["ERR_MODEL_UNSUPPORTED", { hidden_act: "gelu" }, 'hidden_act: expected silu or swish, got "gelu"'],
-    ["ERR_MODEL_UNSUPPORTED", { norm_before_gate: true }, "norm_before_gate: expected false, got true"],
     [
       "ERR_MODEL_UNSUPPORTED",
       { quantization_config: { bits: 4 } },

@@ -58,9 +58,9 @@ describe("configs in this repository", () => {
   test.each([
     ["mamba2-130m", { numLayers: 24, hiddenSize: 768, numHeads: 24, convDim: 1792, tieWordEmbeddings: true }],
     ["mamba2-2.7b", { numLayers: 64, hiddenSize: 2560, numHeads: 80, convDim: 5376, vocabSize: 50288 }],
-    ["mamba-codestral-7b", { numLayers: 64, numGroups: 8, convDim: 10240, tieWordEmbeddings: false }],
-  ])("%s for benchmarks", (name, geometry) => {
-    expect(loadModelConfig(join(root, "bench/models", name))).toMatchObject({ ...geometry, eosTokenIds: [] });
+    ["mamba-codestral-7b", { numLayers: 64, numGroups: 8, convDim: 10240, tieWordEmbeddings: false, rmsNorm: true }],
+  ])("%s for benchmarks, as published", (name, geometry) => {
+    expect(loadModelConfig(join(root, "bench/models", name))).toMatchObject(geometry);
   });
 });
 
@@ -70,7 +70,7 @@ describe("dialects", () => {
   });
 
   test("every option of the mixer has its counterpart", () => {
-    const mixer = { d_state: 64, d_conv: 3, expand: 4, headdim: 32, ngroups: 2, chunk_size: 128, rmsnorm: false };
+    const mixer = { d_state: 64, d_conv: 3, expand: 4, headdim: 32, ngroups: 2, chunk_size: 128 };
     const more = { bias: true, conv_bias: false, dt_limit: [0.01, 0.5], activation: "silu" };
     const other = { ...withMixer({ ...mixer, ...more }), tie_embeddings: false, residual_in_fp32: false };
     const same = withChanges({
@@ -81,7 +81,6 @@ describe("dialects", () => {
       num_heads: 96,
       n_groups: 2,
       chunk_size: 128,
-      rms_norm: false,
       use_bias: true,
       use_conv_bias: false,
       time_step_limit: [0.01, 0.5],
@@ -94,6 +93,48 @@ describe("dialects", () => {
   test("mamba_ssm's defaults: a vocabulary padded to 8, tied embeddings", () => {
     const config = load({ d_model: 2560, n_layer: 64, vocab_size: 50277, ssm_cfg: { layer: "Mamba2" } });
     expect(config).toMatchObject({ vocabSize: 50280, numHeads: 80, tieWordEmbeddings: true, torchDtype: null });
+  });
+});
+
+describe("keys that the reference implementation does not read change nothing", () => {
+  test.each<[string, object]>([
+    ["norm_before_gate, true in Mamba-Codestral", { norm_before_gate: true }],
+    ["rms_norm", { rms_norm: false }],
+    ["both", { rms_norm: false, norm_before_gate: true }],
+    ["of another type", { rms_norm: "no", norm_before_gate: 1 }],
+    ["how dt_bias was drawn", { time_step_min: 0.5, time_step_max: 0.6, time_step_floor: 0.4, time_step_rank: "auto" }],
+    ["older names of that", { time_step_scale: 2, time_step_init_scheme: "constant" }],
+    ["an intermediate_size", { intermediate_size: 1 }],
+    ["names of the other dialect", { d_model: 1, n_layer: 1, ssm_cfg: { layer: "Mamba1", norm_before_gate: true } }],
+    ["training", { initializer_range: 3, rescale_prenorm_residual: true, use_cache: false }],
+    ["labels", { id2label: { 0: "LABEL_0" }, label2id: { LABEL_0: 0 }, problem_type: null, is_encoder_decoder: false }],
+  ])("transformers' Mamba2: %s", (_, ignored) => {
+    expect(load(withChanges(ignored))).toEqual(load(huggingFace));
+  });
+
+  test.each<[string, object]>([
+    [
+      "how dt_bias and A were drawn",
+      { dt_min: 0.5, dt_max: 0.6, dt_init_floor: 0.4, A_init_range: [2, 3], conv_init: 1 },
+    ],
+    ["which kernels run", { use_mem_eff_path: false }],
+  ])("mamba_ssm's Mamba2: %s", (_, ignored) => {
+    expect(load(withMixer(ignored))).toEqual(load(stateSpaces));
+  });
+
+  test("mamba_ssm's model: how norms are fused, attention without layers", () => {
+    const ignored = { fused_add_norm: false, attn_cfg: { num_heads: 8 }, norm_epsilon: 1 };
+    expect(load({ ...stateSpaces, ...ignored })).toEqual(load(stateSpaces));
+  });
+});
+
+describe("keys that mamba_ssm reads", () => {
+  test("rmsnorm", () => {
+    expect(load(withMixer({ rmsnorm: false }))).toEqual({ ...load(stateSpaces), rmsNorm: false });
+  });
+
+  test("norm_before_gate orders a norm, and nothing where there is none", () => {
+    expect(load(withMixer({ rmsnorm: false, norm_before_gate: true }))).toMatchObject({ rmsNorm: false });
   });
 });
 

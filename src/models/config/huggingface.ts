@@ -33,8 +33,6 @@ const schema = z.object({
   use_conv_bias: orElse(flag(), true),
   tie_word_embeddings: orElse(flag(), false),
   residual_in_fp32: orElse(flag(), true),
-  rms_norm: orElse(flag(), true),
-  norm_before_gate: orElse(flag(), false),
   hidden_act: orElse(text(), "silu"),
   time_step_limit: timeStepLimit.nullish(),
   mamba_ssm_cache_dtype: torchDtype.nullish(),
@@ -46,8 +44,9 @@ const schema = z.object({
 });
 
 /**
- * The config.json that transformers writes for Mamba2ForCausalLM. time_step_min and time_step_max are not read: they
- * describe how dt_bias was initialised, and the time step is clamped to time_step_limit only.
+ * The config.json that transformers writes for Mamba2ForCausalLM. What its class does not read is not read here:
+ * rms_norm and norm_before_gate (its mixer always gates and then normalises, whatever a checkpoint says of them), and
+ * time_step_min and time_step_max (they describe how dt_bias was initialised; the clamp is time_step_limit).
  */
 export function readHuggingFaceMamba2(file: ConfigFile): Mamba2Config {
   const fields = file.fields(schema);
@@ -68,7 +67,7 @@ export function readHuggingFaceMamba2(file: ConfigFile): Mamba2Config {
     dtMin: fields.time_step_limit?.min ?? 0,
     dtMax: fields.time_step_limit?.max ?? Number.POSITIVE_INFINITY,
     residualInFp32: fields.residual_in_fp32,
-    rmsNorm: fields.rms_norm,
+    rmsNorm: true,
     ...(fields.mamba_ssm_cache_dtype ? { mambaSsmCacheDtype: fields.mamba_ssm_cache_dtype } : {}),
     torchDtype: fields.dtype ?? fields.torch_dtype ?? null,
     ...tokens(file, fields),
@@ -77,13 +76,11 @@ export function readHuggingFaceMamba2(file: ConfigFile): Mamba2Config {
     config,
     expand: fields.expand,
     activation: fields.hidden_act,
-    normBeforeGate: fields.norm_before_gate,
     keys: {
       numHeads: "num_heads",
       numGroups: "n_groups",
       convKernel: "conv_kernel",
       activation: "hidden_act",
-      normBeforeGate: "norm_before_gate",
     },
   });
 }

@@ -61,13 +61,11 @@ export interface Mamba2Draft {
   readonly config: Omit<Mamba2Config, "modelType" | "dInner" | "convDim" | "generationDefaults">;
   readonly expand: number;
   readonly activation: string;
-  readonly normBeforeGate: boolean;
   readonly keys: {
     readonly numHeads: string;
     readonly numGroups: string;
     readonly convKernel: string;
     readonly activation: string;
-    readonly normBeforeGate: string;
   };
 }
 
@@ -84,7 +82,6 @@ export function checkedMamba2(file: ConfigFile, draft: Mamba2Draft): Mamba2Confi
   }
   if (config.convKernel < 2 || config.convKernel > 4) file.unsupported(keys.convKernel, "a width from 2 to 4");
   if (draft.activation !== "silu" && draft.activation !== "swish") file.unsupported(keys.activation, "silu or swish");
-  if (draft.normBeforeGate) file.unsupported(keys.normBeforeGate, "false");
   const quantization = file.value.quantization_config;
   if (quantization !== undefined && quantization !== null)
     file.unsupported("quantization_config", "unquantised weights");

@@ -74,13 +74,11 @@ export function readStateSpacesMamba2(file: ConfigFile): Mamba2Config {
     config,
     expand: mixer.expand,
     activation: mixer.activation,
-    normBeforeGate: mixer.norm_before_gate,
     keys: {
       numHeads: "ssm_cfg.headdim",
       numGroups: "ssm_cfg.ngroups",
       convKernel: "ssm_cfg.d_conv",
       activation: "ssm_cfg.activation",
-      normBeforeGate: "ssm_cfg.norm_before_gate",
     },
   });
 }
@@ -94,6 +92,8 @@ function rejectOtherModels(file: ConfigFile, fields: Fields, mixer: Mixer): void
   if (fields.attn_layer_idx.length > 0) file.unsupported("attn_layer_idx", "no attention layers");
   if (fields.d_intermediate > 0) file.unsupported("d_intermediate", "0 (MLP layers are not implemented)");
   if (!fields.rms_norm) file.unsupported("rms_norm", "true (LayerNorm is not implemented)");
+  // Without a norm there is nothing that the gate could come after.
+  if (mixer.rmsnorm && mixer.norm_before_gate) file.unsupported("ssm_cfg.norm_before_gate", "false");
   if (mixer.D_has_hdim) file.unsupported("ssm_cfg.D_has_hdim", "false");
   if (mixer.d_ssm !== undefined && mixer.d_ssm !== null && mixer.d_ssm !== Math.trunc(mixer.expand * fields.d_model)) {
     file.unsupported("ssm_cfg.d_ssm", "expand * d_model, or nothing");
