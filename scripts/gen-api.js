@@ -12,7 +12,7 @@ const out = join(root, "build", "api");
 const sections = {
   "Loading and generating": ["llm/llm", "llm/types"],
   "How a model is run": ["llm/load-engine", "engine/policy/config", "engine/policy/scheduler", "engine/policy/request"],
-  "The server": ["server/serve", "server/options", "server/app", "server/tools/formats"],
+  "The server": ["server/serve", "server/options", "server/app", "server/openai/tools/formats"],
   Errors: ["errors"],
 };
 

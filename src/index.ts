@@ -6,6 +6,6 @@ export { LLM } from "./llm/llm";
 export type { LoadOptions } from "./llm/load-engine";
 export type * from "./llm/types";
 export { buildApp } from "./server/app";
+export type { ToolFormat } from "./server/openai/tools/formats";
 export { defaultOptions, type ServerOptions } from "./server/options";
 export { type RunningServer, type ServeOptions, serve } from "./server/serve";
-export type { ToolFormat } from "./server/tools/formats";

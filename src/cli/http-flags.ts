@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { EngineError } from "../errors";
+import { type ToolFormat, toolFormats } from "../server/openai/tools/formats";
 import { defaultOptions } from "../server/options";
 import type { ServeOptions } from "../server/serve";
-import { type ToolFormat, toolFormats } from "../server/tools/formats";
 import { collect, realNumber, wholeNumber } from "./numbers";
 
 export interface HttpFlags {

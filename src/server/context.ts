@@ -1,9 +1,9 @@
 import type { LanguageModel } from "../llm/types";
-import type { Drain } from "./drain";
-import type { Endpoints } from "./endpoints";
-import type { ServerMetrics } from "./metrics";
+import type { Drain } from "./http/drain";
+import type { Endpoints } from "./http/endpoints";
+import type { ServerMetrics } from "./http/metrics";
+import type { RunningRequests } from "./http/running-requests";
 import type { ServerOptions } from "./options";
-import type { RunningRequests } from "./running-requests";
 
 /** What every route gets. */
 export interface ServerContext {

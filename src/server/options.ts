@@ -1,5 +1,5 @@
 import type { FastifyServerOptions } from "fastify";
-import type { ToolFormat } from "./tools/formats";
+import type { ToolFormat } from "./openai/tools/formats";
 
 /** Every limit of the server; times in milliseconds. See `defaultOptions`. */
 export interface ServerOptions {

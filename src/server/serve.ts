@@ -4,8 +4,8 @@ import type { FastifyInstance } from "fastify";
 import { EngineError } from "../errors";
 import type { LanguageModel } from "../llm/types";
 import { buildApp } from "./app";
+import { removeStaleSocket } from "./http/unix-socket";
 import type { ServerOptions } from "./options";
-import { removeStaleSocket } from "./unix-socket";
 
 export interface ServeOptions extends Partial<ServerOptions> {
   /** Address or name to listen on. Default 127.0.0.1: reachable from this machine only. */

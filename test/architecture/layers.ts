@@ -60,10 +60,22 @@ export const typescriptLayers: readonly Layer[] = [
     imports: ["errors", "policy", "src/llm/load-engine", "src/models/config"],
   },
   {
+    name: "http",
+    files: /^src\/server\/(http\/|context\.ts|options\.ts)/,
+    imports: ["errors", "src/llm/types", "src/engine/policy/request", "src/server/openai/tools/formats"],
+    packages: ["fastify", "@fastify/swagger", "fastify-type-provider-zod", "prom-client", "zod"],
+  },
+  {
+    name: "openai",
+    files: /^src\/server\/openai\//,
+    imports: ["errors", "http", "src/llm/types", "src/engine/policy/request"],
+    packages: ["fastify", "fastify-type-provider-zod", "zod"],
+  },
+  {
     name: "server",
     files: /^src\/server\//,
-    imports: ["errors", "src/llm/types", "src/engine/policy/request"],
-    packages: ["fastify", "@fastify/swagger", "fastify-type-provider-zod", "prom-client", "zod"],
+    imports: ["errors", "http", "openai", "src/llm/types"],
+    packages: ["fastify"],
   },
   { name: "client", files: /^src\/bench\/serve\//, imports: ["errors"] },
   {
@@ -82,6 +94,8 @@ export const typescriptLayers: readonly Layer[] = [
       "tokenizer",
       "llm",
       "supervisor",
+      "http",
+      "openai",
       "server",
       "client",
       "bench",
@@ -90,7 +104,7 @@ export const typescriptLayers: readonly Layer[] = [
     ],
     packages: ["commander"],
   },
-  { name: "index", files: /^src\/index\.ts$/, imports: ["errors", "policy", "llm", "server"] },
+  { name: "index", files: /^src\/index\.ts$/, imports: ["errors", "policy", "llm", "http", "openai", "server"] },
 ];
 
 const cuda = ["cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "cuda_bf16.h", "cuda_fp16.h", "cooperative_groups.h"];

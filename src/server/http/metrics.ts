@@ -1,0 +1,180 @@
+import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { EngineStats, FinishReason } from "../../engine/policy/request";
+import type { LanguageModel } from "../../llm/types";
+import { RecentTimes } from "./recent-times";
+
+/** vLLM's, so that its dashboards show what they show there. In seconds. */
+const firstTokenBuckets = [
+  0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560,
+];
+const tokenBuckets = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80,
+];
+const requestBuckets = [0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680];
+const choiceBuckets = [1, 2, 5, 10, 20];
+
+/** 1, 2, 5, 10 ... up to a number. */
+function countBuckets(most: number): number[] {
+  const buckets: number[] = [];
+  for (let scale = 1; scale <= most; scale *= 10) buckets.push(scale, 2 * scale, 5 * scale);
+  return buckets.filter((bucket) => bucket <= most);
+}
+
+const toSeconds = (nanoseconds: number) => nanoseconds / 1e9;
+
+/** What GET /metrics shows, in Prometheus' format; README.md has the table of names. */
+export class ServerMetrics {
+  /** Of the last minute, in milliseconds: from request to first token, and from one token to the next. */
+  readonly recent = { firstToken: new RecentTimes(), betweenTokens: new RecentTimes() };
+  readonly #registry = new Registry();
+  readonly #prefix: string;
+  readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay();
+  readonly #firstToken: Histogram;
+  readonly #betweenTokens: Histogram;
+  readonly #perToken: Histogram;
+  readonly #request: Histogram;
+  readonly #promptTokens: Counter;
+  readonly #generatedTokens: Counter;
+  readonly #promptSizes: Histogram;
+  readonly #outputSizes: Histogram;
+  readonly #choices: Histogram;
+  readonly #limits: Histogram;
+  readonly #ended: Counter<"finished_reason">;
+  readonly #answers: Counter<"method" | "handler" | "status">;
+
+  constructor(model: LanguageModel, prefix: string) {
+    this.#prefix = prefix;
+    // vLLM numbers the engines of a server; dashboards group by it.
+    this.#registry.setDefaultLabels({ model_name: model.info.id, engine: "0" });
+    this.#loopDelay.enable();
+    const sizes = countBuckets(model.info.maxModelLen);
+    this.#firstToken = this.#histogram("time_to_first_token_seconds", "From request to first token", firstTokenBuckets);
+    this.#betweenTokens = this.#histogram("inter_token_latency_seconds", "From one token to the next", tokenBuckets);
+    this.#perToken = this.#histogram(
+      "request_time_per_output_token_seconds",
+      "A request's mean time from token to token",
+      tokenBuckets,
+    );
+    this.#request = this.#histogram("e2e_request_latency_seconds", "From request to last token", requestBuckets);
+    this.#promptTokens = this.#counter("prompt_tokens_total", "Prompt tokens");
+    this.#generatedTokens = this.#counter("generation_tokens_total", "Generated tokens");
+    this.#promptSizes = this.#histogram("request_prompt_tokens", "Prompt tokens of a request", sizes);
+    this.#outputSizes = this.#histogram("request_generation_tokens", "Generated tokens of a request", sizes);
+    this.#choices = this.#histogram("request_params_n", "Choices asked for", choiceBuckets);
+    this.#limits = this.#histogram("request_params_max_tokens", "max_tokens of a request", sizes);
+    this.#ended = this.#counter("request_success_total", "Generations that ended, by reason", ["finished_reason"]);
+    this.#answers = this.#counter("http_requests_total", "HTTP answers", ["method", "handler", "status"]);
+    this.#gauges(model);
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  /** @param handler the route's pattern, not its URL: of those there is no end */
+  answered(method: string, handler: string, status: number): void {
+    this.#answers.inc({ method, handler, status });
+  }
+
+  requested(choices: number, maxTokens: number | undefined): void {
+    this.#choices.observe(choices);
+    if (maxTokens !== undefined) this.#limits.observe(maxTokens);
+  }
+
+  /** Call when a generation starts. */
+  generation(): GenerationMeter {
+    const start = performance.now();
+    let first = start;
+    let last = start;
+    let tokens = 0;
+    let prompt = 0;
+    return {
+      received: (count, promptTokens) => {
+        if (count === 0) return;
+        const now = performance.now();
+        if (tokens === 0) {
+          this.#firstToken.observe((now - start) / 1000);
+          this.recent.firstToken.add(now - start);
+          this.#promptTokens.inc(promptTokens);
+          prompt = promptTokens;
+          first = now;
+        } else {
+          for (let i = 0; i < count; i++) this.#betweenTokens.observe((now - last) / 1000 / count);
+          this.recent.betweenTokens.add((now - last) / count, count);
+        }
+        last = now;
+        tokens += count;
+        this.#generatedTokens.inc(count);
+      },
+      ended: (reason) => {
+        this.#ended.inc({ finished_reason: reason });
+        if (reason === "error" || reason === "abort") return;
+        this.#request.observe((performance.now() - start) / 1000);
+        this.#promptSizes.observe(prompt);
+        this.#outputSizes.observe(tokens);
+        if (tokens > 1) this.#perToken.observe((last - first) / 1000 / (tokens - 1));
+      },
+    };
+  }
+
+  close(): void {
+    this.#loopDelay.disable();
+  }
+
+  #gauges(model: LanguageModel): void {
+    const ofEngine = (name: string, help: string, read: (stats: EngineStats) => number) =>
+      this.#gauge(name, help, () => read(model.stats()));
+    ofEngine("num_requests_running", "Sequences that run", (stats) => stats.running);
+    ofEngine("num_requests_waiting", "Sequences that wait", (stats) => stats.waiting);
+    ofEngine("state_slots_used", "State slots in use", (stats) => stats.slotsUsed);
+    ofEngine("state_slots_total", "State slots", (stats) => stats.slotsTotal);
+    ofEngine("engine_steps", "Steps since the engine started", (stats) => stats.steps);
+    this.#gauge("engine_restarts", "Times that the engine's process was started again", () => model.health().restarts);
+    this.#gauge("event_loop_delay_p99_seconds", "Delay of the HTTP process's event loop", () =>
+      toSeconds(this.#loopDelay.percentile(99)),
+    );
+    // Read last of the two: each scrape covers the time since the one before.
+    this.#gauge("event_loop_delay_max_seconds", "Its maximum since the last scrape", () => {
+      const max = toSeconds(this.#loopDelay.max);
+      this.#loopDelay.reset();
+      return max;
+    });
+    this.#gauge("resident_memory_bytes", "Memory of the HTTP process", () => process.memoryUsage.rss());
+    this.#gauge("cpu_seconds", "CPU time of the HTTP process", () => {
+      const { user, system } = process.cpuUsage();
+      return (user + system) / 1e6;
+    });
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
+    new Gauge({
+      name: this.#prefix + name,
+      help,
+      registers: [this.#registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  }
+
+  #counter<Label extends string>(name: string, help: string, labelNames: readonly Label[] = []): Counter<Label> {
+    return new Counter({ name: this.#prefix + name, help, labelNames, registers: [this.#registry] });
+  }
+
+  #histogram(name: string, help: string, buckets: number[]): Histogram {
+    return new Histogram({ name: this.#prefix + name, help, buckets, registers: [this.#registry] });
+  }
+}
+
+/** Follows one generation, of which a request with `n` has several. */
+export interface GenerationMeter {
+  /** Tokens came. */
+  received(count: number, promptTokens: number): void;
+  /** Call once, at the end. */
+  ended(reason: FinishReason | "error"): void;
+}

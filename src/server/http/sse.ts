@@ -1,0 +1,124 @@
+import type { OutgoingHttpHeaders } from "node:http";
+import type { FastifyReply } from "fastify";
+import type { ServerOptions } from "../options";
+import { toErrorAnswer } from "./error-body";
+import type { ErrorBody } from "./http-error";
+
+export type StreamOptions = Pick<ServerOptions, "pingIntervalMs" | "stallTimeoutMs" | "retryAfterSeconds">;
+
+/** Server-sent events on a raw response. The head is written with the first event or ping, not before. */
+class EventStream {
+  readonly #reply: FastifyReply;
+  readonly #options: StreamOptions;
+  readonly #ping: NodeJS.Timeout;
+  #opened = false;
+
+  constructor(reply: FastifyReply, options: StreamOptions) {
+    this.#reply = reply;
+    this.#options = options;
+    this.#ping = setInterval(() => this.#sendPing(), options.pingIntervalMs);
+  }
+
+  get opened(): boolean {
+    return this.#opened;
+  }
+
+  /** False once the client is gone; a promise, which is to be waited for, where it reads slower than we write. */
+  send(frame: string): boolean | Promise<boolean> {
+    const { raw } = this.#reply;
+    if (raw.destroyed) return false;
+    this.#open();
+    this.#ping.refresh();
+    return raw.write(frame) || this.#drained();
+  }
+
+  end(): void {
+    clearInterval(this.#ping);
+    if (this.#opened) this.#reply.raw.end();
+  }
+
+  #open(): void {
+    if (this.#opened) return;
+    this.#opened = true;
+    this.#reply.hijack();
+    this.#reply.raw.writeHead(200, {
+      ...(this.#reply.getHeaders() as OutgoingHttpHeaders),
+      "content-type": "text/event-stream; charset=utf-8",
+      "cache-control": "no-cache, no-transform",
+      "x-accel-buffering": "no",
+    });
+  }
+
+  #sendPing(): void {
+    const { raw } = this.#reply;
+    if (raw.destroyed || raw.writableNeedDrain) return;
+    this.#open();
+    raw.write(": ping\n\n");
+  }
+
+  #drained(): Promise<boolean> {
+    const { raw } = this.#reply;
+    return new Promise((resolve) => {
+      const stalled = setTimeout(() => raw.destroy(), this.#options.stallTimeoutMs);
+      const settle = () => {
+        clearTimeout(stalled);
+        raw.off("drain", settle);
+        raw.off("close", settle);
+        resolve(!raw.destroyed);
+      };
+      raw.on("drain", settle);
+      raw.on("close", settle);
+    });
+  }
+}
+
+/** How events are written down, each as one server-sent event. */
+export interface EventFormat<Event> {
+  event(event: Event): string;
+  /** For an error after events were sent: one that OpenAI's clients raise. */
+  error(body: ErrorBody): string;
+  /** After the last event. */
+  readonly end: string;
+}
+
+/** As in completions: `data:` lines, and `[DONE]`. */
+export const plainEvents: EventFormat<object> = {
+  event: (event) => `data: ${JSON.stringify(event)}\n\n`,
+  error: (body) => `data: ${JSON.stringify(body)}\n\n`,
+  end: "data: [DONE]\n\n",
+};
+
+/** As in responses: each event has a type, and the last one says that it is. */
+export const namedEvents: EventFormat<{ readonly type: string }> = {
+  event: (event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`,
+  error: (body) => `event: error\ndata: ${JSON.stringify({ ...body.error, type: "error", ...body })}\n\n`,
+  end: "",
+};
+
+/**
+ * Answers with a stream of events. What fails before the first one is thrown, so that it still gets its HTTP status; later
+ * errors become an event.
+ */
+export async function sendEvents<Event extends object>(
+  reply: FastifyReply,
+  events: AsyncIterable<Event>,
+  options: StreamOptions,
+  format: EventFormat<Event>,
+): Promise<void> {
+  const stream = new EventStream(reply, options);
+  try {
+    for await (const event of events) {
+      const sent = stream.send(format.event(event));
+      // Few writes have to be waited for, and a promise per token adds up.
+      if (sent !== true && !(await sent)) return;
+    }
+    if (format.end !== "") await stream.send(format.end);
+  } catch (error) {
+    if (!stream.opened) throw error;
+    const { status, body } = toErrorAnswer(error, options.retryAfterSeconds);
+    if (status >= 500) reply.log.error({ err: error }, "stream failed");
+    await stream.send(format.error(body) + format.end);
+  } finally {
+    stream.end();
+  }
+}

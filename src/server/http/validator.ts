@@ -1,0 +1,22 @@
+import type { FastifySchemaCompiler } from "fastify";
+import type { z } from "zod";
+import { HttpError } from "./http-error";
+
+/** ["messages", 0, "content"] -> "messages[0].content"; the body itself -> null. */
+function toParam(path: readonly PropertyKey[]): string | null {
+  if (path.length === 0) return null;
+  return path.map((key, i) => (typeof key === "number" ? `[${key}]` : i === 0 ? key : `.${String(key)}`)).join("");
+}
+
+/** Reports the first issue only: clients show one, and a list of them could be larger than the request. */
+export const validatorCompiler: FastifySchemaCompiler<z.ZodType> =
+  ({ schema }) =>
+  (data) => {
+    const result = schema.safeParse(data);
+    if (result.success) return { value: result.data };
+    const issue = result.error.issues[0]!;
+    const param = toParam(issue.path);
+    const code = issue.code === "custom" ? (issue.params?.code as string | undefined) : undefined;
+    const message = `${param ?? "request body"}: ${issue.message}`;
+    return { error: new HttpError(400, message, { param, code: code ?? null }) };
+  };

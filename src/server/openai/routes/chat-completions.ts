@@ -1,0 +1,55 @@
+import type { FastifyInstance } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import type { GenerateParams } from "../../../llm/types";
+import type { ServerContext } from "../../context";
+import { HttpError } from "../../http/http-error";
+import { plainEvents, sendEvents } from "../../http/sse";
+import { Choices } from "../choices";
+import { newResponseHead } from "../response-head";
+import { type ChatCompletionRequest, chatCompletionRequest } from "../schemas/chat-completion";
+import { toChatCompletion, toChatEvents } from "../to-chat-completion";
+import { toGenerateParams } from "../to-generate-params";
+import { detectFormat } from "../tools/formats";
+import { planTools, type ToolPlan } from "../tools/plan";
+import { requireModel } from "./models";
+
+function toParams(body: ChatCompletionRequest, { tools, constraint }: ToolPlan): GenerateParams {
+  const { chat_template_kwargs: templateArguments } = body;
+  const params = toGenerateParams(body, {
+    maxTokens: body.max_completion_tokens ?? body.max_tokens,
+    logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
+  });
+  if (constraint !== undefined) {
+    if (params.constraint !== undefined) {
+      throw new HttpError(400, "tool_choice: not allowed together with response_format", { param: "tool_choice" });
+    }
+    params.constraint = constraint;
+  }
+  if (tools !== undefined || templateArguments !== undefined) {
+    params.chat = {
+      ...(tools === undefined ? {} : { tools }),
+      ...(templateArguments === undefined ? {} : { templateArguments }),
+    };
+  }
+  return params;
+}
+
+export function chatCompletionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
+  const schema = { summary: "Answers a conversation", tags: ["text"], body: chatCompletionRequest(model.info) };
+  const format = options.toolFormat === "auto" ? detectFormat(model.info.chatTemplate) : options.toolFormat;
+  app.withTypeProvider<ZodTypeProvider>().post("/v1/chat/completions", { schema }, async ({ body }, reply) => {
+    requireModel(body.model, model.info);
+    const tools = planTools(body, format);
+    const request = { prompts: [body.messages], n: body.n, params: toParams(body, tools) };
+    const choices = new Choices(model, request, running.begin(reply), metrics);
+    const shape = {
+      head: newResponseHead("chatcmpl", model.info.id),
+      tools,
+      logprobs: body.logprobs ?? false,
+      includeUsage: body.stream_options?.include_usage ?? false,
+      continuousUsage: body.stream_options?.continuous_usage_stats ?? false,
+    };
+    if (body.stream) return sendEvents(reply, toChatEvents(shape, choices), options, plainEvents);
+    return toChatCompletion(shape, await choices.results(), choices.usage);
+  });
+}

@@ -1,0 +1,91 @@
+import type { z } from "zod";
+import type { Constraint } from "../../../llm/types";
+import { field, type Issue, optional } from "./field";
+import { unsupportedCode } from "./unsupported";
+
+const maxChoices = 1024;
+const maxText = 65_536;
+
+type Reject = (issue: Issue) => never;
+
+export const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+export function readSchema(schema: unknown, path: readonly PropertyKey[], reject: Reject): Constraint {
+  if (isObject(schema) || typeof schema === "boolean") return { kind: "json_schema", schema };
+  return reject({ message: schema === undefined ? "is required" : "expected a JSON schema", path });
+}
+
+const object = { type: "object" };
+
+/** OpenAI's; undefined for `{ type: "text" }`. */
+const responseFormat = field((input, reject): Constraint | undefined => {
+  if (!isObject(input)) return reject({ message: "expected an object" });
+  switch (input.type) {
+    case "text":
+      return undefined;
+    case "json_object":
+      return { kind: "json_object" };
+    case "json_schema":
+      if (!isObject(input.json_schema)) return reject({ message: "is required", path: ["json_schema"] });
+      return readSchema(input.json_schema.schema, ["json_schema", "schema"], reject);
+    default:
+      return reject({ message: 'expected "text", "json_object" or "json_schema"', path: ["type"] });
+  }
+}, object);
+
+const readers: Readonly<Record<string, (value: unknown, path: readonly string[], reject: Reject) => Constraint>> = {
+  json(value, path, reject) {
+    let schema = value;
+    if (typeof value === "string") {
+      try {
+        schema = JSON.parse(value);
+      } catch {
+        return reject({ message: "expected a JSON schema, as an object or its text", path });
+      }
+    }
+    return readSchema(schema, path, reject);
+  },
+  regex(value, path, reject) {
+    if (typeof value === "string" && value.length <= maxText) return { kind: "regex", pattern: value };
+    return reject({ message: `expected a string of at most ${maxText} characters`, path });
+  },
+  choice(value, path, reject) {
+    const isText = (item: unknown) => typeof item === "string" && item !== "" && item.length <= maxText;
+    if (Array.isArray(value) && value.length > 0 && value.length <= maxChoices && value.every(isText)) {
+      return { kind: "choice", choices: value as string[] };
+    }
+    return reject({ message: `expected a list of 1 to ${maxChoices} strings, none of them empty`, path });
+  },
+  json_object(value, path, reject) {
+    return value === true ? { kind: "json_object" } : reject({ message: "expected true", path });
+  },
+};
+
+/** vLLM's: one of `{ json, regex, choice, json_object }`. */
+const structuredOutputs = field((input, reject): Constraint | undefined => {
+  if (!isObject(input)) return reject({ message: "expected an object" });
+  const given = Object.entries(input).filter(([, value]) => value !== null && value !== undefined);
+  if (given.length === 0) return undefined;
+  if (given.length > 1) reject({ message: `expected one of ${Object.keys(readers).join(", ")}` });
+  const [name, value] = given[0]!;
+  if (!Object.hasOwn(readers, name)) return reject({ message: "not supported", path: [name], code: unsupportedCode });
+  return readers[name]!(value, [name], reject);
+}, object);
+
+export const constraintFields = {
+  response_format: optional(responseFormat),
+  structured_outputs: optional(structuredOutputs),
+};
+
+export type ConstraintFields = z.output<z.ZodObject<typeof constraintFields>>;
+
+/** For z.superRefine: an output can have one form. */
+export function refineConstraints(fields: ConstraintFields, context: z.RefinementCtx): void {
+  if (fields.response_format === undefined || fields.structured_outputs === undefined) return;
+  const message = "not allowed together with response_format";
+  context.addIssue({ code: "custom", path: ["structured_outputs"], message });
+}
+
+export const toConstraint = (fields: ConstraintFields): Constraint | undefined =>
+  fields.response_format ?? fields.structured_outputs;

@@ -1,0 +1,213 @@
+import "../../helpers/allow-inject";
+import { gzipSync } from "node:zlib";
+import type { InjectOptions } from "fastify";
+import { buildApp } from "../../../src/server/app";
+import { FakeLanguageModel } from "../../helpers/fake-language-model";
+
+const limit = 2 * 1024 * 1024;
+const app = buildApp(new FakeLanguageModel({ id: "organisation/model" }), { bodyLimit: limit });
+const url = "/v1/completions";
+const json = { "content-type": "application/json" };
+const good = '{"prompt":"the river","max_tokens":2}';
+
+afterAll(() => app.close());
+
+/** Sends bytes as they are. */
+const post = (payload: string | Buffer, headers: Record<string, string> = json) =>
+  app.inject({ method: "POST", url, payload, headers });
+
+afterEach(async () => {
+  expect((await post(good)).statusCode).toBe(200);
+  expect(Object.keys(Object.prototype)).toEqual([]);
+  expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+});
+
+describe("bodies that are no request", () => {
+  const wide = JSON.stringify(Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`key${i}`, 1])));
+  it.each<[string, string | Buffer]>([
+    ["nothing", ""],
+    ["null", "null"],
+    ["a list", "[]"],
+    ["a string", '"x"'],
+    ["a number", "5"],
+    ["half of an object", '{"prompt":"the ri'],
+    ["invalid UTF-8", Buffer.concat([Buffer.from('{"prompt":"'), Buffer.from([0xc3, 0x28]), Buffer.from('"}')])],
+    ["a trailing comma", '{"prompt":"x",}'],
+    ["50,000 nested lists", "[".repeat(50_000) + "]".repeat(50_000)],
+    ["50,000 unclosed lists", "[".repeat(50_000)],
+    ["a __proto__ key", '{"prompt":"x","__proto__":{"polluted":1}}'],
+    ["an escaped __proto__ key", '{"prompt":"x","__pr\\u006fto__":{"polluted":1}}'],
+    ["a nested __proto__ key", '{"prompt":"x","metadata":{"__proto__":{"polluted":1}}}'],
+    ["a constructor.prototype key", '{"prompt":"x","constructor":{"prototype":{"polluted":1}}}'],
+  ])("%s", async (_, payload) => {
+    const started = performance.now();
+    const response = await post(payload);
+    expect(performance.now() - started).toBeLessThan(2000);
+    expect(response.statusCode).toBe(400);
+    expect(response.json().error).toMatchObject({ type: "invalid_request_error", param: null, code: null });
+    expect(response.body).not.toMatch(/\bat .*\.[jt]s/);
+  });
+
+  it("1e400 where a number is expected", async () => {
+    const response = await post('{"prompt":"x","max_tokens":1e400}');
+    expect(response.json().error).toMatchObject({ param: "max_tokens" });
+  });
+
+  it("100,000 unknown fields do no harm", async () => {
+    const response = await post(`${wide.slice(0, -1)},"prompt":"x"}`);
+    expect(response.statusCode).toBe(200);
+  });
+
+  it("deep nesting inside a field", async () => {
+    const response = await post(`{"prompt":${"[".repeat(50_000)}${"]".repeat(50_000)}}`);
+    expect(response.json().error).toMatchObject({ param: "prompt[0][0]" });
+  });
+
+  it("the last of equal keys counts, a byte order mark is skipped", async () => {
+    const response = await post('\ufeff{"prompt":"x","max_tokens":9,"max_tokens":2}');
+    expect(response.json().usage.completion_tokens).toBe(2);
+  });
+
+  it("NUL, lone surrogates and a long prompt are text", async () => {
+    for (const prompt of ["\\u0000", "\\ud800", "a".repeat(1_000_000), "🪨".repeat(250_000)]) {
+      expect((await post(`{"prompt":"${prompt}","max_tokens":1}`)).statusCode).toBe(200);
+    }
+  });
+});
+
+describe("what HTTP says is wrong", () => {
+  it("413 one byte over the limit, 200 at it", async () => {
+    const sized = (bytes: number) => `${good.slice(0, -1)},"user":"${"x".repeat(bytes - good.length - 10)}"}`;
+    expect(sized(limit)).toHaveLength(limit);
+    expect((await post(sized(limit))).statusCode).toBe(200);
+    const response = await post(sized(limit + 1));
+    expect(response.statusCode).toBe(413);
+    expect(response.json().error.type).toBe("invalid_request_error");
+    expect(response.headers.connection).toBe("close");
+  });
+
+  it.each<[string, Record<string, string>]>([
+    ["text/plain", { "content-type": "text/plain" }],
+    ["a form", { "content-type": "application/x-www-form-urlencoded" }],
+    ["multipart", { "content-type": "multipart/form-data; boundary=x" }],
+    ["no type", {}],
+    ["nonsense", { "content-type": "json" }],
+  ])("415 for %s", async (_, headers) => {
+    const response = await post(Buffer.from(good), headers);
+    expect(response.statusCode).toBe(415);
+    expect(response.json().error.message).toContain("application/json");
+  });
+
+  it("415 for a compressed body, which is not inflated", async () => {
+    const bomb = gzipSync(Buffer.alloc(10_000_000, " "));
+    const response = await post(bomb, { ...json, "content-encoding": "gzip" });
+    expect(response.statusCode).toBe(415);
+    expect((await post(good, { ...json, "content-encoding": "identity" })).statusCode).toBe(200);
+  });
+
+  it.each<[InjectOptions, string]>([
+    [{ method: "GET", url: "/v1/completions" }, "POST"],
+    [{ method: "DELETE", url: "/v1/chat/completions" }, "POST"],
+    [{ method: "PUT", url: "/v1/completions", payload: "x" }, "POST"],
+    [{ method: "POST", url: "/v1/models", payload: {} }, "GET, HEAD"],
+    [{ method: "DELETE", url: "/v1/models/organisation/model" }, "GET, HEAD"],
+    [{ method: "POST", url: "/health", payload: {} }, "GET, HEAD"],
+    [{ method: "OPTIONS", url: "/v1/completions" }, "POST"],
+  ])("405 and Allow for %j", async (request, allow) => {
+    const response = await app.inject(request);
+    expect(response.statusCode).toBe(405);
+    expect(response.headers.allow).toBe(allow);
+    expect(response.headers["access-control-allow-origin"]).toBeUndefined();
+    expect(response.json().error.type).toBe("invalid_request_error");
+  });
+
+  it.each([
+    ["/nope", 404],
+    ["/v1/completions/", 404],
+    ["/v1/../etc/passwd", 404],
+    ["/v1/models/nope", 404],
+    ["/v1/models/..%2f..%2fetc%2fpasswd", 404],
+    ["/v1/models/%zz", 400],
+    [`/v1/models/${"x".repeat(5000)}`, 404],
+  ])("a JSON error for %.40s", async (path, status) => {
+    const response = await app.inject(path);
+    expect(response.statusCode).toBe(status);
+    expect(response.json().error).toMatchObject({ type: "invalid_request_error" });
+    expect(response.headers["x-request-id"]).toBeDefined();
+    expect(response.body.length).toBeLessThan(400);
+  });
+});
+
+describe("small endpoints", () => {
+  it("GET /health, HEAD /health, GET /version, GET /", async () => {
+    expect((await app.inject("/health")).json()).toEqual({ status: "ok" });
+    expect((await app.inject({ method: "HEAD", url: "/health" })).statusCode).toBe(200);
+    expect((await app.inject("/version")).json()).toEqual({ version: expect.stringMatching(/^\d+\.\d+\.\d+/) });
+    const index = (await app.inject("/")).json();
+    expect(index).toMatchObject({ name: "mamba-serve", model: "organisation/model" });
+    expect(index.endpoints).toEqual([
+      "GET /",
+      "GET /ui/*",
+      "GET /health",
+      "GET /ready",
+      "GET /health/live",
+      "GET /version",
+      "GET /engine/stats",
+      "GET /metrics",
+      "GET /openapi.json",
+      "GET /v1/models",
+      "GET /v1/models/*",
+      "POST /v1/completions",
+      "POST /v1/chat/completions",
+      "POST /v1/responses",
+      "POST /tokenize",
+      "POST /detokenize",
+    ]);
+  });
+
+  it("names the model, never where it lies", async () => {
+    const response = await app.inject("/v1/models");
+    expect(response.json()).toMatchObject({
+      object: "list",
+      data: [{ id: "organisation/model", max_model_len: 4096 }],
+    });
+    expect(response.body).not.toContain("secret");
+    for (const path of ["organisation/model", "organisation%2Fmodel"]) {
+      expect((await app.inject(`/v1/models/${path}`)).json()).toEqual(response.json().data[0]);
+    }
+  });
+});
+
+describe("request ids", () => {
+  it.each([
+    ["a-b_c.1", true],
+    ["x".repeat(64), true],
+    ["x".repeat(65), false],
+    ["with space", false],
+    ["", false],
+    ['"};alert', false],
+  ])("%j", async (id, accepted) => {
+    const answered = (await app.inject({ url: "/health", headers: { "x-request-id": id } })).headers["x-request-id"];
+    if (accepted) expect(answered).toBe(id);
+    else expect(answered).toMatch(/^req-[\da-f-]{36}$/);
+  });
+});
+
+describe("Host header", () => {
+  const guarded = buildApp(new FakeLanguageModel(), { allowedHosts: ["gpu-box"] });
+  afterAll(() => guarded.close());
+
+  it.each([
+    ["localhost:8000", 200],
+    ["127.0.0.1:8000", 200],
+    ["[::1]:8000", 200],
+    ["gpu-box:8000", 200],
+    ["evil.example", 403],
+    ["localhost.evil.example", 403],
+    ["127.0.0.1.evil.example:80", 403],
+    ["a b", 403],
+  ])("%s", async (host, status) => {
+    expect((await guarded.inject({ url: "/health", headers: { host } })).statusCode).toBe(status);
+    expect((await app.inject({ url: "/health", headers: { host } })).statusCode).toBe(200);
+  });
+});

@@ -1,0 +1,126 @@
+import "../../helpers/allow-inject";
+import { EngineError } from "../../../src/errors";
+import { buildApp } from "../../../src/server/app";
+import { FakeLanguageModel, type FakeLanguageModelOptions } from "../../helpers/fake-language-model";
+import { until } from "../../helpers/openai-conformance";
+
+const closers: (() => Promise<unknown>)[] = [];
+afterAll(() => Promise.all(closers.map((close) => close())));
+
+function build(modelOptions: FakeLanguageModelOptions = {}, metricsPrefix = "mamba_serve:") {
+  const model = new FakeLanguageModel(modelOptions);
+  const app = buildApp(model, { metricsPrefix, drainTimeoutMs: 0 });
+  closers.push(() => app.close());
+  const post = (payload: object, path = "/v1/completions") =>
+    app.inject({ method: "POST", url: path, payload: { prompt: "the river", ...payload } });
+  return { model, app, post, scrape: () => scrape(app) };
+}
+
+/** Values by name and labels, without those that every series has. */
+async function scrape(app: ReturnType<typeof buildApp>): Promise<Map<string, number>> {
+  const response = await app.inject("/metrics");
+  expect(response.headers["content-type"]).toMatch(/^text\/plain/);
+  const series = response.body.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
+  return new Map(
+    series.map((line) => {
+      const [, name, labels, value] = /^(\S+?)\{(.*)\} (\S+)$/.exec(line)!;
+      expect(labels).toContain('model_name="fake-mamba",engine="0"');
+      const own = labels!.replace(/,?model_name="fake-mamba",engine="0"/, "");
+      return [own === "" ? name! : `${name}{${own}}`, Number(value)] as const;
+    }),
+  );
+}
+
+it("counts tokens, choices and endings, streamed or not", async () => {
+  const { post, scrape } = build();
+  await post({ max_tokens: 4, n: 2, ignore_eos: true });
+  await post({ max_tokens: 3, stream: true, ignore_eos: true });
+  await post({ max_tokens: 400 });
+  const found = await scrape();
+  const values = (...names: string[]) => names.map((name) => found.get(`mamba_serve:${name}`));
+  expect(values("prompt_tokens_total", "generation_tokens_total")).toEqual([8, 4 + 4 + 3 + 12]);
+  expect(
+    values('request_success_total{finished_reason="length"}', 'request_success_total{finished_reason="stop"}'),
+  ).toEqual([3, 1]);
+  expect(values("time_to_first_token_seconds_count", "e2e_request_latency_seconds_count")).toEqual([4, 4]);
+  expect(values("inter_token_latency_seconds_count")).toEqual([3 + 3 + 2 + 11]);
+  expect(values("request_time_per_output_token_seconds_count")).toEqual([4]);
+  expect(values("request_generation_tokens_sum", "request_prompt_tokens_sum")).toEqual([23, 8]);
+  expect(values("request_params_n_sum", "request_params_max_tokens_sum")).toEqual([4, 407]);
+  expect(
+    values('http_requests_total{method="POST",handler="/v1/completions",status="200"}', "num_requests_running"),
+  ).toEqual([3, 0]);
+});
+
+it("measures latencies that add up", async () => {
+  const { post, scrape } = build({ delayMs: 20 });
+  await post({ max_tokens: 4, ignore_eos: true });
+  const found = await scrape();
+  const sum = (name: string) => found.get(`mamba_serve:${name}_sum`)!;
+  expect(sum("time_to_first_token_seconds")).toBeGreaterThan(0.015);
+  expect(sum("inter_token_latency_seconds")).toBeGreaterThan(0.045);
+  expect(sum("request_time_per_output_token_seconds")).toBeCloseTo(sum("inter_token_latency_seconds") / 3, 6);
+  expect(sum("e2e_request_latency_seconds")).toBeGreaterThanOrEqual(
+    sum("time_to_first_token_seconds") + sum("inter_token_latency_seconds"),
+  );
+});
+
+it("shows what runs, and how it ended where it did not end well", async () => {
+  const { model, app, post, scrape } = build({ delayMs: 5 });
+  await app.listen({ host: "127.0.0.1", port: 0 });
+  const { port } = app.server.address() as { port: number };
+  const leaving = new AbortController();
+  const body = JSON.stringify({ prompt: "the river", max_tokens: 4000, ignore_eos: true });
+  const headers = { "content-type": "application/json" };
+  const url = `http://127.0.0.1:${port}/v1/completions`;
+  const cut = fetch(url, { method: "POST", headers, body, signal: leaving.signal }).catch(() => {});
+  await until(() => model.running === 1);
+  expect((await scrape()).get("mamba_serve:num_requests_running")).toBe(1);
+  leaving.abort();
+  await cut;
+  await until(() => model.running === 0);
+  const aborted = await scrape();
+  expect(aborted.get('mamba_serve:request_success_total{finished_reason="abort"}')).toBe(1);
+  expect(aborted.get("mamba_serve:e2e_request_latency_seconds_count")).toBe(0);
+
+  const error = new EngineError("ERR_NON_FINITE", "x");
+  const failing = build({ failure: { afterTokens: 1, error } });
+  await failing.post({ max_tokens: 3 });
+  await failing.post({ prompt: 5 });
+  await failing.post({}, "/nope/with/any/path");
+  const failed = await failing.scrape();
+  expect(failed.get('mamba_serve:request_success_total{finished_reason="error"}')).toBe(1);
+  const answers = [...failed].filter(([name]) => name.includes("http_requests_total"));
+  expect(answers.map(([name]) => /handler="(.*)",status="(.*)"/.exec(name)!.slice(1))).toEqual([
+    ["/v1/completions", "500"],
+    ["/v1/completions", "400"],
+    ["none", "404"],
+  ]);
+  expect((await post({ max_tokens: 1 })).statusCode).toBe(200);
+});
+
+it("tells how often the engine was started again", async () => {
+  const { model, scrape } = build();
+  model.currentHealth = { state: "ready", progress: null, restarts: 2 };
+  expect((await scrape()).get("mamba_serve:engine_restarts")).toBe(2);
+});
+
+it("can have vLLM's names", async () => {
+  const { post, scrape } = build({}, "vllm:");
+  await post({ max_tokens: 2 });
+  const names = [...(await scrape()).keys()];
+  expect(names.every((name) => name.startsWith("vllm:"))).toBe(true);
+  for (const name of ["num_requests_waiting", "generation_tokens_total", "inter_token_latency_seconds_count"]) {
+    expect(names).toContain(`vllm:${name}`);
+  }
+});
+
+it("has the event loop's delay, of the time since the last scrape", async () => {
+  const { scrape } = build();
+  await scrape();
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  const until = performance.now() + 100;
+  while (performance.now() < until);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  expect((await scrape()).get("mamba_serve:event_loop_delay_max_seconds")).toBeGreaterThan(0.05);
+});
