@@ -16,6 +16,7 @@ const folders = [
   "docs",
   "engine",
   "grammar",
+  "json",
   "tokenizer",
   "server",
   "supervisor",

@@ -3,6 +3,7 @@ import { defaults, type MemoryPlan } from "../engine/policy/config";
 import type { EngineClient, EngineHealth, EngineToken, TokenLogprobs } from "../engine/policy/request";
 import type { SchedulerConfig } from "../engine/policy/scheduler";
 import { EngineError } from "../errors";
+import { mapStrings } from "../json/value";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import { ChatTemplate } from "../tokenizer/chat-template";
 import { Detokenizer } from "../tokenizer/detokenizer";
@@ -12,7 +13,7 @@ import { type StartedGeneration, TextGeneration } from "./generation";
 import { type EngineLoader, type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
 import { resolveParams } from "./sampling-params";
 import { StopStrings } from "./stop-strings";
-import { guardStrings, toTemplateMessage } from "./template-message";
+import { toTemplateMessage } from "./template-message";
 import type {
   ChatMessage,
   ChatOptions,
@@ -116,7 +117,7 @@ export class LLM implements LanguageModel {
       messages.map((message) => toTemplateMessage(message, guard)),
       {
         addGenerationPrompt,
-        ...(tools === undefined ? {} : { tools: guardStrings(tools, guard) as object[] }),
+        ...(tools === undefined ? {} : { tools: mapStrings(tools, guard) as object[] }),
         ...(templateArguments === undefined ? {} : { kwargs: templateArguments }),
       },
     );

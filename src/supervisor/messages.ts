@@ -1,6 +1,8 @@
 import type { EngineOptions } from "../engine/policy/config";
 import type { EngineRequest, EngineStats, EngineToken, FinishReason, TokenLogprobs } from "../engine/policy/request";
 import { EngineError, type ErrorCode, errorTable } from "../errors";
+import { parseJson } from "../json/parse";
+import { stringifyJson } from "../json/stringify";
 import type { EngineInfo } from "../llm/load-engine";
 import { ByteReader, ByteWriter, malformed } from "./bytes";
 
@@ -163,18 +165,19 @@ function readList<T>(count: number, next: () => T): T[] {
 function writeRequest(
   to: ByteWriter,
   handle: number,
-  { prompt, stopTokenIds, sampling, ...rest }: EngineRequest,
+  { prompt, stopTokenIds, sampling, constraint, ...rest }: EngineRequest,
 ): void {
   to.u8(code.submit);
   to.u32(handle);
   to.u32(prompt.length);
   to.words(Uint32Array.from(prompt));
-  // What JSON has no form for: a set and a bigint.
+  // What JSON.stringify has no form for: a set, a bigint, and a schema's numbers and keys as they were written.
   to.rest(
     JSON.stringify({
       ...rest,
       stopTokenIds: [...stopTokenIds],
       sampling: { ...sampling, seed: String(sampling.seed) },
+      ...(constraint === undefined ? {} : { constraint: stringifyJson(constraint) }),
     }),
   );
 }
@@ -182,12 +185,13 @@ function writeRequest(
 function readRequest(from: ByteReader): Message {
   const handle = from.u32();
   const prompt = Array.from(from.uint32s(from.u32()));
-  const { stopTokenIds, sampling, ...rest } = readJson(from);
+  const { stopTokenIds, sampling, constraint, ...rest } = readJson(from);
   const request = {
     ...rest,
     prompt,
     stopTokenIds: new Set(stopTokenIds),
     sampling: { ...sampling, seed: BigInt(sampling.seed) },
+    ...(constraint === undefined ? {} : { constraint: parsed(() => parseJson(constraint, noLimits)) }),
   };
   return { kind: "submit", handle, request };
 }
@@ -195,8 +199,16 @@ function readRequest(from: ByteReader): Message {
 // biome-ignore lint/suspicious/noExplicitAny: the other process is this package too, in the version that its frames carry
 function readJson(from: ByteReader): any {
   const text = from.rest();
+  return parsed(() => JSON.parse(text));
+}
+
+/** How deep and large a constraint may be is for its compiler to say: here the whole process would end. */
+const noLimits = { depth: Number.POSITIVE_INFINITY, containers: Number.POSITIVE_INFINITY };
+
+// biome-ignore lint/suspicious/noExplicitAny: as in readJson
+function parsed(parse: () => unknown): any {
   try {
-    return JSON.parse(text);
+    return parse();
   } catch {
     throw malformed("its JSON");
   }

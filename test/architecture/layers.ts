@@ -15,6 +15,7 @@ export interface Layer {
 /** From the bottom up. `policy` decides what the engine does and touches no tensor. */
 export const typescriptLayers: readonly Layer[] = [
   { name: "errors", files: /^src\/errors\.ts$/, imports: [] },
+  { name: "json", files: /^src\/json\//, imports: [] },
   { name: "native", files: /^src\/native\//, imports: ["errors"] },
   { name: "tensor", files: /^src\/tensor\//, imports: ["errors", "native"] },
   { name: "ops", files: /^src\/ops\//, imports: ["errors", "native", "tensor"] },
@@ -26,7 +27,7 @@ export const typescriptLayers: readonly Layer[] = [
     imports: ["errors", "tensor", "ops", "weights", "layers"],
     packages: ["zod"],
   },
-  { name: "grammar", files: /^src\/grammar\//, imports: ["errors"] },
+  { name: "grammar", files: /^src\/grammar\//, imports: ["errors", "json"] },
   { name: "policy", files: /^src\/engine\/policy\//, imports: ["errors", "grammar"] },
   {
     name: "engine",
@@ -36,7 +37,7 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "tokenizer",
     files: /^src\/tokenizer\//,
-    imports: ["errors"],
+    imports: ["errors", "json"],
     packages: ["@huggingface/tokenizers", "@huggingface/jinja"],
   },
   {
@@ -44,6 +45,7 @@ export const typescriptLayers: readonly Layer[] = [
     files: /^src\/llm\//,
     imports: [
       "errors",
+      "json",
       "grammar",
       "policy",
       "engine",
@@ -57,18 +59,18 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "supervisor",
     files: /^src\/supervisor\//,
-    imports: ["errors", "policy", "src/llm/load-engine", "src/models/config"],
+    imports: ["errors", "json", "policy", "src/llm/load-engine", "src/models/config"],
   },
   {
     name: "http",
     files: /^src\/server\/(http\/|context\.ts|options\.ts)/,
-    imports: ["errors", "src/llm/types", "src/engine/policy/request", "src/server/openai/tools/formats"],
+    imports: ["errors", "json", "src/llm/types", "src/engine/policy/request", "src/server/openai/tools/formats"],
     packages: ["fastify", "@fastify/swagger", "fastify-type-provider-zod", "prom-client", "zod"],
   },
   {
     name: "openai",
     files: /^src\/server\/openai\//,
-    imports: ["errors", "http", "src/llm/types", "src/engine/policy/request"],
+    imports: ["errors", "json", "http", "src/llm/types", "src/engine/policy/request"],
     packages: ["fastify", "fastify-type-provider-zod", "zod"],
   },
   {
@@ -88,6 +90,7 @@ export const typescriptLayers: readonly Layer[] = [
     files: /^src\/cli\//,
     imports: [
       "errors",
+      "json",
       "policy",
       "models",
       "weights",
@@ -104,7 +107,11 @@ export const typescriptLayers: readonly Layer[] = [
     ],
     packages: ["commander"],
   },
-  { name: "index", files: /^src\/index\.ts$/, imports: ["errors", "policy", "llm", "http", "openai", "server"] },
+  {
+    name: "index",
+    files: /^src\/index\.ts$/,
+    imports: ["errors", "json", "policy", "llm", "http", "openai", "server"],
+  },
 ];
 
 const cuda = ["cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "cuda_bf16.h", "cuda_fp16.h", "cooperative_groups.h"];

@@ -1,4 +1,6 @@
-import { guardStrings, toTemplateMessage } from "../../src/llm/template-message";
+import { parseJson } from "../../src/json/parse";
+import { stringifyJson } from "../../src/json/stringify";
+import { toTemplateMessage } from "../../src/llm/template-message";
 
 const guard = (text: string) => text.replaceAll("<|end|>", "<.|end|>");
 
@@ -30,15 +32,11 @@ test("no string of a message or a tool gets past the guard, keys neither", () =>
   const made = JSON.stringify(toTemplateMessage(message, guard));
   expect(made).not.toContain(bad);
   expect(made.match(/<\.\|end\|>/g)).toHaveLength(8);
-  const tools = [
-    { type: "function", function: { name: "f", description: bad, parameters: { properties: { [bad]: {} } } } },
-  ];
-  expect(JSON.stringify(guardStrings(tools, guard))).not.toContain(bad);
 });
 
-test("a guarded value is a copy, with everything else as it was", () => {
-  const value = JSON.parse('{"a":[1,true,null,"x"],"__proto__":{"b":1}}');
-  const copy = guardStrings(value, guard);
-  expect(JSON.stringify(copy)).toBe(JSON.stringify(value));
-  expect(copy).not.toBe(value);
+test("arguments are as they were written", () => {
+  const text = '{"b":1.0,"10":9007199254740993,"2":[1e2,true,null,"x"],"__proto__":{"b":1}}';
+  const call = { id: "1", name: "f", arguments: parseJson(text) as Record<string, unknown> };
+  const made = toTemplateMessage({ role: "assistant", content: "", toolCalls: [call] }, guard);
+  expect(stringifyJson(made)).toContain(`"arguments":${text}`);
 });

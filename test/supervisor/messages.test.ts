@@ -1,5 +1,7 @@
 import fc from "fast-check";
 import { EngineError } from "../../src/errors";
+import { parseJson } from "../../src/json/parse";
+import { stringifyJson } from "../../src/json/stringify";
 import { decode, encode, fromSent, type Message, toSent } from "../../src/supervisor/messages";
 import { makeRequest } from "../helpers/engine-request";
 
@@ -83,6 +85,15 @@ it("a step of 256 sequences is 10 bytes for each", () => {
     token: { id: 7, logprobs: null, finishReason: null },
   }));
   expect(encode({ kind: "tokens", tokens })).toHaveLength(5 + 256 * 10);
+});
+
+it("a constraint's numbers and keys stay as they were written, at any depth", () => {
+  const text = '{"b":{"const":9007199254740993},"10":{"enum":[1.0,1e2]},"2":{}}';
+  const deep = `${'{"items":'.repeat(300)}${text}${"}".repeat(300)}`;
+  const schema = parseJson(deep, { depth: 400, containers: 400 }) as object;
+  const sent = { ...makeRequest(), constraint: { kind: "json_schema" as const, schema } };
+  const got = decode(encode({ kind: "submit", handle: 1, request: sent })) as Extract<Message, { kind: "submit" }>;
+  expect(stringifyJson(got.request.constraint)).toBe(`{"kind":"json_schema","schema":${deep}}`);
 });
 
 it("a field that a request gets later is sent along", () => {
