@@ -2,6 +2,7 @@ export type { DtypeName, EngineOptions, MemoryPlan } from "./engine/policy/confi
 export type { EngineHealth, EngineState, EngineStats, FinishReason } from "./engine/policy/request";
 export type { SchedulerConfig } from "./engine/policy/scheduler";
 export { EngineError, type ErrorCode, type ErrorDetails, errorTable } from "./errors";
+export type { Constraint } from "./grammar/compile";
 export { LLM } from "./llm/llm";
 export type { LoadOptions } from "./llm/load-engine";
 export type * from "./llm/types";

@@ -1,4 +1,3 @@
-import { Automaton } from "./automaton";
 import {
   Budget,
   defaultLimits,
@@ -15,15 +14,16 @@ import { call, character, choice, literal, Rule } from "./expression";
 import { type RuleTexts, schemaRules } from "./json-schema";
 import { JsonRules } from "./json-text";
 import { findNeeds } from "./needs";
-import { patternExpression } from "./pattern";
+import { patternOf } from "./pattern";
+import { automatonOf } from "./subsets";
 import type { TokenTrie } from "./token-trie";
 
-/** What a text has to be. */
+/** The form that generated text is held to: tokens that would leave it are not drawn. */
 export type Constraint =
-  /** A JSON value that the schema accepts; src/grammar/README.md says which keywords it may have. */
-  | { readonly kind: "json_schema"; readonly schema: unknown }
   /** Any JSON object. */
   | { readonly kind: "json_object" }
+  /** A JSON value that the schema accepts; src/grammar/README.md says which keywords it may have. */
+  | { readonly kind: "json_schema"; readonly schema: object | boolean }
   /** Matches the regular expression as a whole. */
   | { readonly kind: "regex"; readonly pattern: string }
   /** One of these texts. */
@@ -48,7 +48,7 @@ export function compileConstraint(
   const budget = new Budget(kind, limits);
   const texts = textsOf(constraint, trie, budget);
   const machines = texts.map(([rule, expression]) => {
-    const machine = new Automaton(expression, budget);
+    const machine = automatonOf(expression, budget);
     rule.machine = machine;
     return machine;
   });
@@ -70,7 +70,7 @@ function textsOf(constraint: Constraint, trie: TokenTrie, budget: Budget): RuleT
     case "json_object":
       return [[root, json.document(call(json.object))]];
     case "regex":
-      return [[root, patternExpression(constraint.pattern, character, budget)]];
+      return [[root, patternOf(constraint.pattern, character, budget).expression]];
     case "choice":
       return [[root, choice(constraint.choices.map(literal))]];
   }

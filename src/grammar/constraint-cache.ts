@@ -1,20 +1,20 @@
 import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
 import { type Constraint, checkSize, compileConstraint } from "./compile";
 import type { TokenConstraint } from "./constraint";
-import { LruCache } from "./lru-cache";
 import type { TokenTrie } from "./token-trie";
 
 const CACHE_BYTES = 64 << 20;
 
 /** Compiled constraints of one model, those used last. */
 export class ConstraintCache {
-  private readonly compiled: LruCache<TokenConstraint>;
+  private readonly compiled: LRUCache<string, TokenConstraint>;
 
   constructor(
     private readonly trie: TokenTrie,
     bytes = CACHE_BYTES,
   ) {
-    this.compiled = new LruCache(bytes);
+    this.compiled = new LRUCache({ maxSize: bytes, sizeCalculation: (constraint) => constraint.bytes });
   }
 
   /** @throws EngineError ERR_REQUEST as compileConstraint does. */
@@ -24,7 +24,7 @@ export class ConstraintCache {
     let compiled = this.compiled.get(key);
     if (compiled === undefined) {
       compiled = compileConstraint(constraint, this.trie);
-      this.compiled.set(key, compiled, compiled.bytes);
+      this.compiled.set(key, compiled);
     }
     return compiled;
   }

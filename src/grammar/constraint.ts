@@ -156,7 +156,7 @@ export class TokenConstraint {
   }
 
   private keep(key: string, mask: Mask): Mask {
-    this.trie.masks.set(key, mask, 4 * mask.words.length + 40 * mask.exits.length + 200);
+    this.trie.masks.set(key, mask);
     return mask;
   }
 }

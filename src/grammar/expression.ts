@@ -1,3 +1,4 @@
+import type { Automaton } from "./automaton";
 import { type CodePoints, utf8Ranges } from "./code-points";
 import type { Machine } from "./machine";
 
@@ -19,6 +20,8 @@ export type Expression =
   /** `max` may be Infinity. */
   | { readonly kind: "repeat"; readonly body: Expression; readonly min: number; readonly max: number }
   | { readonly kind: "call"; readonly rule: Rule }
+  /** What an automaton without calls accepts. */
+  | { readonly kind: "automaton"; readonly automaton: Automaton }
   | Members
   | List;
 
@@ -49,9 +52,33 @@ export const sequence = (...parts: Expression[]): Expression =>
 export const choice = (options: readonly Expression[]): Expression =>
   options.length === 1 ? options[0]! : { kind: "choice", options };
 export const call = (rule: Rule): Expression => ({ kind: "call", rule });
+export const automaton = (automaton: Automaton): Expression => ({ kind: "automaton", automaton });
 export const repeat = (body: Expression, min: number, max = min): Expression => ({ kind: "repeat", body, min, max });
 export const optional = (body: Expression): Expression => repeat(body, 0, 1);
 export const byteRange = (low: number, high: number): Expression => ({ kind: "range", low, high });
+
+/** No text at all, not even the empty one. */
+export const nothing: Expression = { kind: "choice", options: [] };
+/** The empty text. */
+export const empty: Expression = literal("");
+
+/** Whether the empty text is among what it stands for. No call is. */
+export function isNullable(expression: Expression): boolean {
+  switch (expression.kind) {
+    case "bytes":
+      return expression.bytes.length === 0;
+    case "sequence":
+      return expression.parts.every(isNullable);
+    case "choice":
+      return expression.options.some(isNullable);
+    case "repeat":
+      return expression.min === 0 || isNullable(expression.body);
+    case "automaton":
+      return expression.automaton.isFinal(expression.automaton.start);
+    default:
+      return false;
+  }
+}
 
 /** One character of a set, in UTF-8. */
 export function character(set: CodePoints): Expression {

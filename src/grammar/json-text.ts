@@ -1,4 +1,3 @@
-import { Automaton } from "./automaton";
 import { Budget, defaultLimits } from "./budget";
 import { allCodePoints, type CodePoints, characters, minus, type Range } from "./code-points";
 import {
@@ -15,6 +14,7 @@ import {
   sequence,
 } from "./expression";
 import { findNeeds } from "./needs";
+import { automatonOf } from "./subsets";
 import type { TokenTrie } from "./token-trie";
 
 /** Digits of an integer's value: all 64-bit ones but the largest. A model cannot write digits for ever. */
@@ -116,7 +116,7 @@ export class JsonRules {
     ];
     const budget = new Budget("JSON", defaultLimits);
     const machines = expressions.map(([rule, expression]) => {
-      const machine = new Automaton(expression, budget);
+      const machine = automatonOf(expression, budget);
       rule.machine = machine;
       return machine;
     });

@@ -1,3 +1,4 @@
+import type { Automaton } from "./automaton";
 import type { Budget } from "./budget";
 import type { Expression, List, Members, Rule } from "./expression";
 
@@ -56,6 +57,8 @@ export class Nodes {
         return this.range(expression.low, expression.high, next);
       case "call":
         return this.add({ kind: "call", rule: expression.rule, to: next });
+      case "automaton":
+        return this.buildAutomaton(expression.automaton, next);
       case "sequence":
         return expression.parts.reduceRight((to, part) => this.build(part, to), next);
       case "choice":
@@ -67,6 +70,19 @@ export class Nodes {
       case "list":
         return this.buildList(expression, next);
     }
+  }
+
+  /** A node for each state: an automaton without calls. */
+  private buildAutomaton(automaton: Automaton, next: number): number {
+    const edges = Array.from({ length: automaton.states }, (): number[] => []);
+    const nodes = edges.map((to) => this.add({ kind: "split", to }));
+    edges.forEach((to, state) => {
+      for (let edge = automaton.edgesFrom[state]!; edge < automaton.edgesFrom[state + 1]!; edge++) {
+        to.push(this.range(automaton.low[edge]!, automaton.high[edge]!, nodes[automaton.to[edge]!]!));
+      }
+      if (automaton.isFinal(state)) to.push(next);
+    });
+    return nodes[automaton.start]!;
   }
 
   private loop(next: number, body: (start: number) => number): number {

@@ -4,7 +4,7 @@ import { CountedString } from "./counted-string";
 import { call, choice, type Expression, literal, Rule } from "./expression";
 import { JsonRules, jsonCharacter, quoted } from "./json-text";
 import { type Bound, integersBetween, isExact, numbersBetween } from "./number-range";
-import { patternExpression } from "./pattern";
+import { patternOf } from "./pattern";
 import { badSchema, countAt, isOfType, type Keywords, listAt, typesOf } from "./schema-keywords";
 import { stringFormats } from "./string-formats";
 import type { TokenTrie } from "./token-trie";
@@ -63,7 +63,7 @@ export class ScalarRules {
     }
     if (typeof text !== "string") throw badSchema(path, "pattern must be a string");
     return this.sharedRule(`${pattern === undefined ? "format" : "pattern"} ${text}`, () =>
-      quoted(patternExpression(text, jsonCharacter, this.budget, pattern !== undefined)),
+      quoted(patternOf(text, jsonCharacter, this.budget, pattern !== undefined).expression),
     );
   }
 

@@ -1,4 +1,4 @@
-import { LruCache } from "./lru-cache";
+import { LRUCache } from "lru-cache";
 
 /** The tokens of a model, as constraints see them. */
 export interface Tokens {
@@ -46,7 +46,10 @@ export class TokenTrie {
   /** Bytes of the longest token. */
   readonly longest: number;
   /** Masks of all constraints on these tokens. */
-  readonly masks = new LruCache<Mask>(MASK_BYTES);
+  readonly masks = new LRUCache<string, Mask>({
+    maxSize: MASK_BYTES,
+    sizeCalculation: ({ words, exits }) => 4 * words.length + 40 * exits.length + 200,
+  });
   private readonly tokens: Tokens;
   private readonly excluded: ReadonlySet<number>;
 

@@ -1,4 +1,7 @@
 import type { EngineHealth, EngineStats, FinishReason } from "../engine/policy/request";
+import type { Constraint } from "../grammar/compile";
+
+export type { Constraint } from "../grammar/compile";
 
 export interface ToolCall {
   readonly id: string;
@@ -27,15 +30,6 @@ export interface ChatOptions {
   /** Default true: the text ends where the assistant's answer begins. */
   readonly addGenerationPrompt?: boolean;
 }
-
-/** The form that generated text is held to: tokens that would leave it are not drawn. */
-export type Constraint =
-  /** Any JSON object. */
-  | { readonly kind: "json_object" }
-  | { readonly kind: "json_schema"; readonly schema: object | boolean }
-  /** Matches as a whole. */
-  | { readonly kind: "regex"; readonly pattern: string }
-  | { readonly kind: "choice"; readonly choices: readonly string[] };
 
 /** A prompt as text, as a conversation (rendered with the model's chat template) or as token ids. */
 export type Prompt = string | readonly ChatMessage[] | readonly number[];

@@ -27,7 +27,12 @@ export const typescriptLayers: readonly Layer[] = [
     imports: ["errors", "tensor", "ops", "weights", "layers"],
     packages: ["zod"],
   },
-  { name: "grammar", files: /^src\/grammar\//, imports: ["errors", "json"] },
+  {
+    name: "grammar",
+    files: /^src\/grammar\//,
+    imports: ["errors", "json"],
+    packages: ["@eslint-community/regexpp", "lru-cache"],
+  },
   { name: "policy", files: /^src\/engine\/policy\//, imports: ["errors", "grammar"] },
   {
     name: "engine",
@@ -110,7 +115,7 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "index",
     files: /^src\/index\.ts$/,
-    imports: ["errors", "json", "policy", "llm", "http", "openai", "server"],
+    imports: ["errors", "json", "policy", "llm", "http", "openai", "server", "src/grammar/compile"],
   },
 ];
 

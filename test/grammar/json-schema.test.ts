@@ -6,7 +6,8 @@ import { schema } from "./random-schemas";
 import { examples } from "./schema-examples";
 import { accepts, crossing, randomText, storyteller } from "./walks";
 
-const compile = (schema: unknown, trie = crossing) => compileConstraint({ kind: "json_schema", schema }, trie);
+const compile = (schema: unknown, trie = crossing) =>
+  compileConstraint({ kind: "json_schema", schema: schema as object }, trie);
 
 const isTime = (text: string) => !Number.isNaN(Date.parse(text));
 const ajv = new Ajv({

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { compileConstraint } from "../../src/grammar/compile";
 import { accepts, crossing } from "./walks";
 
-const compile = (schema: unknown) => compileConstraint({ kind: "json_schema", schema }, crossing);
+const compile = (schema: unknown) => compileConstraint({ kind: "json_schema", schema: schema as object }, crossing);
 const bounded = <Value>(value: fc.Arbitrary<Value>) =>
   fc.record({ minimum: value, exclusiveMinimum: value, maximum: value, exclusiveMaximum: value }, { requiredKeys: [] });
 
