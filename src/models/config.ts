@@ -1,21 +1,61 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError } from "../errors";
+import { type BambaConfig, readBamba } from "./config/bamba";
+import { type FalconH1Config, readFalconH1 } from "./config/falcon-h1";
 import { mergeGeneration } from "./config/generation";
+import { type GraniteMoeHybridConfig, readGraniteMoeHybrid } from "./config/granite-moe-hybrid";
 import { readHuggingFaceMamba2 } from "./config/huggingface";
 import { ConfigFile } from "./config/json-file";
 import type { Mamba2Config } from "./config/mamba2";
+import { type NemotronHConfig, readNemotronH } from "./config/nemotron-h";
+import { type Qwen35Config, type Qwen35MoeConfig, readQwen35, readQwen35Moe } from "./config/qwen3-5";
+import { type Qwen3NextConfig, readQwen3Next } from "./config/qwen3-next";
 import { isStateSpaces, readStateSpacesMamba2 } from "./config/state-spaces";
+import { readZamba2, type Zamba2Config } from "./config/zamba2";
 
-export type { GenerationDefaults, Mamba2Config, TorchDtype } from "./config/mamba2";
+export type { GenerationDefaults, TorchDtype } from "./config/language-model";
+export type { Mamba2Config } from "./config/mamba2";
 
-/** One member for each model_type that can be served. */
-export type ModelConfig = Mamba2Config;
+/** Every config that can be read, told apart by modelType. */
+export type ReadableConfig =
+  | Mamba2Config
+  | BambaConfig
+  | GraniteMoeHybridConfig
+  | NemotronHConfig
+  | FalconH1Config
+  | Zamba2Config
+  | Qwen3NextConfig
+  | Qwen35Config
+  | Qwen35MoeConfig;
 
 /** Readers of config.json by its model_type. */
-const readers: Readonly<Record<string, (file: ConfigFile) => ModelConfig>> = { mamba2: readHuggingFaceMamba2 };
+const readers: Readonly<Record<string, (file: ConfigFile) => ReadableConfig>> = {
+  mamba2: readHuggingFaceMamba2,
+  bamba: readBamba,
+  granitemoehybrid: readGraniteMoeHybrid,
+  nemotron_h: readNemotronH,
+  falcon_h1: readFalconH1,
+  zamba2: readZamba2,
+  qwen3_next: readQwen3Next,
+  qwen3_5: readQwen35,
+  qwen3_5_text: readQwen35,
+  qwen3_5_moe: readQwen35Moe,
+  qwen3_5_moe_text: readQwen35Moe,
+};
 
-export const knownModelTypes: readonly string[] = Object.keys(readers);
+/** A config that registry.ts has an architecture for. */
+export type ModelConfig = Mamba2Config;
+
+const served: readonly ReadableConfig["modelType"][] = ["mamba2"] satisfies ModelConfig["modelType"][];
+
+/** Values of model_type whose models can be loaded. */
+export const knownModelTypes: readonly string[] = served;
+
+/** loadModelConfig, for models that can be loaded. The others are ERR_MODEL_UNSUPPORTED, before their keys are read. */
+export function loadModelConfig(dir: string): ModelConfig {
+  return readModelConfig(dir, served) as ModelConfig;
+}
 
 /**
  * Reads config.json of a model directory, and generation_config.json if there is one, in the dialect of Hugging Face or
@@ -23,22 +63,22 @@ export const knownModelTypes: readonly string[] = Object.keys(readers);
  * Throws ERR_MODEL_NOT_FOUND (no such directory), ERR_CONFIG (missing, malformed or contradictory) or
  * ERR_MODEL_UNSUPPORTED (a model or an option that is not implemented).
  */
-export function loadModelConfig(dir: string): ModelConfig {
+export function readModelConfig(dir: string, modelTypes: readonly string[] = Object.keys(readers)): ReadableConfig {
   if (!existsSync(dir)) {
     const message = `${dir}: expected a model directory, got no such path; give the path of a directory with config.json`;
     throw new EngineError("ERR_MODEL_NOT_FOUND", message, { subject: dir });
   }
-  const config = readConfig(ConfigFile.read(join(dir, "config.json")));
+  const config = readConfig(ConfigFile.read(join(dir, "config.json")), modelTypes);
   const generationPath = join(dir, "generation_config.json");
   return existsSync(generationPath) ? mergeGeneration(config, ConfigFile.read(generationPath)) : config;
 }
 
-function readConfig(file: ConfigFile): ModelConfig {
+function readConfig(file: ConfigFile, modelTypes: readonly string[]): ReadableConfig {
   const modelType = file.value.model_type;
   if (modelType === undefined && isStateSpaces(file)) return readStateSpacesMamba2(file);
-  const known = `one of ${knownModelTypes.join(", ")}`;
+  const known = `one of ${modelTypes.join(", ")}`;
   if (typeof modelType !== "string")
     return file.reject("model_type", `${known}, or a state-spaces config with d_model`);
-  const read = Object.hasOwn(readers, modelType) ? readers[modelType] : undefined;
+  const read = modelTypes.includes(modelType) ? readers[modelType] : undefined;
   return read === undefined ? file.unsupported("model_type", known) : read(file);
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { EngineError, type ErrorCode } from "../../src/errors";
 import { loadModelConfig } from "../../src/models/config";
-import { huggingFace, loadFrom, stateSpaces, withChanges, withMixer } from "./configs";
+import { goldenConfig, huggingFace, loadFrom, stateSpaces, withChanges, withMixer } from "./configs";
 import { engineError, makeTestDir, type TestDir } from "./files";
 
 let dir: TestDir;
@@ -145,6 +145,11 @@ describe("rejects", () => {
     const { message } = engineError(code, () => loadFrom(dir, config));
     expect(message).toContain("config.json: ");
     expect(message).toContain(fragment);
+  });
+
+  test("models that can be read and not loaded, by name", () => {
+    const { message } = engineError("ERR_MODEL_UNSUPPORTED", () => loadFrom(dir, goldenConfig("nemotron_h")));
+    expect(message).toContain('config.json: model_type: expected one of mamba2, got "nemotron_h"');
   });
 
   test("a directory that is not there", () => {

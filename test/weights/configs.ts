@@ -1,5 +1,6 @@
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadModelConfig, type ModelConfig } from "../../src/models/config";
+import { loadModelConfig, type ModelConfig, type ReadableConfig, readModelConfig } from "../../src/models/config";
 import type { TestDir } from "./files";
 
 /** mamba2-130m in the dialect of transformers. */
@@ -48,4 +49,27 @@ export function loadFrom(dir: TestDir, config: Content, generation?: Content): M
   dir.write(`${folder}/config.json`, config);
   if (generation !== undefined) dir.write(`${folder}/generation_config.json`, generation);
   return loadModelConfig(join(dir.path, folder));
+}
+
+const goldens = join(__dirname, "../golden");
+
+/** config.json of a golden, with changes; a change to undefined removes a key. */
+export function goldenConfig(name: string, changes: object = {}): Record<string, unknown> {
+  return { ...JSON.parse(withoutInfinity(readFileSync(join(goldens, name, "config.json"), "utf8"))), ...changes };
+}
+
+/** As newer releases of transformers write a number that JSON does not have. */
+function withoutInfinity(text: string): string {
+  return text.replace(/\bInfinity\b/g, '{"__float__": "Infinity"}');
+}
+
+export function readGolden(name: string): ReadableConfig {
+  return readModelConfig(join(goldens, name));
+}
+
+/** Reads a directory of its own, below `dir`, with this config.json, whether its model can be loaded or not. */
+export function readFrom(dir: TestDir, config: Content): ReadableConfig {
+  const folder = `model-${folders++}`;
+  dir.write(`${folder}/config.json`, config);
+  return readModelConfig(join(dir.path, folder));
 }

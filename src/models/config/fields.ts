@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { toNumber } from "./json-file";
-import type { TorchDtype } from "./mamba2";
+import type { TorchDtype } from "./language-model";
 
 // Fields of config files. The error of each is the phrase that follows "expected" in the message.
 
@@ -67,3 +67,6 @@ export const torchDtype = z
   .string({ error: `one of ${torchDtypes.join(", ")}` })
   .transform((name) => name.replace(/^torch\./, ""))
   .pipe(z.enum(torchDtypes, { error: `one of ${torchDtypes.join(", ")}` }));
+
+/** A factor of activations. */
+export const multiplier = within(-Number.MAX_VALUE, Number.MAX_VALUE, "a number");

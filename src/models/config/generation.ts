@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { flag, integer, tokenIds, within } from "./fields";
 import type { ConfigFile } from "./json-file";
-import type { GenerationDefaults, Mamba2Config } from "./mamba2";
+import type { GenerationDefaults, LanguageModelConfig } from "./language-model";
 
 const schema = z.object({
   do_sample: flag().nullish(),
@@ -17,7 +17,7 @@ const schema = z.object({
  * Adds what generation_config.json says: its end-of-sequence tokens count besides those of config.json, and its sampling
  * becomes the default. `do_sample: false` is greedy, whatever temperature stands beside it.
  */
-export function mergeGeneration(config: Mamba2Config, file: ConfigFile): Mamba2Config {
+export function mergeGeneration<C extends LanguageModelConfig>(config: C, file: ConfigFile): C {
   const fields = file.fields(schema);
   const eos = fields.eos_token_id ?? [];
   if (eos.some((id) => id >= config.vocabSize)) {

@@ -14,15 +14,40 @@ export class ConfigFile {
   private constructor(
     readonly path: string,
     readonly value: Readonly<Record<string, unknown>>,
+    /** What the file calls a key of `value`. */
+    private readonly nameOf: (key: string) => string = (key) => key,
   ) {}
 
   /** Throws ERR_CONFIG: no such file, over 1 MB, not UTF-8, not JSON, not an object. */
   static read(path: string): ConfigFile {
     const value = parseJson(path, readText(path));
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw configError(path, `expected an object, got ${described(value)}`);
+    if (!isObject(value)) throw configError(path, `expected an object, got ${described(value)}`);
+    return new ConfigFile(path, value);
+  }
+
+  /** The object at `key`, whose errors still name the whole way to a key. ERR_CONFIG where it is no object. */
+  under(key: string): ConfigFile {
+    const value = this.value[key];
+    if (!isObject(value)) return this.reject(key, "an object");
+    return new ConfigFile(this.path, value, (inner) => this.nameOf(`${key}.${inner}`));
+  }
+
+  /**
+   * The same file read by one spelling. `spellings` lists the names that a key goes by: the first of them that the file
+   * has counts, and errors name that one.
+   */
+  respelled(spellings: Readonly<Record<string, readonly string[]>>): ConfigFile {
+    const used = new Map<string, string>();
+    for (const [key, names] of Object.entries(spellings)) {
+      const name = names.find((each) => isPresent(this.value[each]));
+      if (name !== undefined) used.set(key, name);
     }
-    return new ConfigFile(path, value as Record<string, unknown>);
+    const value = { ...this.value };
+    for (const [key, name] of used) value[key] = this.value[name];
+    return new ConfigFile(this.path, value, (key) => {
+      const [first = "", ...rest] = key.split(".");
+      return this.nameOf([used.get(first) ?? first, ...rest].join("."));
+    });
   }
 
   /** The keys that `schema` names. Its messages say what is expected; ERR_CONFIG says so of the first that fails. */
@@ -46,10 +71,20 @@ export class ConfigFile {
   private throwFor(code: ErrorCode, key: string, expected: string): never {
     let value: unknown = this.value;
     for (const part of key.split(".")) value = (value as Record<string, unknown> | undefined)?.[part];
-    throw new EngineError(code, `${this.path}: ${key}: expected ${expected}, got ${described(value)}`, {
-      subject: key,
+    const name = this.nameOf(key);
+    throw new EngineError(code, `${this.path}: ${name}: expected ${expected}, got ${described(value)}`, {
+      subject: name,
     });
   }
+}
+
+/** Neither missing nor null: transformers writes null for what a config leaves to the class. */
+export function isPresent(value: unknown): boolean {
+  return value !== undefined && value !== null;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A JSON number, or one of Python's non-finite ones; undefined for anything else. */

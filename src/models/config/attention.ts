@@ -1,0 +1,42 @@
+import { z } from "zod";
+import { flag, orElse, size } from "./fields";
+import type { AttentionGeometry } from "./geometry";
+import type { ConfigFile } from "./json-file";
+import { readRope } from "./rope-parameters";
+
+const schema = z.object({
+  num_attention_heads: size(65_536),
+  num_key_value_heads: size(65_536).nullish(),
+  head_dim: size(4096).nullish(),
+  attention_bias: orElse(flag(), false),
+});
+
+export interface AttentionOptions {
+  readonly hiddenSize: number;
+  readonly maxPositions: number;
+  /** Of RoPE, see RopeDefaults; null: no position encoding. */
+  readonly partialRotaryFactor: number | "all" | null;
+  /** Factor of q * k; missing: 1 / sqrt(headDim). */
+  readonly scale?: number;
+  /** Of heads of no stated size; missing: their share of hiddenSize. */
+  readonly headDim?: number;
+}
+
+/** Attention as nearly all of transformers' classes spell it. Throws ERR_CONFIG for heads that do not fit together. */
+export function readAttention(file: ConfigFile, options: AttentionOptions): AttentionGeometry {
+  const fields = file.fields(schema);
+  const heads = fields.num_attention_heads;
+  const kvHeads = fields.num_key_value_heads ?? heads;
+  if (heads % kvHeads !== 0) file.reject("num_key_value_heads", `a divisor of the ${heads} heads`);
+  const { hiddenSize, maxPositions, partialRotaryFactor } = options;
+  const headDim = fields.head_dim ?? options.headDim ?? hiddenSize / heads;
+  if (!Number.isInteger(headDim)) file.reject("num_attention_heads", `a divisor of hidden_size = ${hiddenSize}`);
+  return {
+    heads,
+    kvHeads,
+    headDim,
+    rope: partialRotaryFactor === null ? null : readRope(file, { headDim, maxPositions, partialRotaryFactor }),
+    scale: options.scale ?? headDim ** -0.5,
+    bias: fields.attention_bias,
+  };
+}

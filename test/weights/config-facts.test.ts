@@ -1,0 +1,29 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { readModelConfig } from "../../src/models/config";
+import { configFacts } from "../../src/models/config/facts";
+
+const goldens = join(__dirname, "../golden");
+const f32 = { conv: 4, ssm: 4, kv: 4 };
+
+/** Elements of all tensors of a safetensors file, by its header alone. */
+function elementsOf(path: string): number {
+  const file = readFileSync(path);
+  const length = Number(file.readBigUInt64LE(0));
+  const header = JSON.parse(file.toString("utf8", 8, 8 + length)) as Record<string, { shape?: number[] }>;
+  return Object.values(header).reduce(
+    (sum, { shape }) => sum + (shape?.reduce((product, n) => product * n, 1) ?? 0),
+    0,
+  );
+}
+
+const folders = readdirSync(goldens).filter((name) => existsSync(join(goldens, name, "config.json")));
+
+test.each(folders)("%s has as many parameters as its config says", (name) => {
+  const dir = join(goldens, name);
+  const { parameters } = configFacts(readModelConfig(dir), f32);
+  expect(parameters.total).toBe(elementsOf(join(dir, "model.safetensors")));
+  const { total, active, ...parts } = parameters;
+  expect(Object.values(parts).reduce((sum, count) => sum + count, 0)).toBe(total);
+  expect(active).toBeLessThanOrEqual(total);
+});
