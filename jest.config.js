@@ -19,6 +19,7 @@ const folders = [
   "json",
   "tokenizer",
   "server",
+  "step",
   "supervisor",
   "web",
   "weights",

@@ -4,12 +4,13 @@
 import assert from "node:assert/strict";
 import { cpus } from "node:os";
 import { percentile } from "../src/bench/serve/statistics";
-import { BatchBuilder, type BatchFields, CONV_BLOCK_SIZE } from "../src/engine/batch";
 import { Sequence } from "../src/engine/policy/sequence";
 import { type ScheduledBatch, StepPlan } from "../src/engine/policy/step-plan";
+import { CONV_BLOCK_SIZE } from "../src/step/fields/conv-blocks";
 import { greedy, makeRequest, promptOf } from "../test/helpers/engine-request";
 import { referenceBatch } from "../test/helpers/reference-batch";
 import { Rng } from "../test/helpers/rng";
+import { MambaBlock } from "../test/helpers/step-fields";
 
 const SEQUENCES = 256;
 const BUDGET = 8192 + SEQUENCES;
@@ -38,23 +39,20 @@ function randomBatch(seed: number): ScheduledBatch {
   return plan.toBatch()!;
 }
 
-function check(builder: BatchBuilder, batch: ScheduledBatch): void {
-  builder.build(batch);
-  const want = referenceBatch(batch.rows, CHUNK_SIZE, CONV_BLOCK_SIZE);
-  for (const [name, values] of Object.entries(want)) {
-    assert.deepEqual([...builder.fields[name as keyof BatchFields<number[]>].subarray(0, values.length)], values);
-  }
+function check(block: MambaBlock, batch: ScheduledBatch): void {
+  block.write(batch);
+  assert.deepEqual(block.step(), referenceBatch(batch.rows, CHUNK_SIZE, CONV_BLOCK_SIZE));
 }
 
 function main(): void {
-  const builder = new BatchBuilder({ maxNumSeqs: SEQUENCES, maxNumBatchedTokens: BUDGET, chunkSize: CHUNK_SIZE });
+  const block = new MambaBlock({ maxRows: SEQUENCES, maxTokens: BUDGET, maxDraws: SEQUENCES }, CHUNK_SIZE);
   const batches = Array.from({ length: BATCHES }, (_, seed) => randomBatch(seed));
-  for (const batch of batches.slice(0, 20)) check(builder, batch);
+  for (const batch of batches.slice(0, 20)) check(block, batch);
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     for (const batch of batches) {
       const start = performance.now();
-      builder.build(batch);
+      block.write(batch);
       if (round > 0) times.push(1000 * (performance.now() - start));
     }
   }

@@ -11,7 +11,12 @@ const out = join(root, "build", "api");
 /** Sections of the page, with the modules of each in reading order. */
 const sections = {
   "Loading and generating": ["llm/llm", "llm/types", "grammar/compile"],
-  "How a model is run": ["llm/load-engine", "engine/policy/config", "engine/policy/scheduler", "engine/policy/request"],
+  "How a model is run": [
+    "llm/load-engine",
+    "engine/policy/config",
+    "engine/policy/scheduler-config",
+    "engine/policy/request",
+  ],
   "The server": ["server/serve", "server/options", "server/app", "server/openai/tools/formats"],
   Errors: ["errors"],
 };

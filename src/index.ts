@@ -1,6 +1,6 @@
 export type { DtypeName, EngineOptions, MemoryPlan } from "./engine/policy/config";
 export type { EngineHealth, EngineState, EngineStats, FinishReason } from "./engine/policy/request";
-export type { SchedulerConfig } from "./engine/policy/scheduler";
+export type { SchedulerConfig } from "./engine/policy/scheduler-config";
 export { EngineError, type ErrorCode, type ErrorDetails, errorTable } from "./errors";
 export type { Constraint } from "./grammar/compile";
 export { LLM } from "./llm/llm";

@@ -1,14 +1,14 @@
 import type { Device } from "../tensor/device";
 import type { Tensor } from "../tensor/tensor";
-import { WeightLoader } from "../weights/loader";
+import { DeviceLoader } from "../weights/device-loader";
 
 /** The last matrix that was asked for: cases of one matrix follow each other, and a large one takes long to make. */
 export class Matrices {
-  private readonly loader: WeightLoader;
+  private readonly loader: DeviceLoader;
   private last: { readonly name: string; readonly tensor: Tensor } | undefined;
 
   constructor(device: Device) {
-    this.loader = new WeightLoader(device, "bf16");
+    this.loader = new DeviceLoader(device, "bf16");
   }
 
   get(n: number, k: number): Tensor {
@@ -16,9 +16,9 @@ export class Matrices {
     if (this.last?.name === name) return this.last.tensor;
     this.free();
     const kind = { law: "normal", deviation: 1 / Math.sqrt(k) } as const;
-    const tensor = this.loader.matrix({ name, dtype: "bf16", shape: [n, k], source: { dummy: { seed: 1, kind } } });
-    this.last = { name, tensor };
-    return tensor;
+    const { data } = this.loader.matrix({ name, dtype: "bf16", shape: [n, k], source: { dummy: { seed: 1, kind } } });
+    this.last = { name, tensor: data };
+    return data;
   }
 
   free(): void {

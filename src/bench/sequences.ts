@@ -1,8 +1,10 @@
-import { BatchBuilder } from "../engine/batch";
-import { sliceBatch } from "../engine/batch-tensors";
 import { greedyRequest } from "../engine/policy/request";
 import { Sequence } from "../engine/policy/sequence";
-import type { BatchTensors } from "../layers/forward";
+import { batchOf, noDrafts } from "../engine/policy/step-plan";
+import { StepBlock } from "../step/block";
+import { type Chunks, chunks } from "../step/fields/chunks";
+import { type ConvBlocks, convBlocks } from "../step/fields/conv-blocks";
+import { type PrefillRows, prefillRows } from "../step/fields/prefill-rows";
 import { Tensor } from "../tensor/tensor";
 import type { Inputs } from "./inputs";
 
@@ -34,25 +36,25 @@ export function shortened({ lengths }: Packing, longest: number): Packing {
   return { name: short.join(" + "), lengths: short };
 }
 
+/** What the packed sequences of a prefill are to the ops. */
+export type PackedSequences = PrefillRows & ConvBlocks & Chunks;
+
 /** The metadata of a step that continues all sequences, as the engine makes it. Slots are handed out backwards. */
-export function packSequences(
-  inputs: Inputs,
-  { lengths }: Packing,
-  chunkSize: number,
-): NonNullable<BatchTensors["prefill"]> {
-  const numTokens = lengths.reduce((sum, length) => sum + length, 0);
-  const builder = new BatchBuilder({ maxNumSeqs: lengths.length, maxNumBatchedTokens: numTokens, chunkSize });
-  const rows = lengths.map((length, i) => {
-    const sequence = benchSequence(chunkSize + length, i);
+export function packSequences(inputs: Inputs, { lengths }: Packing, chunkSize: number): PackedSequences {
+  const rows = lengths.map((numTokens, i) => {
+    const sequence = benchSequence(chunkSize + numTokens, i);
     sequence.slot = lengths.length - 1 - i;
-    return { sequence, start: chunkSize, numTokens: length, samples: false, draw: -1 };
+    return { sequence, start: chunkSize, numTokens, draws: 0, draw: -1, drafts: noDrafts };
   });
-  const counts = builder.build({ rows, numPrefills: rows.length, numTokens, numLogits: 0 });
-  const batch = sliceBatch(inputs.words(builder.words), builder.layout, counts);
-  inputs.keep(batch.inputIds);
-  const prefill = batch.prefill!;
-  for (const field of Object.values(prefill)) if (field instanceof Tensor) inputs.keep(field);
-  return prefill;
+  const batch = batchOf(rows, rows.length);
+  const chunkField = chunks(chunkSize);
+  const limits = { maxRows: rows.length, maxTokens: batch.numTokens, maxDraws: 0 };
+  const block = new StepBlock([prefillRows, convBlocks, chunkField], limits);
+  block.write(batch);
+  const views = block.views(inputs.words(block.words));
+  const packed = { ...views.get(prefillRows)!, ...views.get(convBlocks)!, ...views.get(chunkField)! };
+  for (const field of Object.values(packed)) if (field instanceof Tensor) inputs.keep(field);
+  return packed;
 }
 
 /** A sequence of `length` tokens that draws greedily. */

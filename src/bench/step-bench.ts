@@ -1,10 +1,10 @@
-import type { ScheduledBatch } from "../engine/policy/step-plan";
+import { batchOf, noDrafts, type ScheduledBatch, type ScheduledRow } from "../engine/policy/step-plan";
 import type { Device, DeviceKind } from "../tensor/device";
 import { floorMicroseconds, type Rates } from "./floor";
 import { hardwareOf, rounded } from "./kernel-bench";
 import { type PeerFigures, peerOfStep } from "./peers";
 import { benchSequence } from "./sequences";
-import { type StepModel, stepWork } from "./step-model";
+import type { StepModel } from "./step-model";
 import { median, Timer } from "./timer";
 
 export type StepFigure = "decode_step_ms" | "prefill_ms";
@@ -56,30 +56,20 @@ export class StepBench {
   /** One more token for each of `sequences`. */
   decode(sequences: number): Promise<StepResult> {
     const rows = Array.from({ length: sequences }, (_, i) => rowOf(i, 1, 1));
-    return this.measure("decode_step_ms", sequences, {
-      rows,
-      numPrefills: 0,
-      numTokens: sequences,
-      numLogits: sequences,
-    });
+    return this.measure("decode_step_ms", sequences, batchOf(rows, 0));
   }
 
   /** A prompt of `tokens` tokens, and the first drawn one. */
   prefill(tokens: number): Promise<StepResult> {
-    return this.measure("prefill_ms", tokens, {
-      rows: [rowOf(0, 0, tokens)],
-      numPrefills: 1,
-      numTokens: tokens,
-      numLogits: 1,
-    });
+    return this.measure("prefill_ms", tokens, batchOf([rowOf(0, 0, tokens)], 1));
   }
 
   private async measure(figure: StepFigure, size: number, batch: ScheduledBatch): Promise<StepResult> {
     const { target, rates } = this;
     const ms = (await this.timer.microseconds(target.runner.launchOf(batch), { flush: false })) / 1e3;
     const wallMs = await this.wallMilliseconds(batch);
-    const work = stepWork(target, { tokens: batch.numTokens, sequences: batch.rows.length });
-    const floorMs = floorMicroseconds(work, rates) / 1e3;
+    const { bytes, flops } = target.model.work({ tokens: batch.numTokens, sequences: batch.rows.length });
+    const floorMs = floorMicroseconds({ bytes, flops }, rates) / 1e3;
     const peer = this.peers === null ? null : peerOfStep(this.peers, target.name, figure, size);
     return {
       figure,
@@ -88,10 +78,11 @@ export class StepBench {
       device: this.device.kind,
       hardware: this.hardware,
       dtype: target.dtypes.compute,
-      state_dtype: target.dtypes.ssm,
+      state_dtype: target.dtypes.state,
       ms: rounded(ms),
       wall_ms: rounded(wallMs),
-      ...work,
+      bytes,
+      flops,
       floor_ms: rounded(floorMs),
       share: rounded(floorMs / ms),
       peer: peer?.peer ?? null,
@@ -111,8 +102,8 @@ export class StepBench {
   }
 }
 
-function rowOf(index: number, start: number, numTokens: number) {
+function rowOf(index: number, start: number, numTokens: number): ScheduledRow {
   const sequence = benchSequence(start + numTokens, index);
   sequence.slot = index;
-  return { sequence, start, numTokens, samples: true, draw: -1 };
+  return { sequence, start, numTokens, draws: 1, draw: -1, drafts: noDrafts };
 }

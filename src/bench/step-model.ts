@@ -1,16 +1,12 @@
 import { basename, resolve } from "node:path";
-import { ModelRunner } from "../engine/model-runner";
-import { type DtypeName, type EngineConfig, resolveDtypes } from "../engine/policy/config";
-import { createStatePool } from "../engine/state-pool";
-import type { LayerState } from "../layers/forward";
+import type { ModelRunner } from "../engine/model-runner";
+import type { DtypeName, EngineConfig } from "../engine/policy/config";
+import { prepareRunner } from "../engine/prepare-runner";
+import { loadWeights } from "../llm/load-weights";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import type { Model } from "../models/model";
-import { loadModel, stateBytes, stateShapes } from "../models/registry";
 import type { Device } from "../tensor/device";
-import { type DType, sizeOf } from "../tensor/dtype";
-import { Checkpoint } from "../weights/checkpoint";
-import { WeightLoader } from "../weights/loader";
-import { WeightScope } from "../weights/scope";
+import type { DType } from "../tensor/dtype";
 
 export interface StepModelOptions {
   readonly dtype: DtypeName;
@@ -33,60 +29,24 @@ export interface StepModel {
   readonly name: string;
   readonly config: ModelConfig;
   readonly model: Model;
-  readonly state: readonly LayerState[];
   readonly runner: ModelRunner;
   readonly limits: EngineConfig;
-  readonly dtypes: { readonly compute: DType; readonly ssm: DType };
-  /** Of one sequence. */
-  readonly stateBytes: number;
+  readonly dtypes: { readonly compute: DType; readonly state: DType };
 }
 
 /** All states are zero. Closing the device frees all of it. */
 export async function loadStepModel(dir: string, device: Device, options: StepModelOptions): Promise<StepModel> {
   const config = loadModelConfig(dir);
-  const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
-  const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
-  const dtypes = resolveDtypes(options, config);
-  const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
-  const loader = new WeightLoader(device, dtypes.compute, onProgress);
-  const model = await loadModel(config, loader, weights);
-  loader.close();
+  const { model, dtypes } = await loadWeights(dir, config, device, options);
   const { maxNumSeqs, maxTokens } = options;
-  const state = createStatePool(device, stateShapes(config), dtypes, maxNumSeqs);
-  for (const { conv, ssm } of state) for (const table of [conv, ssm]) device.stream.fill(table, 0);
-  const limits = {
+  const prepared = await prepareRunner(device, model, config.vocabSize, {
     maxNumSeqs,
     maxNumBatchedTokens: Math.max(maxTokens, maxNumSeqs),
-    chunkSize: config.chunkSize,
     maxModelLen: maxTokens + MOST_NEW_TOKENS,
     maxQueue: maxNumSeqs,
-    overlap: true,
-  };
-  const runner = new ModelRunner({ device, model, state, vocabSize: config.vocabSize }, limits);
-  if (device.choosesKernels) {
-    await runner.warmUp();
-    runner.captureDecodes();
-  }
+  });
+  for (const pools of prepared.pools) for (const pool of Object.values(pools)) device.stream.fill(pool, 0);
   await device.stream.done();
-  const name = basename(resolve(dir));
-  return { name, config, model, state, runner, limits, dtypes, stateBytes: stateBytes(config, dtypes) };
-}
-
-/** Values of the matrices that every token goes through, and of the head, which only the last one of a prompt does. */
-export function matrixValues(config: ModelConfig): { layers: number; head: number } {
-  const { hiddenSize, vocabSize, numLayers, dInner, convDim, numHeads } = config;
-  const layer = (dInner + convDim + numHeads) * hiddenSize + hiddenSize * dInner;
-  return { layers: numLayers * layer, head: vocabSize * hiddenSize };
-}
-
-/** What a step has to move and to calculate: all matrices once, the states of its sequences in and out. */
-export function stepWork(
-  { config, dtypes, stateBytes }: Pick<StepModel, "config" | "dtypes" | "stateBytes">,
-  { tokens, sequences }: { tokens: number; sequences: number },
-): { bytes: number; flops: number } {
-  const { layers, head } = matrixValues(config);
-  return {
-    bytes: (layers + head) * sizeOf(dtypes.compute) + 2 * sequences * stateBytes,
-    flops: 2 * tokens * layers + 2 * sequences * head,
-  };
+  const { runner, config: limits } = prepared;
+  return { name: basename(resolve(dir)), config, model, runner, limits, dtypes };
 }

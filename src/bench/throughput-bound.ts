@@ -1,5 +1,6 @@
 import { greedyRequest } from "../engine/policy/request";
-import { Scheduler, type SchedulerConfig } from "../engine/policy/scheduler";
+import { Scheduler } from "../engine/policy/scheduler";
+import type { SchedulerConfig } from "../engine/policy/scheduler-config";
 import type { StepTimes } from "./step-times";
 import type { ThroughputRequest } from "./throughput";
 
@@ -30,7 +31,7 @@ export function throughputBound(
     const decodes = batch.rows.length - batch.numPrefills;
     milliseconds += times.milliseconds({ decodes, prefillTokens: batch.numTokens - decodes });
     steps += 1;
-    outputTokens += scheduler.commit(batch, new Int32Array(batch.numLogits)).length;
+    outputTokens += scheduler.commit(batch, new Int32Array(batch.numDraws)).length;
   }
   const deviceSeconds = milliseconds / 1000;
   return { steps, deviceSeconds, outputTokensPerSecond: outputTokens / deviceSeconds };

@@ -10,7 +10,7 @@ import {
 } from "../bench/throughput";
 import { type ThroughputBound, throughputBound } from "../bench/throughput-bound";
 import type { EngineOptions } from "../engine/policy/config";
-import type { SchedulerConfig } from "../engine/policy/scheduler";
+import type { SchedulerConfig } from "../engine/policy/scheduler-config";
 import type { LLM } from "../llm/llm";
 import { addRecordFlags, type RecordFlags } from "./bench-flags";
 import { BenchRecords } from "./bench-records";

@@ -4,7 +4,7 @@ import { resolveDtypes } from "../engine/policy/config";
 import { EngineError } from "../errors";
 import { modelPath } from "../llm/bundled-model";
 import { loadModelConfig, type ModelConfig } from "../models/config";
-import { stateBytes } from "../models/registry";
+import { planModel } from "../models/registry";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { Checkpoint } from "../weights/checkpoint";
 
@@ -65,14 +65,19 @@ export async function readModelFacts(model: string): Promise<ModelFacts> {
     weights: "error" in checkpoint ? checkpoint : weightFacts(checkpoint, config),
     tokenizer: await tokenizerFacts(dir, config),
     stateBytes: {
-      float32: stateBytes(config, resolveDtypes({ stateDtype: "float32" }, config)),
-      bfloat16: stateBytes(config, resolveDtypes({ stateDtype: "bfloat16" }, config)),
+      float32: await stateBytes(config, "float32"),
+      bfloat16: await stateBytes(config, "bfloat16"),
     },
     files: [
       ...present.map((name) => ({ name, bytes: statSync(join(dir, name)).size })),
       ...weightFiles.map(({ file, bytes }) => ({ name: basename(file), bytes })),
     ],
   };
+}
+
+async function stateBytes(config: ModelConfig, stateDtype: "float32" | "bfloat16"): Promise<number> {
+  const { compute, state } = resolveDtypes({ stateDtype }, config);
+  return (await planModel(config, compute, state)).stateBytes;
 }
 
 function readable<T>(read: () => T): T | Unreadable {

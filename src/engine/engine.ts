@@ -1,13 +1,14 @@
 import { EngineError } from "../errors";
 import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
+import type { PromptScores } from "./draw/prompt-scores";
 import type { ModelRunner, StepResult } from "./model-runner";
 import type { EngineConfig } from "./policy/config";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
 import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./policy/scheduler";
+import { StateSlots } from "./policy/state-slots";
 import type { ScheduledBatch } from "./policy/step-plan";
 import { TokenChannel } from "./policy/token-channel";
-import type { PromptScores } from "./prompt-scorer";
 import type { StepTrace } from "./step-trace";
 
 export interface EngineExtras {
@@ -32,6 +33,7 @@ interface Launched {
  * before it have come, so that the device does not wait for the host; the tokens are the same.
  */
 export class Engine implements EngineClient {
+  private readonly slots: StateSlots;
   private readonly scheduler: Scheduler;
   private readonly maxStepsInFlight: number;
   private readonly trace: StepTrace | null;
@@ -57,7 +59,8 @@ export class Engine implements EngineClient {
   ) {
     this.trace = trace ?? null;
     this.compile = compile;
-    this.scheduler = new Scheduler(config);
+    this.slots = new StateSlots(config.maxNumSeqs);
+    this.scheduler = new Scheduler(config, this.slots);
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
   }
 
@@ -98,8 +101,8 @@ export class Engine implements EngineClient {
     return {
       running: this.scheduler.numRunning,
       waiting: this.scheduler.numWaiting,
-      slotsUsed: this.scheduler.slots.numUsed,
-      slotsTotal: this.scheduler.slots.numSlots,
+      slotsUsed: this.slots.numUsed,
+      slotsTotal: this.slots.numSlots,
       steps: this.steps,
       promptTokens: this.promptTokens,
       generatedTokens: this.generatedTokens,

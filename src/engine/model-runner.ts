@@ -1,38 +1,46 @@
 import type { Graph } from "../tensor/graph";
-import { BatchBuilder, type BatchCounts } from "./batch";
-import { DrawShaper, shapesDraw } from "./draw-shaper";
+import { bias } from "./draw/bias";
+import { LogprobStage } from "./draw/logprobs";
+import { masks } from "./draw/masks";
+import { PenaltyStage } from "./draw/penalties";
+import { PromptScoreStage, type PromptScores } from "./draw/prompt-scores";
+import { sample } from "./draw/sample";
+import type { Draw, DrawnLogprobs, DrawStage } from "./draw/stage";
+import type { LoadedModel } from "./loaded-model";
 import { captureSizes, graphSize, warmUpSizes } from "./policy/graph-sizes";
-import { MAX_STEPS_IN_FLIGHT, type SchedulerConfig } from "./policy/scheduler";
-import { NO_SLOT } from "./policy/state-slots";
-import type { ScheduledBatch } from "./policy/step-plan";
-import { launchPromptScores, type PromptScores, scoresPrompt } from "./prompt-scorer";
-import { inputSequence, Scorer } from "./scorer";
-import { type LoadedModel, StepLauncher } from "./step-launcher";
+import { idleSequence, padDecodes } from "./policy/padding";
+import { MAX_STEPS_IN_FLIGHT } from "./policy/scheduler";
+import type { SchedulerConfig } from "./policy/scheduler-config";
+import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
+import { Scorer } from "./scorer";
+import { StepLauncher } from "./step-launcher";
 import type { StepTrace } from "./step-trace";
 
 export interface StepResult {
-  /** Drawn tokens in the order of the rows that sample; valid until MAX_STEPS_IN_FLIGHT more steps are launched. */
+  /** Drawn tokens in the order of the rows that draw; valid until MAX_STEPS_IN_FLIGHT more steps are launched. */
   readonly tokens: Int32Array;
-  /** Log probabilities [rows, columns], the drawn token first; null when no request asked. */
-  readonly logprobs: { readonly values: Float32Array; readonly ids: Int32Array; readonly columns: number } | null;
+  /** Null when no request asked. */
+  readonly logprobs: DrawnLogprobs | null;
   /** Of prompts whose requests asked for them. */
   readonly prompts: readonly PromptScores[];
 }
 
 const noScores: readonly PromptScores[] = [];
-const noRows: ScheduledBatch = { rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 };
+const noRows = batchOf([], 0);
 
-/** What a graph holds: the whole step, or all but the draw, where penalties or a shape come between. */
+/** What a graph holds: the whole step, or all but the draw, where a stage comes between. */
 type Part = "step" | "forward";
 const parts: readonly Part[] = ["step", "forward"];
 
 /** Runs scheduled steps on the device: one upload, the forward pass (eager, or a replayed graph for decodes), one download. */
 export class ModelRunner {
-  private readonly builder: BatchBuilder;
   private readonly launcher: StepLauncher;
   private readonly scorer: Scorer;
-  private readonly shaper: DrawShaper;
-  private readonly graphs: Readonly<Record<Part, Map<number, Graph>>> = { step: new Map(), forward: new Map() };
+  private readonly penalties: PenaltyStage;
+  /** In the order in which they run. */
+  private readonly stages: readonly DrawStage[];
+  /** By part, rows and tokens per row. */
+  private readonly graphs = new Map<string, Graph>();
   private readonly sizes: readonly number[];
   private readonly prefillSizes: readonly number[];
   /** Of the steps in flight, in turns. */
@@ -46,13 +54,17 @@ export class ModelRunner {
     private readonly target: LoadedModel,
     config: SchedulerConfig,
   ) {
-    this.builder = new BatchBuilder(config);
-    this.launcher = new StepLauncher(target, this.builder.layout, config);
-    this.shaper = new DrawShaper(target.vocabSize);
-    this.scorer = new Scorer(this.launcher, config);
-    this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(config.maxNumSeqs));
-    this.sizes = captureSizes(config.maxNumSeqs);
-    this.prefillSizes = warmUpSizes(config.maxNumBatchedTokens);
+    const { maxNumSeqs, maxNumBatchedTokens } = config;
+    const { device, model, vocabSize } = target;
+    this.penalties = new PenaltyStage(device, maxNumSeqs, vocabSize);
+    const scores = new PromptScoreStage(model, () => this.launcher.buffers);
+    this.stages = [scores, bias, this.penalties, masks, sample, new LogprobStage()];
+    const limits = { maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs };
+    this.launcher = new StepLauncher(target, limits, this.stages);
+    this.scorer = new Scorer(this.launcher, maxNumBatchedTokens);
+    this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxNumSeqs));
+    this.sizes = captureSizes(maxNumSeqs);
+    this.prefillSizes = warmUpSizes(maxNumBatchedTokens);
   }
 
   get arenaBytes(): number {
@@ -64,75 +76,58 @@ export class ModelRunner {
    * prefill, with states and without. No state is touched.
    */
   async warmUp(): Promise<void> {
-    const { stream } = this.target.device;
-    const run = (counts: BatchCounts) => {
-      stream.upload(this.launcher.buffers.block, this.builder.words);
-      this.launchAll(counts);
+    const run = (batch: ScheduledBatch) => {
+      this.launcher.block.write(batch);
+      this.launcher.upload();
+      this.launchAll(batch, "step");
     };
-    for (const size of this.sizes) run(this.builder.build(noRows, size));
+    for (const size of this.sizes) run(padDecodes(noRows, size));
     for (const numTokens of this.prefillSizes) {
-      const sequence = inputSequence(new Array<number>(numTokens + 1).fill(0), NO_SLOT);
+      const sequence = idleSequence(numTokens + 1);
       for (const start of [0, 1]) {
-        const rows = [{ sequence, start, numTokens, samples: false, draw: -1 }];
-        run(this.builder.build({ rows, numPrefills: 1, numTokens, numLogits: 0 }));
+        run(batchOf([{ sequence, start, numTokens, draws: 0, draw: -1, drafts: noDrafts }], 1));
       }
     }
-    await stream.done();
+    await this.target.device.stream.done();
   }
 
   /** Captures every decode step. Without it, each is captured when it is first needed. */
   captureDecodes(): void {
     for (const part of parts) {
-      for (const size of this.sizes.toReversed()) this.graph(this.builder.build(noRows, size), part);
+      for (const size of this.sizes.toReversed()) {
+        const batch = padDecodes(noRows, size);
+        this.launcher.block.write(batch);
+        this.graph(batch, part);
+      }
     }
   }
 
   /** Launches a step at once; the promise settles with its tokens. At most MAX_STEPS_IN_FLIGHT at a time, in order. */
-  async step(batch: ScheduledBatch): Promise<StepResult> {
-    const padTo = batch.numPrefills === 0 ? graphSize(this.sizes, batch.rows.length) : 0;
-    const counts = this.builder.build(batch, padTo);
-    this.trace?.built();
+  async step(scheduled: ScheduledBatch): Promise<StepResult> {
+    const batch = this.padded(scheduled);
     const { stream } = this.target.device;
-    const { top, shaped, scoring } = wantsOf(batch);
-    const shape = shaped ? this.shaper.shape(batch) : null;
-    const special = shape !== null || counts.penalised;
-    const graph = padTo === 0 || scoring ? undefined : this.graph(counts, special ? "forward" : "step");
-    const tokens = this.drawn[this.turn]!.subarray(0, batch.numLogits);
+    const { launcher } = this;
+    launcher.block.write(batch);
+    this.trace?.built();
+    const wanted = this.stages.filter((stage) => batch.rows.some(stage.wants, stage));
+    const graph = this.graphFor(batch, wanted);
+    const tokens = this.drawn[this.turn]!.subarray(0, scheduled.numDraws);
     this.turn = (this.turn + 1) % this.drawn.length;
-    const pending: Promise<void>[] = [];
-    let details: StepResult["logprobs"] = null;
-    let prompts: readonly PromptScores[] = noScores;
-    const { buffers } = this.launcher;
-    this.launcher.arena.scope(() => {
-      const { firstWord, endWord } = counts;
-      stream.upload(buffers.block, this.builder.words.subarray(firstWord, endWord), firstWord);
+    const draw = launcher.arena.scope(() => {
+      launcher.upload();
       this.trace?.begin(stream);
-      if (graph !== undefined) stream.replay(graph);
-      else {
-        this.launcher.launchForward(buffers, counts, (hidden) => {
-          if (scoring) prompts = launchPromptScores(this.launcher, buffers, hidden, batch, pending);
-        });
-        if (!special) this.launcher.launchDraw(buffers, counts, null);
-      }
-      const logits = special && top >= 0 ? this.launcher.keepLogits(buffers.logits, batch.numLogits) : buffers.logits;
-      if (special) this.launcher.launchDraw(buffers, { ...counts, numLogits: batch.numLogits }, shape);
+      const draw = this.drawOf(batch, wanted);
+      if (graph === null) this.launchForward(draw, wanted);
+      else stream.replay(graph.graph);
+      for (const stage of wanted) stage.prepare?.(draw);
+      for (const stage of wanted) if (stage.at !== "hidden" && !graph?.holds(stage)) stage.launch(draw);
       this.trace?.end(stream);
-      if (batch.numLogits === 0) {
-        pending.push(stream.done());
-        return;
-      }
-      if (top >= 0) {
-        const out = this.launcher.launchLogprobs({ ...buffers, logits }, batch.numLogits, top);
-        const values = new Float32Array(out.values.elements);
-        const ids = new Int32Array(out.ids.elements);
-        details = { values, ids, columns: top + 1 };
-        pending.push(stream.download(out.values, values), stream.download(out.ids, ids));
-      }
-      pending.push(stream.download(buffers.tokens, tokens, 0));
+      draw.pending.push(scheduled.numDraws > 0 ? stream.download(launcher.buffers.tokens, tokens, 0) : stream.done());
+      return draw;
     });
     this.trace?.launched();
-    await Promise.all(pending);
-    return { tokens, logprobs: details, prompts };
+    await Promise.all(draw.pending);
+    return { tokens, logprobs: draw.logprobs, prompts: draw.prompts };
   }
 
   /** See Scorer. Nothing else may run. */
@@ -141,58 +136,80 @@ export class ModelRunner {
   }
 
   /** Takes a step's metadata to the device and returns what launches it, as often as one likes: to be captured and timed. */
-  launchOf(batch: ScheduledBatch): () => void {
-    const padTo = batch.numPrefills === 0 ? graphSize(this.sizes, batch.rows.length) : 0;
-    const counts = this.builder.build(batch, padTo);
-    this.target.device.stream.upload(this.launcher.buffers.block, this.builder.words);
-    return () => this.launchAll(counts);
+  launchOf(scheduled: ScheduledBatch): () => void {
+    const batch = this.padded(scheduled);
+    this.launcher.block.write(batch);
+    this.launcher.upload();
+    return () => this.launchAll(batch, "step");
   }
 
   /** Gives up the memory; nothing may run. */
   free(): void {
-    for (const graphs of Object.values(this.graphs)) for (const graph of graphs.values()) graph.free();
+    for (const graph of this.graphs.values()) graph.free();
+    this.penalties.free();
     this.launcher.free();
   }
 
-  private launchAll(counts: BatchCounts): void {
-    const { buffers } = this.launcher;
-    this.launcher.launchForward(buffers, counts);
-    this.launcher.launchDraw(buffers, counts, null);
+  /** A step of decodes gets the size of a graph, where all its rows are as long. */
+  private padded(batch: ScheduledBatch): ScheduledBatch {
+    if (!isCapturable(batch)) return batch;
+    return padDecodes(batch, graphSize(this.sizes, batch.rows.length), batch.rows[0]!.numTokens);
   }
 
-  /** The graph of a padded step of decodes, captured now if there is none yet. */
-  private graph(counts: BatchCounts, part: Part): Graph {
-    const graphs = this.graphs[part];
-    let graph = graphs.get(counts.numDecodes);
+  private drawOf(batch: ScheduledBatch, wanted: readonly DrawStage[]): Draw {
+    const { logits, tokens } = this.launcher.buffers;
+    const { stream } = this.target.device;
+    const changed = wanted.some(({ at }) => at === "logits");
+    return {
+      ...{ stream, arena: this.launcher.arena, batch, views: this.launcher.views(), hidden: null, changed },
+      ...{ logits: logits.rows(0, batch.numDraws), tokens: tokens.rows(0, batch.numDraws) },
+      ...{ pending: [], logprobs: null, prompts: noScores },
+    };
+  }
+
+  /** Up to the logits, with the stages that look at hidden states. */
+  private launchForward(draw: Draw, wanted: readonly DrawStage[]): void {
+    const { batch, views } = draw;
+    const takesDraws = batch.rows.some((row) => row.draw >= 0);
+    const hidden = this.launcher.launchForward(batch, views, takesDraws);
+    draw.hidden = hidden;
+    for (const stage of wanted) if (stage.at === "hidden") stage.launch(draw);
+    this.launcher.launchLogits(hidden, views);
+  }
+
+  /** A step in which no row wants more than a token; a part of it, for a graph. Tokens may stand for draws of the last step. */
+  private launchAll(batch: ScheduledBatch, part: Part): void {
+    this.launcher.arena.scope(() => {
+      const draw = this.drawOf(batch, []);
+      this.launcher.launchLogits(this.launcher.launchForward(batch, draw.views, true), draw.views);
+      if (part === "step" && batch.numDraws > 0) sample.launch(draw);
+    });
+  }
+
+  /** The graph that runs this step, and the stages in it; null where it has to run eagerly. */
+  private graphFor(
+    batch: ScheduledBatch,
+    wanted: readonly DrawStage[],
+  ): { graph: Graph; holds: (stage: DrawStage) => boolean } | null {
+    if (!isCapturable(batch) || wanted.some(({ at }) => at === "hidden")) return null;
+    const part = wanted.some(({ at }) => at === "logits") ? "forward" : "step";
+    return { graph: this.graph(batch, part), holds: (stage) => part === "step" && stage === sample };
+  }
+
+  /** Of the padded step that was written last; captured now if there is none yet. */
+  private graph(batch: ScheduledBatch, part: Part): Graph {
+    const key = `${part}: ${batch.rows.length} rows of ${batch.rows[0]!.numTokens}`;
+    let graph = this.graphs.get(key);
     if (graph === undefined) {
-      graph = this.target.device.stream.capture(() => {
-        if (part === "step") this.launchAll(counts);
-        else this.launcher.launchForward(this.launcher.buffers, counts);
-      });
-      graphs.set(counts.numDecodes, graph);
+      graph = this.target.device.stream.capture(() => this.launchAll(batch, part));
+      this.graphs.set(key, graph);
     }
     return graph;
   }
 }
 
-interface Wants {
-  /** The most alternatives that a row asks for; -1 where none asks for log probabilities. */
-  readonly top: number;
-  /** Whether there are masks or a bias. */
-  readonly shaped: boolean;
-  /** Whether prompts are scored. */
-  readonly scoring: boolean;
-}
-
-/** What the rows want besides a token. One loop: this is time in which the step could already run. */
-function wantsOf({ rows }: ScheduledBatch): Wants {
-  let top = -1;
-  let shaped = false;
-  let scoring = false;
-  for (const row of rows) {
-    if (row.samples) top = Math.max(top, row.sequence.request.logprobs ?? -1);
-    shaped ||= shapesDraw(row);
-    scoring ||= scoresPrompt(row);
-  }
-  return { top, shaped, scoring };
+/** Decodes only, all of them as long and drawing after each token: nothing of the step's shape depends on its sequences. */
+function isCapturable({ rows, numPrefills }: ScheduledBatch): boolean {
+  const length = rows[0]?.numTokens ?? 0;
+  return numPrefills === 0 && length > 0 && rows.every((row) => row.numTokens === length);
 }

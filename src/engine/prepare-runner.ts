@@ -1,7 +1,9 @@
-import type { ModelConfig } from "../models/config";
-import type { Model, StateDtypes } from "../models/model";
-import { stateBytes, stateShapes } from "../models/registry";
+import type { Pools } from "../layers/cache";
+import type { Model } from "../models/model";
+import { stateBytes } from "../models/registry";
 import type { Device } from "../tensor/device";
+import { tokenCountBytes } from "./draw/penalties";
+import { createPools, freePools } from "./loaded-model";
 import { ModelRunner } from "./model-runner";
 import {
   type EngineConfig,
@@ -11,10 +13,11 @@ import {
   type MemoryPlan,
   stateBudget,
 } from "./policy/config";
-import { createStatePool, freeStatePool, tokenCountBytes } from "./state-pool";
 
 export interface PreparedRunner {
   readonly runner: ModelRunner;
+  /** What its sequences keep between steps. */
+  readonly pools: readonly Pools[];
   /** As asked for, and as much of it as fits. */
   readonly config: EngineConfig;
   readonly memory: Omit<MemoryPlan, "weights">;
@@ -30,30 +33,33 @@ export interface PreparedRunner {
 export async function prepareRunner(
   device: Device,
   model: Model,
-  modelConfig: ModelConfig,
-  dtypes: StateDtypes,
+  vocabSize: number,
   options: EngineOptions,
 ): Promise<PreparedRunner> {
   const { kind } = device;
-  const { vocabSize, chunkSize } = modelConfig;
-  const shapes = stateShapes(modelConfig);
-  const stateBytesPerSeq = stateBytes(modelConfig, dtypes) + tokenCountBytes(vocabSize);
+  const stateBytesPerSeq = stateBytes(model) + tokenCountBytes(vocabSize);
   const budget = () => stateBudget({ kind, ...device.memory() }, options);
-  const wanted = engineConfig(options, { kind, chunkSize });
+  const wanted = engineConfig(options, { kind, chunkSize: alignmentOf(model) });
 
   // A workspace for far more sequences than there can be might not fit itself.
   const tried = fitSequences(wanted, options, { kind, stateBytesPerSeq, budget: budget() });
-  const oneSlot = createStatePool(device, shapes, dtypes, 1);
-  const trial = new ModelRunner({ device, model, state: oneSlot, vocabSize }, tried.config);
+  const oneSlot = createPools({ device, model }, 1);
+  const trial = new ModelRunner({ device, model, pools: oneSlot, vocabSize }, tried.config);
   if (device.choosesKernels) await trial.warmUp();
   const fitted = fitSequences(tried.config, options, { kind, stateBytesPerSeq, budget: budget() });
   trial.free();
-  freeStatePool(oneSlot);
+  freePools(oneSlot);
 
   const { config } = fitted;
-  const state = createStatePool(device, shapes, dtypes, config.maxNumSeqs);
-  const runner = new ModelRunner({ device, model, state, vocabSize }, config);
+  const pools = createPools({ device, model }, config.maxNumSeqs);
+  const runner = new ModelRunner({ device, model, pools, vocabSize }, config);
   if (device.choosesKernels) runner.captureDecodes();
   const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, ...device.memory() };
-  return { runner, config, memory, note: fitted.note ?? tried.note };
+  return { runner, pools, config, memory, note: fitted.note ?? tried.note };
+}
+
+/** Tokens at whose multiples prefills are cut: the least common multiple of what the layers ask for. */
+function alignmentOf({ fields }: Model): number {
+  const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+  return fields.reduce((size, { alignment = 1 }) => (size / gcd(size, alignment)) * alignment, 1);
 }

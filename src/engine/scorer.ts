@@ -1,53 +1,43 @@
-import { BatchBuilder } from "./batch";
-import { sliceBatch } from "./batch-tensors";
+import { launchScores } from "./draw/prompt-scores";
 import { greedyRequest } from "./policy/request";
-import type { SchedulerConfig } from "./policy/scheduler";
 import { Sequence } from "./policy/sequence";
+import { batchOf, noDrafts } from "./policy/step-plan";
 import type { StepLauncher } from "./step-launcher";
-
-/** A sequence that only takes tokens: a request that nobody waits for. */
-export function inputSequence(prompt: readonly number[], slot: number): Sequence {
-  const sequence = new Sequence(greedyRequest("input", prompt, 1), 0, prompt.length + 1);
-  sequence.slot = slot;
-  return sequence;
-}
 
 /** Log probabilities of a given text. */
 export class Scorer {
-  private readonly builder: BatchBuilder;
-
+  /** `maxTokens` of one step. */
   constructor(
     private readonly launcher: StepLauncher,
-    private readonly config: SchedulerConfig,
-  ) {
-    this.builder = new BatchBuilder(config);
-  }
+    private readonly maxTokens: number,
+  ) {}
 
   /** Natural log probability of each token after the first, given all before it. Uses slot 0: nothing else may run. */
   async score(tokens: readonly number[]): Promise<Float32Array> {
-    const { maxNumBatchedTokens } = this.config;
     const scores = new Float32Array(tokens.length - 1);
-    const sequence = inputSequence(tokens, 0);
-    for (let start = 0; start < scores.length; start += maxNumBatchedTokens) {
-      const numTokens = Math.min(maxNumBatchedTokens, scores.length - start);
-      const targets = Int32Array.from(tokens.slice(start + 1, start + 1 + numTokens));
-      const rows = [{ sequence, start, numTokens, samples: false, draw: -1 }];
-      const counts = this.builder.build({ rows, numPrefills: 1, numTokens, numLogits: 0 });
-      await Promise.all(
-        this.launcher.arena.scope(() => {
-          const { arena, target, buffers } = this.launcher;
-          const { stream } = target.device;
-          stream.upload(buffers.block, this.builder.words);
-          const batch = sliceBatch(buffers.block, this.builder.layout, counts);
-          const f = { stream, arena, state: target.state, batch };
-          const hidden = target.model.forward(f).rows(0, numTokens);
-          const downloads: Promise<void>[] = [];
-          const values = scores.subarray(start, start + numTokens);
-          this.launcher.launchScores(buffers, hidden, targets, { values, ids: null, columns: 1 }, downloads);
-          return downloads;
-        }),
-      );
+    const sequence = new Sequence(greedyRequest("scored", tokens, 1), 0, tokens.length + 1);
+    sequence.slot = 0;
+    for (let start = 0; start < scores.length; start += this.maxTokens) {
+      const numTokens = Math.min(this.maxTokens, scores.length - start);
+      await this.scorePart(sequence, start, numTokens, scores.subarray(start, start + numTokens));
     }
     return scores;
+  }
+
+  private async scorePart(sequence: Sequence, start: number, numTokens: number, values: Float32Array): Promise<void> {
+    const { launcher } = this;
+    const { arena, buffers, target } = launcher;
+    const { stream } = target.device;
+    const batch = batchOf([{ sequence, start, numTokens, draws: 0, draw: -1, drafts: noDrafts }], 1);
+    const targets = Int32Array.from(sequence.tokens.slice(start + 1, start + 1 + numTokens));
+    launcher.block.write(batch);
+    const downloads: Promise<void>[] = [];
+    arena.scope(() => {
+      launcher.upload();
+      const hidden = launcher.launchForward(batch, launcher.views(), false).rows(0, numTokens);
+      const part = { values, ids: null, columns: 1 };
+      launchScores(target.model, { stream, arena, ...buffers }, hidden, targets, part, downloads);
+    });
+    await Promise.all(downloads);
   }
 }

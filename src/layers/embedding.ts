@@ -1,14 +1,14 @@
 import { embedding } from "../ops/embedding";
 import type { Tensor } from "../tensor/tensor";
-import type { WeightLoader } from "../weights/loader";
 import type { WeightScope } from "../weights/scope";
+import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 
 /** Token ids to rows of a table. */
 export class Embedding {
   private constructor(private readonly table: Tensor) {}
 
-  static load(loader: WeightLoader, weights: WeightScope, [vocabSize, hiddenSize]: [number, number]): Embedding {
+  static load({ loader }: ModelBuild, weights: WeightScope, [vocabSize, hiddenSize]: [number, number]): Embedding {
     return new Embedding(loader.table(weights.tensor("weight", [vocabSize, hiddenSize])));
   }
 

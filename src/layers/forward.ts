@@ -1,34 +1,22 @@
-import type { Conv1dSequences } from "../ops/conv1d";
-import type { SsdSequences } from "../ops/ssd";
+import type { AnyField } from "../step/field";
 import type { Arena } from "../tensor/arena";
 import type { Stream } from "../tensor/stream";
-import type { Tensor } from "../tensor/tensor";
+import type { CacheHandle, Pools } from "./cache";
 
-/** One step's metadata on the device, shared by all layers. Token rows: those of the prefills first, then one per decode. */
-export interface BatchTensors {
-  readonly numTokens: number;
-  readonly numPrefillTokens: number;
-  readonly numDecodes: number;
-  /** i32 [numTokens]. */
-  readonly inputIds: Tensor;
-  /** The packed prefill sequences; null when the step has none. */
-  readonly prefill: (Conv1dSequences & SsdSequences) | null;
-  /** i32 [numDecodes]; null when the step has none. */
-  readonly decodeSlots: Tensor | null;
-}
-
-/** The state pool of one layer. */
-export interface LayerState {
-  /** [slots, width - 1, convDim], compute type. */
-  readonly conv: Tensor;
-  /** [slots, H, P, N], state type. */
-  readonly ssm: Tensor;
-}
-
-/** All that a forward pass works with besides the weights. */
+/** One pass of a step's tokens through a model. Token rows: those of the prefills first, then those of the decodes. */
 export interface Forward {
   readonly stream: Stream;
   readonly arena: Arena;
-  readonly batch: BatchTensors;
-  readonly state: readonly LayerState[];
+  readonly numTokens: number;
+  readonly numPrefillTokens: number;
+
+  /** The step's metadata, as the layer declared it; null where the step does not need it. */
+  view<View>(field: AnyField<View>): View | null;
+  /** The pools of a cache that the layer declared. */
+  cache<P extends Pools>(handle: CacheHandle<P>): P;
+  /**
+   * What layers of one shape share in a step, such as buffers and their views: made by the first of them, for the whole step.
+   * `key` is the same object for all of them.
+   */
+  once<T>(key: object, make: () => T): T;
 }

@@ -1,19 +1,21 @@
 import { linear, rmsNormLinear } from "../ops/linear";
-import type { DType } from "../tensor/dtype";
+import { sizeOf } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
-import type { WeightLoader } from "../weights/loader";
 import type { WeightScope } from "../weights/scope";
+import type { WeightView } from "../weights/view";
+import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
-import type { RmsNorm } from "./rms-norm";
+import { type Input, Normed } from "./rms-norm";
+import type { Work } from "./work";
 
 /** y = x Wᵀ + b. */
 export class Linear {
   private constructor(
-    private readonly weight: Tensor,
+    private readonly weight: WeightView,
     private readonly bias: Tensor | undefined,
   ) {}
 
-  static load(loader: WeightLoader, weights: WeightScope, [n, k]: [number, number], bias: boolean): Linear {
+  static load({ loader }: ModelBuild, weights: WeightScope, [n, k]: [number, number], bias: boolean): Linear {
     return new Linear(
       loader.matrix(weights.tensor("weight", [n, k])),
       bias ? loader.vector(weights.tensor("bias", [n])) : undefined,
@@ -21,36 +23,36 @@ export class Linear {
   }
 
   /** x [rows, k] -> out [rows, n]. */
-  forwardInto({ stream }: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
-    linear(stream, { out, x, weight: this.weight, bias: this.bias });
+  forwardInto(f: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
+    linear(f.stream, { out, x, weight: this.weight.data, bias: this.bias });
+  }
+
+  /** The same of a norm that need not be computed before. */
+  of(f: Forward, x: Input, out: Tensor): void {
+    this.product(f, x, out, false);
   }
 
   /** out += y. */
-  addTo({ stream }: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
-    linear(stream, { out, x, weight: this.weight, bias: this.bias, accumulate: true });
+  addTo(f: Forward, x: Input, out: Tensor): void {
+    this.product(f, x, out, true);
   }
 
-  /** Of norm(x), whose rows and result have the type `dtype`. */
-  forwardNormed(f: Forward, norm: RmsNorm, x: Tensor, dtype: DType): Tensor {
-    const out = f.arena.tensor(dtype, [x.size(0), this.weight.size(0)]);
-    this.normed(f, norm, x, dtype, { out, accumulate: false });
-    return out;
+  private product(f: Forward, x: Input, out: Tensor, accumulate: boolean): void {
+    const { stream } = f;
+    const { bias } = this;
+    const weight = this.weight.data;
+    if (!(x instanceof Normed)) {
+      linear(stream, { out, x, weight, bias, accumulate });
+      return;
+    }
+    const { norm, x: rows } = x;
+    const normed = x.scratch(f);
+    rmsNormLinear(stream, { out, x: rows, normWeight: norm.weight, eps: norm.eps, normed, weight, bias, accumulate });
   }
 
-  /** out += y of norm(x), whose rows have the type `dtype`. */
-  addNormedTo(f: Forward, norm: RmsNorm, x: Tensor, dtype: DType, out: Tensor): void {
-    this.normed(f, norm, x, dtype, { out, accumulate: true });
-  }
-
-  private normed(
-    { stream, arena }: Forward,
-    norm: RmsNorm,
-    x: Tensor,
-    dtype: DType,
-    to: { out: Tensor; accumulate: boolean },
-  ): void {
-    const normed = arena.tensor(dtype, x.shape);
-    const { weight, bias } = this;
-    rmsNormLinear(stream, { ...to, x, normWeight: norm.weight, eps: norm.eps, normed, weight, bias });
+  /** Of a step that multiplies `rows` rows with it; the matrix moves once. */
+  work(rows: number): Work {
+    const [n, k] = this.weight.shape;
+    return { bytes: n * k * sizeOf(this.weight.data.dtype), flops: 2 * rows * n * k };
   }
 }

@@ -1,12 +1,20 @@
-import { causalConv1dUpdate, causalConv1dVarlen } from "../ops/conv1d";
-import { ssdChunkScan, ssdStateUpdate } from "../ops/ssd";
+import { type Conv1dSequences, causalConv1dUpdate, causalConv1dVarlen } from "../ops/conv1d";
+import { type SsdInputs, type SsdSequences, ssdChunkScan, ssdStateUpdate } from "../ops/ssd";
+import type { StepField } from "../step/field";
+import { type Chunks, chunks } from "../step/fields/chunks";
+import { convBlocks } from "../step/fields/conv-blocks";
+import { decodeSlots } from "../step/fields/decode-slots";
+import { prefillRows } from "../step/fields/prefill-rows";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
-import type { WeightLoader } from "../weights/loader";
 import type { WeightScope } from "../weights/scope";
-import type { Forward, LayerState } from "./forward";
+import type { ModelBuild } from "./build";
+import type { CacheHandle } from "./cache";
+import type { Forward } from "./forward";
 import { Linear } from "./linear";
-import { GatedRmsNorm, type RmsNorm } from "./rms-norm";
+import { GatedRmsNorm, type Input } from "./rms-norm";
+import { slotCache } from "./slot-cache";
+import { type StepLoad, sumWork, type Work } from "./work";
 
 export interface Mamba2MixerConfig {
   readonly hiddenSize: number;
@@ -17,11 +25,39 @@ export interface Mamba2MixerConfig {
   readonly numGroups: number;
   readonly stateSize: number;
   readonly convKernel: number;
+  /** Tokens of a chunk of the scan; changes speed, not the result. */
+  readonly chunkSize: number;
   readonly normEps: number;
   readonly useBias: boolean;
   readonly useConvBias: boolean;
   readonly dtMin: number;
   readonly dtMax: number;
+}
+
+/** Some rows of a step's buffers, as the ops take them. */
+interface Part {
+  readonly y: Tensor;
+  readonly z: Tensor;
+  readonly conv: Pick<Parameters<typeof causalConv1dUpdate>[1], "x" | "out">;
+  readonly scan: SsdInputs;
+}
+
+/** What all mixers of one shape share in a step. */
+interface MixerStep {
+  /** [tokens, inner + convDim + H]: gate, convolution's channels, time steps. */
+  readonly zxbcdt: Tensor;
+  /** Both [tokens, inner]. */
+  readonly y: Tensor;
+  readonly z: Tensor;
+  readonly prefill:
+    | (Pick<Part, "y" | "z"> & { conv: Part["conv"] & Conv1dSequences; scan: SsdInputs & SsdSequences })
+    | null;
+  readonly decode:
+    | (Pick<Part, "y" | "z"> & {
+        conv: Part["conv"] & { slots: Tensor };
+        scan: SsdInputs & { z: Tensor | undefined; slots: Tensor };
+      })
+    | null;
 }
 
 /**
@@ -36,116 +72,135 @@ export class Mamba2Mixer {
   private readonly inProj: Linear;
   private readonly outProj: Linear;
   private readonly norm: GatedRmsNorm;
-  /** Of decode rows, which the state update gates; null where groups of channels leave that to `norm`. */
-  private readonly gatedNorm: RmsNorm | null;
-  /** Of all activations. */
-  private readonly dtype: DType;
   private readonly conv: { weight: Tensor; bias: Tensor | undefined; silu: true };
   private readonly ssd: { a: Tensor; d: Tensor; dtBias: Tensor; dtMin: number; dtMax: number; dtSoftplus: true };
+  private readonly cache: CacheHandle<Readonly<Record<"conv" | "ssm", Tensor>>>;
+  private readonly chunks: StepField<keyof Chunks, Chunks>;
+  /** Of all activations. */
+  private readonly dtype: DType;
 
+  /** `config` is the same object for all mixers of one shape: they share a step's buffers. */
   constructor(
     private readonly config: Mamba2MixerConfig,
-    /** Which entry of the state pool is this layer's. */
-    private readonly index: number,
-    loader: WeightLoader,
+    build: ModelBuild,
     weights: WeightScope,
   ) {
     const { hiddenSize, numHeads, headDim, numGroups, stateSize, convKernel, normEps, useBias, useConvBias } = config;
+    const { loader } = build;
     this.inner = numHeads * headDim;
     this.convDim = this.inner + 2 * numGroups * stateSize;
     const { inner, convDim } = this;
-    this.inProj = Linear.load(loader, weights.scope("in_proj"), [inner + convDim + numHeads, hiddenSize], useBias);
+    this.inProj = Linear.load(build, weights.scope("in_proj"), [inner + convDim + numHeads, hiddenSize], useBias);
     this.conv = {
-      weight: loader
-        .vector(weights.tensor("conv1d.weight", [convDim, 1, convKernel]), (values) =>
-          transpose(values, convDim, convKernel),
-        )
-        .view({ shape: [convKernel, convDim] }),
+      weight: loader.vector(weights.tensor("conv1d.weight", [convDim, 1, convKernel]), {
+        change: (values) => transpose(values, convDim, convKernel),
+        shape: [convKernel, convDim],
+      }),
       bias: useConvBias ? loader.vector(weights.tensor("conv1d.bias", [convDim])) : undefined,
       silu: true,
     };
     this.ssd = {
-      a: loader.vector(weights.tensor("A_log", [numHeads]), (values) => values.map((value) => -Math.exp(value))),
+      a: loader.vector(weights.tensor("A_log", [numHeads]), {
+        change: (values) => values.map((value) => -Math.exp(value)),
+      }),
       d: loader.vector(weights.tensor("D", [numHeads])),
       dtBias: loader.vector(weights.tensor("dt_bias", [numHeads])),
       dtMin: config.dtMin,
       dtMax: config.dtMax,
       dtSoftplus: true,
     };
-    this.norm = GatedRmsNorm.load(loader, weights.scope("norm"), inner, numGroups, normEps);
-    this.gatedNorm = this.norm.ungated;
-    this.dtype = loader.dtype;
-    this.outProj = Linear.load(loader, weights.scope("out_proj"), [hiddenSize, inner], useBias);
+    this.norm = GatedRmsNorm.load(build, weights.scope("norm"), inner, numGroups, normEps);
+    this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, inner], useBias);
+    this.dtype = build.dtype;
+    this.cache = build.cache(
+      slotCache({
+        conv: { shape: [convKernel - 1, convDim], dtype: build.dtype }, // the last inputs of the convolution
+        ssm: { shape: [numHeads, headDim, stateSize], dtype: build.stateDtype },
+      }),
+    );
+    this.chunks = build.field(chunks(config.chunkSize));
+    for (const field of [prefillRows, convBlocks, decodeSlots]) build.field(field);
   }
 
-  /** residual [tokens, hidden] += the mixer of norm(residual). */
-  forward(f: Forward, norm: RmsNorm, residual: Tensor): void {
-    const { inner, convDim } = this;
-    const state = f.state[this.index]!;
-    const zxbcdt = this.inProj.forwardNormed(f, norm, residual, this.dtype);
-    const z = zxbcdt.columns(0, [inner]);
-    const dt = zxbcdt.columns(inner + convDim, [this.config.numHeads]);
-    const xbc = this.convolve(f, zxbcdt.columns(inner, [convDim]), state.conv);
-    const y = this.scan(f, xbc, dt, z, state.ssm);
-    if (f.batch.prefill === null && this.gatedNorm !== null) {
-      this.outProj.addNormedTo(f, this.gatedNorm, y, this.dtype, residual);
-    } else {
-      this.gateAndNormalise(f, y, z);
-      this.outProj.addTo(f, y, residual);
-    }
-  }
-
-  private convolve(f: Forward, x: Tensor, state: LayerState["conv"]): Tensor {
-    const { numTokens, numPrefillTokens, prefill, decodeSlots } = f.batch;
-    const out = f.arena.tensor(x.dtype, x.shape);
+  /** residual [tokens, hidden] += the mixer of x [tokens, hidden]. */
+  forward(f: Forward, x: Input, residual: Tensor): void {
+    const step = f.once(this.config, () => this.prepare(f));
+    const { prefill, decode, y, z } = step;
+    const pools = f.cache(this.cache);
+    const { ungated } = this.norm;
+    this.inProj.of(f, x, step.zxbcdt);
     if (prefill !== null) {
-      const part = { x: x.rows(0, numPrefillTokens), out: out.rows(0, numPrefillTokens) };
-      causalConv1dVarlen(f.stream, { ...part, ...this.conv, ...prefill, state });
+      causalConv1dVarlen(f.stream, { ...prefill.conv, ...this.conv, state: pools.conv });
+      ssdChunkScan(f.stream, { ...prefill.scan, ...this.ssd, state: pools.ssm });
     }
-    if (decodeSlots !== null) {
-      const part = { x: x.rows(numPrefillTokens, numTokens), out: out.rows(numPrefillTokens, numTokens) };
-      causalConv1dUpdate(f.stream, { ...part, ...this.conv, slots: decodeSlots, state });
+    if (decode !== null) {
+      causalConv1dUpdate(f.stream, { ...decode.conv, ...this.conv, state: pools.conv });
+      ssdStateUpdate(f.stream, { ...decode.scan, ...this.ssd, state: pools.ssm });
     }
-    return out;
+    if (prefill === null && ungated !== null) {
+      this.outProj.addTo(f, ungated.of(y), residual);
+      return;
+    }
+    if (ungated === null) this.norm.forward(f, y, z);
+    else {
+      this.norm.forward(f, prefill!.y, prefill!.z);
+      // The roundings of a step of decodes only, so that a row's bits do not depend on who shares the step.
+      if (decode !== null) ungated.forwardInto(f, decode.y, decode.y);
+    }
+    this.outProj.addTo(f, y, residual);
   }
 
-  /** y [tokens, inner], that of decode rows gated if there is a gatedNorm. */
-  private scan(f: Forward, xbc: Tensor, dt: Tensor, z: Tensor, state: LayerState["ssm"]): Tensor {
-    const { numTokens, numPrefillTokens, prefill, decodeSlots } = f.batch;
+  /** The buffers of a step and their parts. Decode rows are gated by the state update where the norm has one group. */
+  private prepare(f: Forward): MixerStep {
+    const { inner, convDim } = this;
     const { numHeads, headDim, numGroups, stateSize } = this.config;
-    const out = f.arena.tensor(xbc.dtype, [numTokens, this.inner]);
-    const x = xbc.columns(0, [numHeads, headDim]);
-    const b = xbc.columns(this.inner, [numGroups, stateSize]);
-    const c = xbc.columns(this.inner + numGroups * stateSize, [numGroups, stateSize]);
-    const y = out.view({ shape: [numTokens, numHeads, headDim] });
-    const part = (begin: number, end: number) => ({
-      out: y.rows(begin, end),
-      x: x.rows(begin, end),
-      dt: dt.rows(begin, end),
-      b: b.rows(begin, end),
-      c: c.rows(begin, end),
-    });
-    if (prefill !== null) ssdChunkScan(f.stream, { ...part(0, numPrefillTokens), ...this.ssd, ...prefill, state });
-    if (decodeSlots !== null) {
-      const gate = this.gatedNorm && { z: z.rows(numPrefillTokens, numTokens).columns(0, [numHeads, headDim]) };
-      const tokens = part(numPrefillTokens, numTokens);
-      ssdStateUpdate(f.stream, { ...tokens, ...gate, ...this.ssd, slots: decodeSlots, state });
-    }
-    return out;
+    const { numTokens } = f;
+    const zxbcdt = f.arena.tensor(this.dtype, [numTokens, inner + convDim + numHeads]);
+    const xbc = f.arena.tensor(this.dtype, [numTokens, convDim]);
+    const y = f.arena.tensor(this.dtype, [numTokens, inner]);
+    const z = zxbcdt.columns(0, [inner]);
+    const part = (begin: number, end: number) => {
+      const rows = { zxbcdt: zxbcdt.rows(begin, end), xbc: xbc.rows(begin, end), y: y.rows(begin, end) };
+      return {
+        y: rows.y,
+        z: z.rows(begin, end),
+        conv: { x: rows.zxbcdt.columns(inner, [convDim]), out: rows.xbc },
+        scan: {
+          out: rows.y.columns(0, [numHeads, headDim]),
+          x: rows.xbc.columns(0, [numHeads, headDim]),
+          dt: rows.zxbcdt.columns(inner + convDim, [numHeads]),
+          b: rows.xbc.columns(inner, [numGroups, stateSize]),
+          c: rows.xbc.columns(inner + numGroups * stateSize, [numGroups, stateSize]),
+        },
+      };
+    };
+    return { zxbcdt, y, z, prefill: this.prefillOf(f, part), decode: this.decodeOf(f, part) };
   }
 
-  /**
-   * In place on y. With a gatedNorm, a decode row goes through the roundings that it has in a step of decodes only, so
-   * that its bits do not depend on who shares the step.
-   */
-  private gateAndNormalise(f: Forward, y: Tensor, z: Tensor): void {
-    const { numTokens, numPrefillTokens, decodeSlots } = f.batch;
-    const end = this.gatedNorm === null ? numTokens : numPrefillTokens;
-    this.norm.forward(f, y.rows(0, end), z.rows(0, end));
-    if (this.gatedNorm !== null && decodeSlots !== null) {
-      const decodes = y.rows(end, numTokens);
-      this.gatedNorm.forwardInto(f, decodes, decodes);
-    }
+  private prefillOf(f: Forward, part: (begin: number, end: number) => Part): MixerStep["prefill"] {
+    const rows = f.view(prefillRows);
+    if (rows === null) return null;
+    const { conv, scan, ...own } = part(0, f.numPrefillTokens);
+    return {
+      ...own,
+      conv: { ...conv, ...rows, ...f.view(convBlocks)! },
+      scan: { ...scan, ...rows, ...f.view(this.chunks)! },
+    };
+  }
+
+  private decodeOf(f: Forward, part: (begin: number, end: number) => Part): MixerStep["decode"] {
+    const slots = f.view(decodeSlots);
+    if (slots === null) return null;
+    const { conv, scan, ...own } = part(f.numPrefillTokens, f.numTokens);
+    const { numHeads, headDim } = this.config;
+    const gate = this.norm.ungated === null ? undefined : own.z.columns(0, [numHeads, headDim]);
+    return { ...own, conv: { ...conv, slots }, scan: { ...scan, z: gate, slots } };
+  }
+
+  /** Of the matrices and the states; the rest is in caches or small beside them. */
+  work({ tokens, sequences }: StepLoad): Work {
+    const states = { bytes: 2 * sequences * this.cache.spec.bytesPerSequence, flops: 0 };
+    return sumWork([this.inProj.work(tokens), this.outProj.work(tokens), states]);
   }
 }
 

@@ -1,29 +1,62 @@
 import { gatedRmsNorm, rmsNorm } from "../ops/norm";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
-import type { WeightLoader } from "../weights/loader";
 import type { WeightScope } from "../weights/scope";
+import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
+
+/**
+ * norm(x), not computed yet: a product takes the norm along (Linear), and whoever needs the value itself asks for it. x must
+ * not change before that.
+ */
+export class Normed {
+  constructor(
+    readonly norm: RmsNorm,
+    readonly x: Tensor,
+    /** Element type of the normalised rows. */
+    readonly dtype: DType,
+  ) {}
+
+  /** A tensor of their type and shape, shared by all that need one in this step. */
+  scratch(f: Forward): Tensor {
+    return f.once(this.norm.scratchKey, () => f.arena.tensor(this.dtype, this.x.shape));
+  }
+
+  /** The value; for branches that share one norm. It lasts until the next norm of this width is taken. */
+  value(f: Forward): Tensor {
+    const out = this.scratch(f);
+    this.norm.forwardInto(f, this.x, out);
+    return out;
+  }
+}
+
+/** What a mixer takes: rows, or rows whose norm it takes along. */
+export type Input = Tensor | Normed;
 
 /** Root-mean-square norm. Its parameters are there for a product that takes it along (Linear). */
 export class RmsNorm {
-  constructor(
+  private constructor(
     readonly weight: Tensor,
     readonly eps: number,
+    private readonly dtype: DType,
+    /** The same object for all norms of one width in a model. */
+    readonly scratchKey: object,
   ) {}
 
-  static load(loader: WeightLoader, weights: WeightScope, width: number, eps: number): RmsNorm {
-    return new RmsNorm(loader.vector(weights.tensor("weight", [width])), eps);
+  static load(build: ModelBuild, weights: WeightScope, width: number, eps: number): RmsNorm {
+    const weight = build.loader.vector(weights.tensor("weight", [width]));
+    return RmsNorm.of(build, weight, eps);
   }
 
-  /** norm(x) -> [rows, width]. */
-  forward({ stream, arena }: Forward, x: Tensor, dtype: DType): Tensor {
-    const out = arena.tensor(dtype, x.shape);
-    this.forwardInto({ stream }, x, out);
-    return out;
+  static of(build: ModelBuild, weight: Tensor, eps: number): RmsNorm {
+    return new RmsNorm(weight, eps, build.dtype, build.shared(`normed rows of ${weight.size(0)}`));
   }
 
-  /** The same into a tensor of the caller's; out may be x. */
+  of(x: Tensor): Normed {
+    return new Normed(this, x, this.dtype);
+  }
+
+  /** norm(x) into a tensor of the caller's; out may be x. */
   forwardInto({ stream }: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
     rmsNorm(stream, { out, x, weight: this.weight, eps: this.eps });
   }
@@ -35,15 +68,13 @@ export class GatedRmsNorm {
     private readonly weight: Tensor,
     private readonly groupSize: number,
     private readonly eps: number,
+    /** The norm alone, for rows that are gated already; null if there are several groups. */
+    readonly ungated: RmsNorm | null,
   ) {}
 
-  static load(loader: WeightLoader, weights: WeightScope, width: number, groups: number, eps: number): GatedRmsNorm {
-    return new GatedRmsNorm(loader.vector(weights.tensor("weight", [width])), width / groups, eps);
-  }
-
-  /** The norm alone, for rows that are gated already; null if there are several groups. */
-  get ungated(): RmsNorm | null {
-    return this.groupSize === this.weight.size(0) ? new RmsNorm(this.weight, this.eps) : null;
+  static load(build: ModelBuild, weights: WeightScope, width: number, groups: number, eps: number): GatedRmsNorm {
+    const weight = build.loader.vector(weights.tensor("weight", [width]));
+    return new GatedRmsNorm(weight, width / groups, eps, groups === 1 ? RmsNorm.of(build, weight, eps) : null);
   }
 
   /** x, gate [rows, width]; in place on x. */

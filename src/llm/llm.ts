@@ -1,7 +1,7 @@
 import { basename, resolve } from "node:path";
 import { defaults, type MemoryPlan } from "../engine/policy/config";
 import type { EngineClient, EngineHealth, EngineToken, TokenLogprobs } from "../engine/policy/request";
-import type { SchedulerConfig } from "../engine/policy/scheduler";
+import type { SchedulerConfig } from "../engine/policy/scheduler-config";
 import { EngineError } from "../errors";
 import { mapStrings } from "../json/value";
 import { loadModelConfig, type ModelConfig } from "../models/config";

@@ -1,17 +1,13 @@
 import { Engine } from "../engine/engine";
 import { openDevice } from "../engine/open-device";
-import { type EngineConfig, type EngineOptions, type MemoryPlan, resolveDtypes } from "../engine/policy/config";
+import type { EngineConfig, EngineOptions, MemoryPlan } from "../engine/policy/config";
 import type { EngineClient, EngineHealth } from "../engine/policy/request";
 import { prepareRunner } from "../engine/prepare-runner";
 import { rehearse } from "../engine/rehearsal";
-import { EngineError } from "../errors";
 import type { ModelConfig } from "../models/config";
-import { loadModel } from "../models/registry";
 import { describeDevice } from "../tensor/device";
-import { Checkpoint } from "../weights/checkpoint";
-import { WeightLoader } from "../weights/loader";
-import { WeightScope } from "../weights/scope";
 import { constraintCompiler } from "./constraint-compiler";
+import { loadWeights } from "./load-weights";
 
 export interface LoadOptions extends EngineOptions {
   /** Name shown to clients. Default: the directory's name. */
@@ -54,17 +50,10 @@ const names = { f32: "float32", bf16: "bfloat16", f16: "float16" } as const;
 
 /** An engine in this process: weights, what prepareRunner() does, and a rehearsal; a failure frees what was built. */
 export async function loadEngine(dir: string, config: ModelConfig, options: LoadOptions): Promise<LoadedEngine> {
-  const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
-  const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
   const device = openDevice(options, options.onMessage);
   try {
-    const { compute, conv, ssm } = resolveDtypes(options, config);
-    const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
-    const loader = new WeightLoader(device, compute, onProgress);
-    const model = await loadModel(config, loader, weights).finally(() => loader.close());
-    refuseUnused(dir, weights.unused());
-
-    const prepared = await prepareRunner(device, model, config, { conv, ssm }, options);
+    const loaded = await loadWeights(dir, config, device, options);
+    const prepared = await prepareRunner(device, loaded.model, config.vocabSize, options);
     if (prepared.note !== null) options.onMessage?.(prepared.note);
     await rehearse(prepared.runner, prepared.config);
     const description = device.describe();
@@ -75,11 +64,11 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
       client,
       info: {
         config: prepared.config,
-        memory: { weights: loader.bytes, ...prepared.memory },
-        parameters: loader.parameters,
+        memory: { weights: loaded.bytes, ...prepared.memory },
+        parameters: loaded.parameters,
         device: `${description.kind} (${describeDevice(description)})`,
-        dtype: names[compute],
-        stateDtype: names[ssm],
+        dtype: names[loaded.dtypes.compute],
+        stateDtype: names[loaded.dtypes.state],
       },
       ready: async () => {},
       health: () => ({ state: "ready", progress: null, restarts: 0 }),
@@ -89,11 +78,4 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
     device.close();
     throw error;
   }
-}
-
-function refuseUnused(dir: string, unused: readonly string[]): void {
-  if (unused.length === 0) return;
-  const shown = unused.slice(0, 4).join(", ");
-  const message = `${dir}: ${unused.length} tensors belong to no part of this model (${shown}${unused.length > 4 ? ", ..." : ""}); config.json and the weights differ`;
-  throw new EngineError("ERR_WEIGHTS", message);
 }

@@ -1,24 +1,19 @@
+import type { CacheSpec } from "../layers/cache";
 import type { Forward } from "../layers/forward";
-import type { DType } from "../tensor/dtype";
+import type { StepLoad, Work } from "../layers/work";
+import type { AnyField } from "../step/field";
 import type { Tensor } from "../tensor/tensor";
-
-/** One layer's state per slot. */
-export interface LayerStateShape {
-  /** [width - 1, convDim], compute type. */
-  readonly conv: readonly number[];
-  /** [H, P, N], state type. */
-  readonly ssm: readonly number[];
-}
-
-export interface StateDtypes {
-  readonly conv: DType;
-  readonly ssm: DType;
-}
 
 /** What the engine needs of a model. */
 export interface Model {
+  /** What its layers keep of each sequence. */
+  readonly caches: readonly CacheSpec[];
+  /** Step metadata that its layers read. */
+  readonly fields: readonly AnyField[];
   /** A step: the batch's token ids to final hidden states [numTokens, hidden], in the arena. */
   forward(f: Forward): Tensor;
   /** Hidden states [rows, hidden] -> logits f32 [rows, vocab] in `out`. */
   logits(f: Pick<Forward, "stream">, hidden: Tensor, out: Tensor): void;
+  /** Of a step, logits included. */
+  work(load: StepLoad): Work;
 }

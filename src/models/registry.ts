@@ -1,32 +1,36 @@
-import { sizeOf } from "../tensor/dtype";
-import { elementsOf } from "../tensor/shape";
-import type { WeightLoader } from "../weights/loader";
-import type { WeightScope } from "../weights/scope";
+import { ModelBuild } from "../layers/build";
+import type { DType } from "../tensor/dtype";
+import { PlannedLoader } from "../weights/planned-loader";
+import { WeightScope } from "../weights/scope";
+import type { ComputeDtype } from "../weights/weight-loader";
 import type { ModelConfig } from "./config";
 import { Mamba2 } from "./mamba2";
-import type { LayerStateShape, Model, StateDtypes } from "./model";
+import type { Model } from "./model";
 
-interface Architecture {
-  load(config: ModelConfig, loader: WeightLoader, weights: WeightScope): Promise<Model>;
-  stateShapes(config: ModelConfig): readonly LayerStateShape[];
-}
+type Load = (config: ModelConfig, build: ModelBuild, weights: WeightScope) => Promise<Model>;
 
 /** One entry per model_type that config.ts reads. */
-const architectures: Readonly<Record<ModelConfig["modelType"], Architecture>> = { mamba2: Mamba2 };
+const architectures: Readonly<Record<ModelConfig["modelType"], Load>> = { mamba2: Mamba2.load };
 
-/** Builds a model on the loader's device. */
-export function loadModel(config: ModelConfig, loader: WeightLoader, weights: WeightScope): Promise<Model> {
-  return architectures[config.modelType].load(config, loader, weights);
+/** Builds a model with the loader of `build`. */
+export function loadModel(config: ModelConfig, build: ModelBuild, weights: WeightScope): Promise<Model> {
+  return architectures[config.modelType](config, build, weights);
 }
 
-/** The states of every layer that has one, in the order of Forward.state. */
-export function stateShapes(config: ModelConfig): readonly LayerStateShape[] {
-  return architectures[config.modelType].stateShapes(config);
+export interface ModelPlan {
+  readonly model: Model;
+  readonly parameters: number;
+  /** Bytes that one sequence's states take over all layers. */
+  readonly stateBytes: number;
 }
 
-/** Bytes that one sequence's states take over all layers. */
-export function stateBytes(config: ModelConfig, dtypes: StateDtypes): number {
-  const bytes = ({ conv, ssm }: LayerStateShape) =>
-    elementsOf(conv) * sizeOf(dtypes.conv) + elementsOf(ssm) * sizeOf(dtypes.ssm);
-  return stateShapes(config).reduce((sum, shape) => sum + bytes(shape), 0);
+/** The model that a config describes, built without weights and without a device. */
+export async function planModel(config: ModelConfig, dtype: ComputeDtype, stateDtype: DType): Promise<ModelPlan> {
+  const loader = new PlannedLoader(dtype);
+  const model = await loadModel(config, new ModelBuild(loader, stateDtype), WeightScope.ofDummy());
+  return { model, parameters: loader.parameters, stateBytes: stateBytes(model) };
+}
+
+export function stateBytes({ caches }: Model): number {
+  return caches.reduce((sum, { bytesPerSequence }) => sum + bytesPerSequence, 0);
 }

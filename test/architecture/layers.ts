@@ -20,13 +20,6 @@ export const typescriptLayers: readonly Layer[] = [
   { name: "tensor", files: /^src\/tensor\//, imports: ["errors", "native"] },
   { name: "ops", files: /^src\/ops\//, imports: ["errors", "native", "tensor"] },
   { name: "weights", files: /^src\/weights\//, imports: ["errors", "tensor", "ops"] },
-  { name: "layers", files: /^src\/layers\//, imports: ["errors", "tensor", "ops", "weights"] },
-  {
-    name: "models",
-    files: /^src\/models\//,
-    imports: ["errors", "tensor", "ops", "weights", "layers"],
-    packages: ["zod"],
-  },
   {
     name: "grammar",
     files: /^src\/grammar\//,
@@ -34,10 +27,18 @@ export const typescriptLayers: readonly Layer[] = [
     packages: ["@eslint-community/regexpp", "lru-cache"],
   },
   { name: "policy", files: /^src\/engine\/policy\//, imports: ["errors", "grammar"] },
+  { name: "step", files: /^src\/step\//, imports: ["errors", "policy", "tensor"] },
+  { name: "layers", files: /^src\/layers\//, imports: ["errors", "tensor", "ops", "weights", "step"] },
+  {
+    name: "models",
+    files: /^src\/models\//,
+    imports: ["errors", "tensor", "ops", "weights", "layers", "step"],
+    packages: ["zod"],
+  },
   {
     name: "engine",
     files: /^src\/engine\//,
-    imports: ["errors", "tensor", "ops", "layers", "models", "grammar", "policy"],
+    imports: ["errors", "tensor", "ops", "layers", "models", "grammar", "policy", "step"],
   },
   {
     name: "tokenizer",
@@ -56,6 +57,7 @@ export const typescriptLayers: readonly Layer[] = [
       "engine",
       "models",
       "weights",
+      "layers",
       "tokenizer",
       "src/tensor/device",
       "src/tensor/dtype",
@@ -88,7 +90,7 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "bench",
     files: /^src\/bench\//,
-    imports: ["errors", "tensor", "ops", "layers", "models", "weights", "policy", "engine", "llm", "client"],
+    imports: ["errors", "tensor", "ops", "layers", "models", "weights", "policy", "step", "engine", "llm", "client"],
   },
   {
     name: "cli",

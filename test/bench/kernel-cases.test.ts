@@ -4,8 +4,8 @@ import { convDimOf, geometries, projectedOf } from "../../src/bench/geometries";
 import { judgedCases } from "../../src/bench/judged";
 import { kernelCases } from "../../src/bench/kernel-cases";
 import { type PeerFigures, peerOfKernel } from "../../src/bench/peers";
-import { stepWork } from "../../src/bench/step-model";
 import { loadModelConfig } from "../../src/models/config";
+import { planModel } from "../../src/models/registry";
 
 const all = kernelCases();
 const caseOf = (op: string, name: string) => all.find((one) => one.op === op && one.name === name)!;
@@ -128,15 +128,16 @@ test("every figure of a peer belongs to a case", () => {
   expect(peerOfKernel(peers, "ssd_chunk_scan", "another case")).toBeNull();
 });
 
-test("bytes and operations of whole steps", () => {
+test("bytes and operations of whole steps", async () => {
   const config = loadModelConfig(join(__dirname, "..", "..", "bench", "models", "mamba2-130m"));
-  const target = { config, dtypes: { compute: "bf16", ssm: "bf16" }, stateBytes: 1000 } as const;
+  const { model, stateBytes } = await planModel(config, "bf16", "bf16");
+  expect(stateBytes).toBe(24 * 2 * (24 * 64 * 128 + 3 * 1792));
   // 24 layers of in_proj [3352, 768] and out_proj [768, 1536], a head [50288, 768].
   const layers = 24 * (3352 * 768 + 768 * 1536);
   const head = 50_288 * 768;
-  expect(stepWork(target, { tokens: 8, sequences: 8 })).toEqual({
-    bytes: 2 * (layers + head) + 16_000,
+  expect(model.work({ tokens: 8, sequences: 8 })).toEqual({
+    bytes: 2 * (layers + head) + 16 * stateBytes,
     flops: 16 * (layers + head),
   });
-  expect(stepWork(target, { tokens: 512, sequences: 1 }).flops).toBe(2 * (512 * layers + head));
+  expect(model.work({ tokens: 512, sequences: 1 }).flops).toBe(2 * (512 * layers + head));
 });

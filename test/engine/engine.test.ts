@@ -21,7 +21,7 @@ class FakeRunner {
       this.failNext = undefined;
       throw error;
     }
-    const rows = batch.rows.filter((row) => row.samples);
+    const rows = batch.rows.filter((row) => row.draws > 0);
     const tokens = Int32Array.from(rows, (row) => this.draw(row.sequence.id, row.start + row.numTokens));
     return { tokens, logprobs: null, prompts: [] };
   }

@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadModelConfig } from "../../src/models/config";
-import { stateBytes } from "../../src/models/registry";
 import { huggingFace, stateSpaces } from "../weights/configs";
 import type { Target } from "./fuzz";
 
@@ -36,7 +35,7 @@ export const configTarget: Target = {
     const config = loadModelConfig(dir);
     const { numHeads, headDim, numGroups, dInner, convDim, stateSize, vocabSize, normEps, dtMin, dtMax } = config;
     const sizes = [numHeads, headDim, numGroups, dInner, convDim, stateSize, vocabSize, config.hiddenSize];
-    const state = stateBytes(config, { conv: "f32", ssm: "f32" });
+    const state = config.numLayers * (dInner * stateSize + (config.convKernel - 1) * convDim) * 4; // bytes in f32
     const eos = config.eosTokenIds.every((id) => Number.isInteger(id) && id >= 0 && id < vocabSize);
     const sound =
       [...sizes, config.numLayers, config.chunkSize, config.convKernel, state].every(isSize) &&

@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { ModelBuild } from "../../src/layers/build";
 import { loadModelConfig } from "../../src/models/config";
 import { loadModel } from "../../src/models/registry";
 import { Device } from "../../src/tensor/device";
 import { Checkpoint } from "../../src/weights/checkpoint";
-import { WeightLoader } from "../../src/weights/loader";
+import { DeviceLoader } from "../../src/weights/device-loader";
 import { parseSafetensorsHeader } from "../../src/weights/safetensors";
 import { WeightScope } from "../../src/weights/scope";
 import { safetensors, vector } from "../weights/files";
@@ -72,8 +73,8 @@ async function load(checkpoint: Checkpoint): Promise<void> {
   const filesBefore = readdirSync("/proc/self/fd").length;
   const device = Device.open({ kind: "cpu", threads: 1 });
   try {
-    const loader = new WeightLoader(device, "bf16");
-    await loadModel(config, loader, WeightScope.ofCheckpoint(checkpoint));
+    const loader = new DeviceLoader(device, "bf16");
+    await loadModel(config, new ModelBuild(loader, "f32"), WeightScope.ofCheckpoint(checkpoint));
     loader.close();
   } finally {
     device.close();

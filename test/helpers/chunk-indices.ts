@@ -10,7 +10,7 @@ export interface ChunkIndices {
 
 /**
  * TensorRT-LLM's cu_seqlens_to_chunk_indices_offsets, for parity with its kernels; ours use sequence-relative chunks instead
- * (src/engine/batch.ts). A logical chunk is a run of tokens in one physical chunk and one sequence, so an empty sequence has
+ * (src/step/fields/chunks.ts). A logical chunk is a run of tokens in one physical chunk and one sequence, so an empty sequence has
  * none; the closed formula of the original counts one too many where an empty sequence lies inside a physical chunk.
  *
  * `cuSeqlens` is [sequences + 1], from 0, not decreasing.

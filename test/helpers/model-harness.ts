@@ -1,17 +1,21 @@
-import { BatchBuilder } from "../../src/engine/batch";
-import { sliceBatch } from "../../src/engine/batch-tensors";
+import { createPools } from "../../src/engine/loaded-model";
 import { Sequence } from "../../src/engine/policy/sequence";
-import { createStatePool } from "../../src/engine/state-pool";
-import type { LayerState } from "../../src/layers/forward";
+import { batchOf, noDrafts } from "../../src/engine/policy/step-plan";
+import { StepForward } from "../../src/engine/step-forward";
+import { fieldsOf } from "../../src/engine/step-launcher";
+import { ModelBuild } from "../../src/layers/build";
+import type { Pools } from "../../src/layers/cache";
 import { loadModelConfig, type ModelConfig } from "../../src/models/config";
 import type { Model } from "../../src/models/model";
-import { loadModel, stateShapes } from "../../src/models/registry";
+import { loadModel } from "../../src/models/registry";
+import { StepBlock } from "../../src/step/block";
 import type { Arena } from "../../src/tensor/arena";
 import { Device, type DeviceKind } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
 import { Checkpoint } from "../../src/weights/checkpoint";
-import { type ComputeDtype, WeightLoader } from "../../src/weights/loader";
+import { DeviceLoader } from "../../src/weights/device-loader";
 import { WeightScope } from "../../src/weights/scope";
+import type { ComputeDtype } from "../../src/weights/weight-loader";
 import { testDevices } from "./backends";
 import { makeRequest } from "./engine-request";
 
@@ -28,20 +32,16 @@ const ARENA_BYTES = 256 << 20;
 
 /** A model without an engine: the test decides what every step holds, and sees the logits of every token. */
 export class ModelHarness {
-  private readonly builder: BatchBuilder;
+  private readonly block: StepBlock;
   private readonly arena: Arena;
 
   private constructor(
     readonly device: Device,
     readonly config: ModelConfig,
     private readonly model: Model,
-    private readonly state: readonly LayerState[],
+    private readonly pools: readonly Pools[],
   ) {
-    this.builder = new BatchBuilder({
-      maxNumSeqs: MAX_SEQS,
-      maxNumBatchedTokens: MAX_TOKENS,
-      chunkSize: config.chunkSize,
-    });
+    this.block = new StepBlock(fieldsOf(model), { maxRows: MAX_SEQS, maxTokens: MAX_TOKENS, maxDraws: MAX_SEQS });
     this.arena = device.arena(ARENA_BYTES);
     this.poison();
   }
@@ -53,19 +53,16 @@ export class ModelHarness {
   ): Promise<ModelHarness> {
     const config = loadModelConfig(dir);
     const device = Device.open({ kind: options.device ?? testDevices[0]!, threads: options.threads ?? 2 });
-    const loader = new WeightLoader(device, dtype);
-    const model = await loadModel(config, loader, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
+    const loader = new DeviceLoader(device, dtype);
+    const build = new ModelBuild(loader, options.stateDtype ?? "f32");
+    const model = await loadModel(config, build, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
     loader.close();
-    const dtypes = { conv: dtype, ssm: options.stateDtype ?? "f32" };
-    return new ModelHarness(device, config, model, createStatePool(device, stateShapes(config), dtypes, MAX_SEQS));
+    return new ModelHarness(device, config, model, createPools({ device, model }, MAX_SEQS));
   }
 
   /** Every slot becomes NaN. */
   poison(): void {
-    for (const { conv, ssm } of this.state) {
-      this.device.stream.fill(conv, 0xff);
-      this.device.stream.fill(ssm, 0xff);
-    }
+    for (const pools of this.pools) for (const pool of Object.values(pools)) this.device.stream.fill(pool, 0xff);
   }
 
   /** One step; prefill parts first. Returns each part's logits [tokens, vocab]. With `replay` it is captured and replayed. */
@@ -75,20 +72,21 @@ export class ModelHarness {
       const filler = new Array<number>(start).fill(0);
       const sequence = new Sequence(makeRequest({ id: `${i}`, prompt: [...filler, ...tokens] }), i, 1 << 20);
       sequence.slot = slot;
-      return { sequence, start, numTokens: tokens.length, samples: false, draw: -1 };
+      return { sequence, start, numTokens: tokens.length, draws: 0, draw: -1, drafts: noDrafts };
     });
     const isPrefill = (row: { start: number; numTokens: number }) => row.start === 0 || row.numTokens !== 1;
     const numPrefills = rows.filter(isPrefill).length;
     if (!rows.slice(0, numPrefills).every(isPrefill)) throw new Error("prefill parts come first");
-    const numTokens = rows.reduce((sum, row) => sum + row.numTokens, 0);
-    const counts = this.builder.build({ rows, numPrefills, numTokens, numLogits: 0 });
+    const batch = batchOf(rows, numPrefills);
+    const { numTokens, numPrefillTokens } = batch;
+    this.block.write(batch);
     const { vocabSize } = this.config;
     const out = new Float32Array(numTokens * vocabSize);
     await this.arena.scope(() => {
-      const block = this.arena.tensor("i32", [this.builder.layout.numWords]);
-      stream.upload(block, this.builder.words);
-      const batch = sliceBatch(block, this.builder.layout, counts);
-      const f = { stream, arena: this.arena, state: this.state, batch };
+      const block = this.arena.tensor("i32", [this.block.numWords]);
+      stream.upload(block, this.block.words);
+      const views = this.block.views(block);
+      const f = new StepForward(stream, this.arena, numTokens, numPrefillTokens, views, this.pools);
       const logits = this.arena.tensor("f32", [numTokens, vocabSize]);
       const launch = () => this.model.logits(f, this.model.forward(f), logits);
       if (replay) stream.replay(stream.capture(launch));

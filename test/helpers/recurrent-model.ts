@@ -1,6 +1,7 @@
-import { type BatchBuilder, type BatchCounts, SAMPLING_ROW_WORDS } from "../../src/engine/batch";
-import { COUNTED_ROW_WORDS, PENALTY_ROW_WORDS } from "../../src/engine/penalty-rows";
 import type { EngineRequest, FinishReason } from "../../src/engine/policy/request";
+import { SAMPLING_ROW_WORDS } from "../../src/step/fields/draws";
+import { COUNTED_ROW_WORDS, PENALTY_ROW_WORDS } from "../../src/step/fields/penalties";
+import type { MambaBlock } from "./step-fields";
 
 export const vocabSize = 24;
 const emptyState = 0x811c9dc5;
@@ -35,46 +36,52 @@ export class RecurrentModel {
     this.tokenCounts = Array.from({ length: numSlots }, () => new Int32Array(vocabSize).fill(77));
   }
 
-  /** Drawn tokens [numLogits]. */
-  run({ fields }: BatchBuilder, counts: BatchCounts): number[] {
-    const taken = fields.inputIds.subarray(0, counts.numTokens);
-    for (const [t, id] of taken.entries()) if (id < 0 && counts.takesDraws) taken[t] = this.drawn[-1 - id]!;
-    this.drawn = this.step(fields, counts);
+  /** The drawn tokens of the step that was written last, padding included. */
+  run(block: MambaBlock): number[] {
+    const taken = block.array("inputIds");
+    for (const [t, id] of taken.entries()) if (id < 0) taken[t] = this.drawn[-1 - id]!;
+    this.drawn = this.step(block);
     return this.drawn;
   }
 
-  private step(fields: BatchBuilder["fields"], counts: BatchCounts): number[] {
-    if (counts.penalised) this.count(fields, counts.numPrefills + counts.numDecodes);
-    const penalties = new Float32Array(fields.penalties.buffer, fields.penalties.byteOffset, fields.penalties.length);
+  private step(block: MambaBlock): number[] {
+    this.count(block);
+    const [queryStartLoc, inputIds] = [block.array("queryStartLoc"), block.array("inputIds")];
+    const [prefillSlots, hasInitialState] = [block.array("prefillSlots"), block.array("hasInitialState")];
     const hidden: number[] = [];
-    for (let row = 0; row < counts.numPrefills; row++) {
-      const slot = fields.prefillSlots[row]!;
-      let state = fields.hasInitialState[row] === 1 ? this.pool[slot]! : emptyState;
-      for (let token = fields.queryStartLoc[row]!; token < fields.queryStartLoc[row + 1]!; token++) {
-        state = advance(state, fields.inputIds[token]!);
+    for (const [row, slot] of prefillSlots.entries()) {
+      let state = hasInitialState[row] === 1 ? this.pool[slot]! : emptyState;
+      for (let token = queryStartLoc[row]!; token < queryStartLoc[row + 1]!; token++) {
+        state = advance(state, inputIds[token]!);
         hidden[token] = state;
       }
       this.pool[slot] = state;
     }
-    for (let row = 0; row < counts.numDecodes; row++) {
-      const slot = fields.decodeSlots[row]!;
-      const token = counts.numPrefillTokens + row;
-      hidden[token] = slot < 0 ? 0 : advance(this.pool[slot]!, fields.inputIds[token]!);
-      if (slot >= 0) this.pool[slot] = hidden[token]!;
+    const decodeSlots = block.array("decodeSlots");
+    const perRow = (inputIds.length - hidden.length) / decodeSlots.length;
+    for (const slot of decodeSlots) {
+      for (let i = 0; i < perRow; i++) {
+        const token = hidden.length;
+        hidden[token] = slot < 0 ? 0 : advance(this.pool[slot]!, inputIds[token]!);
+        if (slot >= 0) this.pool[slot] = hidden[token]!;
+      }
     }
-    return Array.from({ length: counts.numLogits }, (_, row) => {
+    const [sampling, penalties] = [block.array("sampling"), block.array("penalties")];
+    const strengths = new Float32Array(penalties.buffer, penalties.byteOffset, penalties.length);
+    return Array.from(block.array("drawRows"), (hiddenRow, row) => {
       const word = row * SAMPLING_ROW_WORDS;
-      let state = hidden[fields.logitsRows[row]!]!;
+      let state = hidden[hiddenRow]!;
       const at = row * PENALTY_ROW_WORDS;
-      const slot = counts.penalised ? fields.penalties[at]! : -1;
-      if (slot >= 0) state = penalised(state, this.tokenCounts[slot]!, [...penalties.subarray(at + 1, at + 4)]);
-      return draw(state, fields.sampling[word + 4]!, fields.sampling[word + 6]!);
+      const slot = penalties[at] ?? -1;
+      if (slot >= 0) state = penalised(state, this.tokenCounts[slot]!, [...strengths.subarray(at + 1, at + 4)]);
+      return draw(state, sampling[word + 4]!, sampling[word + 6]!);
     });
   }
 
-  private count({ countedRows, inputIds }: BatchBuilder["fields"], rows: number): void {
-    for (let row = 0; row < rows; row++) {
-      const word = row * COUNTED_ROW_WORDS;
+  private count(block: MambaBlock): void {
+    const countedRows = block.array("countedRows");
+    const inputIds = block.array("inputIds");
+    for (let word = 0; word < countedRows.length; word += COUNTED_ROW_WORDS) {
       const [slot, first, length, prompt, fresh] = countedRows.subarray(word, word + COUNTED_ROW_WORDS);
       if (slot! < 0) continue;
       const own = this.tokenCounts[slot!]!;

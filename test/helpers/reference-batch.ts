@@ -1,5 +1,5 @@
-import type { BatchFields } from "../../src/engine/batch";
 import type { Sequence } from "../../src/engine/policy/sequence";
+import type { WrittenStep } from "./step-fields";
 
 interface Row {
   readonly sequence: Sequence;
@@ -11,7 +11,7 @@ interface Row {
  * The metadata of a step by its definition, token by token: every packed token knows its row and its position, and blocks
  * and chunks begin at the tokens that say so. Rows may come in any order; none is empty.
  */
-export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSize: number): BatchFields<number[]> {
+export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSize: number): WrittenStep {
   const isDecode = (row: Row) => row.numTokens === 1 && row.start > 0;
   const prefills = rows.filter((row) => !isDecode(row));
   const decodes = rows.filter(isDecode);
@@ -51,16 +51,16 @@ export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSiz
       }),
     penalties: draws.filter(() => penalised).flatMap(({ row }) => [...penaltyWords(row.sequence)]),
     decodeSlots: decodes.map((row) => row.sequence.slot),
-    logitsRows: draws.map(({ i }) => i),
+    drawRows: draws.map(({ i }) => i),
     sampling: draws.flatMap(({ row, next }) => [...samplingWords(row.sequence, next)]),
     inputIds: tokens.map(({ row, position }) => row.sequence.tokens[position]!),
-    queryStartLoc: [...indices.filter(isFirst), prefillTokens.length],
+    queryStartLoc: prefills.length === 0 ? [] : [...indices.filter(isFirst), prefillTokens.length],
     prefillSlots: prefills.map((row) => row.sequence.slot),
     hasInitialState: prefills.map((row) => Math.sign(row.start)),
     lastChunk: prefills.map((_, index) => chunkSeq.lastIndexOf(index)),
     blockSeq: blocks.map(({ index }) => index),
     blockOffset: blocks.map(({ offset }) => offset / blockSize),
-    cuChunkSeqlens: [...chunkStarts, prefillTokens.length],
+    cuChunkSeqlens: prefills.length === 0 ? [] : [...chunkStarts, prefillTokens.length],
     chunkSeq,
   };
 }

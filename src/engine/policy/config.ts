@@ -1,5 +1,5 @@
 import { EngineError } from "../../errors";
-import type { SchedulerConfig } from "./scheduler";
+import type { SchedulerConfig } from "./scheduler-config";
 
 const floats = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
 type FloatName = keyof typeof floats;
@@ -122,9 +122,8 @@ export interface MemoryPlan {
 export interface Dtypes {
   /** Activations and matrices. */
   readonly compute: FloatDtype;
-  /** The convolution's last inputs are activations. */
-  readonly conv: FloatDtype;
-  readonly ssm: FloatDtype;
+  /** Recurrent states. */
+  readonly state: FloatDtype;
 }
 
 /** Types of a model; throws ERR_ARGUMENT for a name that is none. */
@@ -136,8 +135,7 @@ export function resolveDtypes(
   const stateName = stateDtype === "auto" ? (model.mambaSsmCacheDtype ?? "float32") : stateDtype;
   expectFloat("dtype", computeName);
   expectFloat("stateDtype", stateName);
-  const compute = floats[computeName];
-  return { compute, conv: compute, ssm: floats[stateName] };
+  return { compute: floats[computeName], state: floats[stateName] };
 }
 
 function expectFloat(option: string, value: string): void {

@@ -1,25 +1,11 @@
 import { EngineError } from "../../errors";
 import type { ConstraintState } from "../../grammar/constraint";
 import type { EngineRequest, FinishReason } from "./request";
+import { checkSchedulerConfig, type SchedulerConfig } from "./scheduler-config";
 import { Sequence } from "./sequence";
-import { NO_SLOT, StateSlots } from "./state-slots";
-import { type ScheduledBatch, StepPlan } from "./step-plan";
-
-export interface SchedulerConfig {
-  /** Sequences that run at once: the number of state slots. */
-  readonly maxNumSeqs: number;
-  /**
-   * Tokens of one step, prefill and decode together; at least maxNumSeqs, so that every decode fits in every step. A multiple
-   * of chunkSize on top of maxNumSeqs leaves none of it unused, because prefills are cut at multiples of the chunk.
-   */
-  readonly maxNumBatchedTokens: number;
-  /** Tokens of an SSD chunk. */
-  readonly chunkSize: number;
-  /** Longest sequence in tokens, prompt and output together. */
-  readonly maxModelLen: number;
-  /** Requests that may wait; preempted sequences come on top. */
-  readonly maxQueue: number;
-}
+import type { SequenceMemory } from "./sequence-memory";
+import { StateSlots } from "./state-slots";
+import { noDrafts, type ScheduledBatch, StepPlan } from "./step-plan";
 
 /** One drawn token. */
 export interface ScheduledOutput {
@@ -30,6 +16,9 @@ export interface ScheduledOutput {
   /** Place among the step's drawn tokens: where its log probabilities are. */
   readonly logitsRow: number;
 }
+
+/** Guesses at most `most` of the tokens that follow a sequence's last one. */
+export type Draft = (sequence: Sequence, most: number) => readonly number[];
 
 /** Steps that may be scheduled and not committed: a row can take a token that the step right before it draws. */
 export const MAX_STEPS_IN_FLIGHT = 2;
@@ -48,8 +37,6 @@ export const MAX_STEPS_IN_FLIGHT = 2;
  */
 export class Scheduler {
   readonly config: SchedulerConfig;
-  /** One slot per running sequence, and per ended one that a step still uses. */
-  readonly slots: StateSlots;
   /** Both in order of rank. A running sequence outranks every waiting one of its own priority. */
   private readonly running: Sequence[] = [];
   private readonly waiting: Sequence[] = [];
@@ -58,14 +45,14 @@ export class Scheduler {
   private readonly inFlight: ScheduledBatch[] = [];
   private arrivals = 0;
 
-  constructor(config: SchedulerConfig) {
-    for (const [name, least] of minimums(config)) {
-      if (Number.isInteger(config[name]) && config[name] >= least) continue;
-      const message = `${name} must be a whole number of at least ${least}, got ${config[name]}`;
-      throw new EngineError("ERR_ARGUMENT", message, { subject: name });
-    }
+  /** Running sequences hold a part of `memory`, and so do ended ones that a step still uses. */
+  constructor(
+    config: SchedulerConfig,
+    private readonly memory: SequenceMemory = new StateSlots(config.maxNumSeqs),
+    private readonly draft: Draft = () => noDrafts,
+  ) {
+    checkSchedulerConfig(config);
     this.config = config;
-    this.slots = new StateSlots(config.maxNumSeqs);
   }
 
   get numRunning(): number {
@@ -122,11 +109,7 @@ export class Scheduler {
       throw new EngineError("ERR_ARGUMENT", `${this.inFlight.length} steps are not committed`);
     }
     const plan = new StepPlan(this.config.maxNumBatchedTokens, this.config.chunkSize);
-    const prefills: Sequence[] = [];
-    for (const sequence of this.running) {
-      if (sequence.isPrefill) prefills.push(sequence);
-      else if (!sequence.waitsForToken) plan.give(sequence, 1);
-    }
+    const prefills = this.grantDecodes(plan);
     let next = 0;
     let admitting = true;
     for (;;) {
@@ -137,8 +120,7 @@ export class Scheduler {
         admitting = this.admit(waiting, plan);
       } else if (running !== undefined) {
         next += 1;
-        const preempted = running.slot === NO_SLOT;
-        if (!preempted) plan.give(running, plan.fit(running));
+        this.grantPrefill(running, plan);
       } else break;
     }
 
@@ -148,26 +130,31 @@ export class Scheduler {
   }
 
   /**
-   * Takes the result of a step: `tokens` holds the drawn token of each row that samples, in the order of the rows (padding
-   * after them is ignored). Throws ERR_ARGUMENT when they are too few or the step is not the oldest in flight.
+   * Takes the result of a step: `tokens` holds all drawn tokens in the order of the rows (padding after them is ignored), and
+   * `accepted` how many of each drawing row's count, from its first on; all of them by default. Tokens of the row that come
+   * after a draft that was not accepted are not in the state. Throws ERR_ARGUMENT when they are too few or the step is not
+   * the oldest in flight.
    */
-  commit(batch: ScheduledBatch, tokens: ArrayLike<number>): ScheduledOutput[] {
-    if (tokens.length < batch.numLogits) {
-      throw new EngineError("ERR_ARGUMENT", `the step draws ${batch.numLogits} tokens, got ${tokens.length}`);
+  commit(batch: ScheduledBatch, tokens: ArrayLike<number>, accepted?: ArrayLike<number>): ScheduledOutput[] {
+    if (tokens.length < batch.numDraws) {
+      throw new EngineError("ERR_ARGUMENT", `the step draws ${batch.numDraws} tokens, got ${tokens.length}`);
     }
     this.settle(batch);
     const outputs: ScheduledOutput[] = [];
-    let numDrawn = 0;
-    for (const { sequence, start, numTokens, samples } of batch.rows) {
-      const logitsRow = numDrawn;
-      if (samples) numDrawn += 1;
+    let firstDraw = 0;
+    let drawing = 0;
+    for (const { sequence, start, numTokens, draws } of batch.rows) {
+      const first = firstDraw;
+      firstDraw += draws;
+      const count = draws === 0 ? 0 : (accepted?.[drawing++] ?? draws);
       if (sequence.isFinished) continue;
-      sequence.numComputed = start + numTokens;
-      if (!samples) continue;
-      const token = tokens[logitsRow]!;
-      const finishReason = token < 0 ? "abort" : sequence.append(token);
-      if (finishReason !== null) this.finish(sequence, finishReason);
-      outputs.push({ sequence, token, finishReason, logitsRow });
+      sequence.numComputed = start + numTokens - (draws - count);
+      for (let logitsRow = first; logitsRow < first + count && !sequence.isFinished; logitsRow++) {
+        const token = tokens[logitsRow]!;
+        const finishReason = token < 0 ? "abort" : sequence.append(token);
+        if (finishReason !== null) this.finish(sequence, finishReason);
+        outputs.push({ sequence, token, finishReason, logitsRow });
+      }
     }
     return outputs;
   }
@@ -183,48 +170,97 @@ export class Scheduler {
   private launch(batch: ScheduledBatch): void {
     this.inFlight.push(batch);
     let draw = 0;
-    for (const { sequence, numTokens, samples } of batch.rows) {
+    for (const { sequence, numTokens, draws } of batch.rows) {
       sequence.numInFlight += numTokens;
-      if (!samples) continue;
-      sequence.numPending += 1;
-      sequence.lastDraw = draw++;
+      sequence.numPending += draws;
+      draw += draws;
+      if (draws > 0) sequence.lastDraw = draw - 1;
     }
   }
 
-  /** The step is over: its rows use their slots no longer, and those of sequences that were aborted meanwhile are free. */
+  /** The step is over: its rows use their memory no longer, and that of sequences that were aborted meanwhile is free. */
   private settle(batch: ScheduledBatch): void {
     if (batch !== this.inFlight[0]) throw new EngineError("ERR_ARGUMENT", "this step is not the oldest in flight");
     this.inFlight.shift();
-    for (const { sequence, numTokens, samples } of batch.rows) {
+    for (const { sequence, numTokens, draws } of batch.rows) {
       sequence.numInFlight -= numTokens;
-      if (samples) sequence.numPending -= 1;
-      if (sequence.isFinished) this.releaseSlot(sequence);
+      sequence.numPending -= draws;
+      if (sequence.isFinished) this.release(sequence);
     }
   }
 
-  /** Gives the head of the queue a slot and its first tokens; false when it has to wait. */
+  /** One token, and drafts, for each running decode; returns the running prefills. */
+  private grantDecodes(plan: StepPlan): Sequence[] {
+    const prefills: Sequence[] = [];
+    let decodes = 0;
+    for (const sequence of this.running) if (!sequence.isPrefill) decodes += 1;
+    for (const sequence of this.running.slice()) {
+      if (sequence.isPrefill) {
+        prefills.push(sequence);
+        continue;
+      }
+      decodes -= 1;
+      if (sequence.waitsForToken || plan.rests(sequence)) continue;
+      const most = Math.min(plan.spare - decodes, sequence.maxLength - sequence.length) - 1;
+      const drafts = most > 0 && sequence.numPending === 0 ? this.draft(sequence, most) : noDrafts;
+      if (this.makeRoom(sequence, sequence.length + drafts.length, plan)) plan.give(sequence, 1, drafts);
+    }
+    return prefills;
+  }
+
+  private grantPrefill(sequence: Sequence, plan: StepPlan): void {
+    const numTokens = plan.rests(sequence) ? 0 : plan.fit(sequence);
+    if (numTokens === 0) return;
+    if (this.makeRoom(sequence, sequence.numScheduled + numTokens, plan)) plan.give(sequence, numTokens);
+  }
+
+  /**
+   * Memory for a running sequence's first `upTo` tokens, if need be that of the ones ranked below it; false where it has to
+   * wait: for the device to leave a victim's memory, or in the queue where nobody ranks below it.
+   */
+  private makeRoom(sequence: Sequence, upTo: number, plan: StepPlan): boolean {
+    while (!this.memory.reserve(sequence, upTo)) {
+      const victim = this.running.at(-1)!;
+      if (victim.numInFlight > 0) {
+        plan.rest(victim);
+        return false;
+      }
+      this.preempt(victim, plan);
+      if (victim === sequence) return false;
+    }
+    return true;
+  }
+
+  /** Gives the head of the queue its memory and its first tokens; false when it has to wait. */
   private admit(sequence: Sequence, plan: StepPlan): boolean {
-    const victim = this.slots.numFree > 0 ? undefined : this.running.at(-1);
-    if (this.slots.numFree === 0 && !(victim && victim.request.priority > sequence.request.priority)) return false;
-    if (victim !== undefined && victim.numInFlight > 0) {
-      plan.takeBack(victim); // the device uses its state; it rests now, and goes when that step is committed
+    if (plan.rests(sequence)) return false;
+    // All of the prompt, so that it is not preempted halfway.
+    while (!this.memory.reserve(sequence, sequence.length)) {
+      const victim = this.running.at(-1);
+      if (victim === undefined || victim.request.priority <= sequence.request.priority) return false;
+      if (victim.numInFlight > 0) {
+        plan.rest(victim); // the device uses its memory; it goes when that step is committed
+        return false;
+      }
+      if (plan.fit(sequence, victim) === 0) return false;
+      this.preempt(victim, plan);
+    }
+    const numTokens = plan.fit(sequence);
+    if (numTokens === 0) {
+      this.memory.release(sequence);
       return false;
     }
-    const numTokens = plan.fit(sequence, victim);
-    if (numTokens === 0) return false;
-    if (victim !== undefined) this.preempt(victim, plan);
     this.waiting.shift();
     insertByRank(this.running, sequence);
-    sequence.slot = this.slots.allocate();
     plan.give(sequence, numTokens);
     return true;
   }
 
   /** Back to the queue; its state is dropped, and all its tokens are computed again later. */
   private preempt(sequence: Sequence, plan: StepPlan): void {
-    plan.takeBack(sequence);
+    plan.rest(sequence);
     remove(this.running, sequence);
-    this.releaseSlot(sequence);
+    this.release(sequence);
     sequence.numComputed = 0;
     insertByRank(this.waiting, sequence);
   }
@@ -234,25 +270,13 @@ export class Scheduler {
     this.alive.delete(sequence.id);
     remove(this.waiting, sequence);
     remove(this.running, sequence);
-    this.releaseSlot(sequence);
+    this.release(sequence);
   }
 
-  /** Not while a scheduled step uses the slot: the next owner's state would be overwritten. */
-  private releaseSlot(sequence: Sequence): void {
-    if (sequence.slot === NO_SLOT || sequence.numInFlight > 0) return;
-    this.slots.release(sequence.slot);
-    sequence.slot = NO_SLOT;
+  /** Not while a scheduled step uses the memory: the next owner's state would be overwritten. */
+  private release(sequence: Sequence): void {
+    if (sequence.numInFlight === 0) this.memory.release(sequence);
   }
-}
-
-function minimums(config: SchedulerConfig): [keyof SchedulerConfig, number][] {
-  return [
-    ["maxNumSeqs", 1],
-    ["maxNumBatchedTokens", config.maxNumSeqs],
-    ["chunkSize", 1],
-    ["maxModelLen", 2],
-    ["maxQueue", 1],
-  ];
 }
 
 function insertByRank(list: Sequence[], sequence: Sequence): void {

@@ -25,7 +25,7 @@ export class Sequence {
   numInFlight = 0;
   /** Tokens that those steps draw. They are not in `tokens` yet. */
   numPending = 0;
-  /** Which of its step's draws the last pending one is. */
+  /** Which of its step's draws the last pending one is; of no use while several are pending. */
   lastDraw = -1;
   /** Row of the state pool; -1 while waiting and after the end. */
   slot = NO_SLOT;
@@ -66,9 +66,12 @@ export class Sequence {
     return this.length - this.numScheduled;
   }
 
-  /** No step can be planned for it now: its last token is being drawn, or the one that its constraint goes on from. */
+  /**
+   * No step can be planned for it now: its last token is being drawn, or the one that its constraint goes on from, or several
+   * of which nobody knows yet how many count.
+   */
   get waitsForToken(): boolean {
-    return this.numPending > 0 && (this.constraint !== null || this.length >= this.maxLength);
+    return this.numPending > 0 && (this.constraint !== null || this.numPending > 1 || this.length >= this.maxLength);
   }
 
   get numGenerated(): number {

@@ -1,4 +1,6 @@
 import { EngineError } from "../../errors";
+import type { Sequence } from "./sequence";
+import type { SequenceMemory } from "./sequence-memory";
 
 /** The slot of a padding row, and of a sequence that has none: kernels write nothing to it. */
 export const NO_SLOT = -1;
@@ -9,7 +11,7 @@ export const NO_SLOT = -1;
  *
  * Last in, first out: at low load the same few slots are reused, so their pages and cache lines stay warm.
  */
-export class StateSlots {
+export class StateSlots implements SequenceMemory {
   readonly numSlots: number;
   private readonly free: Int32Array;
   private readonly used: Uint8Array;
@@ -30,6 +32,18 @@ export class StateSlots {
     return this.numSlots - this.numFreeSlots;
   }
 
+  /** One slot, whatever the sequence's length. */
+  reserve(sequence: Sequence): boolean {
+    if (sequence.slot === NO_SLOT) sequence.slot = this.allocate();
+    return sequence.slot !== NO_SLOT;
+  }
+
+  release(sequence: Sequence): void {
+    if (sequence.slot === NO_SLOT) return;
+    this.giveBack(sequence.slot);
+    sequence.slot = NO_SLOT;
+  }
+
   /** A free slot, or -1 when there is none. */
   allocate(): number {
     if (this.numFreeSlots === 0) return NO_SLOT;
@@ -39,8 +53,8 @@ export class StateSlots {
     return slot;
   }
 
-  /** Gives a slot back. Throws ERR_ARGUMENT for one that is not in use: two sequences would share it later. */
-  release(slot: number): void {
+  /** Throws ERR_ARGUMENT for one that is not in use: two sequences would share it later. */
+  giveBack(slot: number): void {
     if (this.used[slot] !== 1) {
       throw new EngineError("ERR_ARGUMENT", `state slot ${slot} is not in use (slots 0 to ${this.numSlots - 1})`, {
         subject: "slot",

@@ -5,75 +5,110 @@ export interface ScheduledRow {
   readonly sequence: Sequence;
   /** Tokens in the state before the step: the row is tokens [start, start + numTokens) of the sequence. */
   readonly start: number;
+  /** Drafts among them. */
   readonly numTokens: number;
-  /** Whether the row takes the sequence's last token, so that the next one is drawn. */
-  readonly samples: boolean;
-  /** Which of the draws of the step before gives the row's one token; -1 where the sequence has its tokens. */
+  /** Tokens drawn, one after each of the row's last so many; 0 where the row does not reach the sequence's end. */
+  readonly draws: number;
+  /** Which of the draws of the step before gives the row's first token; -1 where the sequence has its tokens. */
   readonly draw: number;
+  /** Guesses of the tokens that follow the sequence's last one: the row ends with them. */
+  readonly drafts: readonly number[];
 }
 
 export interface ScheduledBatch {
-  /** Prefill rows, then decode rows (one token on top of a state). */
+  /** Prefill rows, then decode rows (one token, and drafts, on top of a state). */
   readonly rows: readonly ScheduledRow[];
   readonly numPrefills: number;
-  /** Tokens of all rows. */
+  /** Tokens of all rows, and of the prefill rows. */
   readonly numTokens: number;
-  /** Rows that sample. */
-  readonly numLogits: number;
+  readonly numPrefillTokens: number;
+  /** Tokens drawn by all rows, and by none of them where the step is padded. */
+  readonly numDraws: number;
+}
+
+export const noDrafts: readonly number[] = [];
+
+/** Counts what the rows hold. The first `numPrefills` of them are the prefills. */
+export function batchOf(rows: readonly ScheduledRow[], numPrefills: number): ScheduledBatch {
+  let [numTokens, numPrefillTokens, numDraws] = [0, 0, 0];
+  for (const [i, row] of rows.entries()) {
+    numTokens += row.numTokens;
+    if (i < numPrefills) numPrefillTokens += row.numTokens;
+    numDraws += row.draws;
+  }
+  return { rows, numPrefills, numTokens, numPrefillTokens, numDraws };
 }
 
 /** The rows of a step while it is put together, and what is left of its budget. */
 export class StepPlan {
   private readonly prefills: ScheduledRow[] = [];
   private readonly decodes: ScheduledRow[] = [];
+  private readonly resting = new Set<Sequence>();
   private numTokens = 0;
   private prefillAdvances = false;
 
-  /** Both in tokens. */
+  /** Both in tokens: prefills are cut at multiples of `alignment`. */
   constructor(
     private readonly budget: number,
-    private readonly chunkSize: number,
+    private readonly alignment: number,
   ) {}
+
+  /** Tokens that are left of the budget. */
+  get spare(): number {
+    return this.budget - this.numTokens;
+  }
 
   /**
    * How many tokens `sequence` can have, if `victim` gave back its own; 0 = not in this step. A prefill that does not fit
-   * ends on an absolute multiple of the chunk: its chunks, and with them its results, are then the same whatever else runs.
-   * Where the budget does not reach one, it waits, unless no other prefill advances in this step.
+   * ends on an absolute multiple of the alignment: its chunks, and with them its results, are then the same whatever else
+   * runs. Where the budget does not reach one, it waits, unless no other prefill advances in this step.
    */
   fit(sequence: Sequence, victim?: Sequence): number {
-    const budget = this.budget - this.numTokens + (this.decodes.find((row) => row.sequence === victim)?.numTokens ?? 0);
+    const budget = this.spare + (this.decodes.find((row) => row.sequence === victim)?.numTokens ?? 0);
     if (sequence.numNew <= budget) return sequence.numNew;
     const end = sequence.numScheduled + budget;
-    const aligned = end - (end % this.chunkSize) - sequence.numScheduled;
+    const aligned = end - (end % this.alignment) - sequence.numScheduled;
     if (aligned > 0) return aligned;
     return this.prefillAdvances ? 0 : budget;
   }
 
-  /** Adds a row of `numTokens`; none for 0. */
-  give(sequence: Sequence, numTokens: number): void {
-    if (numTokens === 0) return;
+  /** Adds a row of `numTokens`, and the drafts after them; none for 0, and none of a sequence that rests. */
+  give(sequence: Sequence, numTokens: number, drafts = noDrafts): void {
+    if (numTokens === 0 || this.resting.has(sequence)) return;
     const start = sequence.numScheduled;
-    const samples = start + numTokens === sequence.length;
-    const row = { sequence, start, numTokens, samples, draw: sequence.numPending > 0 ? sequence.lastDraw : -1 };
+    const draws = start + numTokens === sequence.length ? 1 + drafts.length : 0;
+    const draw = sequence.numPending > 0 ? sequence.lastDraw : -1;
+    const row = { sequence, start, numTokens: numTokens + drafts.length, draws, draw, drafts };
     (start > 0 && numTokens === 1 ? this.decodes : this.prefills).push(row);
-    this.numTokens += numTokens;
+    this.numTokens += row.numTokens;
     this.prefillAdvances ||= sequence.isPrefill;
   }
 
-  /** Removes the row of a preempted sequence. A prefill has none yet: it ranks below the one that takes its slot. */
-  takeBack(victim: Sequence): void {
+  /**
+   * Removes a decode's row. A prefill has none yet when another takes its place: it ranks below, and rows are given in order
+   * of rank.
+   */
+  private takeBack(victim: Sequence): void {
     const index = this.decodes.findIndex((row) => row.sequence === victim);
     if (index < 0) return;
+    this.numTokens -= this.decodes[index]!.numTokens;
     this.decodes.splice(index, 1);
-    this.numTokens -= 1;
+  }
+
+  /** Keeps a sequence out of this step: it was preempted, or it will be once the device is done with its memory. */
+  rest(victim: Sequence): void {
+    this.takeBack(victim);
+    this.resting.add(victim);
+  }
+
+  rests(sequence: Sequence): boolean {
+    return this.resting.has(sequence);
   }
 
   /** Null when there is no row. */
   toBatch(): ScheduledBatch | null {
     if (this.numTokens === 0) return null;
     const rows = this.prefills.length === 0 ? this.decodes : this.prefills.concat(this.decodes);
-    let numLogits = 0;
-    for (const row of rows) if (row.samples) numLogits += 1;
-    return { rows, numPrefills: this.prefills.length, numTokens: this.numTokens, numLogits };
+    return batchOf(rows, this.prefills.length);
   }
 }

@@ -1,20 +1,23 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { BatchBuilder } from "../../../src/engine/batch";
-import { MAX_STEPS_IN_FLIGHT, Scheduler, type SchedulerConfig } from "../../../src/engine/policy/scheduler";
+import { padDecodes } from "../../../src/engine/policy/padding";
+import { MAX_STEPS_IN_FLIGHT } from "../../../src/engine/policy/scheduler";
+import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
 import type { Sequence } from "../../../src/engine/policy/sequence";
 import type { ScheduledBatch } from "../../../src/engine/policy/step-plan";
 import { EngineError } from "../../../src/errors";
 import { makeRequest } from "../../helpers/engine-request";
 import { generateAlone, RecurrentModel } from "../../helpers/recurrent-model";
+import { SlotScheduler } from "../../helpers/slot-scheduler";
+import { MambaBlock } from "../../helpers/step-fields";
 import { type TrafficEvent, trafficConfigs, trafficEvents } from "../../helpers/traffic";
 
 const met = { overlap: 0, takenDraw: 0, droppedToken: 0, preemption: 0, rest: 0, abortInFlight: 0, mixedWithDraws: 0 };
 
 /** Steps are launched while the one before them is not committed. */
 class OverlappedTraffic {
-  private readonly scheduler: Scheduler;
-  private readonly builder: BatchBuilder;
+  private readonly scheduler: SlotScheduler;
+  private readonly block: MambaBlock;
   private readonly model: RecurrentModel;
   private readonly sequences: Sequence[] = [];
   private readonly delivered = new Map<Sequence, number[]>();
@@ -23,8 +26,10 @@ class OverlappedTraffic {
   private rested = new Set<Sequence>();
 
   constructor(private readonly config: SchedulerConfig) {
-    this.scheduler = new Scheduler(config);
-    this.builder = new BatchBuilder(config);
+    this.scheduler = new SlotScheduler(config);
+    const { maxNumSeqs, maxNumBatchedTokens, chunkSize } = config;
+    const limits = { maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs };
+    this.block = new MambaBlock(limits, chunkSize);
     this.model = new RecurrentModel(config.maxNumSeqs);
   }
 
@@ -82,8 +87,8 @@ class OverlappedTraffic {
     this.rested = new Set(left);
     if (batch === null) return false;
     this.check(batch);
-    const counts = this.builder.build(batch, batch.numPrefills === 0 ? this.config.maxNumSeqs : 0);
-    this.inFlight.push({ batch, tokens: this.model.run(this.builder, counts) });
+    this.block.write(batch.numPrefills === 0 ? padDecodes(batch, this.config.maxNumSeqs) : batch);
+    this.inFlight.push({ batch, tokens: this.model.run(this.block) });
     return true;
   }
 
@@ -103,7 +108,7 @@ class OverlappedTraffic {
     const step = this.inFlight.shift();
     if (step === undefined) return false;
     const outputs = this.scheduler.commit(step.batch, step.tokens);
-    met.droppedToken += step.batch.numLogits - outputs.length;
+    met.droppedToken += step.batch.numDraws - outputs.length;
     for (const { sequence, token } of outputs) this.delivered.get(sequence)!.push(token);
     return true;
   }

@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { BatchBuilder } from "../../../src/engine/batch";
+import { padDecodes } from "../../../src/engine/policy/padding";
 import type { EngineRequest } from "../../../src/engine/policy/request";
-import { Scheduler, type SchedulerConfig } from "../../../src/engine/policy/scheduler";
+import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
 import type { Sequence } from "../../../src/engine/policy/sequence";
 import type { ScheduledBatch, ScheduledRow } from "../../../src/engine/policy/step-plan";
 import { makeRequest } from "../../helpers/engine-request";
 import { generateAlone, RecurrentModel } from "../../helpers/recurrent-model";
+import { SlotScheduler } from "../../helpers/slot-scheduler";
+import { MambaBlock } from "../../helpers/step-fields";
 import { trafficConfigs, trafficEvents } from "../../helpers/traffic";
 
 /** How often the random traffic met the rare cases: a property that never meets one would prove nothing about it. */
@@ -30,15 +32,17 @@ interface Before {
 
 /** A scheduler, the metadata of its steps and a model behind them, checked after every call. */
 class Traffic {
-  private readonly scheduler: Scheduler;
-  private readonly builder: BatchBuilder;
+  private readonly scheduler: SlotScheduler;
+  private readonly block: MambaBlock;
   private readonly model: RecurrentModel;
   private readonly sequences: Sequence[] = [];
   private readonly delivered = new Map<Sequence, number[]>();
 
   constructor(private readonly config: SchedulerConfig) {
-    this.scheduler = new Scheduler(config);
-    this.builder = new BatchBuilder(config);
+    this.scheduler = new SlotScheduler(config);
+    const { maxNumSeqs, maxNumBatchedTokens, chunkSize } = config;
+    const limits = { maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs };
+    this.block = new MambaBlock(limits, chunkSize);
     this.model = new RecurrentModel(config.maxNumSeqs);
   }
 
@@ -80,11 +84,11 @@ class Traffic {
     this.checkAdmission(batch, before);
     this.checkCuts(batch, before);
 
-    const counts = this.builder.build(batch, batch.numPrefills === 0 ? this.config.maxNumSeqs : 0);
+    this.block.write(batch.numPrefills === 0 ? padDecodes(batch, this.config.maxNumSeqs) : batch);
     const penalised = batch.rows.filter(({ sequence }) => sequence.request.sampling.penalties !== undefined).length;
-    assert.equal(counts.penalised, penalised > 0);
+    assert.equal(this.block.array("countedRows").length > 0, penalised > 0);
     if (penalised > 0 && penalised < batch.rows.length) met.mixedStep += 1;
-    const tokens = this.model.run(this.builder, counts);
+    const tokens = this.model.run(this.block);
     if (abortDuring !== null) {
       const { sequence } = batch.rows[abortDuring % batch.rows.length]!;
       const { numUsed } = this.scheduler.slots;
@@ -103,7 +107,7 @@ class Traffic {
   }
 
   /** Budget kept, prefills first, slots in range and not shared, the right rows draw. */
-  private checkShape({ rows, numPrefills, numTokens, numLogits }: ScheduledBatch): void {
+  private checkShape({ rows, numPrefills, numTokens, numDraws }: ScheduledBatch): void {
     const total = rows.reduce((sum, row) => sum + row.numTokens, 0);
     assert.equal(numTokens, total);
     assert.ok(total <= this.config.maxNumBatchedTokens);
@@ -113,9 +117,9 @@ class Traffic {
     assert.equal(new Set(slots).size, slots.length);
     assert.ok(slots.every((slot) => slot < this.config.maxNumSeqs));
     assert.equal(new Set(rows.map((row) => row.sequence)).size, rows.length);
-    assert.ok(rows.every((row) => row.samples === (row.start + row.numTokens === row.sequence.tokens.length)));
-    assert.equal(rows.filter((row) => row.samples).length, numLogits);
-    met.promptDecode += rows.slice(numPrefills).filter((row) => !row.samples).length;
+    assert.ok(rows.every((row) => row.draws === Number(row.start + row.numTokens === row.sequence.tokens.length)));
+    assert.equal(rows.filter((row) => row.draws > 0).length, numDraws);
+    met.promptDecode += rows.slice(numPrefills).filter((row) => row.draws === 0).length;
   }
 
   /** Every decode is in the step, except a preempted one. */

@@ -1,7 +1,8 @@
 import type { EngineRequest } from "../../../src/engine/policy/request";
-import { Scheduler, type SchedulerConfig } from "../../../src/engine/policy/scheduler";
+import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
 import type { ScheduledBatch } from "../../../src/engine/policy/step-plan";
 import { makeRequest, promptOf } from "../../helpers/engine-request";
+import { SlotScheduler } from "../../helpers/slot-scheduler";
 
 const config: SchedulerConfig = {
   maxNumSeqs: 4,
@@ -11,9 +12,9 @@ const config: SchedulerConfig = {
   maxQueue: 8,
 };
 
-const schedulerOf = (fields: Partial<SchedulerConfig> = {}) => new Scheduler({ ...config, ...fields });
+const schedulerOf = (fields: Partial<SchedulerConfig> = {}) => new SlotScheduler({ ...config, ...fields });
 
-function add(scheduler: Scheduler, id: string, length: number, fields: Partial<EngineRequest> = {}) {
+function add(scheduler: SlotScheduler, id: string, length: number, fields: Partial<EngineRequest> = {}) {
   return scheduler.add(makeRequest({ id, prompt: promptOf(length), ...fields }));
 }
 
@@ -25,13 +26,13 @@ function show(batch: ScheduledBatch | null): string {
 }
 
 /** One step in which every row that samples draws `token`. */
-function step(scheduler: Scheduler, token = 7): string {
+function step(scheduler: SlotScheduler, token = 7): string {
   const batch = scheduler.schedule();
-  if (batch !== null) scheduler.commit(batch, new Int32Array(batch.numLogits).fill(token));
+  if (batch !== null) scheduler.commit(batch, new Int32Array(batch.numDraws).fill(token));
   return show(batch);
 }
 
-const steps = (scheduler: Scheduler, count: number) => Array.from({ length: count }, () => step(scheduler));
+const steps = (scheduler: SlotScheduler, count: number) => Array.from({ length: count }, () => step(scheduler));
 
 const failsWith = (code: string) => expect.objectContaining({ code });
 
@@ -77,12 +78,12 @@ describe("the token budget", () => {
     const scheduler = schedulerOf({ maxNumSeqs: 1, maxNumBatchedTokens: 1 });
     add(scheduler, "a", 3, { maxTokens: 1 });
     const first = scheduler.schedule()!;
-    expect([show(first), first.numLogits]).toEqual(["a:1 |", 0]);
+    expect([show(first), first.numDraws]).toEqual(["a:1 |", 0]);
     expect(scheduler.commit(first, [])).toEqual([]);
     const second = scheduler.schedule()!;
-    expect([show(second), second.numLogits]).toEqual(["| a:1", 0]);
+    expect([show(second), second.numDraws]).toEqual(["| a:1", 0]);
     scheduler.commit(second, []);
-    expect(scheduler.schedule()).toMatchObject({ numLogits: 1 });
+    expect(scheduler.schedule()).toMatchObject({ numDraws: 1 });
   });
 });
 

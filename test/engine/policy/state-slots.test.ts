@@ -10,8 +10,8 @@ test("hands out every slot once, then -1", () => {
 test("hands out the slot that was given back last", () => {
   const slots = new StateSlots(4);
   for (let i = 0; i < 3; i++) slots.allocate();
-  slots.release(0);
-  slots.release(2);
+  slots.giveBack(0);
+  slots.giveBack(2);
   expect([slots.allocate(), slots.allocate(), slots.allocate()]).toEqual([2, 0, 3]);
 });
 
@@ -23,8 +23,8 @@ test.each([
 ])("refuses %s", (_, slot) => {
   const slots = new StateSlots(3);
   slots.allocate();
-  slots.release(slots.allocate());
-  expect(() => slots.release(slot)).toThrow(expect.objectContaining({ code: "ERR_ARGUMENT", subject: "slot" }));
+  slots.giveBack(slots.allocate());
+  expect(() => slots.giveBack(slot)).toThrow(expect.objectContaining({ code: "ERR_ARGUMENT", subject: "slot" }));
   expect(slots.numUsed).toBe(1);
 });
 
@@ -42,8 +42,8 @@ test("is a set of free slots, whatever the order of calls", () => {
           expect(slot).toBeLessThan(numSlots);
           expect(used.has(slot)).toBe(false);
           used.add(slot);
-        } else if (used.delete(operation)) slots.release(operation);
-        else expect(() => slots.release(operation)).toThrow();
+        } else if (used.delete(operation)) slots.giveBack(operation);
+        else expect(() => slots.giveBack(operation)).toThrow();
         expect([slots.numUsed, slots.numFree]).toEqual([used.size, numSlots - used.size]);
       }
     }),

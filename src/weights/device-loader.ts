@@ -9,9 +9,8 @@ import { WeightFile } from "../tensor/weight-file";
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
 import type { WeightDescriptor, WeightDtype } from "./scope";
-
-/** What the engine computes in: the type of activations, and of matrices unless the checkpoint's is smaller and exact. */
-export type ComputeDtype = "f32" | "bf16" | "f16";
+import type { WeightView } from "./view";
+import type { ComputeDtype, VectorOptions, WeightLoader } from "./weight-loader";
 
 /** A checkpoint's file: as the device's threads read it, and as this one reads small tensors. */
 interface OpenFile {
@@ -20,7 +19,7 @@ interface OpenFile {
 }
 
 /** Turns descriptors into tensors on a device. Copies run behind the caller; settle() waits for them and tells the progress. */
-export class WeightLoader {
+export class DeviceLoader implements WeightLoader {
   private readonly files = new Map<string, OpenFile>();
   private readonly counted = new Set<string>();
   /** Of what is loaded so far, as it is stored. */
@@ -37,9 +36,13 @@ export class WeightLoader {
     private readonly onProgress: (bytes: number) => void = () => {},
   ) {}
 
-  /** A matrix [n, k] for `linear`. Under f32 activations weights stay what they are: products with them are exact. */
-  matrix(weight: WeightDescriptor): Tensor {
+  /** Under f32 activations weights stay what they are: products with them are exact. */
+  matrix(weight: WeightDescriptor): WeightView {
     const shape = weight.shape as [number, number];
+    return { format: "plain", data: this.packed(weight, shape), shape };
+  }
+
+  private packed(weight: WeightDescriptor, shape: [number, number]): Tensor {
     const to = this.dtype === "f32" ? weight.dtype : this.dtype;
     this.count(weight);
     if ("dummy" in weight.source) {
@@ -50,7 +53,6 @@ export class WeightLoader {
     return packLinearWeight(this.device.stream, source, shape, weight.dtype, to);
   }
 
-  /** A table [rows, width] for `embedding`, in the checkpoint's type. */
   table(weight: WeightDescriptor): Tensor {
     const tensor = this.device.tensor(weight.dtype, weight.shape);
     this.count(weight);
@@ -59,10 +61,9 @@ export class WeightLoader {
     return tensor;
   }
 
-  /** A small tensor as f32, after `change` (a transposition, say) if given. */
-  vector(weight: WeightDescriptor, change: (values: Float32Array) => Float32Array = (values) => values): Tensor {
+  vector(weight: WeightDescriptor, { change = (values) => values, shape }: VectorOptions = {}): Tensor {
     const values = change(this.values(weight));
-    const tensor = this.device.tensor("f32", [values.length]);
+    const tensor = this.device.tensor("f32", shape ?? [values.length]);
     this.count(weight);
     this.device.stream.upload(tensor, values);
     return tensor;

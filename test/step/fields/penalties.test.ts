@@ -1,7 +1,8 @@
-import { PenaltyRows } from "../../src/engine/penalty-rows";
-import { Sequence } from "../../src/engine/policy/sequence";
-import type { ScheduledRow } from "../../src/engine/policy/step-plan";
-import { greedy, makeRequest, promptOf } from "../helpers/engine-request";
+import { padDecodes } from "../../../src/engine/policy/padding";
+import { Sequence } from "../../../src/engine/policy/sequence";
+import { batchOf, noDrafts, type ScheduledBatch, type ScheduledRow } from "../../../src/engine/policy/step-plan";
+import { penalties as field } from "../../../src/step/fields/penalties";
+import { greedy, makeRequest, promptOf } from "../../helpers/engine-request";
 
 const penalties = { repetition: 1.25, presence: -0.5, frequency: 0.1 };
 const on = new Int32Array(Float32Array.of(1.25, -0.5, 0.1).buffer);
@@ -25,13 +26,13 @@ function row(
   const sequence = new Sequence(makeRequest({ prompt: promptOf(prompt), sampling }), slot, 1000);
   sequence.tokens.push(...new Array<number>(length - prompt).fill(7));
   sequence.slot = slot;
-  return { sequence, start, numTokens, samples: start + numTokens === length, draw: -1 };
+  return { sequence, start, numTokens, draws: Number(start + numTokens === length), draw: -1, drafts: noDrafts };
 }
 
-function write(rows: readonly ScheduledRow[], numRows = 0, numDraws = 0) {
+function write(batch: ScheduledBatch) {
   const counted = new Int32Array(8 * 5).fill(stale);
   const table = new Int32Array(8 * 4).fill(stale);
-  const written = new PenaltyRows(counted, table).write(rows, numRows, numDraws);
+  const written = field.writer({ counted, penalties: table })(batch);
   const cut = (words: Int32Array, width: number) =>
     Array.from({ length: 8 }, (_, i) => [...words.subarray(i * width, (i + 1) * width)]).filter(
       (line) => !line.every((word) => word === stale),
@@ -40,15 +41,16 @@ function write(rows: readonly ScheduledRow[], numRows = 0, numDraws = 0) {
 }
 
 test("each row counts its own tokens: of the prompt as far as that goes, then generated ones", () => {
-  const { written, counted, table } = write([
+  const rows = [
     row(5, { start: 0, numTokens: 5, prompt: 6, length: 6 }), // first chunk of a prompt
     row(4, { start: 0, numTokens: 7, prompt: 4, length: 7 }), // preempted: all of it again
     row(3, { start: 4, numTokens: 3, prompt: 2, length: 7 }), // the rest of a preempted one
     row(2, { start: 0, numTokens: 2, prompt: 2, length: 2, plain: true }),
     row(1, { start: 6, numTokens: 1, prompt: 3, length: 7 }), // a decode
     row(0, { start: 6, numTokens: 1, prompt: 7, length: 7 }), // the last token of a prompt
-  ]);
-  expect(written).toBe(true);
+  ];
+  const { written, counted, table } = write(batchOf(rows, 4));
+  expect(written).toEqual({ counted: 6 * 5, penalties: 5 * 4 });
   expect(counted).toEqual([
     [5, 0, 5, 5, 1],
     [4, 5, 7, 4, 1],
@@ -61,16 +63,18 @@ test("each row counts its own tokens: of the prompt as far as that goes, then ge
 });
 
 test("padding has no slot", () => {
-  const { counted, table } = write([row(6, { start: 4, numTokens: 1, prompt: 4, length: 5 })], 3, 3);
+  const { counted, table } = write(
+    padDecodes(batchOf([row(6, { start: 4, numTokens: 1, prompt: 4, length: 5 })], 0), 3),
+  );
   expect(counted).toEqual([
     [6, 0, 1, 0, 0],
-    [-1, 0, 0, 0, 0],
-    [-1, 0, 0, 0, 0],
+    [-1, 1, 1, 1, 1],
+    [-1, 2, 1, 1, 1],
   ]);
   expect(table).toEqual([6, -1, -1].map((slot) => [slot, ...(slot < 0 ? off : on)]));
 });
 
 test("nothing is written where no row has penalties", () => {
   const plain = row(0, { start: 4, numTokens: 1, prompt: 4, length: 5, plain: true });
-  expect(write([plain], 4, 4)).toEqual({ written: false, counted: [], table: [] });
+  expect(write(padDecodes(batchOf([plain], 0), 4))).toEqual({ written: null, counted: [], table: [] });
 });

@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { BatchBuilder, type BatchFields, type BatchLimits, batchLayout, CONV_BLOCK_SIZE } from "../../src/engine/batch";
+import { padDecodes } from "../../src/engine/policy/padding";
 import type { Sampling } from "../../src/engine/policy/request";
 import { Sequence } from "../../src/engine/policy/sequence";
-import { type ScheduledBatch, StepPlan } from "../../src/engine/policy/step-plan";
+import { batchOf, noDrafts, type ScheduledBatch, StepPlan } from "../../src/engine/policy/step-plan";
+import { CONV_BLOCK_SIZE } from "../../src/step/fields/conv-blocks";
+import { tokenIds } from "../../src/step/fields/token-ids";
 import { greedy, makeRequest, promptOf } from "../helpers/engine-request";
 import { referenceBatch } from "../helpers/reference-batch";
+import { MambaBlock, type WrittenStep } from "../helpers/step-fields";
 
 /** A row to be scheduled: `computed` tokens are in the state, `take` go in now, `left` stay for later. */
 interface RowSpec {
@@ -17,7 +20,8 @@ interface RowSpec {
   readonly promptLength?: number;
 }
 
-const limits: BatchLimits = { maxNumSeqs: 16, maxNumBatchedTokens: 2048, chunkSize: 8 };
+const limits = { maxRows: 16, maxTokens: 2048, maxDraws: 16 };
+const mambaBlock = (chunkSize = 8, words?: Int32Array) => new MambaBlock(limits, chunkSize, words);
 
 function schedule(specs: readonly RowSpec[]): ScheduledBatch {
   const plan = new StepPlan(Number.POSITIVE_INFINITY, 1);
@@ -29,30 +33,12 @@ function schedule(specs: readonly RowSpec[]): ScheduledBatch {
     sequence.slot = specs.length - 1 - index;
     plan.give(sequence, take);
   });
-  return plan.toBatch() ?? { rows: [], numPrefills: 0, numTokens: 0, numLogits: 0 };
+  return plan.toBatch() ?? batchOf([], 0);
 }
 
-/** Builds a step and cuts every field to its counted length. */
-function build(batch: ScheduledBatch, builder = new BatchBuilder(limits), padTo?: number) {
-  const counts = builder.build(batch, padTo);
-  const take = (field: keyof BatchFields<Int32Array>, length: number) => [...builder.fields[field].subarray(0, length)];
-  return {
-    counts,
-    countedRows: take("countedRows", counts.penalised ? (counts.numPrefills + counts.numDecodes) * 5 : 0),
-    penalties: take("penalties", counts.penalised ? counts.numLogits * 4 : 0),
-    decodeSlots: take("decodeSlots", counts.numDecodes),
-    logitsRows: take("logitsRows", counts.numLogits),
-    sampling: take("sampling", counts.numLogits * 8),
-    inputIds: take("inputIds", counts.numTokens),
-    queryStartLoc: take("queryStartLoc", counts.numPrefills + 1),
-    prefillSlots: take("prefillSlots", counts.numPrefills),
-    hasInitialState: take("hasInitialState", counts.numPrefills),
-    lastChunk: take("lastChunk", counts.numPrefills),
-    blockSeq: take("blockSeq", counts.numBlocks),
-    blockOffset: take("blockOffset", counts.numBlocks),
-    cuChunkSeqlens: take("cuChunkSeqlens", counts.numChunks + 1),
-    chunkSeq: take("chunkSeq", counts.numChunks),
-  };
+function build(batch: ScheduledBatch, block = mambaBlock()): WrittenStep {
+  block.write(batch);
+  return block.step();
 }
 
 test("a row whose token the step before draws names the draw, among rows that know theirs", () => {
@@ -62,10 +48,8 @@ test("a row whose token the step before draws names the draw, among rows that kn
     { computed: 6, take: 1 },
   ]);
   const rows = batch.rows.map((row) => (row.start === 6 ? { ...row, draw: 3 } : row));
-  const { inputIds, counts } = build({ ...batch, rows });
+  const { inputIds } = build({ ...batch, rows });
   expect(inputIds).toEqual([...rows[0]!.sequence.tokens.slice(0, 2), rows[1]!.sequence.tokens[4], -4]);
-  expect(counts.takesDraws).toBe(true);
-  expect(build(batch).counts.takesDraws).toBe(false);
 });
 
 describe("chunks", () => {
@@ -78,7 +62,7 @@ describe("chunks", () => {
     { computed: [100, 300], take: [156, 256], chunk: 256, cu: [0, 156, 368, 412], seq: [0, 1, 1], last: [0, 2] },
   ])("$computed computed, $take now, chunks of $chunk", ({ computed, take, chunk, cu, seq, last }) => {
     const specs = computed.map((each, i) => ({ computed: each, take: take[i]! }));
-    const built = build(schedule(specs), new BatchBuilder({ ...limits, chunkSize: chunk }));
+    const built = build(schedule(specs), mambaBlock(chunk));
     expect([built.cuChunkSeqlens, built.chunkSeq, built.lastChunk]).toEqual([cu, seq, last]);
   });
 
@@ -86,10 +70,9 @@ describe("chunks", () => {
   test("an empty row has no chunk and repeats its predecessor's last one", () => {
     const rows = [1, 0, 4].map((numTokens) => {
       const sequence = new Sequence(makeRequest({ prompt: promptOf(4) }), 0, 10);
-      return { sequence, start: 0, numTokens, samples: false, draw: -1 };
+      return { sequence, start: 0, numTokens, draws: 0, draw: -1, drafts: noDrafts };
     });
-    const batch = { rows, numPrefills: 3, numTokens: 5, numLogits: 0 };
-    const built = build(batch, new BatchBuilder({ ...limits, chunkSize: 4 }));
+    const built = build(batchOf(rows, 3), mambaBlock(4));
     expect([built.cuChunkSeqlens, built.chunkSeq, built.lastChunk]).toEqual([
       [0, 1, 5],
       [0, 2],
@@ -118,118 +101,130 @@ test("prefills come first; one token on top of a state is a decode, a first one 
     { computed: 0, take: 1 }, // prompt of one token
     { computed: 2, take: 2, left: 1 }, // chunk of a prompt: nothing to draw
   ];
-  const built = build(schedule(specs));
-  expect(built.counts).toMatchObject({
-    numPrefills: 3,
-    numPrefillTokens: 6,
-    numDecodes: 2,
-    numTokens: 8,
-    numLogits: 3,
-  });
+  const batch = schedule(specs);
+  expect(batch).toMatchObject({ numPrefills: 3, numPrefillTokens: 6, numTokens: 8, numDraws: 3 });
+  const built = build(batch);
   expect(built.inputIds).toEqual([11000, 11001, 11002, 31000, 41002, 41003, 1004, 21004]);
   expect(built.queryStartLoc).toEqual([0, 3, 4, 6]);
   expect(built.prefillSlots).toEqual([3, 1, 0]);
   expect(built.hasInitialState).toEqual([0, 0, 1]);
   expect(built.decodeSlots).toEqual([4, 2]);
-  expect(built.logitsRows).toEqual([2, 3, 6]);
+  expect(built.drawRows).toEqual([2, 3, 6]);
 });
 
 test("a sampling row is the eight words of SamplingRow", () => {
   const sampling = { temperature: 0.7, topK: 40, topP: 0.95, minP: 0.05, seed: 0xffff_fffe_8000_0001n };
-  const builder = new BatchBuilder(limits);
+  const block = mambaBlock();
   build(
     schedule([
       { computed: 0, take: 5, left: 1 },
       { computed: 9, take: 1, sampling },
     ]),
-    builder,
+    block,
   );
-  const { buffer, byteOffset } = builder.fields.sampling;
+  const { buffer, byteOffset } = block.array("sampling");
   const row = new DataView(buffer, byteOffset, 32);
   expect([0, 8, 12].map((at) => row.getFloat32(at, true))).toEqual([0.7, 0.95, 0.05].map(Math.fround));
   expect([4, 24, 28].map((at) => row.getInt32(at, true))).toEqual([40, 10, 0]);
   expect([16, 20].map((at) => row.getUint32(at, true))).toEqual([0x8000_0001, 0xffff_fffe]);
 });
 
+test("a row that draws several tokens ends with its drafts, and draws after each of them", () => {
+  const [known, drafting] = schedule([
+    { computed: 3, take: 1 },
+    { computed: 6, take: 1 },
+  ]).rows;
+  const rows = [known!, { ...drafting!, numTokens: 3, draws: 3, drafts: [5, 6] }];
+  const built = build(batchOf(rows, 0));
+  expect(built.inputIds).toEqual([1003, 11006, 5, 6]);
+  expect(built.drawRows).toEqual([0, 1, 2, 3]);
+  const positions = Array.from({ length: 4 }, (_, draw) => built.sampling[8 * draw + 6]);
+  expect(positions).toEqual([4, 7, 8, 9]);
+});
+
 describe("padding to the size of a graph", () => {
   test("adds rows without a slot and draws to be ignored", () => {
-    const builder = new BatchBuilder(limits);
-    builder.words.fill(77); // left by an earlier step
-    const built = build(
-      schedule([
-        { computed: 4, take: 1 },
-        { computed: 4, take: 1, left: 1 },
-      ]),
-      builder,
-      4,
-    );
-    expect(built.counts).toMatchObject({ numTokens: 4, numDecodes: 4, numLogits: 4, numPrefills: 0 });
+    const block = mambaBlock();
+    block.words.fill(77); // left by an earlier step
+    const decodes = schedule([
+      { computed: 4, take: 1 },
+      { computed: 4, take: 1, left: 1 },
+    ]);
+    const built = build(padDecodes(decodes, 4), block);
     expect(built.decodeSlots).toEqual([1, 0, -1, -1]);
     expect(built.inputIds).toEqual([1004, 11004, 0, 0]);
-    expect(built.logitsRows).toEqual([0, 0, 0, 0]);
+    expect(built.drawRows).toEqual([0, 0, 0, 0]);
     const topPOne = new Int32Array(Float32Array.of(1).buffer)[0];
     for (const row of [1, 2, 3]) {
       expect(built.sampling.slice(8 * row, 8 * row + 8)).toEqual([0, 0, topPOne, 0, 0, 0, 0, 0]);
     }
   });
 
-  test.each([
-    ["a prefill in it", [{ computed: 0, take: 1 }], 4],
-    [
-      "more rows than the graph",
-      [
-        { computed: 1, take: 1 },
-        { computed: 1, take: 1 },
-      ],
-      1,
-    ],
-    ["a graph past maxNumSeqs", [{ computed: 1, take: 1 }], 17],
-  ])("refuses a batch with %s", (_, specs, padTo) => {
-    const error = expect.objectContaining({ code: "ERR_ARGUMENT" });
-    expect(() => new BatchBuilder(limits).build(schedule(specs), padTo)).toThrow(error);
+  test("gives a full step its ignored draws too, and rows of several tokens as many", () => {
+    const silent = schedule([{ computed: 4, take: 1, left: 1 }]);
+    expect(padDecodes(silent, 1)).toMatchObject({ rows: silent.rows, numTokens: 1, numDraws: 1 });
+    expect(padDecodes(batchOf([], 0), 2, 3)).toMatchObject({ numTokens: 6, numDraws: 6 });
   });
 });
 
 describe("the block", () => {
-  test("a decode-only step uploads a prefix that ends with its ids", () => {
-    const { layout, counts } = {
-      layout: batchLayout(limits),
-      counts: build(schedule([{ computed: 4, take: 1 }])).counts,
-    };
-    expect(counts.endWord).toBe(layout.inputIds.offset + 1);
-    for (const field of ["decodeSlots", "logitsRows", "sampling"] as const) {
-      expect(layout[field].offset + layout[field].capacity).toBeLessThanOrEqual(layout.inputIds.offset);
+  test("a decode-only step uploads no more than ends with its ids", () => {
+    const block = mambaBlock();
+    build(schedule([{ computed: 4, take: 1 }]), block);
+    const { begin, end } = block.range();
+    const ids = block.array("inputIds");
+    expect(end).toBe((ids.byteOffset - block.words.byteOffset) / 4 + 1);
+    for (const name of ["decodeSlots", "drawRows", "sampling"] as const) {
+      const at = (block.array(name).byteOffset - block.words.byteOffset) / 4;
+      expect(begin <= at && at < end).toBe(true);
     }
-    expect(build(schedule([{ computed: 0, take: 1 }])).counts.endWord).toBe(layout.numWords);
+  });
+
+  test("a step with a prefill uploads up to the last word that it wrote", () => {
+    const block = mambaBlock();
+    build(schedule([{ computed: 0, take: 100 }]), block);
+    const last = Math.max(
+      ...Object.keys(block.step()).map((name) => {
+        const array = block.array(name as keyof WrittenStep);
+        return array.length === 0 ? 0 : (array.byteOffset - block.words.byteOffset) / 4 + array.length;
+      }),
+    );
+    expect(block.range().end).toBe(last);
   });
 
   test("a step without penalties uploads nothing for them", () => {
-    const layout = batchLayout(limits);
-    const countsOf = (sampling: Sampling) => build(schedule([{ computed: 4, take: 1, sampling }])).counts;
-    expect(countsOf(greedy)).toMatchObject({ penalised: false, firstWord: layout.decodeSlots.offset });
-    for (const field of ["countedRows", "penalties"] as const) {
-      expect(layout[field].offset + layout[field].capacity).toBeLessThanOrEqual(layout.decodeSlots.offset);
-    }
+    const block = mambaBlock();
     const penalties = { repetition: 1, presence: 1, frequency: 0 };
-    expect(countsOf({ ...greedy, penalties })).toMatchObject({ penalised: true, firstWord: 0 });
+    build(schedule([{ computed: 4, take: 1, sampling: { ...greedy, penalties } }]), block);
+    expect(block.range().begin).toBe(0);
+    const penaltyEnd = (block.array("penalties").byteOffset - block.words.byteOffset) / 4 + 4;
+    build(schedule([{ computed: 4, take: 1 }]), block);
+    expect(block.range().begin).toBeGreaterThanOrEqual(penaltyEnd);
   });
 
   test("can be the caller's memory", () => {
-    const memory = new Int32Array(batchLayout(limits).numWords + 10);
-    const builder = new BatchBuilder(limits, memory.subarray(10));
-    builder.build(schedule([{ computed: 4, take: 1 }]));
-    expect(memory[10 + builder.layout.inputIds.offset]).toBe(1004);
+    const { numWords } = mambaBlock();
+    const memory = new Int32Array(numWords + 10);
+    const block = mambaBlock(8, memory.subarray(10));
+    block.write(schedule([{ computed: 4, take: 1 }]));
+    expect(memory.includes(1004)).toBe(true);
+    expect(block.array("inputIds")).toEqual(Int32Array.of(1004));
     const error = expect.objectContaining({ code: "ERR_ARGUMENT", subject: "words" });
-    expect(() => new BatchBuilder(limits, memory.subarray(11))).toThrow(error);
+    expect(() => mambaBlock(8, memory.subarray(11))).toThrow(error);
   });
 
   test.each([
     ["rows", 17, 1],
-    ["inputIds", 2, 1025],
+    ["tokens", 2, 1025],
   ])("refuses a step with too many %s", (subject, numRows, take) => {
     const specs = Array.from({ length: numRows }, () => ({ computed: 0, take }));
     const error = expect.objectContaining({ code: "ERR_ARGUMENT", subject });
-    expect(() => new BatchBuilder(limits).build(schedule(specs))).toThrow(error);
+    expect(() => mambaBlock().write(schedule(specs))).toThrow(error);
+  });
+
+  test("refuses to show a field that no layer declared", () => {
+    const stranger = { ...tokenIds, id: "stranger" };
+    expect(() => mambaBlock().written(stranger)).toThrow(expect.objectContaining({ code: "ERR_ARGUMENT" }));
   });
 });
 
@@ -267,11 +262,11 @@ test("equals a token-by-token reference on random batches, and writes nothing el
   fc.assert(
     fc.property(specs, fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constantFrom(16, 64, 256)), (rows, chunkSize) => {
       // The tightest limits, so that a capacity that is too small loses words and shows.
-      const maxNumBatchedTokens = rows.reduce((sum, row) => sum + row.take, 0);
-      const builder = new BatchBuilder({ maxNumSeqs: rows.length, maxNumBatchedTokens, chunkSize });
-      builder.words.fill(unwritten);
+      const maxTokens = rows.reduce((sum, row) => sum + row.take, 0);
+      const block = new MambaBlock({ maxRows: rows.length, maxTokens, maxDraws: rows.length }, chunkSize);
+      block.words.fill(unwritten);
       const batch = schedule(rows);
-      const { counts, ...fields } = build(batch, builder);
+      const fields = build(batch, block);
       const reference = referenceBatch(
         batch.rows.map(({ sequence, start, numTokens }) => ({ sequence, start, numTokens })),
         chunkSize,
@@ -279,12 +274,8 @@ test("equals a token-by-token reference on random batches, and writes nothing el
       );
       assert.deepEqual(fields, reference);
 
-      for (const [name, values] of Object.entries(reference)) {
-        const { offset, capacity } = builder.layout[name as keyof typeof reference];
-        assert.ok(values.length <= capacity);
-        builder.words.fill(unwritten, offset, offset + values.length);
-      }
-      assert.ok(builder.words.every((word) => word === unwritten));
+      for (const name of Object.keys(reference)) block.array(name as keyof WrittenStep).fill(unwritten);
+      assert.ok(block.words.every((word) => word === unwritten));
     }),
     { numRuns: 10_000 },
   );

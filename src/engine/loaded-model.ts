@@ -1,0 +1,21 @@
+import type { Pools } from "../layers/cache";
+import type { Model } from "../models/model";
+import type { Device } from "../tensor/device";
+
+/** A model with the caches of its sequences, on a device. */
+export interface LoadedModel {
+  readonly device: Device;
+  readonly model: Model;
+  /** One for each of the model's caches. */
+  readonly pools: readonly Pools[];
+  readonly vocabSize: number;
+}
+
+/** The caches of `slots` sequences. Their content is undefined. */
+export function createPools({ device, model }: Pick<LoadedModel, "device" | "model">, slots: number): Pools[] {
+  return model.caches.map((cache) => cache.create(device, { slots }));
+}
+
+export function freePools(pools: readonly Pools[]): void {
+  for (const tensors of pools) for (const tensor of Object.values(tensors)) tensor.free();
+}

@@ -1,0 +1,36 @@
+import { EngineError } from "../../errors";
+
+export interface SchedulerConfig {
+  /** Sequences that run at once: the number of state slots. */
+  readonly maxNumSeqs: number;
+  /**
+   * Tokens of one step, prefill and decode together; at least maxNumSeqs, so that every decode fits in every step. A multiple
+   * of chunkSize on top of maxNumSeqs leaves none of it unused, because prefills are cut at multiples of the chunk.
+   */
+  readonly maxNumBatchedTokens: number;
+  /** Tokens at whose multiples prefills are cut: a multiple of each chunk size of the model's layers. */
+  readonly chunkSize: number;
+  /** Longest sequence in tokens, prompt and output together. */
+  readonly maxModelLen: number;
+  /** Requests that may wait; preempted sequences come on top. */
+  readonly maxQueue: number;
+}
+
+/** Throws ERR_ARGUMENT for a size that is no whole number or too small. */
+export function checkSchedulerConfig(config: SchedulerConfig): void {
+  for (const [name, least] of minimums(config)) {
+    if (Number.isInteger(config[name]) && config[name] >= least) continue;
+    const message = `${name} must be a whole number of at least ${least}, got ${config[name]}`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject: name });
+  }
+}
+
+function minimums(config: SchedulerConfig): [keyof SchedulerConfig, number][] {
+  return [
+    ["maxNumSeqs", 1],
+    ["maxNumBatchedTokens", config.maxNumSeqs],
+    ["chunkSize", 1],
+    ["maxModelLen", 2],
+    ["maxQueue", 1],
+  ];
+}

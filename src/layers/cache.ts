@@ -1,0 +1,26 @@
+import type { Device } from "../tensor/device";
+import type { Tensor } from "../tensor/tensor";
+
+/** The tensors of a cache, for all sequences that run at once. */
+export type Pools = Readonly<Record<string, Tensor>>;
+
+/** How much there is room for. */
+export interface CacheRoom {
+  /** Sequences that run at once. */
+  readonly slots: number;
+}
+
+/** What a layer keeps of each sequence between steps. */
+export interface CacheSpec<P extends Pools = Pools> {
+  /** Bytes that a sequence takes whatever its length. */
+  readonly bytesPerSequence: number;
+  /** Memory of undefined content: a first chunk reads nothing of it. */
+  create(device: Device, room: CacheRoom): P;
+}
+
+/** What a layer reads its pools with in a forward pass. */
+export interface CacheHandle<P extends Pools = Pools> {
+  /** Place among the model's caches. */
+  readonly index: number;
+  readonly spec: CacheSpec<P>;
+}

@@ -1,0 +1,24 @@
+import { type DType, sizeOf } from "../tensor/dtype";
+import { elementsOf } from "../tensor/shape";
+import type { Tensor } from "../tensor/tensor";
+import type { CacheSpec } from "./cache";
+
+/** A tensor that each sequence has one of. */
+export interface SlotTensor {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+/** A state of fixed size, as named tensors; the pool of each is [slots, ...shape]. */
+export function slotCache<Name extends string>(
+  tensors: Readonly<Record<Name, SlotTensor>>,
+): CacheSpec<Readonly<Record<Name, Tensor>>> {
+  const all = Object.entries<SlotTensor>(tensors);
+  return {
+    bytesPerSequence: all.reduce((bytes, [, { shape, dtype }]) => bytes + elementsOf(shape) * sizeOf(dtype), 0),
+    create: (device, { slots }) =>
+      Object.fromEntries(
+        all.map(([name, { shape, dtype }]) => [name, device.tensor(dtype, [slots, ...shape])]),
+      ) as Record<Name, Tensor>,
+  };
+}

@@ -1,0 +1,24 @@
+import type { Tensor } from "../../tensor/tensor";
+import type { StepField } from "../field";
+
+/** i32 [tokens]: the rows' tokens one after the other; -1 - d stands for draw d of the step before. */
+export const tokenIds: StepField<"ids", Tensor> = {
+  id: "token-ids",
+  phase: "step",
+  arrays: ({ maxTokens }) => ({ ids: maxTokens }),
+  writer:
+    ({ ids }) =>
+    ({ rows }) => {
+      let at = 0;
+      for (const { sequence, start, numTokens, draw, drafts } of rows) {
+        const { tokens } = sequence;
+        const known = numTokens - drafts.length;
+        if (draw >= 0) ids[at] = -1 - draw;
+        else for (let i = 0; i < known; i++) ids[at + i] = tokens[start + i]!;
+        for (let i = 0; i < drafts.length; i++) ids[at + known + i] = drafts[i]!;
+        at += numTokens;
+      }
+      return { ids: at };
+    },
+  view: ({ ids }) => ids,
+};

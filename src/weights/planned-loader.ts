@@ -1,0 +1,46 @@
+import { elementsOf } from "../tensor/shape";
+import { Tensor } from "../tensor/tensor";
+import type { WeightDescriptor } from "./scope";
+import type { WeightView } from "./view";
+import type { ComputeDtype, VectorOptions, WeightLoader } from "./weight-loader";
+
+/** No tensor on any device. */
+const NO_HANDLE = 0;
+
+/** Loads nothing: for a model that only says what it would need. Its tensors have shapes and no memory. */
+export class PlannedLoader implements WeightLoader {
+  private readonly counted = new Set<string>();
+  /** Elements that would be loaded: the model's parameters. */
+  parameters = 0;
+
+  constructor(readonly dtype: ComputeDtype) {}
+
+  matrix(weight: WeightDescriptor): WeightView {
+    this.count(weight);
+    const dtype = this.dtype === "f32" ? weight.dtype : this.dtype;
+    return { format: "plain", data: this.planned(dtype, weight.shape), shape: weight.shape as [number, number] };
+  }
+
+  table(weight: WeightDescriptor): Tensor {
+    this.count(weight);
+    return this.planned(weight.dtype, weight.shape);
+  }
+
+  vector(weight: WeightDescriptor, { shape }: VectorOptions = {}): Tensor {
+    this.count(weight);
+    return this.planned("f32", shape ?? [elementsOf(weight.shape)]);
+  }
+
+  async settle(): Promise<void> {}
+
+  private planned(dtype: Tensor["dtype"], shape: readonly number[]): Tensor {
+    return new Tensor(NO_HANDLE, dtype, shape);
+  }
+
+  /** A tied embedding is asked for twice, as table and as matrix, and counted once. */
+  private count({ name, shape }: WeightDescriptor): void {
+    if (this.counted.has(name)) return;
+    this.counted.add(name);
+    this.parameters += elementsOf(shape);
+  }
+}

@@ -1,0 +1,26 @@
+import type { Tensor } from "../tensor/tensor";
+import type { WeightDescriptor } from "./scope";
+import type { WeightView } from "./view";
+
+/** What the engine computes in: the type of activations, and of matrices unless the checkpoint's is smaller and exact. */
+export type ComputeDtype = "f32" | "bf16" | "f16";
+
+export interface VectorOptions {
+  /** What is done to the values first: a transposition, say. */
+  readonly change?: (values: Float32Array) => Float32Array;
+  /** Default: one dimension. */
+  readonly shape?: readonly number[];
+}
+
+/** Turns descriptors of weights into what layers hold. */
+export interface WeightLoader {
+  readonly dtype: ComputeDtype;
+  /** A matrix [n, k] for `linear`. */
+  matrix(weight: WeightDescriptor): WeightView;
+  /** A table [rows, width] for `embedding`, in the checkpoint's type. */
+  table(weight: WeightDescriptor): Tensor;
+  /** A small tensor as f32. */
+  vector(weight: WeightDescriptor, options?: VectorOptions): Tensor;
+  /** Waits until all of it is there. Rejects with the first failure. */
+  settle(): Promise<void>;
+}

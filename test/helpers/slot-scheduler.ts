@@ -1,0 +1,14 @@
+import { type Draft, Scheduler } from "../../src/engine/policy/scheduler";
+import type { SchedulerConfig } from "../../src/engine/policy/scheduler-config";
+import { StateSlots } from "../../src/engine/policy/state-slots";
+
+/** A scheduler over slots that a test can see. */
+export class SlotScheduler extends Scheduler {
+  readonly slots: StateSlots;
+
+  constructor(config: SchedulerConfig, draft?: Draft) {
+    const slots = new StateSlots(config.maxNumSeqs);
+    super(config, slots, draft);
+    this.slots = slots;
+  }
+}

@@ -1,0 +1,72 @@
+import { StepBlock } from "../../src/step/block";
+import type { AnyField, StepLimits } from "../../src/step/field";
+import { chunks } from "../../src/step/fields/chunks";
+import { convBlocks } from "../../src/step/fields/conv-blocks";
+import { decodeSlots } from "../../src/step/fields/decode-slots";
+import { draws } from "../../src/step/fields/draws";
+import { penalties } from "../../src/step/fields/penalties";
+import { prefillRows } from "../../src/step/fields/prefill-rows";
+import { tokenIds } from "../../src/step/fields/token-ids";
+
+/** What a step of a Mamba-2 model takes to the device, by name. */
+export interface WrittenStep {
+  readonly countedRows: number[];
+  readonly penalties: number[];
+  readonly decodeSlots: number[];
+  readonly drawRows: number[];
+  readonly sampling: number[];
+  readonly inputIds: number[];
+  readonly queryStartLoc: number[];
+  readonly prefillSlots: number[];
+  readonly hasInitialState: number[];
+  readonly lastChunk: number[];
+  readonly blockSeq: number[];
+  readonly blockOffset: number[];
+  readonly cuChunkSeqlens: number[];
+  readonly chunkSeq: number[];
+}
+
+/** Which array of which field each name is. */
+function sources(chunkSize: number): Readonly<Record<keyof WrittenStep, readonly [AnyField, string]>> {
+  const chunked = chunks(chunkSize);
+  return {
+    countedRows: [penalties, "counted"],
+    penalties: [penalties, "penalties"],
+    decodeSlots: [decodeSlots, "slots"],
+    drawRows: [draws, "rows"],
+    sampling: [draws, "sampling"],
+    inputIds: [tokenIds, "ids"],
+    queryStartLoc: [prefillRows, "queryStartLoc"],
+    prefillSlots: [prefillRows, "slots"],
+    hasInitialState: [prefillRows, "hasInitialState"],
+    lastChunk: [chunked, "lastChunk"],
+    blockSeq: [convBlocks, "blockSeq"],
+    blockOffset: [convBlocks, "blockOffset"],
+    cuChunkSeqlens: [chunked, "cuChunkSeqlens"],
+    chunkSeq: [chunked, "chunkSeq"],
+  };
+}
+
+/** The block of a Mamba-2 model's steps. */
+export class MambaBlock extends StepBlock {
+  private readonly sources: ReturnType<typeof sources>;
+
+  constructor(limits: StepLimits, chunkSize: number, words?: Int32Array) {
+    const from = sources(chunkSize);
+    const fields = [...new Map(Object.values(from).map(([field]) => [field.id, field])).values()];
+    super(fields, limits, words);
+    this.sources = from;
+  }
+
+  /** One array, as far as the step uses it; it shares the block's memory. */
+  array(name: keyof WrittenStep): Int32Array {
+    const [field, array] = this.sources[name];
+    return this.written(field)?.[array] ?? new Int32Array(0);
+  }
+
+  /** All arrays. */
+  step(): WrittenStep {
+    const entries = Object.keys(this.sources).map((name) => [name, [...this.array(name as keyof WrittenStep)]]);
+    return Object.fromEntries(entries) as WrittenStep;
+  }
+}
