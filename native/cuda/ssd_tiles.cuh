@@ -14,6 +14,7 @@
 //
 // Bound. At kP = 64, kN = 128: 72 ldmatrix.x4 and 112 mma of each warp and step: 2304 cycles of shared memory, 1500 of
 // the matrix units. Branches stand around 4 products at least: each ends what the scheduler can overlap.
+#include "cuda/mma.cuh"
 #include "cuda/ssd_steps.cuh"
 
 namespace mamba::cuda::scan {
@@ -41,32 +42,6 @@ struct Tiles {
   uint8_t state[kP * kN * 2];
   Steps steps[2];
 };
-
-// Piece `piece` of 16 bytes of row `row`.
-template <int kRowBytes>
-__device__ __forceinline__ uint32_t tile_at(uint32_t tile, int row, int piece) {
-  return tile + row * kRowBytes + ((piece ^ (row % 8)) << 4);
-}
-
-// So many bytes further in its row; a multiple of what the place is aligned to.
-__device__ __forceinline__ uint32_t further(uint32_t place, int bytes) {
-  return (place ^ (bytes % 128)) + bytes / 128 * 128;
-}
-
-template <class T>
-__device__ __forceinline__ void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-#define MAMBA_MMA(TYPE)                                                      \
-  asm("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE                 \
-      ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                       \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
-  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
-    MAMBA_MMA("bf16");
-  } else {
-    MAMBA_MMA("f16");
-  }
-#undef MAMBA_MMA
-}
 
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
