@@ -1,0 +1,86 @@
+/** How the keys of each row of a decode step are cut into the items of `pagedAttention`. */
+
+/** Of the model: what a row's cut depends on besides its length. */
+export interface AttentionGeometry {
+  readonly kvHeads: number;
+  /** Tokens of a row and step. */
+  readonly queryLen: number;
+  /** 0: no window. */
+  readonly window: number;
+}
+
+export interface AttentionSchedule {
+  /** [items, 3]: row, first position, position after the last; rows of -1 after the last item. */
+  readonly splitItems: Int32Array;
+  /** [rows + 1]. */
+  readonly splitStart: Int32Array;
+}
+
+const shortestSplit = 128; // tokens; a result of a split is a thirtieth of its keys then
+const longestSplit = 1024;
+const mostSplits = 256; // of a row
+/** Items of one row and all its KV heads that fill a GPU of 132 multiprocessors. */
+const workersFilled = 256;
+
+function powerOfTwoBelow(x: number): number {
+  return 2 ** Math.floor(Math.log2(Math.max(1, x)));
+}
+
+/** Tokens of a row's splits but for the first and the last. Depends on that row alone, so a batch changes no bits of it. */
+export function splitTokens(attended: number, { kvHeads }: AttentionGeometry): number {
+  const wanted = powerOfTwoBelow((attended * kvHeads) / workersFilled);
+  const least = 2 * powerOfTwoBelow((attended - 1) / mostSplits);
+  return Math.max(Math.min(Math.max(wanted, shortestSplit), longestSplit), attended > mostSplits ? least : 1);
+}
+
+/** The first position that any of a row's queries attends to. */
+function firstPosition(kvLen: number, { queryLen, window }: AttentionGeometry): number {
+  return window > 0 ? Math.max(0, kvLen - queryLen + 1 - window) : 0;
+}
+
+/** Enough items for `rows` rows of up to `maxKvLen` tokens with `totalTokens` in all. */
+export function attentionItemCapacity(
+  rows: number,
+  maxKvLen: number,
+  totalTokens: number,
+  geometry: AttentionGeometry,
+): number {
+  let most = 0; // of a row: of all lengths with one size of split the longest has the most
+  for (let len = maxKvLen; len > 0; ) {
+    const split = splitTokens(len, geometry);
+    most = Math.max(most, Math.ceil(len / split) + 1);
+    let low = 0; // the lengths up to `low` have other splits
+    let high = len;
+    while (high - low > 1) {
+      const middle = Math.floor((low + high) / 2);
+      if (splitTokens(middle, geometry) === split) high = middle;
+      else low = middle;
+    }
+    len = low;
+  }
+  return Math.min(rows * most, 2 * rows + Math.ceil(totalTokens / shortestSplit));
+}
+
+/** Splits end at multiples of their size. A row without tokens has none; `capacity` is the items' number, with padding. */
+export function attentionSchedule(
+  kvLens: ArrayLike<number>,
+  capacity: number,
+  geometry: AttentionGeometry,
+): AttentionSchedule {
+  const splitItems = new Int32Array(3 * capacity).fill(-1);
+  const splitStart = new Int32Array(kvLens.length + 1);
+  let item = 0;
+  for (let row = 0; row < kvLens.length; row++) {
+    const kvLen = kvLens[row]!;
+    const first = firstPosition(kvLen, geometry);
+    const split = splitTokens(kvLen - first, geometry);
+    for (let begin = first; begin < kvLen; item++) {
+      const end = Math.min(kvLen, (Math.floor(begin / split) + 1) * split);
+      if (item === capacity) throw new RangeError(`${capacity} items are too few for ${kvLens.length} rows`);
+      splitItems.set([row, begin, end], 3 * item);
+      begin = end;
+    }
+    splitStart[row + 1] = item;
+  }
+  return { splitItems, splitStart };
+}

@@ -1,0 +1,97 @@
+import * as fc from "fast-check";
+import {
+  type AttentionGeometry,
+  attentionItemCapacity,
+  attentionSchedule,
+  splitTokens,
+} from "../../../src/engine/policy/attention-schedule";
+
+const geometry: AttentionGeometry = { kvHeads: 8, queryLen: 1, window: 0 };
+
+const geometries = fc.record({
+  kvHeads: fc.integer({ min: 1, max: 32 }),
+  queryLen: fc.integer({ min: 1, max: 8 }),
+  window: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 5000 })),
+});
+const lengths = fc.array(fc.oneof(fc.integer({ min: 0, max: 3000 }), fc.integer({ min: 0, max: 2 ** 20 })), {
+  maxLength: 20,
+});
+
+/** The items of a row as [begin, end]. */
+function itemsOf({ splitItems, splitStart }: ReturnType<typeof attentionSchedule>, row: number): number[][] {
+  const items: number[][] = [];
+  for (let i = splitStart[row]!; i < splitStart[row + 1]!; i++) {
+    if (splitItems[3 * i] !== row) throw new Error(`item ${i} is of row ${splitItems[3 * i]}, expected ${row}`);
+    items.push([splitItems[3 * i + 1]!, splitItems[3 * i + 2]!]);
+  }
+  return items;
+}
+
+function capacityOf(kvLens: readonly number[], g: AttentionGeometry): number {
+  const total = kvLens.reduce((a, b) => a + b, 0);
+  return attentionItemCapacity(kvLens.length, Math.max(0, ...kvLens), total, g);
+}
+
+test.each([
+  [1, 8, 128],
+  [1024, 8, 128],
+  [8192, 8, 256],
+  [65536, 8, 1024],
+  [131072, 8, 1024],
+  [1048576, 8, 4096],
+  [8192, 2, 128],
+])("a row of %d tokens and %d KV heads is cut every %d", (kvLen, kvHeads, expected) => {
+  expect(splitTokens(kvLen, { ...geometry, kvHeads })).toBe(expected);
+});
+
+test("items of a small batch", () => {
+  expect(attentionSchedule([300, 0, 128], 6, geometry)).toEqual({
+    splitItems: Int32Array.of(0, 0, 128, 0, 128, 256, 0, 256, 300, 2, 0, 128, -1, -1, -1, -1, -1, -1),
+    splitStart: Int32Array.of(0, 3, 3, 4),
+  });
+});
+
+test("a window's keys only", () => {
+  expect(attentionSchedule([300], 3, { ...geometry, window: 100, queryLen: 2 })).toEqual({
+    splitItems: Int32Array.of(0, 199, 256, 0, 256, 300, -1, -1, -1),
+    splitStart: Int32Array.of(0, 2),
+  });
+});
+
+test("too few items are refused", () => {
+  expect(() => attentionSchedule([300], 2, geometry)).toThrow(RangeError);
+});
+
+test("items cover each row once, and are cut at multiples of its split", () => {
+  fc.assert(
+    fc.property(lengths, geometries, (kvLens, g) => {
+      const schedule = attentionSchedule(kvLens, capacityOf(kvLens, g), g);
+      kvLens.forEach((kvLen, row) => {
+        const items = itemsOf(schedule, row);
+        if (kvLen === 0) {
+          expect(items).toEqual([]);
+          return;
+        }
+        const first = g.window > 0 ? Math.max(0, kvLen - g.queryLen + 1 - g.window) : 0;
+        expect(items.map(([begin]) => begin)).toEqual([first, ...items.slice(0, -1).map(([, end]) => end)]);
+        expect(items.at(-1)![1]).toBe(kvLen);
+        for (const [, end] of items.slice(0, -1)) expect(end! % splitTokens(kvLen - first, g)).toBe(0);
+        expect(items.length).toBeLessThanOrEqual(257);
+      });
+      expect([...schedule.splitItems.subarray(3 * schedule.splitStart.at(-1)!)].every((x) => x === -1)).toBe(true);
+    }),
+  );
+});
+
+test("a row's items do not depend on the others", () => {
+  fc.assert(
+    fc.property(lengths, geometries, (kvLens, g) => {
+      const schedule = attentionSchedule(kvLens, capacityOf(kvLens, g), g);
+      kvLens.forEach((kvLen, row) => {
+        const alone = attentionSchedule([kvLen], capacityOf([kvLen], g), g);
+        expect(itemsOf(alone, 0)).toEqual(itemsOf(schedule, row));
+      });
+    }),
+    { numRuns: 30 },
+  );
+});
