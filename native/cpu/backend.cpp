@@ -10,6 +10,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "cpu/attention.h"
 #include "cpu/conv1d.h"
 #include "cpu/embedding.h"
 #include "cpu/kernels.h"

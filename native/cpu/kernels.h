@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ops/attention.h"
 #include "ops/conv1d.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
@@ -12,6 +13,8 @@
 #include "ops/ssd.h"
 
 namespace mamba::cpu {
+
+struct AttentionRows;
 
 // Half-open range of rows, columns, heads, ...
 struct Range {
@@ -44,6 +47,11 @@ struct Kernels {
   // One sequence, heads of one group only. `scratch` holds ssd_chunk_scan_scratch_bytes(params, heads).
   void (*ssd_chunk_scan)(const SsdChunkScanParams&, int64_t sequence, Range heads, void* scratch);
   void (*ssd_state_update)(const SsdStateUpdateParams&, int64_t row, Range heads);
+
+  // `cosines` and `sines` of the token's position, rotary_dim / 2 of each.
+  void (*rope_store_kv)(const RopeStoreKvParams&, int64_t token, const float* cosines, const float* sines);
+  // `scratch` holds attention_layout(head_dim).floats.
+  void (*attention)(const AttentionRows&, void* scratch);
 };
 
 // The best table this machine can run, or the one named by MAMBA_SERVE_CPU_ISA (scalar, avx2, avx512, avx512bf16).

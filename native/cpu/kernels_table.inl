@@ -8,6 +8,7 @@
 #include "cpu/norm.inl"
 #include "cpu/conv1d.inl"
 #include "cpu/ssd.inl"
+#include "cpu/attention.inl"
 // clang-format on
 
 #define MAMBA_TEXT_OF(name) #name
@@ -26,6 +27,8 @@ const Kernels table = {
     .causal_conv1d_varlen = causal_conv1d_varlen,
     .ssd_chunk_scan = ssd_chunk_scan,
     .ssd_state_update = ssd_state_update,
+    .rope_store_kv = rope_store_kv,
+    .attention = attention,
 };
 
 }  // namespace mamba::cpu::MAMBA_ISA

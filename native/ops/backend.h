@@ -1,6 +1,7 @@
 #pragma once
 // A device that can compute: one method per row of ops.def. A backend that lacks one does not compile.
 #include "core/device.h"
+#include "ops/attention.h"
 #include "ops/conv1d.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"

@@ -170,6 +170,53 @@ export interface Addon {
     a13: number,
     a14: boolean,
   ): void;
+  ropeStoreKv(
+    device: DeviceHandle,
+    a1: TensorHandle,
+    a2: TensorHandle,
+    a3: TensorHandle,
+    a4: TensorHandle,
+    a5: TensorHandle,
+    a6: TensorHandle | 0,
+    a7: number,
+    a8: TensorHandle,
+    a9: TensorHandle,
+    a10: number,
+    a11: number,
+  ): void;
+  attentionVarlen(
+    device: DeviceHandle,
+    a1: TensorHandle,
+    a2: TensorHandle,
+    a3: TensorHandle,
+    a4: TensorHandle,
+    a5: TensorHandle,
+    a6: TensorHandle,
+    a7: TensorHandle,
+    a8: TensorHandle,
+    a9: TensorHandle,
+    a10: number,
+    a11: number,
+    a12: number,
+    a13: number,
+  ): void;
+  pagedAttention(
+    device: DeviceHandle,
+    a1: TensorHandle,
+    a2: TensorHandle,
+    a3: TensorHandle,
+    a4: TensorHandle,
+    a5: TensorHandle,
+    a6: TensorHandle,
+    a7: TensorHandle,
+    a8: TensorHandle,
+    a9: TensorHandle,
+    a10: TensorHandle,
+    a11: number,
+    a12: number,
+    a13: number,
+    a14: number,
+  ): void;
   countTokens(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   applyPenalties(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;
   maskLogits(device: DeviceHandle, a1: TensorHandle, a2: TensorHandle, a3: TensorHandle): void;

@@ -1,3 +1,4 @@
+export * from "./attention";
 export * from "./conv1d";
 export * from "./embedding";
 export * from "./linear";

@@ -121,7 +121,15 @@ export const typescriptLayers: readonly Layer[] = [
   },
 ];
 
-const cuda = ["cuda.h", "cuda_runtime.h", "cuda_runtime_api.h", "cuda_bf16.h", "cuda_fp16.h", "cooperative_groups.h"];
+const cuda = [
+  "cuda.h",
+  "cuda_runtime.h",
+  "cuda_runtime_api.h",
+  "cuda_bf16.h",
+  "cuda_fp16.h",
+  "cuda_fp8.h",
+  "cooperative_groups.h",
+];
 
 export const nativeLayers: readonly Layer[] = [
   { name: "core", files: /^native\/core\//, imports: [] },

@@ -2,7 +2,7 @@
 import type { DType } from "../../src/tensor/dtype";
 
 export type FloatDType = Extract<DType, "f32" | "bf16" | "f16">;
-export type Words = Uint32Array | Uint16Array;
+export type Words = Uint32Array | Uint16Array | Uint8Array;
 
 const scratch = new Float32Array(1);
 const scratchBits = new Uint32Array(scratch.buffer);
@@ -53,14 +53,35 @@ export function fromF16(bits: number): number {
   return exponent ? sign * (1024 + mantissa) * 2 ** (exponent - 25) : sign * mantissa * 2 ** -24;
 }
 
+/** Values of the codes 0 to 0x7e of e4m3, four bits of exponent (bias 7) and three of mantissa; 0x7f is NaN. */
+const e4m3 = Float32Array.from({ length: 0x7f }, (_, code) => {
+  const exponent = code >> 3;
+  return exponent > 0 ? (8 + (code & 7)) * 2 ** (exponent - 10) : code * 2 ** -9;
+});
+
+/** The nearest code; of two equally near ones the even one; from 448 on the largest. */
+export function toE4m3(value: number): number {
+  const sign = value < 0 || Object.is(value, -0) ? 0x80 : 0;
+  if (Number.isNaN(value)) return sign | 0x7f;
+  const magnitude = Math.abs(value);
+  const above = e4m3.findIndex((x) => x >= magnitude);
+  if (above <= 0) return sign | (above === 0 ? 0 : 0x7e);
+  const [far, near] = [e4m3[above]! - magnitude, magnitude - e4m3[above - 1]!];
+  return sign | (far < near || (far === near && above % 2 === 0) ? above : above - 1);
+}
+
+export function fromE4m3(code: number): number {
+  return (code & 0x80 ? -1 : 1) * (e4m3[code & 0x7f] ?? Number.NaN);
+}
+
 export function newWords(dtype: DType, count: number): Words {
-  if (dtype === "u8") throw new Error("no op takes u8 elements");
+  if (dtype === "u8") return new Uint8Array(count);
   return dtype === "f32" || dtype === "i32" ? new Uint32Array(count) : new Uint16Array(count);
 }
 
 /** The same memory, typed as stream.upload and stream.download want it. */
-export function uploadView(dtype: DType, words: Words): Float32Array | Int32Array | Uint16Array {
-  if (words instanceof Uint16Array) return words;
+export function uploadView(dtype: DType, words: Words): Float32Array | Int32Array | Uint16Array | Uint8Array {
+  if (!(words instanceof Uint32Array)) return words;
   const Typed = dtype === "i32" ? Int32Array : Float32Array;
   return new Typed(words.buffer as ArrayBuffer, words.byteOffset, words.length);
 }
@@ -70,6 +91,7 @@ export function encode(dtype: DType, values: ArrayLike<number>): Words {
   const words = newWords(dtype, values.length);
   if (dtype === "f32") new Float32Array(words.buffer).set(values);
   else if (dtype === "i32") new Int32Array(words.buffer).set(values);
+  else if (dtype === "u8") words.set(values);
   else {
     const convert = dtype === "bf16" ? toBf16 : toF16;
     for (let i = 0; i < words.length; i++) words[i] = convert(values[i]!);
@@ -77,11 +99,13 @@ export function encode(dtype: DType, values: ArrayLike<number>): Words {
   return words;
 }
 
-/** Exact: every value of the 16-bit types is a float. For i32 the result is an Int32Array. */
+/** Exact: every value of the 16-bit types is a float, and u8 are whole numbers. For i32 the result is an Int32Array. */
 export function decode(dtype: DType, words: Words): Float32Array | Int32Array {
   if (words instanceof Uint32Array) return uploadView(dtype, words) as Float32Array | Int32Array;
   const values = new Float32Array(words.length);
-  if (dtype === "bf16") {
+  if (dtype === "u8") {
+    values.set(words);
+  } else if (dtype === "bf16") {
     const bits = new Uint32Array(values.buffer);
     for (let i = 0; i < words.length; i++) bits[i] = words[i]! << 16;
   } else {

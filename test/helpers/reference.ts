@@ -3,7 +3,7 @@
 type Values = ArrayLike<number>;
 
 // Jest looks a global up ten times slower than a local, and these loops run a billion times.
-const { abs, exp, floor, log, log1p, max, min, sqrt } = Math;
+const { abs, cos, exp, floor, log, log1p, max, min, sin, sqrt } = Math;
 export const silu = (x: number): number => x / (1 + exp(-x));
 /** log(1 + e^x). */
 export const softplus = (x: number): number => max(x, 0) + log1p(exp(-abs(x)));
@@ -88,6 +88,58 @@ export function ssdRecurrence(p: Ssd, state: Float64Array): Float64Array {
       if (p.d) y += p.d[at(p.d, 1, channel)]! * x;
       if (p.z) y *= silu(p.z[t * channels + channel]!);
       out[t * channels + channel] = y;
+    }
+  }
+  return out;
+}
+
+export interface Attention {
+  readonly queryLen: number;
+  readonly kvLen: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly q: Values; // [queryLen, heads, headDim]; query i is at position kvLen - queryLen + i
+  readonly k: Values; // [kvLen, kvHeads, headDim]
+  readonly v: Values; // [kvLen, kvHeads, headDim]
+  readonly scale: number;
+  readonly window: number; // 0: none
+}
+
+/** One sequence; the softmax of all scores of a query at once. */
+export function attention(p: Attention): Float64Array {
+  const { queryLen, kvLen, heads, kvHeads, headDim, q, k, v } = p;
+  const out = new Float64Array(queryLen * heads * headDim);
+  for (let i = 0; i < queryLen; i++) {
+    const position = kvLen - queryLen + i;
+    const first = p.window > 0 ? max(0, position - p.window + 1) : 0;
+    for (let head = 0; head < heads; head++) {
+      const at = (i * heads + head) * headDim;
+      const kvHead = floor(head / (heads / kvHeads));
+      const scores = Float64Array.from({ length: max(0, position + 1 - first) }, (_, key) => {
+        let dot = 0;
+        for (let c = 0; c < headDim; c++) dot += q[at + c]! * k[((first + key) * kvHeads + kvHead) * headDim + c]!;
+        return dot * p.scale;
+      });
+      logSoftmax(scores).forEach((logWeight, key) => {
+        const weight = exp(logWeight);
+        for (let c = 0; c < headDim; c++) out[at + c]! += weight * v[((first + key) * kvHeads + kvHead) * headDim + c]!;
+      });
+    }
+  }
+  return out;
+}
+
+/** x [heads, headDim] of one token: the two halves of its first 2 * invFreq.length channels turned by the angles. */
+export function rope(x: Values, headDim: number, position: number, invFreq: Values, factor: number): Float64Array {
+  const out = Float64Array.from(x);
+  const half = invFreq.length;
+  for (let head = 0; head < x.length; head += headDim) {
+    for (let i = 0; i < half; i++) {
+      const angle = Math.fround(position * invFreq[i]!); // a float, as in transformers
+      const [a, b] = [x[head + i]!, x[head + half + i]!];
+      out[head + i] = factor * (a * cos(angle) - b * sin(angle));
+      out[head + half + i] = factor * (b * cos(angle) + a * sin(angle));
     }
   }
   return out;

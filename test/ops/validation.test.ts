@@ -104,6 +104,43 @@ const misuse: [op: string, changes: Record<string, Arg>, code: ErrorCode, messag
   ["ssd_state_update", { z: f32(3, 2, 9) }, "ERR_SHAPE", "z is [3, 2, 9]"],
   ["ssd_state_update", { b: f32(3, 0, 16), c: f32(3, 0, 16) }, "ERR_ARGUMENT", "groups = 0"],
   ["ssd_state_update", { dtMin: 2 }, "ERR_ARGUMENT", "dt limits are [2"],
+  ["rope_store_kv", { k: f32(3, 3, 8) }, "ERR_SHAPE", "v is [3, 2, 8], expected [tokens, kv_heads, head_dim]"],
+  ["rope_store_kv", { slotMapping: ints(1, 2) }, "ERR_SHAPE", "slot_mapping is [2], expected [tokens] with tokens = 3"],
+  ["rope_store_kv", { invFreq: f32(5) }, "ERR_ARGUMENT", "inv_freq is [5], expected half of head_dim = 8 at most"],
+  ["rope_store_kv", { ropeFactor: 0 }, "ERR_ARGUMENT", "rope_factor is 0"],
+  ["rope_store_kv", { kScale: 2 }, "ERR_ARGUMENT", "expected 1 for pages that are not e4m3"],
+  ["rope_store_kv", { vScale: Number.NaN }, "ERR_ARGUMENT", "v_scale is "],
+  ["rope_store_kv", { vPages: { dtype: "u8", shape: [4, 2, 16, 8] } }, "ERR_DTYPE", "v_pages is u8, expected f32"],
+  ["rope_store_kv", { q: f32(3, 3, 8) }, "ERR_ARGUMENT", "kv_heads = 2 does not divide heads = 3"],
+  ["attention_varlen", { out: f32(5, 2, 8) }, "ERR_SHAPE", "out is [5, 2, 8], expected [tokens, heads, head_dim]"],
+  ["attention_varlen", { out: { dtype: "bf16", shape: [5, 4, 8] } }, "ERR_DTYPE", "out is bf16, expected f32"],
+  [
+    "attention_varlen",
+    { kPages: f32(4, 2, 24, 8), vPages: f32(4, 2, 24, 8) },
+    "ERR_ARGUMENT",
+    "pages of 24 tokens, expected a power of two from 16 to 256",
+  ],
+  [
+    "attention_varlen",
+    { out: f32(5, 4, 12), q: f32(5, 4, 12), kPages: f32(4, 2, 16, 12), vPages: f32(4, 2, 16, 12) },
+    "ERR_ARGUMENT",
+    "head_dim is 12, expected a multiple of 8 up to 256",
+  ],
+  ["attention_varlen", { window: -1 }, "ERR_ARGUMENT", "window is -1"],
+  ["attention_varlen", { scale: Number.NaN }, "ERR_ARGUMENT", "scale is "],
+  ["attention_varlen", { tileOffset: ints(0) }, "ERR_SHAPE", "tile_offset is [1], expected [tiles] with tiles = 2"],
+  ["attention_varlen", { queryStartLoc: ints(0, 5) }, "ERR_ARGUMENT", "expected one more than kv_lens"],
+  ["attention_varlen", { kvLens: ints(20) }, "ERR_SHAPE", "block_table is [2, 3], expected [rows, max_pages]"],
+  ["paged_attention", { out: f32(3, 4, 8), q: f32(3, 4, 8) }, "ERR_ARGUMENT", "expected 1 to 8 tokens for each of 2"],
+  ["paged_attention", { splitStart: ints(0, 2) }, "ERR_ARGUMENT", "split_start is [2], expected one more than kv_lens"],
+  ["paged_attention", { splitItems: { dtype: "i32", shape: [2, 4] } }, "ERR_SHAPE", "split_items is [2, 4]"],
+  ["paged_attention", { partialLse: f32(2, 3) }, "ERR_SHAPE", "partial_lse is [2, 3]"],
+  [
+    "paged_attention",
+    { partialOut: f32(2, 8, 8), partialLse: f32(2, 8) },
+    "ERR_ARGUMENT",
+    "partial_out is [2, 8, 8], expected [items, 4, head_dim]",
+  ],
   ["count_tokens", { rows: { dtype: "i32", shape: [2, 4] } }, "ERR_SHAPE", "rows is [2, 4], expected [rows, 5]"],
   [
     "apply_penalties",
@@ -234,10 +271,20 @@ describeEachBackend((backend) => {
       await expectFailure(valid, materialise(backend, valid, changes), code, message);
     });
 
-    test("causal_conv1d_varlen in place", async () => {
-      const valid = callOf("causal_conv1d_varlen");
+    test.each([
+      ["causal_conv1d_varlen", "x"],
+      ["attention_varlen", "q"],
+      ["paged_attention", "q"],
+    ])("%s in place", async (op, input) => {
+      const valid = callOf(op);
       const args = materialise(backend, valid);
-      await expectFailure(valid, { ...args, out: args.x! }, "ERR_ARGUMENT", "out is x");
+      await expectFailure(valid, { ...args, out: args[input]! }, "ERR_ARGUMENT", `out is ${input}`);
+    });
+
+    test("a gap inside a page", async () => {
+      const valid = callOf("attention_varlen");
+      const kPages = backend.place("f32", [4 * 2 * 16 * 16]).view([4, 2, 16, 8], [512, 256, 16, 1]);
+      await expectFailure(valid, { ...materialise(backend, valid), kPages }, "ERR_ARGUMENT", "k_pages has a gap");
     });
   });
 

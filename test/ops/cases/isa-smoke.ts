@@ -1,6 +1,7 @@
 /** A few cases of each op with instruction-set kernels, in one process, without jest; prints a report as JSON. */
 import { Backend } from "../../helpers/backends";
 import { type Case, cases } from "../../helpers/table";
+import { attentionBase, checkAttentionVarlen, checkPagedAttention } from "./attention";
 import { checkConvUpdate, checkConvVarlen, convUpdateBase, convVarlenBase } from "./causal-conv1d";
 import { checkLinear, linearBase, linearBf16, linearF16 } from "./linear";
 import { checkGated, checkRms, gatedBase, rmsBase } from "./norm";
@@ -99,6 +100,15 @@ async function main(): Promise<void> {
     checkScan,
   );
   await all("ssdStateUpdate", cases(stateUpdateBase, [...ssd, { z: true }, { per: "channel" }]), checkStateUpdate);
+  const attention = [
+    {},
+    { dtype: "bf16", headDim: 80, pageSize: 32 },
+    { dtype: "f16", e4m3: true, window: 20 },
+    { headDim: 8, qPad: 7, outPad: 5, shift: 1 },
+  ] as const;
+  await all("attentionVarlen", cases(attentionBase, attention), checkAttentionVarlen);
+  const lengths = [1, 40, 17].map((kvLen) => [1, kvLen] as const);
+  await all("pagedAttention", cases({ ...attentionBase, lengths }, attention), checkPagedAttention);
   const device = backend.device.describe();
   const isa = device.kind === "cpu" ? device.isa : undefined;
   backend.close();

@@ -42,6 +42,11 @@ const ssd = { state: f32(4, 2, 8, 16), dtMin: 0, dtMax: 1, dtSoftplus: true };
 // Three sequences of 3, 0 and 2 tokens in slots 2, 0 and 1.
 const sequences = { queryStartLoc: i32(0, 3, 3, 5), slots: i32(2, 0, 1), hasInitialState: i32(0, 0, 1) };
 
+const pages = { kPages: f32(4, 2, 16, 8), vPages: f32(4, 2, 16, 8), kScale: 1, vScale: 1 };
+// Two rows of 20 and 3 tokens.
+const blockTable: TensorArg = { dtype: "i32", shape: [2, 3], values: [2, 0, -1, 1, -1, -1] };
+const context = { blockTable, kvLens: i32(20, 3), scale: 0.5, window: 0 };
+
 export const validCalls: readonly ValidCall[] = [
   { op: "embedding", call: as(ops.embedding), args: { out: f32(3, 16), weight: f32(10, 16), ids: i32(1, 2, 3) } },
   { op: "gather_rows", call: as(ops.gatherRows), args: { out: f32(3, 16), x: f32(10, 16), index: i32(1, 2, 3) } },
@@ -97,6 +102,31 @@ export const validCalls: readonly ValidCall[] = [
     args: {
       ...{ out: f32(3, 2, 8), x: f32(3, 2, 8), dt: loose(f32(3, 2)), a: loose(f32(2)), b: f32(3, 1, 16) },
       ...{ c: f32(3, 1, 16), d: loose(f32(2)), dtBias: loose(f32(2)), z: f32(3, 2, 8), ...ssd, slots: i32(2, -1, 1) },
+    },
+  },
+  {
+    op: "rope_store_kv",
+    call: as(ops.ropeStoreKv),
+    args: {
+      ...{ q: f32(3, 4, 8), k: f32(3, 2, 8), v: f32(3, 2, 8), positions: i32(0, 1, 2), slotMapping: i32(17, -1, 3) },
+      ...{ invFreq: f32(4), ropeFactor: 1, ...pages },
+    },
+  },
+  {
+    op: "attention_varlen",
+    call: as(ops.attentionVarlen),
+    args: {
+      ...{ out: f32(5, 4, 8), q: f32(5, 4, 8), ...pages, ...context, queryStartLoc: i32(0, 2, 5) },
+      ...{ tileSeq: i32(1, 0), tileOffset: i32(0, 0) },
+    },
+  },
+  {
+    op: "paged_attention",
+    call: as(ops.pagedAttention),
+    args: {
+      ...{ out: f32(2, 4, 8), q: f32(2, 4, 8), ...pages, ...context, splitStart: i32(0, 1, 2) },
+      splitItems: { dtype: "i32", shape: [2, 3], values: [0, 0, 20, 1, 0, 3] },
+      ...{ partialOut: f32(2, 4, 8), partialLse: f32(2, 4) },
     },
   },
   {

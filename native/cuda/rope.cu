@@ -1,0 +1,130 @@
+// rope_store_kv: rotary embedding of q in place, and of k on its way with v into the paged KV cache.
+//
+// Mapping. A block has a token: its angles are taken once, then threads take V channels of a head's first half with
+// their partners of the second, or V channels that are not rotated.
+//
+// Bound. Bytes: q is read and written, k and v are read and stored. Sines and cosines of far angles reduce exactly.
+#include <cuda_fp8.h>
+
+#include <algorithm>
+
+#include "cuda/dispatch.h"
+#include "cuda/kernels.h"
+#include "cuda/launch.cuh"
+#include "cuda/vec.cuh"
+
+namespace mamba::cuda {
+namespace {
+
+constexpr int kRopeThreads = 256;
+
+template <class P, int V>
+__device__ __forceinline__ void store_page(P* to, const float (&values)[V], float) {
+  store(to, pack<P, V>(values));
+}
+template <int V>
+__device__ __forceinline__ void store_page(uint8_t* to, const float (&values)[V], float inverse_scale) {
+  struct alignas(V) Codes {
+    __nv_fp8_storage_t of[V];
+  } codes;
+#pragma unroll
+  for (int i = 0; i < V; ++i) {
+    codes.of[i] = __nv_cvt_float_to_fp8(values[i] * inverse_scale, __NV_SATFINITE, __NV_E4M3);
+  }
+  *reinterpret_cast<Codes*>(to) = codes;
+}
+
+template <class T, class P, int V>
+__global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __grid_constant__ RopeStoreKvParams p) {
+  __shared__ float cosines[kMaxHeadDim / 2], sines[kMaxHeadDim / 2];
+  wait_for_inputs();
+  let_next_start();
+  const KvPages& pages = p.pages;
+  const int64_t token = blockIdx.x;
+  const int thread = static_cast<int>(threadIdx.x), head_dim = static_cast<int>(pages.head_dim);
+  const int half = static_cast<int>(p.rotary_dim) / 2, heads = static_cast<int>(p.heads);
+  const int kv_heads = static_cast<int>(pages.kv_heads);
+  const auto position = static_cast<float>(p.positions[token]);
+  for (int i = thread; i < half; i += kRopeThreads) {
+    float sine, cosine;
+    sincosf(position * p.inv_freq[i], &sine, &cosine);
+    cosines[i] = cosine * p.rope_factor, sines[i] = sine * p.rope_factor;
+  }
+  __syncthreads();
+  const int64_t slot = p.slot_mapping[token];
+  const bool there = slot >= 0 && slot < pages.pages * pages.page_size;
+  const int64_t page = slot / pages.page_size, offset = slot % pages.page_size;
+  const auto in_page = [&](int head) { return (head * pages.page_size + offset) * head_dim; };
+  P* k_to = static_cast<P*>(pages.k) + page * pages.k_page_stride;
+  P* v_to = static_cast<P*>(pages.v) + page * pages.v_page_stride;
+  const float k_inverse = 1 / pages.k_scale, v_inverse = 1 / pages.v_scale;
+  const T* k = static_cast<const T*>(p.k) + token * p.k_stride;
+  const T* v = static_cast<const T*>(p.v) + token * p.v_stride;
+  T* q = static_cast<T*>(p.q) + token * p.q_stride;
+
+  const int pairs = half / V, rotated = (heads + (there ? kv_heads : 0)) * pairs;
+  for (int i = thread; i < rotated; i += kRopeThreads) {
+    const int head = i / pairs, channel = i % pairs * V;
+    const bool of_k = head >= heads;
+    const T* from = of_k ? k + (head - heads) * head_dim : q + head * head_dim;
+    float a[V], b[V], low[V], high[V];
+    unpack(load<V>(from + channel), a);
+    unpack(load<V>(from + half + channel), b);
+#pragma unroll
+    for (int j = 0; j < V; ++j) {
+      const float c = cosines[channel + j], s = sines[channel + j];
+      low[j] = a[j] * c - b[j] * s, high[j] = b[j] * c + a[j] * s;
+    }
+    if (of_k) {
+      P* to = k_to + in_page(head - heads) + channel;
+      store_page(to, low, k_inverse);
+      store_page(to + half, high, k_inverse);
+    } else {
+      T* to = q + head * head_dim + channel;
+      store(to, pack<T, V>(low));
+      store(to + half, pack<T, V>(high));
+    }
+  }
+  if (!there) return;
+  // The other channels of k, and all of v.
+  const int rest = (head_dim - 2 * half) / V, all = head_dim / V;
+  for (int i = thread; i < kv_heads * (rest + all); i += kRopeThreads) {
+    const bool of_k = i < kv_heads * rest;
+    const int j = of_k ? i : i - kv_heads * rest, width = of_k ? rest : all;
+    const int head = j / width, channel = j % width * V + (of_k ? 2 * half : 0);
+    float values[V];
+    unpack(load<V>((of_k ? k : v) + head * head_dim + channel), values);
+    store_page((of_k ? k_to : v_to) + in_page(head) + channel, values, of_k ? k_inverse : v_inverse);
+  }
+}
+
+template <class T, class P, int V>
+void launch_rope(const RopeStoreKvParams& p, Context& context) {
+  launch(context, {.grid = static_cast<unsigned>(p.tokens), .block = kRopeThreads}, rope_store_kv_kernel<T, P, V>, p);
+}
+
+template <class T, class P>
+void launch_rope(const RopeStoreKvParams& p, Context& context) {
+  constexpr int V = 16 / sizeof(T);
+  const auto fits = [](const void* at, int64_t stride, size_t element) {
+    return reinterpret_cast<uintptr_t>(at) % (V * element) == 0 && stride % V == 0;
+  };
+  const KvPages& pages = p.pages;
+  if (p.rotary_dim % (2 * V) == 0 && fits(p.q, p.q_stride, sizeof(T)) && fits(p.k, p.k_stride, sizeof(T)) &&
+      fits(p.v, p.v_stride, sizeof(T)) && fits(pages.k, pages.k_page_stride, sizeof(P)) &&
+      fits(pages.v, pages.v_page_stride, sizeof(P))) {
+    return launch_rope<T, P, V>(p, context);
+  }
+  launch_rope<T, P, 1>(p, context);
+}
+
+}  // namespace
+
+void run_rope_store_kv(const RopeStoreKvParams& p, Context& context) {
+  with_float_type(p.dtype, [&](auto t) {
+    using T = decltype(t);
+    p.pages.dtype == DType::u8 ? launch_rope<T, uint8_t>(p, context) : launch_rope<T, T>(p, context);
+  });
+}
+
+}  // namespace mamba::cuda
