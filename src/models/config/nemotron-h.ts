@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { readAttention } from "./attention";
-import { flag, multiplier, normEpsilon, orElse, size, text, timeStepLimit } from "./fields";
+import { flag, multiplier, normEpsilon, orElse, size, text } from "./fields";
 import {
   type AttentionGeometry,
   checkSilu,
@@ -12,6 +12,7 @@ import {
 import { type ConfigFile, isPresent } from "./json-file";
 import { type AttentionModelConfig, attentionModelFields, checkedLanguageModel } from "./language-model";
 import { readLayerList } from "./layer-list";
+import { timeStepBounds } from "./time-step";
 
 export type NemotronHLayer = "mamba" | "attention" | "mlp" | "moe";
 
@@ -36,6 +37,7 @@ const spellings = {
   use_conv_bias: ["mamba_conv_bias", "use_conv_bias"],
   chunk_size: ["mamba_chunk_size", "chunk_size"],
   time_step_limit: ["mamba_dt_limit", "time_step_limit"],
+  time_step_min: ["mamba_dt_min", "time_step_min"],
   layer_norm_epsilon: ["layer_norm_epsilon", "norm_eps", "rms_norm_eps"],
   head_dim: ["head_dim", "attention_head_dim"],
 };
@@ -68,7 +70,6 @@ const ssmSchema = z.object({
   use_bias: orElse(flag(), false),
   use_conv_bias: orElse(flag(), true),
   mamba_hidden_act: orElse(text(), "silu"),
-  time_step_limit: timeStepLimit.nullish(),
 });
 
 const moeSchema = z.object({
@@ -145,10 +146,7 @@ function ssmOf(file: ConfigFile, eps: number): SsmGeometry {
     inProjBias: fields.use_bias,
     outProjBias: fields.use_bias,
     convBias: fields.use_conv_bias,
-    // Not time_step_min, to which transformers raises the step in a prefill and not in a decode: the models were trained
-    // without, and a step that cannot reach 0 forgets a long context.
-    dtMin: fields.time_step_limit?.min ?? 0,
-    dtMax: fields.time_step_limit?.max ?? Number.POSITIVE_INFINITY,
+    ...timeStepBounds(file),
     norm: { groups, eps, beforeGate: false },
   };
 }

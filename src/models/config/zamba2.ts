@@ -5,6 +5,7 @@ import type { ConfigFile } from "./json-file";
 import { type AttentionModelConfig, attentionModelFields, checkedLanguageModel } from "./language-model";
 import { readLayerList } from "./layer-list";
 import { readRope } from "./rope-parameters";
+import { timeStepBounds } from "./time-step";
 
 /**
  * Zamba2: Mamba-2 layers. Before the mixer of a hybrid one runs a transformer block over the hidden state beside the
@@ -104,10 +105,7 @@ function ssmOf(file: ConfigFile, fields: Fields): SsmGeometry {
     inProjBias: fields.add_bias_linear,
     outProjBias: fields.add_bias_linear,
     convBias: true,
-    // Not time_step_min, to which transformers raises the step in a prefill and not in a decode: the models were trained
-    // without, and a step that cannot reach 0 forgets a long context.
-    dtMin: 0,
-    dtMax: Number.POSITIVE_INFINITY,
+    ...timeStepBounds(file),
     norm: { groups, eps: 1e-5, beforeGate: false },
   };
 }

@@ -24,7 +24,14 @@ describe("nemotron_h", () => {
       tieWordEmbeddings: false,
       layers: [mamba, "mlp", attention, "mlp", mamba],
       normEps: 1e-5,
-      ssm: { ...ssm, groups: 2, chunkSize: 128, convDim: 640, norm: { groups: 2, eps: 1e-5, beforeGate: false } },
+      ssm: {
+        ...ssm,
+        dtMin: 0.001,
+        groups: 2,
+        chunkSize: 128,
+        convDim: 640,
+        norm: { groups: 2, eps: 1e-5, beforeGate: false },
+      },
       attention: { heads: 4, kvHeads: 2, headDim: 32, rope: null, scale: 32 ** -0.5, bias: false },
       moe: null,
       mlps: Array(2).fill({ kind: "relu2", size: 192, bias: false }),
@@ -85,7 +92,8 @@ describe("nemotron_h", () => {
       { num_nextn_predict_layers: 1, mtp_hybrid_override_pattern: "*E", mtp_layers_block_type: ["moe"] },
     ],
     ["experts that no layer has", { n_routed_experts: 0, num_experts_per_tok: 9, n_group: 3, moe_latent_size: "x" }],
-    ["how dt_bias was drawn", { time_step_min: 0.5, time_step_max: 0.6, time_step_floor: 0.5 }],
+    ["how dt_bias was drawn", { time_step_max: 0.6, time_step_floor: 0.5 }],
+    ["a limit that transformers 5 does not read", { time_step_limit: [0.01, 0.1] }],
     ["an expand that does not fit", { expand: 7 }],
   ])("%s changes nothing", (_, changes) => {
     expect(changed("nemotron_h", changes)).toEqual(readGolden("nemotron_h"));
@@ -99,7 +107,15 @@ describe("nemotron_h", () => {
       { numLayers: 2, attention: null, moe: null, mlps: [] },
     ],
     ["the class's head size", { head_dim: null }, { attention: { headDim: 128 } }],
-    ["a clamp", { time_step_limit: [0.001, 0.1] }, { ssm: { dtMin: 0.001, dtMax: 0.1 } }],
+    ["the least time step of transformers 5", { time_step_min: 0.01 }, { ssm: { dtMin: 0.01, dtMax: Infinity } }],
+    ["the same without a version", { transformers_version: undefined }, { ssm: { dtMin: 0.001 } }],
+    ["its older name", { mamba_dt_min: 0.02 }, { ssm: { dtMin: 0.02 } }],
+    ["no least time step before", { transformers_version: "4.55.4", time_step_limit: null }, { ssm: { dtMin: 0 } }],
+    [
+      "a clamp before",
+      { transformers_version: "4.48.0.dev0", time_step_limit: [0.01, 0.1] },
+      { ssm: { dtMin: 0.01, dtMax: 0.1 } },
+    ],
     [
       "biases that the class reads",
       { use_bias: true, mlp_bias: true },

@@ -23,7 +23,7 @@ describe("zamba2", () => {
       tieWordEmbeddings: true,
       layers: [mamba, "hybrid", mamba, mamba, "hybrid", mamba],
       normEps: 1e-5,
-      ssm: { ...ssm, stateSize: 64, convDim: 256, norm: { groups: 1, eps: 1e-5, beforeGate: false } },
+      ssm: { ...ssm, dtMin: 0.001, stateSize: 64, convDim: 256, norm: { groups: 1, eps: 1e-5, beforeGate: false } },
       attention: { heads: 4, kvHeads: 4, headDim: 32, rope: null, scale: 16 ** -0.5, bias: false },
       mlp: { kind: "gelu_glu", size: 128, bias: false },
       sharedBlocks: 1,
