@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigFile } from "../../src/models/config/json-file";
+import { ropeOf } from "../../src/models/config/rope";
 import { readRope } from "../../src/models/config/rope-parameters";
 import { engineError, makeTestDir, type TestDir } from "./files";
 
@@ -53,6 +54,14 @@ test("a family without a share rotates all of a head", () => {
   expect(
     read({ partial_rotary_factor: 0.5, rope_parameters: { partial_rotary_factor: 0.25 } }, 64, "all").rotaryDim,
   ).toBe(64);
+});
+
+test("dynamic scaling stretches theta beyond the positions that the model allows, and only there", () => {
+  const parameters = { type: "dynamic", theta: 10_000, partialRotaryFactor: 1, factor: 4, maxPositions: 1024 } as const;
+  const plain = ropeOf({ type: "default", theta: 10_000, partialRotaryFactor: 1 }, 64, 2048);
+  expect(ropeOf(parameters, 64, 1024).invFreq).toEqual(plain.invFreq);
+  const stretched = ropeOf({ type: "default", theta: 10_000 * 5 ** (64 / 62), partialRotaryFactor: 1 }, 64, 2048);
+  expect(ropeOf(parameters, 64, 2048).invFreq).toEqual(stretched.invFreq);
 });
 
 describe("rejects", () => {

@@ -1,6 +1,7 @@
 import type { ReadableConfig } from "../config";
 import type { AttentionGeometry, GdnGeometry, MlpGeometry, MoeGeometry, SsmGeometry } from "./geometry";
 import type { Mamba2Config } from "./mamba2";
+import type { QwenHybridConfig } from "./qwen3-next";
 import type { Zamba2Config } from "./zamba2";
 
 /** Parameters by the part of the model that they belong to; norms of a part count as its own. */
@@ -104,21 +105,16 @@ function partsOf(config: ReadableConfig): Part[] {
       ]);
     case "zamba2":
       return zamba2Parts(config);
-    default: {
-      const feedForwards = config.modelType === "qwen3_next" ? config.feedForwards : null;
-      return config.layers.flatMap((kind, i) => {
-        const sparse = feedForwards === null ? config.modelType === "qwen3_5_moe" : feedForwards[i] === "moe";
-        const feedForward =
-          sparse && "moe" in config
-            ? moePart(config.moe!, hiddenSize, false)
-            : mlpPart((config as { mlp: MlpGeometry }).mlp, hiddenSize);
-        const mixer =
-          kind === "linear_attention"
-            ? gdnPart(config.gdn, hiddenSize)
-            : gatedAttentionPart(config.attention, hiddenSize);
-        return [normed(mixer, hiddenSize), normed(feedForward, hiddenSize)];
-      });
-    }
+    case "qwen3_next":
+      return qwenParts(config, (layer) =>
+        config.feedForwards[layer] === "moe"
+          ? moePart(config.moe!, hiddenSize, false)
+          : mlpPart(config.mlp!, hiddenSize),
+      );
+    case "qwen3_5":
+      return qwenParts(config, () => mlpPart(config.mlp, hiddenSize));
+    case "qwen3_5_moe":
+      return qwenParts(config, () => moePart(config.moe, hiddenSize, false));
   }
 }
 
@@ -212,6 +208,16 @@ function moePart(moe: MoeGeometry, hidden: number, correctionBias: boolean): Par
     parameters: experts * expert + router + latent + sharedExpert,
     idle: (experts - topK) * expert,
   };
+}
+
+function qwenParts(
+  { layers, gdn, attention, hiddenSize }: QwenHybridConfig,
+  feedForward: (layer: number) => Part,
+): Part[] {
+  return layers.flatMap((kind, layer) => {
+    const mixer = kind === "linear_attention" ? gdnPart(gdn, hiddenSize) : gatedAttentionPart(attention, hiddenSize);
+    return [normed(mixer, hiddenSize), normed(feedForward(layer), hiddenSize)];
+  });
 }
 
 function zamba2Parts(config: Zamba2Config): Part[] {

@@ -6,7 +6,8 @@ import type { ConfigFile } from "./json-file";
 /** The mixer's keys as Bamba, Granite 4 and Falcon-H1 spell them. */
 const schema = z.object({
   mamba_n_heads: size(65_536),
-  mamba_d_head: z.union([z.null(), z.literal("auto"), size(4096)], { error: 'an integer from 1 to 4096, or "auto"' }),
+  // Missing, it is the class's "auto".
+  mamba_d_head: z.union([z.literal("auto"), size(4096)], { error: 'an integer from 1 to 4096, or "auto"' }).nullish(),
   mamba_n_groups: orElse(size(65_536), 1),
   mamba_d_state: size(4096),
   mamba_d_conv: orElse(size(65_536), 4),
@@ -29,8 +30,7 @@ export interface MambaKeysOptions {
 }
 
 export function readMambaKeys(file: ConfigFile, options: MambaKeysOptions): SsmGeometry {
-  // A missing head size is the class's "auto".
-  const fields = file.fields(z.preprocess(withHeadSize, schema));
+  const fields = file.fields(schema);
   const expanded = Math.trunc(fields.mamba_expand * options.hiddenSize);
   const own = options.obeysDSsm ? fields.mamba_d_ssm : undefined;
   const inner = own ?? expanded;
@@ -61,8 +61,4 @@ export function readMambaKeys(file: ConfigFile, options: MambaKeysOptions): SsmG
     dtMax: fields.time_step_limit?.max ?? Number.POSITIVE_INFINITY,
     norm: options.norm(groups),
   };
-}
-
-function withHeadSize(value: unknown): unknown {
-  return { mamba_d_head: null, ...(value as object) };
 }

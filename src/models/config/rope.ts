@@ -117,7 +117,8 @@ function dynamicTheta(
   dim: number,
   length: number,
 ): number {
-  const stretch = (factor * Math.max(length, maxPositions)) / maxPositions - (factor - 1);
+  if (length <= maxPositions) return theta;
+  const stretch = (factor * length) / maxPositions - (factor - 1);
   return theta * stretch ** (dim / (dim - 2));
 }
 
