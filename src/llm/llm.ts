@@ -113,14 +113,13 @@ export class LLM implements LanguageModel {
     const tokenizer = this.needTokenizer();
     const guard = (text: string) => tokenizer.escapeSpecial(text);
     const { tools, templateArguments, addGenerationPrompt = true } = options;
-    return this.template.render(
-      messages.map((message) => toTemplateMessage(message, guard)),
-      {
-        addGenerationPrompt,
-        ...(tools === undefined ? {} : { tools: mapStrings(tools, guard) as object[] }),
-        ...(templateArguments === undefined ? {} : { kwargs: templateArguments }),
-      },
-    );
+    // The template's library knows numbers as doubles: JsonNumbers become those.
+    const plain = <Value>(value: Value) => JSON.parse(JSON.stringify(value)) as Value;
+    return this.template.render(plain(messages.map((message) => toTemplateMessage(message, guard))), {
+      addGenerationPrompt,
+      ...(tools === undefined ? {} : { tools: plain(mapStrings(tools, guard)) as object[] }),
+      ...(templateArguments === undefined ? {} : { kwargs: plain(templateArguments) }),
+    });
   }
 
   get stats(): EngineClient["stats"] {

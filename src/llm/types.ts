@@ -1,5 +1,6 @@
 import type { EngineHealth, EngineStats, FinishReason } from "../engine/policy/request";
 import type { Constraint } from "../grammar/compile";
+import type { JsonNumber } from "../json/value";
 
 export type { Constraint } from "../grammar/compile";
 
@@ -26,7 +27,7 @@ export interface ChatOptions {
   /** Functions that the model may call, in OpenAI's shape: `{ type: "function", function: { name, parameters } }`. */
   readonly tools?: readonly object[];
   /** More variables for the template, as `enable_thinking`. */
-  readonly templateArguments?: Readonly<Record<string, string | number | boolean | null>>;
+  readonly templateArguments?: Readonly<Record<string, string | number | JsonNumber | boolean | null>>;
   /** Default true: the text ends where the assistant's answer begins. */
   readonly addGenerationPrompt?: boolean;
 }

@@ -12,7 +12,7 @@ import { Endpoints } from "./http/endpoints";
 import { answerClientError, toErrorAnswer } from "./http/error-body";
 import { checkHost } from "./http/host-check";
 import { HttpError } from "./http/http-error";
-import { parseJson } from "./http/json-parser";
+import { parseBody } from "./http/json-parser";
 import { ServerMetrics } from "./http/metrics";
 import { isForPage } from "./http/page";
 import { engineRoutes } from "./http/routes/engine";
@@ -83,7 +83,7 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   });
   app.setValidatorCompiler(validatorCompiler);
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser("application/json", { parseAs: "buffer" }, parseJson(app));
+  app.addContentTypeParser("application/json", { parseAs: "buffer" }, parseBody);
 
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);

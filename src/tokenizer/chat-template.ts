@@ -1,4 +1,5 @@
 import { EngineError } from "../errors";
+import type { JsonNumber } from "../json/value";
 import { Sandbox, SandboxError } from "./sandbox";
 
 /** Running time of one rendering, milliseconds. */
@@ -52,7 +53,7 @@ export interface RenderOptions {
   /** Tool definitions (OpenAI's shape); null to the template when left out. */
   readonly tools?: readonly object[];
   /** More variables for the template (enable_thinking ...). Own names of the template's environment are refused. */
-  readonly kwargs?: Readonly<Record<string, string | number | boolean | null>>;
+  readonly kwargs?: Readonly<Record<string, string | number | JsonNumber | boolean | null>>;
 }
 
 export interface ChatTemplateLimits {

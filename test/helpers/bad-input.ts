@@ -4,7 +4,7 @@ import type { FastifyInstance } from "fastify";
 export type BadInput = readonly [change: Record<string, unknown>, param: string | null, code?: string];
 
 /**
- * Registers one test per row: `base` with the row's change is refused, quickly and without echoing the request; afterwards
+ * Registers one test per row: `base` with the row's change is refused, without echoing the request; afterwards
  * `base` itself still works and no prototype was touched.
  */
 export function refusesEach(
@@ -22,9 +22,7 @@ export function refusesEach(
   it.each(rows.map(([change, param, code = null]) => [label(change), change, param, code] as const))(
     "%s",
     async (_, change, param, code) => {
-      const started = performance.now();
       const response = await post({ ...base, ...change });
-      expect(performance.now() - started).toBeLessThan(2000);
       const { error } = response.json();
       expect({ status: response.statusCode, param: error.param, code: error.code }).toEqual({
         status: 400,

@@ -21,8 +21,6 @@ const openAiCodes: Partial<Record<ErrorCode, string | null>> = {
 const fastifyMessages: Readonly<Record<string, string>> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: "the request body must be application/json",
   FST_ERR_CTP_BODY_TOO_LARGE: "the request body is too large",
-  FST_ERR_CTP_EMPTY_JSON_BODY: "the request body is empty; a JSON object is expected",
-  FST_ERR_CTP_INVALID_JSON_BODY: "the request body is not valid JSON",
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: "the request body does not have the length that Content-Length says",
   FST_ERR_BAD_URL: "the request path is not a valid URL path",
 };

@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders } from "node:http";
 import type { FastifyReply } from "fastify";
+import { stringifyJson } from "../../json/stringify";
 import type { ServerOptions } from "../options";
 import { toErrorAnswer } from "./error-body";
 import type { ErrorBody } from "./http-error";
@@ -88,9 +89,9 @@ export const plainEvents: EventFormat<object> = {
   end: "data: [DONE]\n\n",
 };
 
-/** As in responses: each event has a type, and the last one says that it is. */
+/** As in responses: each event has a type, and the last one says that it is. Schemas in them are as the client wrote them. */
 export const namedEvents: EventFormat<{ readonly type: string }> = {
-  event: (event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`,
+  event: (event) => `event: ${event.type}\ndata: ${stringifyJson(event)}\n\n`,
   error: (body) => `event: error\ndata: ${JSON.stringify({ ...body.error, type: "error", ...body })}\n\n`,
   end: "",
 };

@@ -35,17 +35,32 @@ describe("bodies that are no request", () => {
     ["a trailing comma", '{"prompt":"x",}'],
     ["50,000 nested lists", "[".repeat(50_000) + "]".repeat(50_000)],
     ["50,000 unclosed lists", "[".repeat(50_000)],
-    ["a __proto__ key", '{"prompt":"x","__proto__":{"polluted":1}}'],
-    ["an escaped __proto__ key", '{"prompt":"x","__pr\\u006fto__":{"polluted":1}}'],
-    ["a nested __proto__ key", '{"prompt":"x","metadata":{"__proto__":{"polluted":1}}}'],
-    ["a constructor.prototype key", '{"prompt":"x","constructor":{"prototype":{"polluted":1}}}'],
+    ["201 nested lists", "[".repeat(201) + "]".repeat(201)],
+    ["200,000 lists", `[${"[],".repeat(200_000)}[]]`],
   ])("%s", async (_, payload) => {
-    const started = performance.now();
     const response = await post(payload);
-    expect(performance.now() - started).toBeLessThan(2000);
     expect(response.statusCode).toBe(400);
     expect(response.json().error).toMatchObject({ type: "invalid_request_error", param: null, code: null });
     expect(response.body).not.toMatch(/\bat .*\.[jt]s/);
+  });
+
+  it.each([
+    ["a __proto__ key", '"__proto__":{"polluted":1,"max_tokens":7}'],
+    ["an escaped __proto__ key", '"__pr\\u006fto__":{"polluted":1}'],
+    ["a nested __proto__ key", '"metadata":{"__proto__":{"polluted":1}}'],
+    ["one in a bias", '"stream_options":{"__proto__":{"include_usage":true}},"stream":true'],
+    ["a constructor.prototype key", '"constructor":{"prototype":{"polluted":1}}'],
+  ])("%s is a field like any other", async (_, member) => {
+    const response = await post(`{"prompt":"x","max_tokens":2,${member}}`);
+    expect(response.statusCode).toBe(200);
+    expect(response.body).not.toContain("polluted");
+  });
+
+  it("says where it is not JSON", async () => {
+    const response = await post('{"prompt": "x",\n  max_tokens: 5}');
+    expect(response.json().error.message).toBe(
+      'the request body cannot be read as JSON: expected a key in quotes, but there is "m" at line 2, column 3',
+    );
   });
 
   it("1e400 where a number is expected", async () => {
@@ -59,7 +74,7 @@ describe("bodies that are no request", () => {
   });
 
   it("deep nesting inside a field", async () => {
-    const response = await post(`{"prompt":${"[".repeat(50_000)}${"]".repeat(50_000)}}`);
+    const response = await post(`{"prompt":${"[".repeat(150)}${"]".repeat(150)}}`);
     expect(response.json().error).toMatchObject({ param: "prompt[0][0]" });
   });
 

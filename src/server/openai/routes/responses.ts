@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import { stringifyJson } from "../../../json/stringify";
 import type { GenerateParams } from "../../../llm/types";
 import type { ServerContext } from "../../context";
 import { namedEvents, sendEvents } from "../../http/sse";
@@ -33,6 +34,7 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
     const shape = newResponseShape(body, model.info.id);
     if (body.stream) return sendEvents(reply, toResponseEvents(shape, choices), options, namedEvents);
     const [result] = await choices.results();
+    reply.type("application/json; charset=utf-8").serializer(stringifyJson);
     return toResponse(shape, result!, choices.usage);
   });
 }

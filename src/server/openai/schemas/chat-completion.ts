@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { isObject, JsonNumber } from "../../../json/value";
 import type { ChatOptions } from "../../../llm/types";
 import { field, optional } from "./field";
 import { messages } from "./messages";
@@ -11,17 +12,16 @@ const maxTemplateArguments = 64;
 /** Variables for the chat template: single values only, so that none can stand in for its messages or tools. */
 export const templateArguments = field(
   (input, reject): ChatOptions["templateArguments"] => {
-    if (typeof input !== "object" || input === null || Array.isArray(input)) {
-      return reject({ message: "expected an object" });
-    }
+    if (!isObject(input)) return reject({ message: "expected an object" });
     const entries = Object.entries(input);
     if (entries.length > maxTemplateArguments)
       reject({ message: `expected at most ${maxTemplateArguments} arguments` });
     for (const [name, value] of entries) {
-      if (value === null || ["string", "number", "boolean"].includes(typeof value)) continue;
+      const isSingle = value === null || value instanceof JsonNumber;
+      if (isSingle || ["string", "number", "boolean"].includes(typeof value)) continue;
       reject({ message: "expected a string, a number, a boolean or null", path: [name] });
     }
-    return entries.length === 0 ? undefined : Object.fromEntries(entries);
+    return entries.length === 0 ? undefined : (Object.fromEntries(entries) as ChatOptions["templateArguments"]);
   },
   { type: "object", additionalProperties: { type: ["string", "number", "boolean", "null"] } },
 );

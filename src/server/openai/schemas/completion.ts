@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { badTokenIndex, field, type Issue, optional, tokenIdRule } from "./field";
+import { toNumber } from "../../../json/value";
+import { field, type Issue, optional, readTokenIds, tokenIdRule } from "./field";
 import { alternatives, maxChoicesPerPrompt, maxNewTokens, refineSampling, samplingFields } from "./sampling";
 import { unsupportedInCompletions } from "./unsupported";
 
@@ -23,13 +24,13 @@ function readPrompts(input: unknown, vocabSize: number, reject: (issue: Issue) =
   const readIds = (ids: unknown, path: readonly number[]): readonly number[] => {
     if (!Array.isArray(ids)) return reject({ message: "expected a list of token ids", path });
     if (ids.length === 0) reject({ message: "must not be empty", path });
-    const bad = badTokenIndex(ids, vocabSize);
-    return bad >= 0 ? reject({ message: tokenIdRule(vocabSize), path: [...path, bad] }) : ids;
+    const read = readTokenIds(ids, vocabSize);
+    return "bad" in read ? reject({ message: tokenIdRule(vocabSize), path: [...path, read.bad] }) : read;
   };
 
   if (input === undefined || input === null) return reject({ message: "is required" });
   if (!Array.isArray(input)) return typeof input === "string" ? [readText(input, [])] : reject({ message: shapes });
-  if (typeof input[0] === "number") return [readIds(input, [])];
+  if (typeof toNumber(input[0]) === "number") return [readIds(input, [])];
   if (input.length === 0) reject({ message: "must not be empty" });
   if (input.length > maxPrompts) reject({ message: `expected at most ${maxPrompts} prompts` });
   if (typeof input[0] === "string") return input.map((text, i) => readText(text, [i]));

@@ -1,15 +1,13 @@
 import type { z } from "zod";
+import { isObject } from "../../../json/value";
 import type { Constraint } from "../../../llm/types";
-import { field, type Issue, optional } from "./field";
+import { field, type Issue, optional, readJson } from "./field";
 import { unsupportedCode } from "./unsupported";
 
 const maxChoices = 1024;
 const maxText = 65_536;
 
 type Reject = (issue: Issue) => never;
-
-export const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 export function readSchema(schema: unknown, path: readonly PropertyKey[], reject: Reject): Constraint {
   if (isObject(schema) || typeof schema === "boolean") return { kind: "json_schema", schema };
@@ -38,11 +36,7 @@ const readers: Readonly<Record<string, (value: unknown, path: readonly string[],
   json(value, path, reject) {
     let schema = value;
     if (typeof value === "string") {
-      try {
-        schema = JSON.parse(value);
-      } catch {
-        return reject({ message: "expected a JSON schema, as an object or its text", path });
-      }
+      schema = readJson(value, "expected a JSON schema, as an object or its text", path, reject);
     }
     return readSchema(schema, path, reject);
   },

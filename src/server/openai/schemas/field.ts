@@ -1,8 +1,10 @@
 import { z } from "zod";
+import { JsonError, parseJson } from "../../../json/parse";
+import { JsonNumber, toNumber } from "../../../json/value";
 
-/** OpenAI's clients send null for "not set". */
+/** OpenAI's clients send null for "not set". A number such as 1.0 is the double it stands for; `wide` keeps all digits. */
 export const optional = <Schema extends z.ZodType>(schema: Schema) =>
-  schema.nullish().transform((value) => value ?? undefined);
+  z.preprocess(toNumber, schema.nullish()).transform((value) => value ?? undefined);
 
 export interface Issue {
   readonly message: string;
@@ -34,17 +36,46 @@ export function field<Value>(read: (input: unknown, reject: (issue: Issue) => ne
     });
 }
 
+/** The value of a JSON text in a field; the error says where it is none. */
+export function readJson(
+  text: string,
+  expected: string,
+  path: readonly PropertyKey[],
+  reject: (issue: Issue) => never,
+): unknown {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    if (!(error instanceof JsonError)) throw error;
+    return reject({ message: `${expected}: ${error.message}`, path });
+  }
+}
+
 class Rejected {
   constructor(readonly issue: Issue) {}
 }
 
-/** Index of the first element that is no token id below `limit`; -1 when all are. */
-export function badTokenIndex(ids: readonly unknown[], limit: number): number {
+/** A list of token ids below `limit`, or the place of the first element that is none. */
+export function readTokenIds(input: readonly unknown[], limit: number): readonly number[] | { readonly bad: number } {
+  const ids = input.some((id) => id instanceof JsonNumber) ? input.map(toNumber) : input;
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i];
-    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= limit) return i;
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= limit) return { bad: i };
   }
-  return -1;
+  return ids as readonly number[];
 }
 
 export const tokenIdRule = (vocabSize: number) => `expected a token id, an integer from 0 to ${vocabSize - 1}`;
+
+/** An integer of up to 64 bits, with all its digits. */
+export const wide = field(
+  (input, reject): number | bigint | undefined => {
+    if (input === undefined || input === null) return undefined;
+    const isWide = input instanceof JsonNumber && input.isWhole;
+    const value = isWide ? BigInt(input.text) : toNumber(input);
+    if (typeof value === "number" && Number.isSafeInteger(value)) return value;
+    if (typeof value === "bigint" && value >= -(2n ** 63n) && value < 2n ** 63n) return value;
+    return reject({ message: "expected an integer from -2^63 to 2^63 - 1" });
+  },
+  { type: ["integer", "null"] },
+);

@@ -1,5 +1,6 @@
+import { isObject } from "../../../json/value";
 import type { ChatMessage, ToolCall } from "../../../llm/types";
-import { field, type Issue } from "./field";
+import { field, type Issue, readJson } from "./field";
 
 export const maxMessages = 4096;
 const maxToolCalls = 128;
@@ -43,14 +44,8 @@ export function readContent(content: unknown, path: Path, reject: Reject, types:
 export function readArguments(text: unknown, path: Path, reject: Reject): Readonly<Record<string, unknown>> {
   const expected = "expected the JSON text of an object";
   if (typeof text !== "string") return reject({ message: expected, path });
-  let value: unknown;
-  try {
-    value = text.trim() === "" ? {} : JSON.parse(text);
-  } catch {
-    return reject({ message: expected, path });
-  }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
-  return reject({ message: expected, path });
+  const value = text.trim() === "" ? {} : readJson(text, expected, path, reject);
+  return isObject(value) ? value : reject({ message: expected, path });
 }
 
 function readToolCalls(calls: unknown, path: Path, reject: Reject): readonly ToolCall[] | undefined {
@@ -88,9 +83,10 @@ export const messages = field(
     if (!Array.isArray(input)) return reject({ message: "expected a list of messages" });
     if (input.length === 0) reject({ message: "must not be empty" });
     if (input.length > maxMessages) reject({ message: `expected at most ${maxMessages} messages` });
-    return input.map((message: Fields | null, i) => {
-      if (typeof message !== "object" || message === null) return reject({ message: "expected an object", path: [i] });
-      return readMessage(message, [i], reject);
+    return input.map((message: unknown, i) => {
+      return isObject(message)
+        ? readMessage(message, [i], reject)
+        : reject({ message: "expected an object", path: [i] });
     });
   },
   { type: "array", minItems: 1, maxItems: maxMessages, items: { type: "object", required: ["role"] } },

@@ -1,6 +1,7 @@
 import { z } from "zod";
+import { isObject } from "../../../json/value";
 import type { ChatMessage, Constraint } from "../../../llm/types";
-import { isObject, readSchema } from "./constraint";
+import { readSchema } from "./constraint";
 import { field, type Issue, optional } from "./field";
 import { maxMessages, readContent, readRole } from "./messages";
 import { maxNewTokens } from "./sampling";

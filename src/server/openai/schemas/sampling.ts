@@ -1,6 +1,7 @@
 import { z } from "zod";
+import { isObject, toNumber } from "../../../json/value";
 import { constraintFields, refineConstraints } from "./constraint";
-import { badTokenIndex, field, optional, tokenIdRule } from "./field";
+import { field, optional, readTokenIds, tokenIdRule, wide } from "./field";
 
 export const maxChoicesPerPrompt = 16;
 export const maxStopStrings = 16;
@@ -28,9 +29,9 @@ const stopTokenIds = field(
   (input, reject): readonly number[] => {
     if (!Array.isArray(input)) return reject({ message: "expected a list of token ids" });
     if (input.length > maxStopTokenIds) reject({ message: `expected at most ${maxStopTokenIds} token ids` });
-    const bad = badTokenIndex(input, 2 ** 31);
-    if (bad >= 0) reject({ message: "expected a token id, a non-negative integer", path: [bad] });
-    return input;
+    const read = readTokenIds(input, 2 ** 31);
+    if ("bad" in read) return reject({ message: "expected a token id, a non-negative integer", path: [read.bad] });
+    return read;
   },
   { type: "array", items: { type: "integer", minimum: 0 }, maxItems: maxStopTokenIds },
 );
@@ -41,10 +42,8 @@ const maxBiases = 1024;
 const logitBias = (vocabSize: number) =>
   field(
     (input, reject): Readonly<Record<number, number>> | undefined => {
-      if (typeof input !== "object" || input === null || Array.isArray(input)) {
-        return reject({ message: "expected an object of token ids and numbers" });
-      }
-      const entries = Object.entries(input as Record<string, unknown>);
+      if (!isObject(input)) return reject({ message: "expected an object of token ids and numbers" });
+      const entries = Object.entries(input).map(([id, bias]) => [id, toNumber(bias)] as const);
       if (entries.length > maxBiases) reject({ message: `expected at most ${maxBiases} tokens` });
       for (const [id, bias] of entries) {
         const isId = /^\d{1,10}$/.test(id) && Number(id) < vocabSize;
@@ -81,7 +80,7 @@ export const samplingFields = ({ vocabSize }: { readonly vocabSize: number }) =>
   min_tokens: optional(z.int().min(0).max(maxNewTokens)),
   prompt_logprobs: optional(alternatives),
   n: optional(z.int().min(1).max(maxChoicesPerPrompt)).transform((n) => n ?? 1),
-  seed: optional(z.int()),
+  seed: wide.optional(),
   stop: optional(stop),
   stop_token_ids: optional(stopTokenIds),
   ignore_eos: optional(z.boolean()),

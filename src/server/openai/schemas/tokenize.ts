@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { templateArguments } from "./chat-completion";
-import { badTokenIndex, field, optional, tokenIdRule } from "./field";
+import { field, optional, readTokenIds, tokenIdRule } from "./field";
 import { messages } from "./messages";
 import { toolFields } from "./tools";
 
@@ -47,8 +47,8 @@ export const detokenizeRequest = ({ vocabSize, maxModelLen }: { vocabSize: numbe
       (input, reject): readonly number[] => {
         if (!Array.isArray(input)) return reject({ message: "expected a list of token ids" });
         if (input.length > maxModelLen) reject({ message: `expected at most ${maxModelLen} token ids` });
-        const bad = badTokenIndex(input, vocabSize);
-        return bad < 0 ? input : reject({ message: tokenIdRule(vocabSize), path: [bad] });
+        const read = readTokenIds(input, vocabSize);
+        return "bad" in read ? reject({ message: tokenIdRule(vocabSize), path: [read.bad] }) : read;
       },
       { type: "array", items: { type: "integer", minimum: 0, maximum: vocabSize - 1 } },
     ),

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { isObject } from "../../../json/value";
 import { field, type Issue, optional } from "./field";
 
 export const maxTools = 128;
@@ -21,9 +22,6 @@ const toolName = /^[\w.-]{1,64}$/;
 
 type Reject = (issue: Issue) => never;
 type Fields = Readonly<Record<string, unknown>>;
-
-const isObject = (value: unknown): value is Fields =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 function readTool(tool: unknown, path: readonly PropertyKey[], reject: Reject): Tool {
   if (!isObject(tool)) return reject({ message: "expected an object", path });
