@@ -1,4 +1,5 @@
-export type { DtypeName, EngineOptions, MemoryPlan } from "./engine/policy/config";
+export type { DtypeName, EngineOptions } from "./engine/policy/config";
+export type { MemoryPlan } from "./engine/policy/memory-plan";
 export type { EngineHealth, EngineState, EngineStats, FinishReason } from "./engine/policy/request";
 export type { SchedulerConfig } from "./engine/policy/scheduler-config";
 export { EngineError, type ErrorCode, type ErrorDetails, errorTable } from "./errors";

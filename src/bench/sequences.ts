@@ -48,7 +48,7 @@ export function packSequences(inputs: Inputs, { lengths }: Packing, chunkSize: n
   });
   const batch = batchOf(rows, rows.length);
   const chunkField = chunks(chunkSize);
-  const limits = { maxRows: rows.length, maxTokens: batch.numTokens, maxDraws: 0 };
+  const limits = { maxRows: rows.length, maxTokens: batch.numTokens, maxDraws: 0, maxModelLen: 0, maxKvTokens: 0 };
   const block = new StepBlock([prefillRows, convBlocks, chunkField], limits);
   block.write(batch);
   const views = block.views(inputs.words(block.words));

@@ -68,7 +68,11 @@ export class StepBench {
     const { target, rates } = this;
     const ms = (await this.timer.microseconds(target.runner.launchOf(batch), { flush: false })) / 1e3;
     const wallMs = await this.wallMilliseconds(batch);
-    const { bytes, flops } = target.model.work({ tokens: batch.numTokens, sequences: batch.rows.length });
+    const { bytes, flops } = target.model.work({
+      tokens: batch.numTokens,
+      sequences: batch.rows.length,
+      context: batch.rows[0]!.start,
+    });
     const floorMs = floorMicroseconds({ bytes, flops }, rates) / 1e3;
     const peer = this.peers === null ? null : peerOfStep(this.peers, target.name, figure, size);
     return {

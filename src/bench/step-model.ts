@@ -39,7 +39,7 @@ export async function loadStepModel(dir: string, device: Device, options: StepMo
   const config = loadModelConfig(dir);
   const { model, dtypes } = await loadWeights(dir, config, device, options);
   const { maxNumSeqs, maxTokens } = options;
-  const prepared = await prepareRunner(device, model, config.vocabSize, {
+  const prepared = await prepareRunner(device, model, config, {
     maxNumSeqs,
     maxNumBatchedTokens: Math.max(maxTokens, maxNumSeqs),
     maxModelLen: maxTokens + MOST_NEW_TOKENS,

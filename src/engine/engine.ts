@@ -4,8 +4,10 @@ import type { TokenConstraint } from "../grammar/constraint";
 import type { PromptScores } from "./draw/prompt-scores";
 import type { ModelRunner, StepResult } from "./model-runner";
 import type { EngineConfig } from "./policy/config";
+import { KvPages } from "./policy/kv-pages";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
 import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./policy/scheduler";
+import { CompositeMemory } from "./policy/sequence-memory";
 import { StateSlots } from "./policy/state-slots";
 import type { ScheduledBatch } from "./policy/step-plan";
 import { TokenChannel } from "./policy/token-channel";
@@ -34,6 +36,7 @@ interface Launched {
  */
 export class Engine implements EngineClient {
   private readonly slots: StateSlots;
+  private readonly pages: KvPages;
   private readonly scheduler: Scheduler;
   private readonly maxStepsInFlight: number;
   private readonly trace: StepTrace | null;
@@ -60,7 +63,9 @@ export class Engine implements EngineClient {
     this.trace = trace ?? null;
     this.compile = compile;
     this.slots = new StateSlots(config.maxNumSeqs);
-    this.scheduler = new Scheduler(config, this.slots);
+    this.pages = new KvPages(config.numPages);
+    const memory = config.numPages > 0 ? new CompositeMemory([this.slots, this.pages]) : this.slots;
+    this.scheduler = new Scheduler(config, memory);
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
   }
 
@@ -103,6 +108,8 @@ export class Engine implements EngineClient {
       waiting: this.scheduler.numWaiting,
       slotsUsed: this.slots.numUsed,
       slotsTotal: this.slots.numSlots,
+      pagesUsed: this.pages.numUsed,
+      pagesTotal: this.pages.numPages,
       steps: this.steps,
       promptTokens: this.promptTokens,
       generatedTokens: this.generatedTokens,

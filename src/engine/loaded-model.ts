@@ -1,4 +1,4 @@
-import type { Pools } from "../layers/cache";
+import type { CacheRoom, Pools } from "../layers/cache";
 import type { Model } from "../models/model";
 import type { Device } from "../tensor/device";
 
@@ -11,9 +11,9 @@ export interface LoadedModel {
   readonly vocabSize: number;
 }
 
-/** The caches of `slots` sequences. Their content is undefined. */
-export function createPools({ device, model }: Pick<LoadedModel, "device" | "model">, slots: number): Pools[] {
-  return model.caches.map((cache) => cache.create(device, { slots }));
+/** The caches of all sequences. Their content is undefined. */
+export function createPools({ device, model }: Pick<LoadedModel, "device" | "model">, room: CacheRoom): Pools[] {
+  return model.caches.map((cache) => cache.create(device, room));
 }
 
 export function freePools(pools: readonly Pools[]): void {

@@ -7,10 +7,11 @@ import { PromptScoreStage, type PromptScores } from "./draw/prompt-scores";
 import { sample } from "./draw/sample";
 import type { Draw, DrawnLogprobs, DrawStage } from "./draw/stage";
 import type { LoadedModel } from "./loaded-model";
+import type { EngineConfig } from "./policy/config";
 import { captureSizes, graphSize, warmUpSizes } from "./policy/graph-sizes";
+import { PAGE_SIZE } from "./policy/kv-pages";
 import { idleSequence, padDecodes } from "./policy/padding";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/scheduler";
-import type { SchedulerConfig } from "./policy/scheduler-config";
 import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
 import { Scorer } from "./scorer";
 import { StepLauncher } from "./step-launcher";
@@ -39,7 +40,7 @@ export class ModelRunner {
   private readonly penalties: PenaltyStage;
   /** In the order in which they run. */
   private readonly stages: readonly DrawStage[];
-  /** By part, rows and tokens per row. */
+  /** By part and the shape of the step's metadata. */
   private readonly graphs = new Map<string, Graph>();
   private readonly sizes: readonly number[];
   private readonly prefillSizes: readonly number[];
@@ -52,14 +53,17 @@ export class ModelRunner {
   /** Takes the memory of the largest step. */
   constructor(
     private readonly target: LoadedModel,
-    config: SchedulerConfig,
+    config: EngineConfig,
   ) {
     const { maxNumSeqs, maxNumBatchedTokens } = config;
     const { device, model, vocabSize } = target;
     this.penalties = new PenaltyStage(device, maxNumSeqs, vocabSize);
     const scores = new PromptScoreStage(model, () => this.launcher.buffers);
     this.stages = [scores, bias, this.penalties, masks, sample, new LogprobStage()];
-    const limits = { maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs };
+    const limits = {
+      ...{ maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs },
+      ...{ maxModelLen: config.maxModelLen, maxKvTokens: config.numPages * PAGE_SIZE },
+    };
     this.launcher = new StepLauncher(target, limits, this.stages);
     this.scorer = new Scorer(this.launcher, maxNumBatchedTokens);
     this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxNumSeqs));
@@ -198,7 +202,7 @@ export class ModelRunner {
 
   /** Of the padded step that was written last; captured now if there is none yet. */
   private graph(batch: ScheduledBatch, part: Part): Graph {
-    const key = `${part}: ${batch.rows.length} rows of ${batch.rows[0]!.numTokens}`;
+    const key = `${part} ${this.launcher.block.shape()}`;
     let graph = this.graphs.get(key);
     if (graph === undefined) {
       graph = this.target.device.stream.capture(() => this.launchAll(batch, part));

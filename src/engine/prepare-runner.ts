@@ -1,18 +1,13 @@
 import type { Pools } from "../layers/cache";
 import type { Model } from "../models/model";
-import { stateBytes } from "../models/registry";
+import { kvBytesPerToken, stateBytes } from "../models/registry";
 import type { Device } from "../tensor/device";
 import { tokenCountBytes } from "./draw/penalties";
 import { createPools, freePools } from "./loaded-model";
 import { ModelRunner } from "./model-runner";
-import {
-  type EngineConfig,
-  type EngineOptions,
-  engineConfig,
-  fitSequences,
-  type MemoryPlan,
-  stateBudget,
-} from "./policy/config";
+import { type EngineConfig, type EngineOptions, engineConfig } from "./policy/config";
+import { PAGE_SIZE } from "./policy/kv-pages";
+import { fitMemory, type MemoryPlan, stateBudget } from "./policy/memory-plan";
 
 export interface PreparedRunner {
   readonly runner: ModelRunner;
@@ -33,28 +28,33 @@ export interface PreparedRunner {
 export async function prepareRunner(
   device: Device,
   model: Model,
-  vocabSize: number,
+  { vocabSize, maxPositions }: { vocabSize: number; maxPositions?: number },
   options: EngineOptions,
 ): Promise<PreparedRunner> {
   const { kind } = device;
-  const stateBytesPerSeq = stateBytes(model) + tokenCountBytes(vocabSize);
+  const bytes = {
+    stateBytesPerSeq: stateBytes(model) + tokenCountBytes(vocabSize),
+    kvBytesPerToken: kvBytesPerToken(model),
+  };
   const budget = () => stateBudget({ kind, ...device.memory() }, options);
-  const wanted = engineConfig(options, { kind, chunkSize: alignmentOf(model) });
+  const wanted = engineConfig(options, { kind, chunkSize: alignmentOf(model), maxPositions });
 
   // A workspace for far more sequences than there can be might not fit itself.
-  const tried = fitSequences(wanted, options, { kind, stateBytesPerSeq, budget: budget() });
-  const oneSlot = createPools({ device, model }, 1);
+  const tried = fitMemory(wanted, options, { kind, ...bytes, budget: budget() });
+  const oneSlot = createPools({ device, model }, { slots: 1, pages: Math.min(1, tried.config.numPages) });
   const trial = new ModelRunner({ device, model, pools: oneSlot, vocabSize }, tried.config);
   if (device.choosesKernels) await trial.warmUp();
-  const fitted = fitSequences(tried.config, options, { kind, stateBytesPerSeq, budget: budget() });
+  const fitted = fitMemory(tried.config, options, { kind, ...bytes, budget: budget() });
   trial.free();
   freePools(oneSlot);
 
   const { config } = fitted;
-  const pools = createPools({ device, model }, config.maxNumSeqs);
+  const pools = createPools({ device, model }, { slots: config.maxNumSeqs, pages: config.numPages });
   const runner = new ModelRunner({ device, model, pools, vocabSize }, config);
   if (device.choosesKernels) runner.captureDecodes();
-  const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, ...device.memory() };
+  const { stateBytesPerSeq } = bytes;
+  const kvCache = config.numPages * PAGE_SIZE * bytes.kvBytesPerToken;
+  const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, kvCache, ...device.memory() };
   return { runner, pools, config, memory, note: fitted.note ?? tried.note };
 }
 

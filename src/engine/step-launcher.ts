@@ -8,6 +8,7 @@ import type { Arena } from "../tensor/arena";
 import type { Tensor } from "../tensor/tensor";
 import type { DrawStage } from "./draw/stage";
 import type { LoadedModel } from "./loaded-model";
+import { PAGE_SIZE } from "./policy/kv-pages";
 import { idleSequence } from "./policy/padding";
 import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
 import { StepForward } from "./step-forward";
@@ -109,14 +110,16 @@ export class StepLauncher {
   /** Captures the largest step over an arena without memory to learn how much it takes. */
   private measureLargest(stages: readonly DrawStage[]): number {
     const { device, vocabSize } = this.target;
-    const { maxRows, maxTokens, maxDraws } = this.limits;
+    const { maxRows, maxTokens, maxDraws, maxModelLen, maxKvTokens } = this.limits;
     const decodes = Math.min(maxRows - 1, maxTokens - 1);
     const row = (numTokens: number, draws: number, start: number) => {
-      const sequence = idleSequence(start + numTokens);
+      const sequence = idleSequence(1);
+      sequence.pages.push(...new Array<number>(Math.ceil((start + numTokens) / PAGE_SIZE)).fill(0));
       return { sequence, start, numTokens, draws, draw: -1, drafts: noDrafts };
     };
     const drawn = Math.min(decodes, maxDraws - 1);
-    const rows = Array.from({ length: decodes }, (_, i) => row(1, i < drawn ? 1 : 0, 1));
+    const start = Math.min(maxModelLen - 1, Math.max(1, Math.floor(maxKvTokens / maxRows) - 1));
+    const rows = Array.from({ length: decodes }, (_, i) => row(1, i < drawn ? 1 : 0, start));
     const largest = batchOf([row(maxTokens - decodes, 1, 0), ...rows], 1);
     this.block.write(largest);
     const arena = device.measuringArena();

@@ -8,12 +8,16 @@ export type Pools = Readonly<Record<string, Tensor>>;
 export interface CacheRoom {
   /** Sequences that run at once. */
   readonly slots: number;
+  /** Pages of tokens, of all sequences together; 0 where no cache needs any. */
+  readonly pages: number;
 }
 
 /** What a layer keeps of each sequence between steps. */
 export interface CacheSpec<P extends Pools = Pools> {
   /** Bytes that a sequence takes whatever its length. */
   readonly bytesPerSequence: number;
+  /** Bytes that each of its tokens takes. */
+  readonly bytesPerToken: number;
   /** Memory of undefined content: a first chunk reads nothing of it. */
   create(device: Device, room: CacheRoom): P;
 }

@@ -22,6 +22,18 @@ export class Linear {
     );
   }
 
+  /** Several matrices with one input, as one: the results [rows, n_i] of each stand side by side. */
+  static stacked(
+    { loader }: ModelBuild,
+    parts: readonly { weights: WeightScope; n: number }[],
+    k: number,
+    bias: boolean,
+  ): Linear {
+    const matrix = loader.matrix(...parts.map(({ weights, n }) => weights.tensor("weight", [n, k])));
+    if (!bias) return new Linear(matrix, undefined);
+    return new Linear(matrix, loader.stackedVector(...parts.map(({ weights, n }) => weights.tensor("bias", [n]))));
+  }
+
   /** x [rows, k] -> out [rows, n]. */
   forwardInto(f: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
     linear(f.stream, { out, x, weight: this.weight.data, bias: this.bias });

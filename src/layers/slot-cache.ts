@@ -16,6 +16,7 @@ export function slotCache<Name extends string>(
   const all = Object.entries<SlotTensor>(tensors);
   return {
     bytesPerSequence: all.reduce((bytes, [, { shape, dtype }]) => bytes + elementsOf(shape) * sizeOf(dtype), 0),
+    bytesPerToken: 0,
     create: (device, { slots }) =>
       Object.fromEntries(
         all.map(([name, { shape, dtype }]) => [name, device.tensor(dtype, [slots, ...shape])]),

@@ -2,6 +2,8 @@
 export interface StepLoad {
   readonly tokens: number;
   readonly sequences: number;
+  /** Tokens that each sequence has before the step. */
+  readonly context: number;
 }
 
 /** What a step has to move and to calculate at least. */

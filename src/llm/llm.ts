@@ -1,5 +1,6 @@
 import { basename, resolve } from "node:path";
-import { defaults, type MemoryPlan } from "../engine/policy/config";
+import { contextLength } from "../engine/policy/config";
+import type { MemoryPlan } from "../engine/policy/memory-plan";
 import type { EngineClient, EngineHealth, EngineToken, TokenLogprobs } from "../engine/policy/request";
 import type { SchedulerConfig } from "../engine/policy/scheduler-config";
 import { EngineError } from "../errors";
@@ -59,7 +60,7 @@ export class LLM implements LanguageModel {
     const identity = {
       id: options.modelId ?? basename(resolve(dir)),
       path: resolve(dir),
-      maxModelLen: options.maxModelLen ?? defaults.maxModelLen,
+      maxModelLen: contextLength(options, config.maxPositions),
     };
     return new LLM(identity, config, await engineOf(dir, config, options), tokenizer);
   }

@@ -1,6 +1,7 @@
 import { Engine } from "../engine/engine";
 import { openDevice } from "../engine/open-device";
-import type { EngineConfig, EngineOptions, MemoryPlan } from "../engine/policy/config";
+import type { EngineConfig, EngineOptions } from "../engine/policy/config";
+import type { MemoryPlan } from "../engine/policy/memory-plan";
 import type { EngineClient, EngineHealth } from "../engine/policy/request";
 import { prepareRunner } from "../engine/prepare-runner";
 import { rehearse } from "../engine/rehearsal";
@@ -53,7 +54,7 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
   const device = openDevice(options, options.onMessage);
   try {
     const loaded = await loadWeights(dir, config, device, options);
-    const prepared = await prepareRunner(device, loaded.model, config.vocabSize, options);
+    const prepared = await prepareRunner(device, loaded.model, config, options);
     if (prepared.note !== null) options.onMessage?.(prepared.note);
     await rehearse(prepared.runner, prepared.config);
     const description = device.describe();

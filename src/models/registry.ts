@@ -20,17 +20,27 @@ export function loadModel(config: ModelConfig, build: ModelBuild, weights: Weigh
 export interface ModelPlan {
   readonly model: Model;
   readonly parameters: number;
-  /** Bytes that one sequence's states take over all layers. */
+  /** Bytes that one sequence's states take over all layers, and each of its tokens. */
   readonly stateBytes: number;
+  readonly kvBytesPerToken: number;
 }
 
 /** The model that a config describes, built without weights and without a device. */
 export async function planModel(config: ModelConfig, dtype: ComputeDtype, stateDtype: DType): Promise<ModelPlan> {
   const loader = new PlannedLoader(dtype);
   const model = await loadModel(config, new ModelBuild(loader, stateDtype), WeightScope.ofDummy());
-  return { model, parameters: loader.parameters, stateBytes: stateBytes(model) };
+  return {
+    model,
+    parameters: loader.parameters,
+    stateBytes: stateBytes(model),
+    kvBytesPerToken: kvBytesPerToken(model),
+  };
 }
 
 export function stateBytes({ caches }: Model): number {
   return caches.reduce((sum, { bytesPerSequence }) => sum + bytesPerSequence, 0);
+}
+
+export function kvBytesPerToken({ caches }: Model): number {
+  return caches.reduce((sum, { bytesPerToken }) => sum + bytesPerToken, 0);
 }

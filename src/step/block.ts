@@ -68,6 +68,11 @@ export class StepBlock {
     return { begin: Math.min(begin, end), end };
   }
 
+  /** The sizes that the step's launches depend on: steps of one shape run the same graph. */
+  shape(): string {
+    return this.placed.map(({ used }) => (used === null ? "-" : Object.values(used).join(","))).join(" ");
+  }
+
   /** What a field wrote for this step, array by array; null where the step does not need it. */
   written(field: AnyField): Readonly<Record<string, Int32Array>> | null {
     const { arrays, used } = this.find(field);

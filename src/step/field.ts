@@ -7,6 +7,9 @@ export interface StepLimits {
   readonly maxRows: number;
   readonly maxTokens: number;
   readonly maxDraws: number;
+  /** Tokens of the longest sequence, and of all sequences in the KV caches. */
+  readonly maxModelLen: number;
+  readonly maxKvTokens: number;
 }
 
 /**

@@ -28,6 +28,8 @@ const idle: EngineStats = {
   waiting: 0,
   slotsUsed: 0,
   slotsTotal: 0,
+  pagesUsed: 0,
+  pagesTotal: 0,
   steps: 0,
   promptTokens: 0,
   generatedTokens: 0,

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { EngineError } from "../errors";
-import { packLinearWeight } from "../ops/linear";
+import { type MatrixSource, packLinearWeight } from "../ops/linear";
 import type { Device } from "../tensor/device";
 import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
@@ -9,7 +9,7 @@ import { WeightFile } from "../tensor/weight-file";
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
 import type { WeightDescriptor, WeightDtype } from "./scope";
-import type { WeightView } from "./view";
+import { stackedShape, type WeightView } from "./view";
 import type { ComputeDtype, VectorOptions, WeightLoader } from "./weight-loader";
 
 /** A checkpoint's file: as the device's threads read it, and as this one reads small tensors. */
@@ -37,20 +37,29 @@ export class DeviceLoader implements WeightLoader {
   ) {}
 
   /** Under f32 activations weights stay what they are: products with them are exact. */
-  matrix(weight: WeightDescriptor): WeightView {
-    const shape = weight.shape as [number, number];
-    return { format: "plain", data: this.packed(weight, shape), shape };
+  matrix(...weights: readonly WeightDescriptor[]): WeightView {
+    const [first] = weights as [WeightDescriptor];
+    const shape = stackedShape(weights);
+    const to = this.dtype === "f32" ? first.dtype : this.dtype;
+    for (const weight of weights) this.count(weight);
+    const { stream } = this.device;
+    const isDummy = "dummy" in first.source;
+    const from = isDummy ? to : first.dtype;
+    const source = isDummy ? this.dummyBits({ ...first, shape }, to) : this.sourceOf(weights);
+    return { format: "plain", data: packLinearWeight(stream, source, shape, from, to), shape };
   }
 
-  private packed(weight: WeightDescriptor, shape: [number, number]): Tensor {
-    const to = this.dtype === "f32" ? weight.dtype : this.dtype;
-    this.count(weight);
-    if ("dummy" in weight.source) {
-      return packLinearWeight(this.device.stream, this.dummyBits(weight, to), shape, to, to);
+  /** One matrix is read by the device's threads, several by this one. */
+  private sourceOf(weights: readonly WeightDescriptor[]): MatrixSource {
+    const files = weights.map((weight) => fileOf(weight));
+    if (files.length === 1) return { file: this.open(files[0]!.file).weights.handle, offset: files[0]!.offset };
+    const rows = new Uint8Array(files.reduce((sum, { bytes }) => sum + bytes, 0));
+    let at = 0;
+    for (const [i, { bytes }] of files.entries()) {
+      this.read(weights[i]!, rows.subarray(at, at + bytes));
+      at += bytes;
     }
-    const { file, offset } = weight.source;
-    const source = { file: this.open(file).weights.handle, offset };
-    return packLinearWeight(this.device.stream, source, shape, weight.dtype, to);
+    return rows;
   }
 
   table(weight: WeightDescriptor): Tensor {
@@ -66,6 +75,17 @@ export class DeviceLoader implements WeightLoader {
     const tensor = this.device.tensor("f32", shape ?? [values.length]);
     this.count(weight);
     this.device.stream.upload(tensor, values);
+    return tensor;
+  }
+
+  stackedVector(...weights: readonly WeightDescriptor[]): Tensor {
+    for (const weight of weights) this.count(weight);
+    return this.constant(weights.flatMap((weight) => [...this.values(weight)]));
+  }
+
+  constant(values: readonly number[]): Tensor {
+    const tensor = this.device.tensor("f32", [values.length]);
+    this.device.stream.upload(tensor, Float32Array.from(values));
     return tensor;
   }
 
@@ -87,15 +107,15 @@ export class DeviceLoader implements WeightLoader {
 
   private values(weight: WeightDescriptor): Float32Array {
     if ("dummy" in weight.source) return dummyValues(weight);
-    const { file, offset, bytes } = weight.source;
-    const raw = new Uint8Array(bytes);
-    if (readSync(this.open(file).descriptor, raw, 0, bytes, offset) !== bytes) {
-      throw new EngineError(
-        "ERR_WEIGHTS",
-        `${file}: tensor ${weight.name} is cut off: copy or download the file again`,
-      );
-    }
+    const raw = new Uint8Array(weight.source.bytes);
+    this.read(weight, raw);
     return fromBits(raw.buffer, weight.dtype);
+  }
+
+  private read(weight: WeightDescriptor, into: Uint8Array): void {
+    const { file, offset, bytes } = fileOf(weight);
+    if (readSync(this.open(file).descriptor, into, 0, bytes, offset) === bytes) return;
+    throw new EngineError("ERR_WEIGHTS", `${file}: tensor ${weight.name} is cut off: copy or download the file again`);
   }
 
   /** Memory of a dummy weight, good until the next one. It is converted before it is repeated, which is what takes time. */
@@ -128,6 +148,11 @@ export class DeviceLoader implements WeightLoader {
     this.parameters += elements;
     this.bytes += elements * sizeOf(weight.dtype);
   }
+}
+
+function fileOf({ name, source }: WeightDescriptor): { file: string; offset: number; bytes: number } {
+  if ("dummy" in source) throw new EngineError("ERR_ARGUMENT", `${name} is a dummy weight and has no file`);
+  return source;
 }
 
 /** The first values, at most `limit`. */

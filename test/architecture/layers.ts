@@ -28,7 +28,7 @@ export const typescriptLayers: readonly Layer[] = [
   },
   { name: "policy", files: /^src\/engine\/policy\//, imports: ["errors", "grammar"] },
   { name: "step", files: /^src\/step\//, imports: ["errors", "policy", "tensor"] },
-  { name: "layers", files: /^src\/layers\//, imports: ["errors", "tensor", "ops", "weights", "step"] },
+  { name: "layers", files: /^src\/layers\//, imports: ["errors", "policy", "tensor", "ops", "weights", "step"] },
   {
     name: "models",
     files: /^src\/models\//,

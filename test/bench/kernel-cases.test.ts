@@ -135,9 +135,9 @@ test("bytes and operations of whole steps", async () => {
   // 24 layers of in_proj [3352, 768] and out_proj [768, 1536], a head [50288, 768].
   const layers = 24 * (3352 * 768 + 768 * 1536);
   const head = 50_288 * 768;
-  expect(model.work({ tokens: 8, sequences: 8 })).toEqual({
+  expect(model.work({ tokens: 8, sequences: 8, context: 1 })).toEqual({
     bytes: 2 * (layers + head) + 16 * stateBytes,
     flops: 16 * (layers + head),
   });
-  expect(model.work({ tokens: 512, sequences: 1 }).flops).toBe(2 * (512 * layers + head));
+  expect(model.work({ tokens: 512, sequences: 1, context: 0 }).flops).toBe(2 * (512 * layers + head));
 });

@@ -109,7 +109,7 @@ export class FakeLanguageModel implements LanguageModel {
 
   stats(): EngineStats {
     const { running } = this;
-    return { ...this.steps, running, waiting: 0, slotsUsed: running, slotsTotal: 64 };
+    return { ...this.steps, running, waiting: 0, slotsUsed: running, slotsTotal: 64, pagesUsed: 0, pagesTotal: 0 };
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
 import { createPools } from "../../src/engine/loaded-model";
+import { PAGE_SIZE } from "../../src/engine/policy/kv-pages";
 import { Sequence } from "../../src/engine/policy/sequence";
 import { batchOf, noDrafts } from "../../src/engine/policy/step-plan";
 import { StepForward } from "../../src/engine/step-forward";
@@ -28,7 +29,12 @@ export interface Part {
 
 const MAX_SEQS = 8;
 const MAX_TOKENS = 1024;
+const PAGES_PER_SEQ = MAX_TOKENS / PAGE_SIZE;
+const PAGES = MAX_SEQS * PAGES_PER_SEQ;
 const ARENA_BYTES = 256 << 20;
+
+/** Pages of one slot lie apart and backwards. */
+const pageOf = (slot: number, page: number): number => PAGES - 1 - (page * MAX_SEQS + slot);
 
 /** A model without an engine: the test decides what every step holds, and sees the logits of every token. */
 export class ModelHarness {
@@ -41,7 +47,10 @@ export class ModelHarness {
     private readonly model: Model,
     private readonly pools: readonly Pools[],
   ) {
-    this.block = new StepBlock(fieldsOf(model), { maxRows: MAX_SEQS, maxTokens: MAX_TOKENS, maxDraws: MAX_SEQS });
+    this.block = new StepBlock(fieldsOf(model), {
+      ...{ maxRows: MAX_SEQS, maxTokens: MAX_TOKENS, maxDraws: MAX_SEQS },
+      ...{ maxModelLen: PAGES_PER_SEQ * PAGE_SIZE, maxKvTokens: PAGES * PAGE_SIZE },
+    });
     this.arena = device.arena(ARENA_BYTES);
     this.poison();
   }
@@ -57,7 +66,7 @@ export class ModelHarness {
     const build = new ModelBuild(loader, options.stateDtype ?? "f32");
     const model = await loadModel(config, build, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
     loader.close();
-    return new ModelHarness(device, config, model, createPools({ device, model }, MAX_SEQS));
+    return new ModelHarness(device, config, model, createPools({ device, model }, { slots: MAX_SEQS, pages: PAGES }));
   }
 
   /** Every slot becomes NaN. */
@@ -72,6 +81,7 @@ export class ModelHarness {
       const filler = new Array<number>(start).fill(0);
       const sequence = new Sequence(makeRequest({ id: `${i}`, prompt: [...filler, ...tokens] }), i, 1 << 20);
       sequence.slot = slot;
+      if (slot >= 0) for (let page = 0; page < PAGES_PER_SEQ; page++) sequence.pages.push(pageOf(slot, page));
       return { sequence, start, numTokens: tokens.length, draws: 0, draw: -1, drafts: noDrafts };
     });
     const isPrefill = (row: { start: number; numTokens: number }) => row.start === 0 || row.numTokens !== 1;

@@ -30,9 +30,10 @@ const config = {
   maxModelLen: 1000,
   maxQueue: 4,
   overlap: true,
+  numPages: 0,
 };
 
-const memory = { weights: 20, workspace: 2, stateBytesPerSeq: 1, free: 70, total: 100 };
+const memory = { weights: 20, workspace: 2, stateBytesPerSeq: 1, kvCache: 0, free: 70, total: 100 };
 
 /** Counts up from the last token of the prompt, one token every few milliseconds. */
 class StandInEngine implements EngineClient {
@@ -68,7 +69,7 @@ class StandInEngine implements EngineClient {
     const { steps, generatedTokens } = this;
     const running = this.alive.size;
     const none = { waiting: 0, promptTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 };
-    return { ...none, running, slotsUsed: running, slotsTotal: 4, steps, generatedTokens };
+    return { ...none, running, slotsUsed: running, slotsTotal: 4, pagesUsed: 0, pagesTotal: 0, steps, generatedTokens };
   }
 
   async close(): Promise<void> {}

@@ -47,14 +47,17 @@ function sources(chunkSize: number): Readonly<Record<keyof WrittenStep, readonly
   };
 }
 
+/** Limits of steps without attention. */
+export type MambaLimits = Pick<StepLimits, "maxRows" | "maxTokens" | "maxDraws">;
+
 /** The block of a Mamba-2 model's steps. */
 export class MambaBlock extends StepBlock {
   private readonly sources: ReturnType<typeof sources>;
 
-  constructor(limits: StepLimits, chunkSize: number, words?: Int32Array) {
+  constructor(limits: MambaLimits, chunkSize: number, words?: Int32Array) {
     const from = sources(chunkSize);
     const fields = [...new Map(Object.values(from).map(([field]) => [field.id, field])).values()];
-    super(fields, limits, words);
+    super(fields, { ...limits, maxModelLen: 0, maxKvTokens: 0 }, words);
     this.sources = from;
   }
 

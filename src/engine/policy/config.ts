@@ -38,11 +38,13 @@ export interface EngineOptions {
 
 export interface EngineConfig extends SchedulerConfig {
   readonly overlap: boolean;
+  /** Pages of the KV caches, of all sequences together; 0 for a model without attention. */
+  readonly numPages: number;
 }
 
 export const defaults = { maxModelLen: 131_072, maxQueue: 1024, gpuMemoryUtilization: 0.9 };
 
-type DeviceKind = "cpu" | "cuda";
+export type DeviceKind = "cpu" | "cuda";
 
 interface DeviceDefaults {
   readonly maxNumSeqs: number;
@@ -55,68 +57,35 @@ const ofDevice: Readonly<Record<DeviceKind, DeviceDefaults>> = {
   cuda: { maxNumSeqs: 256, prefillTokens: 8192 },
 };
 
-/** What is asked for, whether or not it fits in memory. */
-export function engineConfig(
-  options: EngineOptions,
-  { kind, chunkSize }: { kind: DeviceKind; chunkSize: number },
-): EngineConfig {
-  const { maxModelLen = defaults.maxModelLen, maxQueue = defaults.maxQueue, overlap = true } = options;
-  const { maxNumSeqs = ofDevice[kind].maxNumSeqs } = options;
-  return { ...withSequences(options, kind, maxNumSeqs), chunkSize, maxModelLen, maxQueue, overlap };
+/**
+ * Tokens of the longest sequence, for a model of `maxPositions`; absent where its layers know no limit. Throws ERR_ARGUMENT
+ * for more than those.
+ */
+export function contextLength({ maxModelLen }: Pick<EngineOptions, "maxModelLen">, maxPositions = Infinity): number {
+  if (maxModelLen === undefined) return Math.min(defaults.maxModelLen, maxPositions);
+  if (maxModelLen <= maxPositions) return maxModelLen;
+  const message = `maxModelLen must be at most the ${maxPositions} positions that the model's attention has, got ${maxModelLen}`;
+  throw new EngineError("ERR_ARGUMENT", message, { subject: "maxModelLen" });
 }
 
-function withSequences(
+/** What is asked for, whether or not it fits in memory. No page is granted yet. */
+export function engineConfig(
+  options: EngineOptions,
+  { kind, chunkSize, maxPositions }: { kind: DeviceKind; chunkSize: number; maxPositions?: number | undefined },
+): EngineConfig {
+  const { maxQueue = defaults.maxQueue, overlap = true, maxNumSeqs = ofDevice[kind].maxNumSeqs } = options;
+  const maxModelLen = contextLength(options, maxPositions);
+  return { ...withSequences(options, kind, maxNumSeqs), chunkSize, maxModelLen, maxQueue, overlap, numPages: 0 };
+}
+
+/** The sizes that hang on how many sequences run at once. */
+export function withSequences(
   { maxNumBatchedTokens }: EngineOptions,
   kind: DeviceKind,
   maxNumSeqs: number,
 ): Pick<EngineConfig, "maxNumSeqs" | "maxNumBatchedTokens"> {
   const wanted = maxNumBatchedTokens ?? ofDevice[kind].prefillTokens + maxNumSeqs;
   return { maxNumSeqs, maxNumBatchedTokens: Math.max(wanted, maxNumSeqs) };
-}
-
-/** Share of a host's free memory that states may take: the rest is other programs', and the page cache's. */
-const HOST_STATE_SHARE = 0.5;
-
-/** Bytes. */
-export interface DeviceMemory {
-  readonly kind: DeviceKind;
-  readonly free: number;
-  readonly total: number;
-}
-
-/** What the engine has of the device's memory for states, when `free` is left of it. Throws ERR_ARGUMENT. */
-export function stateBudget({ kind, free, total }: DeviceMemory, options: EngineOptions): number {
-  const { gpuMemoryUtilization = defaults.gpuMemoryUtilization } = options;
-  if (!(gpuMemoryUtilization > 0 && gpuMemoryUtilization <= 1)) {
-    const message = `gpuMemoryUtilization must be above 0 and at most 1, got ${gpuMemoryUtilization}`;
-    throw new EngineError("ERR_ARGUMENT", message, { subject: "gpuMemoryUtilization" });
-  }
-  return kind === "cpu" ? free * HOST_STATE_SHARE : Math.max(0, free - total * (1 - gpuMemoryUtilization));
-}
-
-/** `config` with at most as many sequences as `budget` bytes hold the states of, but at least one; `note` says so if fewer. */
-export function fitSequences(
-  config: EngineConfig,
-  options: EngineOptions,
-  { kind, stateBytesPerSeq, budget }: { kind: DeviceKind; stateBytesPerSeq: number; budget: number },
-): { config: EngineConfig; note: string | null } {
-  const fitting = Math.max(1, Math.floor(budget / stateBytesPerSeq));
-  if (fitting >= config.maxNumSeqs) return { config, note: null };
-  const mib = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MiB`;
-  const note = `max_num_seqs is ${fitting} instead of ${config.maxNumSeqs}: a sequence takes ${mib(stateBytesPerSeq)} of state, and ${mib(budget)} are there for states`;
-  return { config: { ...config, ...withSequences(options, kind, fitting) }, note };
-}
-
-/** What the device's memory is used for, in bytes. */
-export interface MemoryPlan {
-  /** Weights as they are stored. */
-  readonly weights: number;
-  /** Activations, logits and metadata of the largest step. */
-  readonly workspace: number;
-  readonly stateBytesPerSeq: number;
-  /** What is left of `total`, by others' use too. */
-  readonly free: number;
-  readonly total: number;
 }
 
 export interface Dtypes {

@@ -90,6 +90,9 @@ export interface EngineStats {
   readonly waiting: number;
   readonly slotsUsed: number;
   readonly slotsTotal: number;
+  /** Pages of the KV caches; none where the model has no attention. */
+  readonly pagesUsed: number;
+  readonly pagesTotal: number;
   readonly steps: number;
   /** Of the requests that came. */
   readonly promptTokens: number;

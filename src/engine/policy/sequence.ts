@@ -29,6 +29,8 @@ export class Sequence {
   lastDraw = -1;
   /** Row of the state pool; -1 while waiting and after the end. */
   slot = NO_SLOT;
+  /** Pages of the KV caches that hold its tokens, in order; none where the model has no such cache. */
+  readonly pages: number[] = [];
   finishReason: FinishReason | null = null;
 
   /** `maxModelLen` is in tokens and more than the length of the prompt; `constraint` is at its start. */

@@ -31,11 +31,12 @@ export interface LanguageModelConfig {
   readonly eosTokenIds: readonly number[];
   readonly padTokenId?: number;
   readonly generationDefaults: GenerationDefaults;
+  /** Positions that the model's authors allow; absent where no layer knows a limit. */
+  readonly maxPositions?: number;
 }
 
 /** A model whose attention was trained on a limited context. */
 export interface AttentionModelConfig extends LanguageModelConfig {
-  /** Positions that the model's authors allow. */
   readonly maxPositions: number;
 }
 

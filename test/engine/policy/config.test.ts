@@ -1,4 +1,4 @@
-import { engineConfig, fitSequences, resolveDtypes, stateBudget } from "../../../src/engine/policy/config";
+import { contextLength, engineConfig, resolveDtypes } from "../../../src/engine/policy/config";
 
 test.each([
   ["float32", "f32"],
@@ -32,31 +32,11 @@ test("a GPU's steps are larger than a CPU's, and hold a token of each sequence o
   expect(sizes("cpu", { maxNumSeqs: 8, maxNumBatchedTokens: 4 })).toEqual([8, 8]);
 });
 
-describe("the memory for states", () => {
-  const gpu = { kind: "cuda", free: 50, total: 100 } as const;
-
-  test("is what the utilization leaves on a GPU, and a share of what is free on a host", () => {
-    expect(stateBudget(gpu, {})).toBeCloseTo(40);
-    expect(stateBudget(gpu, { gpuMemoryUtilization: 0.6 })).toBeCloseTo(10);
-    expect(stateBudget(gpu, { gpuMemoryUtilization: 0.2 })).toBe(0);
-    expect(stateBudget({ ...gpu, kind: "cpu" }, {})).toBe(25);
-  });
-
-  test.each([0, -1, 1.1, Number.NaN])("a utilization of %d is refused", (gpuMemoryUtilization) => {
-    expect(() => stateBudget(gpu, { gpuMemoryUtilization })).toThrow(
-      "gpuMemoryUtilization must be above 0 and at most 1",
-    );
-  });
-
-  test.each([
-    { budget: 1000, sequences: 16, tokens: 528 },
-    { budget: 160, sequences: 16, tokens: 528 },
-    { budget: 159, sequences: 15, tokens: 527 },
-    { budget: 0, sequences: 1, tokens: 513 },
-  ])("limits the sequences, with a note, and refuses nothing: $budget bytes", ({ budget, sequences, tokens }) => {
-    const wanted = engineConfig({ maxNumSeqs: 16 }, { kind: "cpu", chunkSize: 64 });
-    const { config, note } = fitSequences(wanted, { maxNumSeqs: 16 }, { kind: "cpu", stateBytesPerSeq: 10, budget });
-    expect(config).toEqual({ ...wanted, maxNumSeqs: sequences, maxNumBatchedTokens: tokens });
-    expect(note).toEqual(sequences === 16 ? null : expect.stringContaining(`${sequences} instead of 16`));
-  });
+test("the context is the default, what is asked for, and never more than the model's positions", () => {
+  expect([contextLength({}), contextLength({ maxModelLen: 300_000 }), contextLength({}, 4096)]).toEqual([
+    131_072, 300_000, 4096,
+  ]);
+  expect(contextLength({ maxModelLen: 4096 }, 4096)).toBe(4096);
+  const error = expect.objectContaining({ code: "ERR_ARGUMENT", subject: "maxModelLen" });
+  expect(() => contextLength({ maxModelLen: 4097 }, 4096)).toThrow(error);
 });

@@ -1,0 +1,139 @@
+import { attentionVarlen, pagedAttention, ropeStoreKv } from "../ops/attention";
+import type { StepField } from "../step/field";
+import { type DecodeAttention, decodeAttention } from "../step/fields/decode-attention";
+import { kvSlots } from "../step/fields/kv-slots";
+import { positions } from "../step/fields/positions";
+import { prefillAttention } from "../step/fields/prefill-attention";
+import { prefillRows } from "../step/fields/prefill-rows";
+import type { DType } from "../tensor/dtype";
+import type { Tensor } from "../tensor/tensor";
+import type { WeightScope } from "../weights/scope";
+import type { ModelBuild } from "./build";
+import type { CacheHandle } from "./cache";
+import type { Forward } from "./forward";
+import { Linear } from "./linear";
+import { pagedCache } from "./paged-cache";
+import type { Input } from "./rms-norm";
+import { type StepLoad, sumWork, type Work } from "./work";
+
+export interface AttentionConfig {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** null: no position encoding. */
+  readonly rope: {
+    readonly rotaryDim: number;
+    /** [rotaryDim / 2]: radians per position. */
+    readonly invFreq: readonly number[];
+    /** Factor of the cosines and sines. */
+    readonly attentionFactor: number;
+  } | null;
+  /** Factor of q * k before the softmax. */
+  readonly scale: number;
+  /** Of the projections to q, k and v, and back. */
+  readonly bias: boolean;
+}
+
+/** Widths of what attention takes and gives, where they differ. */
+export interface AttentionWidths {
+  readonly input: number;
+  readonly output: number;
+}
+
+/**
+ * Causal softmax attention with grouped queries (Ainslie et al. 2023, arXiv 2305.13245) over a paged KV cache: project, rotate
+ * and store, attend, project.
+ */
+export class Attention {
+  private readonly qkvProj: Linear;
+  private readonly oProj: Linear;
+  private readonly invFreq: Tensor | undefined;
+  private readonly dtype: DType;
+  private readonly cache: CacheHandle<Readonly<Record<"kPages" | "vPages", Tensor>>>;
+  private readonly decodeField: StepField<keyof DecodeAttention, DecodeAttention>;
+
+  /** `config` is the same object for all layers of one shape: they share a step's buffers. */
+  constructor(
+    private readonly config: AttentionConfig,
+    { input, output }: AttentionWidths,
+    build: ModelBuild,
+    weights: WeightScope,
+  ) {
+    const { heads, kvHeads, headDim, rope, bias } = config;
+    const inner = heads * headDim;
+    const kvInner = kvHeads * headDim;
+    const parts = [
+      { weights: weights.scope("q_proj"), n: inner },
+      { weights: weights.scope("k_proj"), n: kvInner },
+      { weights: weights.scope("v_proj"), n: kvInner },
+    ];
+    this.qkvProj = Linear.stacked(build, parts, input, bias);
+    this.oProj = Linear.load(build, weights.scope("o_proj"), [output, inner], bias);
+    this.invFreq = rope === null ? undefined : build.loader.constant(rope.invFreq);
+    this.dtype = build.dtype;
+    this.cache = build.cache(pagedCache({ kvHeads, headDim, dtype: build.dtype }));
+    this.decodeField = build.field(decodeAttention({ kvHeads, window: 0 }));
+    for (const field of [positions, kvSlots, prefillRows, prefillAttention]) build.field(field);
+  }
+
+  /** out [tokens, output] += the attention of x [tokens, input]. */
+  forward(f: Forward, x: Input, out: Tensor): void {
+    const step = f.once(this.config, () => this.prepare(f));
+    const { config } = this;
+    const pools = f.cache(this.cache);
+    this.qkvProj.of(f, x, step.qkv);
+    const ropeFactor = config.rope?.attentionFactor ?? 1;
+    ropeStoreKv(f.stream, { ...step.rope, invFreq: this.invFreq, ropeFactor, ...pools });
+    if (step.prefill !== null) attentionVarlen(f.stream, { ...step.prefill, scale: config.scale, ...pools });
+    if (step.decode !== null) pagedAttention(f.stream, { ...step.decode, scale: config.scale, ...pools });
+    this.oProj.addTo(f, step.attended, out);
+  }
+
+  /** The buffers of a step and their parts. */
+  private prepare(f: Forward) {
+    const { heads, kvHeads, headDim } = this.config;
+    const { numTokens, numPrefillTokens } = f;
+    const qkv = f.arena.tensor(this.dtype, [numTokens, (heads + 2 * kvHeads) * headDim]);
+    const attended = f.arena.tensor(this.dtype, [numTokens, heads * headDim]);
+    const q = qkv.columns(0, [heads, headDim]);
+    const k = qkv.columns(heads * headDim, [kvHeads, headDim]);
+    const v = qkv.columns((heads + kvHeads) * headDim, [kvHeads, headDim]);
+    const out = attended.columns(0, [heads, headDim]);
+    const part = (begin: number, end: number) => ({ q: q.rows(begin, end), out: out.rows(begin, end) });
+    const rows = f.view(prefillRows);
+    const decode = f.view(this.decodeField);
+    return {
+      qkv,
+      attended,
+      rope: { q, k, v, positions: f.view(positions)!, slotMapping: f.view(kvSlots)! },
+      prefill: rows && {
+        ...part(0, numPrefillTokens),
+        ...f.view(prefillAttention)!,
+        queryStartLoc: rows.queryStartLoc,
+      },
+      decode: decode && { ...part(numPrefillTokens, numTokens), ...decode, ...this.partials(f, decode) },
+    };
+  }
+
+  /** Room for the results of a decode step's items. */
+  private partials({ arena, numTokens, numPrefillTokens }: Forward, { splitItems, kvLens }: DecodeAttention) {
+    const { heads, headDim } = this.config;
+    const queries = ((numTokens - numPrefillTokens) / kvLens.size(0)) * heads;
+    const items = splitItems.size(0);
+    return {
+      partialOut: arena.tensor("f32", [items, queries, headDim]),
+      partialLse: arena.tensor("f32", [items, queries]),
+    };
+  }
+
+  /** Keys and values of the context move once for each sequence; each token attends to all before it. */
+  work({ tokens, sequences, context }: StepLoad): Work {
+    const { heads, headDim } = this.config;
+    const pairs = tokens * context + (tokens * (tokens / sequences + 1)) / 2;
+    const attend = {
+      bytes: (sequences * context + tokens) * this.cache.spec.bytesPerToken,
+      flops: 4 * pairs * heads * headDim,
+    };
+    return sumWork([this.qkvProj.work(tokens), this.oProj.work(tokens), attend]);
+  }
+}

@@ -1,0 +1,65 @@
+import {
+  type AttentionGeometry,
+  attentionItemCapacity,
+  attentionSchedule,
+  splitTokens,
+} from "../../engine/policy/attention-schedule";
+import type { Tensor } from "../../tensor/tensor";
+import type { StepField } from "../field";
+import { type KvContext, kvContextArrays, roundedUp, viewKvContext, writeKvContext } from "./block-table";
+
+/** What paged_attention needs of the decode rows. */
+export interface DecodeAttention extends KvContext {
+  /** i32 [items, 3]: row (-1 = no item), first position, position after the last. */
+  readonly splitItems: Tensor;
+  /** i32 [rows + 1]: where each row's items begin. */
+  readonly splitStart: Tensor;
+}
+
+/** Keys of decode rows in items for layers of `kvHeads`; as many items as there are, rounded up so that graphs are few. */
+export function decodeAttention(
+  geometry: Omit<AttentionGeometry, "queryLen">,
+): StepField<keyof DecodeAttention, DecodeAttention> {
+  const { kvHeads, window } = geometry;
+  return {
+    id: `decode attention of ${kvHeads} KV heads, window ${window}`,
+    phase: "step",
+    arrays: (limits) => {
+      const { maxRows, maxModelLen, maxKvTokens } = limits;
+      const items = attentionItemCapacity(maxRows, maxModelLen, maxKvTokens, { ...geometry, queryLen: 1 });
+      return {
+        ...kvContextArrays(limits),
+        splitItems: 3 * roundedUp(Math.max(items, maxRows)),
+        splitStart: maxRows + 1,
+      };
+    },
+    writer:
+      ({ blockTable, kvLens, splitItems, splitStart }) =>
+      ({ rows, numPrefills }) => {
+        if (rows.length === numPrefills) return null;
+        const context = writeKvContext(rows, numPrefills, rows.length, { blockTable, kvLens });
+        const own = { ...geometry, queryLen: rows[numPrefills]!.numTokens };
+        const lens = kvLens.subarray(0, context.kvLens);
+        const capacity = roundedUp(Math.max(lens.length, itemsOf(lens, own)));
+        const schedule = attentionSchedule(lens, capacity, own);
+        splitItems.set(schedule.splitItems);
+        splitStart.set(schedule.splitStart);
+        return { ...context, splitItems: 3 * capacity, splitStart: lens.length + 1 };
+      },
+    view: ({ splitItems, splitStart, ...context }) => ({
+      ...viewKvContext(context),
+      splitItems: splitItems.view({ shape: [splitItems.size(0) / 3, 3] }),
+      splitStart,
+    }),
+  };
+}
+
+/** At most one more than full splits for each row: a window may begin inside one. */
+function itemsOf(kvLens: Int32Array, geometry: AttentionGeometry): number {
+  let items = 0;
+  for (const len of kvLens) {
+    const attended = geometry.window > 0 ? Math.min(len, geometry.window + geometry.queryLen - 1) : len;
+    if (len > 0) items += Math.ceil(attended / splitTokens(attended, geometry)) + (attended < len ? 1 : 0);
+  }
+  return items;
+}

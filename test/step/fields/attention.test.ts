@@ -1,0 +1,118 @@
+import fc from "fast-check";
+import { KvPages, PAGE_SIZE } from "../../../src/engine/policy/kv-pages";
+import { padDecodes } from "../../../src/engine/policy/padding";
+import { Sequence } from "../../../src/engine/policy/sequence";
+import { batchOf, noDrafts, type ScheduledRow } from "../../../src/engine/policy/step-plan";
+import { StepBlock } from "../../../src/step/block";
+import { decodeAttention } from "../../../src/step/fields/decode-attention";
+import { kvSlots } from "../../../src/step/fields/kv-slots";
+import { positions } from "../../../src/step/fields/positions";
+import { ATTENTION_TILE, prefillAttention } from "../../../src/step/fields/prefill-attention";
+import { makeRequest } from "../../helpers/engine-request";
+
+const decodeField = decodeAttention({ kvHeads: 2, window: 0 });
+const limits = { maxRows: 8, maxTokens: 2048, maxDraws: 8, maxModelLen: 4096, maxKvTokens: 8 * 4096 };
+const fields = [positions, kvSlots, prefillAttention, decodeField];
+
+const pages = new KvPages(1000);
+
+/** Rows in random pages; decodes are those of one token on top of others. */
+function rowsOf(sizes: readonly { start: number; numTokens: number }[]): ScheduledRow[] {
+  return sizes.map(({ start, numTokens }, i) => {
+    const sequence = new Sequence(makeRequest({ prompt: [1] }), i, 5000);
+    sequence.slot = i;
+    pages.reserve(sequence, start + numTokens);
+    return { sequence, start, numTokens, draws: 0, draw: -1, drafts: noDrafts };
+  });
+}
+
+const release = (rows: readonly ScheduledRow[]) => {
+  for (const { sequence } of rows) pages.release(sequence);
+};
+
+const sizes = fc.record({ start: fc.oneof(fc.constant(0), fc.nat(1500)), numTokens: fc.integer({ min: 1, max: 250 }) });
+
+test("every token knows its position and its place in its sequence's pages; every key is attended to once", () => {
+  fc.assert(
+    fc.property(
+      fc.array(sizes, { maxLength: 4 }),
+      fc.array(fc.integer({ min: 1, max: 4000 }), { maxLength: 4 }),
+      (prefills, decodes) => {
+        const rows = rowsOf([...prefills, ...decodes.map((start) => ({ start, numTokens: 1 }))]);
+        if (rows.length === 0) return;
+        const block = new StepBlock(fields, limits);
+        block.words.fill(77);
+        block.write(batchOf(rows, prefills.length));
+        const tokens = rows.flatMap(({ sequence, start, numTokens }) =>
+          Array.from({ length: numTokens }, (_, i) => ({ sequence, position: start + i })),
+        );
+        expect([...block.written(positions)!.positions!]).toEqual(tokens.map(({ position }) => position));
+        expect([...block.written(kvSlots)!.slots!]).toEqual(
+          tokens.map(
+            ({ sequence, position }) =>
+              sequence.pages[Math.floor(position / PAGE_SIZE)]! * PAGE_SIZE + (position % PAGE_SIZE),
+          ),
+        );
+        for (const [field, part] of [
+          [prefillAttention, rows.slice(0, prefills.length)],
+          [decodeField, rows.slice(prefills.length)],
+        ] as const) {
+          const written = block.written(field);
+          expect(written === null).toBe(part.length === 0);
+          if (written === null) continue;
+          const width = written.blockTable!.length / part.length;
+          for (const [i, { sequence, start, numTokens }] of part.entries()) {
+            const row = [...written.blockTable!.subarray(i * width, (i + 1) * width)];
+            const need = Math.ceil((start + numTokens) / PAGE_SIZE);
+            expect(row.slice(0, need)).toEqual(sequence.pages.slice(0, need));
+            expect(row.slice(need).every((page) => page === -1)).toBe(true);
+            expect(written.kvLens![i]).toBe(start + numTokens);
+          }
+        }
+        const tiles = block.written(prefillAttention);
+        const covered = new Set(
+          tiles === null ? [] : Array.from(tiles.tileSeq!, (row, i) => `${row}:${tiles.tileOffset![i]}`),
+        );
+        const wanted = rows
+          .slice(0, prefills.length)
+          .flatMap(({ numTokens }, row) =>
+            Array.from({ length: Math.ceil(numTokens / ATTENTION_TILE) }, (_, i) => `${row}:${i}`),
+          );
+        expect([...covered].sort()).toEqual(wanted.sort());
+        const items = block.written(decodeField);
+        for (const [i, start] of decodes.entries()) {
+          const own = Array.from({ length: items!.splitItems!.length / 3 }, (_, n) => [
+            ...items!.splitItems!.subarray(3 * n, 3 * n + 3),
+          ]).slice(items!.splitStart![i], items!.splitStart![i + 1]);
+          expect(own.every(([row]) => row === i)).toBe(true);
+          const keys = own.map(([, begin, end]) => end! - begin!).reduce((sum, count) => sum + count, 0);
+          expect([own[0]![1], own.at(-1)![2], keys]).toEqual([0, start + 1, start + 1]);
+        }
+        release(rows);
+      },
+    ),
+    { numRuns: 300 },
+  );
+});
+
+test("padding attends to nothing and is stored nowhere", () => {
+  const rows = rowsOf([{ start: 100, numTokens: 1 }]);
+  const block = new StepBlock(fields, limits);
+  block.write(padDecodes(batchOf(rows, 0), 4));
+  expect([...block.written(decodeField)!.kvLens!]).toEqual([101, 0, 0, 0]);
+  expect([...block.written(kvSlots)!.slots!].slice(1)).toEqual([-1, -1, -1]);
+  expect([...block.written(decodeField)!.splitStart!]).toEqual([0, 1, 1, 1, 1]);
+  release(rows);
+});
+
+test("the shape of a decode step changes only where a size of its graph does", () => {
+  const shapeOf = (start: number) => {
+    const rows = rowsOf([{ start, numTokens: 1 }]);
+    const block = new StepBlock(fields, limits);
+    block.write(batchOf(rows, 0));
+    release(rows);
+    return block.shape();
+  };
+  expect(shapeOf(70)).toBe(shapeOf(100));
+  expect(new Set(Array.from({ length: 4000 }, (_, start) => shapeOf(start + 1))).size).toBeLessThan(16);
+});
