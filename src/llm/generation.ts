@@ -2,6 +2,7 @@ import type { EngineToken, FinishReason } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { Detokenizer } from "../tokenizer/detokenizer";
 import type { StopStrings } from "./stop-strings";
+import { characters } from "./token-describer";
 import type { Generation, GenerationChunk, GenerationResult, PromptLogprob, TokenLogprob } from "./types";
 
 /** A generation once its prompt is tokenized and the engine has accepted it. */
@@ -11,12 +12,16 @@ export interface StartedGeneration {
   /** null for a model without a tokenizer: no text is made. */
   readonly detokenizer: Detokenizer | null;
   readonly stop: StopStrings;
-  readonly describe: (token: EngineToken) => TokenLogprob | null;
+  /** @param textOffset where the token begins in the text, in Unicode characters */
+  readonly describe: (token: EngineToken, textOffset: number) => TokenLogprob | null;
   /** Of the first token; null where the prompt's log probabilities were not asked for. */
   readonly describePrompt: ((token: EngineToken) => readonly PromptLogprob[]) | null;
   /** The engine's one token is not asked for. */
   readonly promptOnly: boolean;
 }
+
+const atMost = (token: TokenLogprob, textOffset: number): TokenLogprob =>
+  token.textOffset <= textOffset ? token : { ...token, textOffset };
 
 /** Starts when it is first iterated or awaited. */
 export class TextGeneration implements Generation {
@@ -63,9 +68,14 @@ export class TextGeneration implements Generation {
     let { describePrompt } = run;
     let tokenIds: number[] = [];
     let logprobs: TokenLogprob[] | null = null;
+    let decoded = 0;
+    let delivered = 0;
     let prompt: Pick<GenerationChunk, "promptLogprobs"> = {};
     const chunk = (text: string, finishReason: FinishReason | null): GenerationChunk => {
-      const made = { text, tokenIds, logprobs, ...prompt, finishReason };
+      delivered += logprobs === null ? 0 : characters(text);
+      // A stop string is not delivered: its tokens begin where the text ends.
+      const placed = finishReason === null ? logprobs : (logprobs?.map((token) => atMost(token, delivered)) ?? null);
+      const made = { text, tokenIds, logprobs: placed, ...prompt, finishReason };
       tokenIds = [];
       logprobs = null;
       prompt = {};
@@ -80,9 +90,13 @@ export class TextGeneration implements Generation {
         return;
       }
       tokenIds.push(token.id);
-      const detail = describe(token);
-      if (detail !== null) logprobs = [...(logprobs ?? []), detail];
-      const { text, stopped } = stop.push(detokenizer?.push(token.id) ?? "");
+      const detail = describe(token, decoded);
+      const piece = detokenizer?.push(token.id) ?? "";
+      if (detail !== null) {
+        logprobs = [...(logprobs ?? []), detail];
+        decoded += characters(piece);
+      }
+      const { text, stopped } = stop.push(piece);
       if (stopped) {
         yield chunk(text, "stop");
         return;

@@ -1,7 +1,7 @@
 import { basename, resolve } from "node:path";
 import { contextLength } from "../engine/policy/config";
 import type { MemoryPlan } from "../engine/policy/memory-plan";
-import type { EngineClient, EngineHealth, EngineToken, TokenLogprobs } from "../engine/policy/request";
+import type { EngineClient, EngineHealth } from "../engine/policy/request";
 import type { SchedulerConfig } from "../engine/policy/scheduler-config";
 import { EngineError } from "../errors";
 import { mapStrings } from "../json/value";
@@ -15,17 +15,8 @@ import { type EngineLoader, type LoadedEngine, type LoadOptions, loadEngine } fr
 import { resolveParams } from "./sampling-params";
 import { StopStrings } from "./stop-strings";
 import { toTemplateMessage } from "./template-message";
-import type {
-  ChatMessage,
-  ChatOptions,
-  GenerateParams,
-  Generation,
-  LanguageModel,
-  ModelInfo,
-  Prompt,
-  PromptLogprob,
-  TokenLogprob,
-} from "./types";
+import { TokenDescriber } from "./token-describer";
+import type { ChatMessage, ChatOptions, GenerateParams, Generation, LanguageModel, ModelInfo, Prompt } from "./types";
 
 /** Most characters of a prompt for each token of context: longer text cannot fit, so it is refused before tokenizing. */
 const MAX_CHARS_PER_TOKEN = 16;
@@ -33,6 +24,7 @@ const MAX_CHARS_PER_TOKEN = 16;
 /** A loaded model: text in, text out. */
 export class LLM implements LanguageModel {
   private readonly template: ChatTemplate | null;
+  private readonly describer: TokenDescriber;
   private requests = 0;
 
   private constructor(
@@ -42,6 +34,7 @@ export class LLM implements LanguageModel {
     private readonly tokenizer: Tokenizer | null,
   ) {
     const source = tokenizer?.chatTemplate ?? null;
+    this.describer = new TokenDescriber(tokenizer);
     this.template = source === null ? null : ChatTemplate.compile(source, tokenizer!.specialTokens);
   }
 
@@ -169,9 +162,12 @@ export class LLM implements LanguageModel {
       tokens,
       detokenizer: this.tokenizer === null ? null : new Detokenizer(this.tokenizer, { context: ids }),
       stop: new StopStrings(stop),
-      describe: (token) => this.describe(token),
+      describe: (token, textOffset) => this.describer.token(token, textOffset),
       describePrompt:
-        promptLogprobs === null ? null : ({ promptLogprobs: scores = [] }) => this.describePrompt(ids, scores),
+        promptLogprobs === null
+          ? null
+          : ({ promptLogprobs: scores = [] }) =>
+              this.describer.prompt(ids, typeof prompt === "string" ? prompt : null, scores),
       promptOnly: maxTokens === 0,
     };
   }
@@ -199,26 +195,6 @@ export class LLM implements LanguageModel {
       if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
       throw new EngineError("ERR_REQUEST", `token id ${id} is not in the vocabulary of ${vocabSize}`, { subject });
     }
-  }
-
-  private describe({ id, logprobs }: Pick<EngineToken, "id" | "logprobs">): TokenLogprob | null {
-    if (logprobs === null) return null;
-    const { logprob, top } = logprobs;
-    return {
-      ...this.shown(id),
-      logprob,
-      top: top.map((other) => ({ ...this.shown(other.id), logprob: other.logprob })),
-    };
-  }
-
-  private describePrompt(ids: readonly number[], scores: readonly TokenLogprobs[]): PromptLogprob[] {
-    const first: PromptLogprob = { ...this.shown(ids[0]!), logprob: null, top: [] };
-    return [first, ...scores.map((logprobs, i) => this.describe({ id: ids[i + 1]!, logprobs })!)];
-  }
-
-  private shown(id: number): Pick<TokenLogprob, "id" | "token" | "bytes"> {
-    const bytes = this.tokenizer?.tokenBytes(id) ?? new Uint8Array();
-    return { id, token: Buffer.from(bytes).toString("utf8"), bytes: [...bytes] };
   }
 
   private needTokenizer(): Tokenizer {

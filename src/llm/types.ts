@@ -79,7 +79,12 @@ export interface TokenLogprob {
   readonly token: string;
   readonly bytes: readonly number[];
   readonly logprob: number;
-  readonly top: readonly Omit<TokenLogprob, "top">[];
+  readonly top: readonly Omit<TokenLogprob, "top" | "textOffset">[];
+  /**
+   * Where it begins in the text of the output, or of the prompt, in Unicode characters. Tokens that share a character all
+   * begin at it; what has no text of its own begins where the next text does.
+   */
+  readonly textOffset: number;
 }
 
 /** The first token of a prompt has no log probability: nothing comes before it. */

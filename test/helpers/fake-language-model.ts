@@ -165,13 +165,14 @@ export class FakeLanguageModel implements LanguageModel {
           throw failure.error;
         }
         const id = script === undefined ? draw(hash(`${context}|${i}`), params.logitBias) : 0;
+        const start = [...text].length;
         text += script?.slice(i * scriptTokenLength, (i + 1) * scriptTokenLength) ?? this.detokenize([id]);
         const stopAt = Math.min(...stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0));
         const isStop = stopAt < Number.POSITIVE_INFINITY || i === end - 1;
         const finishReason = isStop ? "stop" : i === limit - 1 ? "length" : null;
         const ready = finishReason === null ? text.length - withhold : text.length;
         const upTo = Math.max(sent, Math.min(stopAt, ready));
-        const logprobs = params.logprobs === undefined ? null : [toLogprob(id, params.logprobs)];
+        const logprobs = params.logprobs === undefined ? null : [toLogprob(id, params.logprobs, start)];
         ended = finishReason !== null;
         const piece: GenerationChunk = { text: text.slice(sent, upTo), tokenIds: [id], logprobs, finishReason };
         yield i === 0 ? { ...piece, ...promptLogprobs } : piece;
@@ -234,9 +235,12 @@ function toPromptLogprobs(prompt: Prompt, { promptLogprobs = 0 }: GenerateParams
       : prompt
           .flatMap((part) => (typeof part === "number" ? [part] : toIds(part.content)))
           .map((id) => ({ id, text: ` ${words[id]}` }));
+  let textOffset = 0;
   return tokens.map(({ id, text }, i) => {
-    const { logprob, top } = toLogprob(id, i === 0 ? 0 : promptLogprobs);
-    return { id, token: text, bytes: [...Buffer.from(text)], logprob: i === 0 ? null : logprob, top };
+    const { logprob, top } = toLogprob(id, i === 0 ? 0 : promptLogprobs, 0);
+    const made = { id, token: text, bytes: [...Buffer.from(text)], logprob: i === 0 ? null : logprob, top, textOffset };
+    textOffset += [...text].length;
+    return made;
   });
 }
 
@@ -253,13 +257,13 @@ function hash(text: string): number {
 }
 
 /** The drawn token is the likeliest; each further one is less likely by 1. */
-function toLogprob(drawn: number, alternatives: number): TokenLogprob {
+function toLogprob(drawn: number, alternatives: number, textOffset: number): TokenLogprob {
   const describe = (rank: number) => {
     const id = (drawn + rank) % words.length;
     const token = ` ${words[id]}`;
     return { id, token, bytes: [...Buffer.from(token)], logprob: -0.5 - rank };
   };
-  return { ...describe(0), top: Array.from({ length: alternatives }, (_, rank) => describe(rank)) };
+  return { ...describe(0), top: Array.from({ length: alternatives }, (_, rank) => describe(rank)), textOffset };
 }
 
 async function collect(chunks: AsyncIterable<GenerationChunk>, promptTokens: number): Promise<GenerationResult> {

@@ -1,9 +1,9 @@
+import type { PromptLogprob } from "../../llm/types";
 import type { ChoiceChunk, ChoiceResult, Choices } from "./choices";
 import { type FinishReasonBody, toFinishReason } from "./finish-reason";
 import type { ResponseHead } from "./response-head";
 import {
   type CompletionLogprobs,
-  logprobCharacters,
   type PromptLogprobsBody,
   toCompletionLogprobs,
   toPromptLogprobs,
@@ -40,11 +40,18 @@ export interface CompletionShape {
 
 const object = "text_completion";
 
-/** Log probabilities of a choice or a chunk of it, with those of an echoed prompt before. */
-function shownTokens(shape: CompletionShape, { logprobs, promptLogprobs = [] }: ChoiceResult | ChoiceChunk["chunk"]) {
+/** Log probabilities of a choice or a chunk of it, with those of an echoed prompt before; all placed in the text with it. */
+function shownTokens(
+  shape: CompletionShape,
+  index: number,
+  { logprobs, promptLogprobs = [] }: ChoiceResult | ChoiceChunk["chunk"],
+): PromptLogprob[] | null {
   if (shape.logprobs === undefined) return null;
-  const echoed = shape.echo === null ? [] : promptLogprobs;
-  return logprobs === null && echoed.length === 0 ? null : [...echoed, ...(logprobs ?? [])];
+  if (shape.echo === null) return logprobs && [...logprobs];
+  if (logprobs === null && promptLogprobs.length === 0) return null;
+  const before = [...shape.echo[index]!].length;
+  const drawn = logprobs?.map((token) => ({ ...token, textOffset: before + token.textOffset }));
+  return [...promptLogprobs, ...(drawn ?? [])];
 }
 
 export function toCompletion(
@@ -56,7 +63,7 @@ export function toCompletion(
     ...shape.head,
     object,
     choices: results.map((result, index) => {
-      const tokens = shownTokens(shape, result);
+      const tokens = shownTokens(shape, index, result);
       const { promptLogprobs } = result;
       return {
         index,
@@ -71,12 +78,11 @@ export function toCompletion(
 }
 
 export async function* toCompletionEvents(shape: CompletionShape, choices: Choices): AsyncGenerator<CompletionBody> {
-  const offsets = new Array<number>(choices.count).fill(0);
   const counts = new Array<number>(choices.count).fill(0);
   const texts = [...(shape.echo ?? [])];
   for await (const { index, chunk } of choices.chunks()) {
     counts[index]! += chunk.tokenIds.length;
-    const tokens = shownTokens(shape, chunk);
+    const tokens = shownTokens(shape, index, chunk);
     const text = (texts[index] ?? "") + chunk.text;
     texts[index] = "";
     // Tokens whose text is still withheld have nothing to show, unless their log probabilities were asked for.
@@ -84,10 +90,9 @@ export async function* toCompletionEvents(shape: CompletionShape, choices: Choic
     const choice = {
       index,
       text,
-      logprobs: tokens && toCompletionLogprobs(tokens, shape.logprobs!, offsets[index]),
+      logprobs: tokens && toCompletionLogprobs(tokens, shape.logprobs!),
       finish_reason: chunk.finishReason && toFinishReason(chunk.finishReason),
     };
-    if (tokens) offsets[index]! += logprobCharacters(tokens);
     const soFar = { promptTokens: choices.promptTokens(index), completionTokens: counts[index]! };
     const usage = shape.continuousUsage ? { usage: toUsage(soFar) } : shape.includeUsage ? { usage: null } : {};
     yield { ...shape.head, object, choices: [choice], ...usage };

@@ -7,7 +7,7 @@ export interface CompletionLogprobs {
   readonly token_logprobs: readonly (number | null)[];
   /** Null when no alternatives were asked for (logprobs: 0), and for the first token of an echoed prompt. */
   readonly top_logprobs: readonly (Readonly<Record<string, number>> | null)[] | null;
-  /** Where each token starts in the choice's text, in Unicode characters. */
+  /** Where each token begins in the choice's text, in Unicode characters. */
   readonly text_offset: readonly number[];
 }
 
@@ -23,42 +23,34 @@ export interface ChatLogprobs {
   readonly refusal: null;
 }
 
-const characters = (text: string) => [...text].length;
-
-/** Text -> logprob; where two tokens show the same text, the likelier one stays. The drawn token is always in it. */
-function toTopLogprobs({ token, logprob, top }: PromptLogprob): Readonly<Record<string, number>> | null {
-  if (logprob === null) return null;
-  const likeliestLast = [{ token, logprob }, ...top.toReversed()];
-  // fromEntries and not assignment: a token may read "__proto__".
-  return Object.fromEntries(likeliestLast.map(({ token: text, logprob }) => [text, logprob]));
+/**
+ * A token's text. One that is a part of a character reads "bytes:\\xe6\\x97", as OpenAI writes it: U+FFFD would stand for any
+ * bytes, and the text could not be put together again.
+ */
+function toText({ token, bytes }: Pick<TokenLogprob, "token" | "bytes">): string {
+  if (!token.includes("\ufffd") || Buffer.from(token).equals(Uint8Array.from(bytes))) return token;
+  return `bytes:${bytes.map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`;
 }
 
-/** @param start where the first of these tokens starts, in characters; streams carry it from chunk to chunk */
-export function toCompletionLogprobs(
-  tokens: readonly PromptLogprob[],
-  alternatives: number,
-  start = 0,
-): CompletionLogprobs {
-  let offset = start;
-  const offsets = tokens.map(({ token }) => {
-    const here = offset;
-    offset += characters(token);
-    return here;
-  });
+/** Text -> logprob; where two tokens show the same text, the likelier one stays. The drawn token is always in it. */
+function toTopLogprobs(token: PromptLogprob): Readonly<Record<string, number>> | null {
+  const { logprob } = token;
+  if (logprob === null) return null;
+  const likeliestLast = [{ ...token, logprob }, ...token.top.toReversed()];
+  // fromEntries and not assignment: a token may read "__proto__".
+  return Object.fromEntries(likeliestLast.map((one) => [toText(one), one.logprob]));
+}
+
+export function toCompletionLogprobs(tokens: readonly PromptLogprob[], alternatives: number): CompletionLogprobs {
   return {
-    tokens: tokens.map(({ token }) => token),
+    tokens: tokens.map(toText),
     token_logprobs: tokens.map(({ logprob }) => logprob),
     top_logprobs: alternatives === 0 ? null : tokens.map(toTopLogprobs),
-    text_offset: offsets,
+    text_offset: tokens.map(({ textOffset }) => textOffset),
   };
 }
 
-/** Characters that these tokens add to a stream's text offset. */
-export function logprobCharacters(tokens: readonly PromptLogprob[]): number {
-  return tokens.reduce((sum, { token }) => sum + characters(token), 0);
-}
-
-const toChatToken = ({ token, logprob, bytes }: Omit<TokenLogprob, "top">): ChatTokenLogprob => ({
+const toChatToken = ({ token, logprob, bytes }: Omit<TokenLogprob, "top" | "textOffset">): ChatTokenLogprob => ({
   token,
   logprob,
   bytes,
