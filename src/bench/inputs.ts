@@ -3,20 +3,20 @@ import type { DType } from "../tensor/dtype";
 import type { Shape } from "../tensor/shape";
 import type { Stream } from "../tensor/stream";
 import type { Tensor } from "../tensor/tensor";
-import { DUMMY_PERIOD, type DummyKind, fillDummy } from "../weights/dummy";
+import type { WeightDtype } from "../weights/descriptor";
+import { DUMMY_PERIOD, fillDummy, type InitialLaw } from "../weights/dummy";
 import { toBits } from "../weights/float-bits";
-import type { WeightDtype } from "../weights/scope";
 import type { Matrices } from "./matrices";
 
 /** One random block for each law and type, drawn once: a tensor takes it from a place of its own, over and over. */
 const blocks = new Map<string, Float32Array | Uint16Array>();
 
-function blockOf(kind: DummyKind, dtype: WeightDtype): Float32Array | Uint16Array {
-  const key = JSON.stringify([kind, dtype]);
+function blockOf(law: InitialLaw, dtype: WeightDtype): Float32Array | Uint16Array {
+  const key = [JSON.stringify(law), "map" in law ? law.map : "", dtype].join(" ");
   let block = blocks.get(key);
   if (block === undefined) {
     const values = new Float32Array(DUMMY_PERIOD);
-    fillDummy(kind, blocks.size + 1, values);
+    fillDummy(law, blocks.size + 1, values);
     block = toBits(values, dtype);
     blocks.set(key, block);
   }
@@ -37,10 +37,10 @@ export class Inputs {
     return this.device.stream;
   }
 
-  random(kind: DummyKind, dtype: WeightDtype, shape: Shape): Tensor {
+  random(law: InitialLaw, dtype: WeightDtype, shape: Shape): Tensor {
     const tensor = this.keep(this.device.tensor(dtype, shape));
     this.drawn += 1;
-    this.fill(tensor, blockOf(kind, dtype), (this.drawn * 99_991) % DUMMY_PERIOD);
+    this.fill(tensor, blockOf(law, dtype), (this.drawn * 99_991) % DUMMY_PERIOD);
     return tensor;
   }
 

@@ -15,8 +15,8 @@ export class Matrices {
     const name = `${n}x${k}`;
     if (this.last?.name === name) return this.last.tensor;
     this.free();
-    const kind = { law: "normal", deviation: 1 / Math.sqrt(k) } as const;
-    const { data } = this.loader.matrix({ name, dtype: "bf16", shape: [n, k], source: { dummy: { seed: 1, kind } } });
+    const law = { law: "normal", deviation: 1 / Math.sqrt(k) } as const;
+    const { data } = this.loader.matrix({ name, dtype: "bf16", shape: [n, k], source: { dummy: { seed: 1, law } } });
     this.last = { name, tensor: data };
     return data;
   }

@@ -1,12 +1,20 @@
 import { linear, rmsNormLinear } from "../ops/linear";
 import { sizeOf } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
+import { concatRows } from "../weights/descriptor";
+import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { WeightView } from "../weights/view";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { type Input, Normed } from "./rms-norm";
 import type { Work } from "./work";
+
+/** One of several projections of the same input. */
+export interface LinearPart {
+  readonly weights: WeightScope;
+  readonly n: number;
+}
 
 /** y = x Wᵀ + b. */
 export class Linear {
@@ -15,23 +23,15 @@ export class Linear {
     private readonly bias: Tensor | undefined,
   ) {}
 
-  static load({ loader }: ModelBuild, weights: WeightScope, [n, k]: [number, number], bias: boolean): Linear {
-    return new Linear(
-      loader.matrix(weights.tensor("weight", [n, k])),
-      bias ? loader.vector(weights.tensor("bias", [n])) : undefined,
-    );
+  static load(build: ModelBuild, weights: WeightScope, [n, k]: [number, number], bias: boolean): Linear {
+    return Linear.stacked(build, [{ weights, n }], k, bias);
   }
 
-  /** Several matrices with one input, as one: the results [rows, n_i] of each stand side by side. */
-  static stacked(
-    { loader }: ModelBuild,
-    parts: readonly { weights: WeightScope; n: number }[],
-    k: number,
-    bias: boolean,
-  ): Linear {
-    const matrix = loader.matrix(...parts.map(({ weights, n }) => weights.tensor("weight", [n, k])));
-    if (!bias) return new Linear(matrix, undefined);
-    return new Linear(matrix, loader.stackedVector(...parts.map(({ weights, n }) => weights.tensor("bias", [n]))));
+  /** Several matrices with one input, as one: the results [rows, n] of each stand side by side. */
+  static stacked({ loader }: ModelBuild, parts: readonly LinearPart[], k: number, bias: boolean): Linear {
+    const weight = concatRows(parts.map(({ weights, n }) => weights.tensor("weight", [n, k])));
+    const biasOf = ({ weights, n }: LinearPart) => weights.tensor("bias", [n], initial.zeros);
+    return new Linear(loader.matrix(weight), bias ? loader.vector(concatRows(parts.map(biasOf))) : undefined);
   }
 
   /** x [rows, k] -> out [rows, n]. */
@@ -59,7 +59,16 @@ export class Linear {
     }
     const { norm, x: rows } = x;
     const normed = x.scratch(f);
-    rmsNormLinear(stream, { out, x: rows, normWeight: norm.weight, eps: norm.eps, normed, weight, bias, accumulate });
+    rmsNormLinear(stream, {
+      out,
+      x: rows,
+      normWeight: norm.weight,
+      eps: norm.eps,
+      normed,
+      weight,
+      bias,
+      accumulate,
+    });
   }
 
   /** Of a step that multiplies `rows` rows with it; the matrix moves once. */

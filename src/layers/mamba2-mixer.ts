@@ -7,11 +7,13 @@ import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
+import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
 import type { Forward } from "./forward";
 import { Linear } from "./linear";
+import { mamba2Initial } from "./mamba2-initial";
 import { GatedRmsNorm, type Input } from "./rms-norm";
 import { slotCache } from "./slot-cache";
 import { type StepLoad, sumWork, type Work } from "./work";
@@ -92,19 +94,19 @@ export class Mamba2Mixer {
     const { inner, convDim } = this;
     this.inProj = Linear.load(build, weights.scope("in_proj"), [inner + convDim + numHeads, hiddenSize], useBias);
     this.conv = {
-      weight: loader.vector(weights.tensor("conv1d.weight", [convDim, 1, convKernel]), {
+      weight: loader.vector(weights.tensor("conv1d.weight", [convDim, 1, convKernel], mamba2Initial.taps(convKernel)), {
         change: (values) => transpose(values, convDim, convKernel),
         shape: [convKernel, convDim],
       }),
-      bias: useConvBias ? loader.vector(weights.tensor("conv1d.bias", [convDim])) : undefined,
+      bias: useConvBias ? loader.vector(weights.tensor("conv1d.bias", [convDim], initial.zeros)) : undefined,
       silu: true,
     };
     this.ssd = {
-      a: loader.vector(weights.tensor("A_log", [numHeads]), {
+      a: loader.vector(weights.tensor("A_log", [numHeads], mamba2Initial.logDecay), {
         change: (values) => values.map((value) => -Math.exp(value)),
       }),
-      d: loader.vector(weights.tensor("D", [numHeads])),
-      dtBias: loader.vector(weights.tensor("dt_bias", [numHeads])),
+      d: loader.vector(weights.tensor("D", [numHeads], mamba2Initial.skip)),
+      dtBias: loader.vector(weights.tensor("dt_bias", [numHeads], mamba2Initial.timeStepBias)),
       dtMin: config.dtMin,
       dtMax: config.dtMax,
       dtSoftplus: true,

@@ -1,6 +1,7 @@
 import { gatedRmsNorm, rmsNorm } from "../ops/norm";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
+import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
@@ -33,6 +34,11 @@ export class Normed {
 /** What a mixer takes: rows, or rows whose norm it takes along. */
 export type Input = Tensor | Normed;
 
+/** The rows themselves; see Normed.value. */
+export function rowsOf(f: Forward, x: Input): Tensor {
+  return x instanceof Normed ? x.value(f) : x;
+}
+
 /** Root-mean-square norm. Its parameters are there for a product that takes it along (Linear). */
 export class RmsNorm {
   private constructor(
@@ -44,7 +50,7 @@ export class RmsNorm {
   ) {}
 
   static load(build: ModelBuild, weights: WeightScope, width: number, eps: number): RmsNorm {
-    const weight = build.loader.vector(weights.tensor("weight", [width]));
+    const weight = build.loader.vector(weights.tensor("weight", [width], initial.ones));
     return RmsNorm.of(build, weight, eps);
   }
 
@@ -73,7 +79,7 @@ export class GatedRmsNorm {
   ) {}
 
   static load(build: ModelBuild, weights: WeightScope, width: number, groups: number, eps: number): GatedRmsNorm {
-    const weight = build.loader.vector(weights.tensor("weight", [width]));
+    const weight = build.loader.vector(weights.tensor("weight", [width], initial.ones));
     return new GatedRmsNorm(weight, width / groups, eps, groups === 1 ? RmsNorm.of(build, weight, eps) : null);
   }
 

@@ -15,6 +15,15 @@ import type { WeightScope } from "../weights/scope";
 import type { Mamba2Config } from "./config";
 import type { Model } from "./model";
 
+/**
+ * Hugging Face writes `backbone.` before all but lm_head; state-spaces writes `backbone.embedding.weight`; Mistral's consolidated
+ * files write `model.` before everything.
+ */
+export function mamba2Name(name: string): string {
+  const bare = name.replace(/^model\./, "").replace(/^backbone\./, "");
+  return bare === "embedding.weight" ? "embeddings.weight" : bare;
+}
+
 interface Block {
   readonly norm: RmsNorm;
   readonly mixer: Mamba2Mixer;
@@ -33,7 +42,8 @@ export class Mamba2 implements Model {
     private readonly lmHead: Linear,
   ) {}
 
-  static async load(config: Mamba2Config, build: ModelBuild, weights: WeightScope): Promise<Mamba2> {
+  static async load(config: Mamba2Config, build: ModelBuild, checkpoint: WeightScope): Promise<Mamba2> {
+    const weights = checkpoint.named(mamba2Name);
     const { vocabSize, hiddenSize, numLayers, normEps, tieWordEmbeddings } = config;
     if (!config.rmsNorm) {
       throw new EngineError(

@@ -6,10 +6,10 @@ import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import { WeightFile } from "../tensor/weight-file";
+import { type FilePart, partsOf, type WeightDescriptor, type WeightDtype } from "./descriptor";
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
-import type { WeightDescriptor, WeightDtype } from "./scope";
-import { stackedShape, type WeightView } from "./view";
+import type { WeightView } from "./view";
 import type { ComputeDtype, VectorOptions, WeightLoader } from "./weight-loader";
 
 /** A checkpoint's file: as the device's threads read it, and as this one reads small tensors. */
@@ -37,36 +37,31 @@ export class DeviceLoader implements WeightLoader {
   ) {}
 
   /** Under f32 activations weights stay what they are: products with them are exact. */
-  matrix(...weights: readonly WeightDescriptor[]): WeightView {
-    const [first] = weights as [WeightDescriptor];
-    const shape = stackedShape(weights);
-    const to = this.dtype === "f32" ? first.dtype : this.dtype;
-    for (const weight of weights) this.count(weight);
-    const { stream } = this.device;
-    const isDummy = "dummy" in first.source;
-    const from = isDummy ? to : first.dtype;
-    const source = isDummy ? this.dummyBits({ ...first, shape }, to) : this.sourceOf(weights);
-    return { format: "plain", data: packLinearWeight(stream, source, shape, from, to), shape };
+  matrix(weight: WeightDescriptor): WeightView {
+    const shape = weight.shape as [number, number];
+    const to = this.dtype === "f32" ? weight.dtype : this.dtype;
+    this.count(weight);
+    const [source, from] =
+      "dummy" in weight.source ? ([this.dummyBits(weight, to), to] as const) : [this.sourceOf(weight), weight.dtype];
+    return { format: "plain", data: packLinearWeight(this.device.stream, source, shape, from, to), shape };
   }
 
-  /** One matrix is read by the device's threads, several by this one. */
-  private sourceOf(weights: readonly WeightDescriptor[]): MatrixSource {
-    const files = weights.map((weight) => fileOf(weight));
-    if (files.length === 1) return { file: this.open(files[0]!.file).weights.handle, offset: files[0]!.offset };
-    const rows = new Uint8Array(files.reduce((sum, { bytes }) => sum + bytes, 0));
-    let at = 0;
-    for (const [i, { bytes }] of files.entries()) {
-      this.read(weights[i]!, rows.subarray(at, at + bytes));
-      at += bytes;
-    }
-    return rows;
+  /** One part is read by the device's threads, several by this one. */
+  private sourceOf(weight: WeightDescriptor): MatrixSource {
+    const [part, ...others] = partsOf(weight) as [FilePart];
+    if (others.length > 0) return this.read(weight);
+    return { file: this.open(part.file).weights.handle, offset: part.offset };
   }
 
+  /** Of one tensor of a file. */
   table(weight: WeightDescriptor): Tensor {
     const tensor = this.device.tensor(weight.dtype, weight.shape);
     this.count(weight);
     if ("dummy" in weight.source) this.device.stream.upload(tensor, this.dummyBits(weight, weight.dtype));
-    else this.open(weight.source.file).weights.upload(this.device.stream, tensor, weight.source.offset);
+    else {
+      const [{ file, offset }] = partsOf(weight) as [FilePart];
+      this.open(file).weights.upload(this.device.stream, tensor, offset);
+    }
     return tensor;
   }
 
@@ -76,11 +71,6 @@ export class DeviceLoader implements WeightLoader {
     this.count(weight);
     this.device.stream.upload(tensor, values);
     return tensor;
-  }
-
-  stackedVector(...weights: readonly WeightDescriptor[]): Tensor {
-    for (const weight of weights) this.count(weight);
-    return this.constant(weights.flatMap((weight) => [...this.values(weight)]));
   }
 
   constant(values: readonly number[]): Tensor {
@@ -107,15 +97,21 @@ export class DeviceLoader implements WeightLoader {
 
   private values(weight: WeightDescriptor): Float32Array {
     if ("dummy" in weight.source) return dummyValues(weight);
-    const raw = new Uint8Array(weight.source.bytes);
-    this.read(weight, raw);
-    return fromBits(raw.buffer, weight.dtype);
+    return fromBits(this.read(weight).buffer, weight.dtype);
   }
 
-  private read(weight: WeightDescriptor, into: Uint8Array): void {
-    const { file, offset, bytes } = fileOf(weight);
-    if (readSync(this.open(file).descriptor, into, 0, bytes, offset) === bytes) return;
-    throw new EngineError("ERR_WEIGHTS", `${file}: tensor ${weight.name} is cut off: copy or download the file again`);
+  private read(weight: WeightDescriptor): Uint8Array<ArrayBuffer> {
+    const parts = partsOf(weight);
+    const raw = new Uint8Array(parts.reduce((sum, { bytes }) => sum + bytes, 0));
+    let at = 0;
+    for (const { file, offset, bytes } of parts) {
+      if (readSync(this.open(file).descriptor, raw, at, bytes, offset) !== bytes) {
+        const message = `${file}: tensor ${weight.name} is cut off: copy or download the file again`;
+        throw new EngineError("ERR_WEIGHTS", message);
+      }
+      at += bytes;
+    }
+    return raw;
   }
 
   /** Memory of a dummy weight, good until the next one. It is converted before it is repeated, which is what takes time. */
@@ -150,15 +146,10 @@ export class DeviceLoader implements WeightLoader {
   }
 }
 
-function fileOf({ name, source }: WeightDescriptor): { file: string; offset: number; bytes: number } {
-  if ("dummy" in source) throw new EngineError("ERR_ARGUMENT", `${name} is a dummy weight and has no file`);
-  return source;
-}
-
 /** The first values, at most `limit`. */
 function dummyValues({ name, source, shape }: WeightDescriptor, limit = Number.POSITIVE_INFINITY): Float32Array {
   if (!("dummy" in source)) throw new EngineError("ERR_ARGUMENT", `${name} is not a dummy weight`);
   const values = new Float32Array(Math.min(elementsOf(shape), limit));
-  fillDummy(source.dummy.kind, source.dummy.seed, values);
+  fillDummy(source.dummy.law, source.dummy.seed, values);
   return values;
 }

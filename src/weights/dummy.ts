@@ -1,30 +1,26 @@
 /** How the values of a tensor without a checkpoint are drawn. */
-export type DummyKind =
+export type InitialLaw =
   | { readonly law: "normal"; readonly deviation: number }
-  /** From -limit to limit. */
-  | { readonly law: "uniform"; readonly limit: number }
-  | { readonly law: "constant"; readonly value: number }
-  /** A_log: log of a decay rate, uniform from 1 to 16. */
-  | { readonly law: "decay" }
-  /** dt_bias: inverse softplus of a time step, log-uniform from 0.001 to 0.1. */
-  | { readonly law: "timeStep" };
+  /** Between the limits, and then mapped. */
+  | { readonly law: "uniform"; readonly low: number; readonly high: number; readonly map?: (value: number) => number }
+  | { readonly law: "constant"; readonly value: number };
+
+/** What a tensor is like that no checkpoint gives, so that models of such tensors compute what trained ones could. */
+export interface Initial {
+  readonly law: InitialLaw;
+  /** Published checkpoints keep it in f32, whatever type the matrices have. */
+  readonly f32?: boolean;
+}
+
+export const initial = {
+  matrix: { law: { law: "normal", deviation: 0.02 } },
+  ones: { law: { law: "constant", value: 1 } },
+  zeros: { law: { law: "constant", value: 0 } },
+} as const satisfies Record<string, Initial>;
 
 export interface DummyWeights {
   readonly seed: number;
-  readonly kind: DummyKind;
-}
-
-const matrix: DummyKind = { law: "normal", deviation: 0.02 };
-const one: DummyKind = { law: "constant", value: 1 };
-const zero: DummyKind = { law: "constant", value: 0 };
-
-/** The initialisation that Mamba-2 models are trained from, so that dummy models stay finite over any length. */
-export function dummyKind(name: string, shape: readonly number[]): DummyKind {
-  if (name.endsWith("A_log")) return { law: "decay" };
-  if (name.endsWith("dt_bias")) return { law: "timeStep" };
-  if (name.endsWith("conv1d.weight")) return { law: "uniform", limit: 1 / Math.sqrt(shape.at(-1) ?? 1) };
-  if (name.endsWith(".bias")) return zero;
-  return name.endsWith(".D") || /norm(_f)?\.weight$/.test(name) ? one : matrix;
+  readonly law: InitialLaw;
 }
 
 /** A seed of 32 bits for one tensor (FNV-1a of its name, started from the run's seed). */
@@ -38,18 +34,18 @@ export function dummySeed(name: string, seed: number): number {
 export const DUMMY_PERIOD = 2 ** 20 + 7;
 
 /**
- * Writes values start, start + 1, ... of the tensor's sequence: a pure function of (kind, seed, position), so that a large
+ * Writes values start, start + 1, ... of the tensor's sequence: a pure function of (law, seed, position), so that a large
  * tensor can be filled in pieces, in any order.
  *
  * Only the first DUMMY_PERIOD values are drawn and the rest is copied: a model of seven billion would take a minute. Normals
  * are looked up in a table of 65,536 quantiles by a hash of the position: two multiplications a value, against a logarithm
  * and a cosine of Box-Muller, and still more distinct values than bf16 keeps of them.
  */
-export function fillDummy(kind: DummyKind, seed: number, out: Float32Array, start = 0): void {
+export function fillDummy(law: InitialLaw, seed: number, out: Float32Array, start = 0): void {
   const first = start % DUMMY_PERIOD;
   const tail = out.subarray(0, DUMMY_PERIOD - first);
-  draw(kind, seed, tail, first);
-  draw(kind, seed, out.subarray(tail.length, DUMMY_PERIOD), 0);
+  draw(law, seed, tail, first);
+  draw(law, seed, out.subarray(tail.length, DUMMY_PERIOD), 0);
   repeat(out, DUMMY_PERIOD);
 }
 
@@ -58,23 +54,19 @@ export function repeat(out: Float32Array | Uint16Array, period: number): void {
   for (let at = period; at < out.length; at += period) out.copyWithin(at, 0, period);
 }
 
-function draw(kind: DummyKind, seed: number, out: Float32Array, start: number): void {
-  switch (kind.law) {
+function draw(law: InitialLaw, seed: number, out: Float32Array, start: number): void {
+  switch (law.law) {
     case "constant":
-      out.fill(kind.value);
+      out.fill(law.value);
       return;
     case "normal":
-      fillFromTable(normalTable(), kind.deviation, seed, out, start);
+      fillFromTable(normalTable(), law.deviation, seed, out, start);
       return;
-    case "uniform":
-      fillWith((u) => (2 * u - 1) * kind.limit, seed, out, start);
+    case "uniform": {
+      const { low, high, map = (value) => value } = law;
+      fillWith((u) => map(low + u * (high - low)), seed, out, start);
       return;
-    case "decay":
-      fillWith((u) => Math.log(1 + 15 * u), seed, out, start);
-      return;
-    case "timeStep":
-      fillWith((u) => inverseSoftplus(Math.exp(Math.log(0.001) + u * Math.log(100))), seed, out, start);
-      return;
+    }
   }
 }
 
@@ -126,8 +118,4 @@ function normalQuantile(p: number): number {
 /** Coefficients from the highest power down. */
 function polynomial(coefficients: readonly number[], x: number): number {
   return coefficients.reduce((sum, coefficient) => sum * x + coefficient, 0);
-}
-
-function inverseSoftplus(y: number): number {
-  return y + Math.log(-Math.expm1(-y));
 }

@@ -1,4 +1,4 @@
-import type { WeightDtype } from "./scope";
+import type { WeightDtype } from "./descriptor";
 
 const scratch = new Float32Array(1);
 const scratchBits = new Uint32Array(scratch.buffer);

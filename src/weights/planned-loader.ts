@@ -1,7 +1,7 @@
 import { elementsOf } from "../tensor/shape";
 import { Tensor } from "../tensor/tensor";
-import type { WeightDescriptor } from "./scope";
-import { stackedShape, type WeightView } from "./view";
+import type { WeightDescriptor } from "./descriptor";
+import type { WeightView } from "./view";
 import type { ComputeDtype, VectorOptions, WeightLoader } from "./weight-loader";
 
 /** No tensor on any device. */
@@ -15,11 +15,10 @@ export class PlannedLoader implements WeightLoader {
 
   constructor(readonly dtype: ComputeDtype) {}
 
-  matrix(...weights: readonly WeightDescriptor[]): WeightView {
-    for (const weight of weights) this.count(weight);
-    const dtype = this.dtype === "f32" ? weights[0]!.dtype : this.dtype;
-    const shape = stackedShape(weights);
-    return { format: "plain", data: this.planned(dtype, shape), shape };
+  matrix(weight: WeightDescriptor): WeightView {
+    this.count(weight);
+    const dtype = this.dtype === "f32" ? weight.dtype : this.dtype;
+    return { format: "plain", data: this.planned(dtype, weight.shape), shape: weight.shape as [number, number] };
   }
 
   table(weight: WeightDescriptor): Tensor {
@@ -30,11 +29,6 @@ export class PlannedLoader implements WeightLoader {
   vector(weight: WeightDescriptor, { shape }: VectorOptions = {}): Tensor {
     this.count(weight);
     return this.planned("f32", shape ?? [elementsOf(weight.shape)]);
-  }
-
-  stackedVector(...weights: readonly WeightDescriptor[]): Tensor {
-    for (const weight of weights) this.count(weight);
-    return this.planned("f32", [weights.reduce((sum, { shape }) => sum + elementsOf(shape), 0)]);
   }
 
   constant(values: readonly number[]): Tensor {

@@ -1,29 +1,14 @@
 import { EngineError } from "../errors";
 import type { Checkpoint, CheckpointEntry } from "./checkpoint";
-import { type DummyWeights, dummyKind, dummySeed } from "./dummy";
-import { internalNames } from "./names";
+import type { WeightDescriptor, WeightDtype } from "./descriptor";
+import { dummySeed, type Initial, initial } from "./dummy";
+import { type NameRule, renamed } from "./names";
 import type { SafetensorsDtype } from "./safetensors";
-
-export type WeightDtype = "f32" | "bf16" | "f16";
-
-/** Bytes of a file, or a recipe for random values (see fillDummy). */
-export type WeightSource =
-  | { readonly file: string; readonly offset: number; readonly bytes: number }
-  | { readonly dummy: DummyWeights };
-
-/** One tensor as the model asked for it. `dtype` is how the file stores it; dummy values are drawn as f32 and rounded to it. */
-export interface WeightDescriptor {
-  /** Internal name, see names.ts. */
-  readonly name: string;
-  readonly dtype: WeightDtype;
-  readonly shape: readonly number[];
-  readonly source: WeightSource;
-}
 
 export interface DummyOptions {
   /** Default 0. */
   readonly seed?: number;
-  /** Of matrices and norms, default bf16; A_log, D and dt_bias are f32 as in published checkpoints. */
+  /** Of tensors that published checkpoints do not keep in f32; default bf16. */
   readonly dtype?: WeightDtype;
 }
 
@@ -31,9 +16,11 @@ const weightDtypes: Partial<Record<SafetensorsDtype, WeightDtype>> = { F32: "f32
 
 /** Where a scope's tensors come from; shared by all scopes under one root, and the record of what was asked for. */
 interface Store {
-  tensor(name: string, shape: readonly number[]): WeightDescriptor;
+  tensor(name: string, shape: readonly number[], start: Initial): WeightDescriptor;
+  has(name: string): boolean;
   ignore(name: string): void;
   unused(prefix: string): string[];
+  named(rule: NameRule): Store;
 }
 
 /**
@@ -50,25 +37,40 @@ export class WeightScope {
     private readonly prefix: string,
   ) {}
 
-  /** Throws ERR_WEIGHTS if two tensors of the checkpoint mean the same. */
   static ofCheckpoint(checkpoint: Checkpoint): WeightScope {
-    return new WeightScope(new CheckpointStore(checkpoint), "");
+    return new WeightScope(CheckpointStore.of(checkpoint), "");
   }
 
   static ofDummy(options: DummyOptions = {}): WeightScope {
     return new WeightScope(new DummyStore(options.seed ?? 0, options.dtype ?? "bf16"), "");
   }
 
+  /** All of the checkpoint's tensors, by the model's names. Throws ERR_WEIGHTS if two of them get the same. */
+  named(rule: NameRule): WeightScope {
+    return new WeightScope(this.store.named(rule), "");
+  }
+
   scope(prefix: string | number): WeightScope {
     return new WeightScope(this.store, `${this.prefix}${prefix}.`);
   }
 
-  /** Throws ERR_WEIGHTS unless there is such a tensor, of this shape, stored as f32, bf16 or f16. */
-  tensor(name: string, shape: readonly number[]): WeightDescriptor {
-    return this.store.tensor(this.prefix + name, shape);
+  /**
+   * Throws ERR_WEIGHTS unless there is such a tensor, of this shape, stored as f32, bf16 or f16. `start` is what a dummy is
+   * like.
+   */
+  tensor(name: string, shape: readonly number[], start: Initial = initial.matrix): WeightDescriptor {
+    return this.store.tensor(this.prefix + name, shape, start);
   }
 
-  /** Counts a tensor as used if it is there: for ones that a checkpoint may repeat, such as lm_head with tied embeddings. */
+  /** Whether the checkpoint has it, for tensors that come in several forms; of dummy weights there is none. */
+  has(name: string): boolean {
+    return this.store.has(this.prefix + name);
+  }
+
+  /**
+   * Counts a tensor, or all under a prefix, as used: for what a checkpoint may hold besides the model, such as lm_head with
+   * tied embeddings.
+   */
   ignore(name: string): void {
     this.store.ignore(this.prefix + name);
   }
@@ -80,11 +82,19 @@ export class WeightScope {
 }
 
 class CheckpointStore implements Store {
-  private readonly originals: ReadonlyMap<string, string>;
-  private readonly used = new Set<string>();
+  private constructor(
+    private readonly checkpoint: Checkpoint,
+    private readonly originals: ReadonlyMap<string, string>,
+    /** By the checkpoint's own names, whatever the model's are. */
+    private readonly used: Set<string>,
+  ) {}
 
-  constructor(private readonly checkpoint: Checkpoint) {
-    this.originals = internalNames(checkpoint.names());
+  static of(checkpoint: Checkpoint): CheckpointStore {
+    return new CheckpointStore(checkpoint, new Map(checkpoint.names().map((name) => [name, name])), new Set());
+  }
+
+  named(rule: NameRule): CheckpointStore {
+    return new CheckpointStore(this.checkpoint, renamed(this.checkpoint.names(), rule), this.used);
   }
 
   tensor(name: string, shape: readonly number[]): WeightDescriptor {
@@ -99,17 +109,23 @@ class CheckpointStore implements Store {
     if (dtype === undefined) {
       return reject(original, entry, `expected F32, BF16 or F16, got ${entry.dtype}; convert the checkpoint`);
     }
-    this.used.add(name);
+    this.used.add(original);
     const { file, offset, bytes } = entry;
-    return { name, dtype, shape: [...shape], source: { file, offset, bytes } };
+    return { name, dtype, shape: [...shape], source: { parts: [{ file, offset, bytes }] } };
+  }
+
+  has(name: string): boolean {
+    return this.originals.has(name);
   }
 
   ignore(name: string): void {
-    this.used.add(name);
+    for (const [internal, original] of this.originals) {
+      if (internal === name || internal.startsWith(`${name}.`)) this.used.add(original);
+    }
   }
 
   unused(prefix: string): string[] {
-    const left = [...this.originals].filter(([name]) => name.startsWith(prefix) && !this.used.has(name));
+    const left = [...this.originals].filter(([name, original]) => name.startsWith(prefix) && !this.used.has(original));
     return left.map(([, original]) => original);
   }
 
@@ -129,10 +145,17 @@ class DummyStore implements Store {
     private readonly dtype: WeightDtype,
   ) {}
 
-  tensor(name: string, shape: readonly number[]): WeightDescriptor {
-    const dtype = /\.(A_log|D|dt_bias)$/.test(name) ? "f32" : this.dtype;
-    const dummy = { seed: dummySeed(name, this.seed), kind: dummyKind(name, shape) };
-    return { name, dtype, shape: [...shape], source: { dummy } };
+  named(): DummyStore {
+    return this;
+  }
+
+  tensor(name: string, shape: readonly number[], { law, f32 = false }: Initial): WeightDescriptor {
+    const dummy = { seed: dummySeed(name, this.seed), law };
+    return { name, dtype: f32 ? "f32" : this.dtype, shape: [...shape], source: { dummy } };
+  }
+
+  has(): boolean {
+    return false;
   }
 
   ignore(): void {}

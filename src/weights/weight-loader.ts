@@ -1,5 +1,5 @@
 import type { Tensor } from "../tensor/tensor";
-import type { WeightDescriptor } from "./scope";
+import type { WeightDescriptor } from "./descriptor";
 import type { WeightView } from "./view";
 
 /** What the engine computes in: the type of activations, and of matrices unless the checkpoint's is smaller and exact. */
@@ -15,14 +15,12 @@ export interface VectorOptions {
 /** Turns descriptors of weights into what layers hold. */
 export interface WeightLoader {
   readonly dtype: ComputeDtype;
-  /** A matrix [n, k] for `linear`; of several [n_i, k] with their rows one after the other. */
-  matrix(...weights: readonly WeightDescriptor[]): WeightView;
+  /** A matrix [n, k] for `linear`. */
+  matrix(weight: WeightDescriptor): WeightView;
   /** A table [rows, width] for `embedding`, in the checkpoint's type. */
   table(weight: WeightDescriptor): Tensor;
   /** A small tensor as f32. */
   vector(weight: WeightDescriptor, options?: VectorOptions): Tensor;
-  /** Small tensors, one after the other, as f32. */
-  stackedVector(...weights: readonly WeightDescriptor[]): Tensor;
   /** Numbers that are no weights, as f32. */
   constant(values: readonly number[]): Tensor;
   /** Waits until all of it is there. Rejects with the first failure. */

@@ -1,10 +1,11 @@
-import { DUMMY_PERIOD, type DummyKind, dummyKind, dummySeed, fillDummy } from "../../src/weights/dummy";
+import { DUMMY_PERIOD, dummySeed, fillDummy, type InitialLaw, initial } from "../../src/weights/dummy";
 
-const normal: DummyKind = { law: "normal", deviation: 0.02 };
+const normal: InitialLaw = initial.matrix.law;
+const mapped: InitialLaw = { law: "uniform", low: 1, high: 16, map: Math.log };
 
-function filled(kind: DummyKind, seed: number, length: number, start?: number): Float32Array {
+function filled(law: InitialLaw, seed: number, length: number, start?: number): Float32Array {
   const out = new Float32Array(length);
-  fillDummy(kind, seed, out, start);
+  fillDummy(law, seed, out, start);
   return out;
 }
 
@@ -21,24 +22,6 @@ function correlation(a: Float32Array, b: Float32Array): number {
   return sum / a.length / (deviationA * deviationB);
 }
 
-test.each<[string, number[], DummyKind]>([
-  ["embeddings.weight", [256, 64], normal],
-  ["lm_head.weight", [256, 64], normal],
-  ["layers.0.mixer.in_proj.weight", [514, 64], normal],
-  ["layers.0.mixer.out_proj.weight", [64, 128], normal],
-  ["layers.0.mixer.in_proj.bias", [514], { law: "constant", value: 0 }],
-  ["layers.0.mixer.conv1d.weight", [384, 1, 4], { law: "uniform", limit: 0.5 }],
-  ["layers.0.mixer.conv1d.bias", [384], { law: "constant", value: 0 }],
-  ["layers.0.mixer.norm.weight", [128], { law: "constant", value: 1 }],
-  ["layers.0.norm.weight", [64], { law: "constant", value: 1 }],
-  ["norm_f.weight", [64], { law: "constant", value: 1 }],
-  ["layers.0.mixer.D", [2], { law: "constant", value: 1 }],
-  ["layers.0.mixer.A_log", [2], { law: "decay" }],
-  ["layers.0.mixer.dt_bias", [2], { law: "timeStep" }],
-])("%s is drawn by its law", (name, shape, kind) => {
-  expect(dummyKind(name, shape)).toEqual(kind);
-});
-
 test("the same name and seed give the same values, other ones do not", () => {
   const seeds = [dummySeed("a", 0), dummySeed("b", 0), dummySeed("a", 1)];
   expect(new Set(seeds).size).toBe(3);
@@ -53,16 +36,13 @@ test("the first values are pinned: benchmarks of two releases run on the same we
   expect(values).toEqual([0.00006, 0.01922, -0.010819, 0.023334]);
 });
 
-test.each<DummyKind>([
-  normal,
-  { law: "uniform", limit: 0.5 },
-  { law: "constant", value: 1 },
-  { law: "decay" },
-  { law: "timeStep" },
-])("$law can be filled in pieces", (kind) => {
-  const whole = filled(kind, 5, 1000);
-  expect(filled(kind, 5, 300, 700)).toEqual(whole.subarray(700));
-});
+test.each<InitialLaw>([normal, { law: "uniform", low: -0.5, high: 0.5 }, mapped, initial.ones.law])(
+  "$law can be filled in pieces",
+  (law) => {
+    const whole = filled(law, 5, 1000);
+    expect(filled(law, 5, 300, 700)).toEqual(whole.subarray(700));
+  },
+);
 
 test("after a period the values repeat, in pieces too", () => {
   const whole = filled(normal, 5, 2 * DUMMY_PERIOD + 100);
@@ -85,7 +65,7 @@ test("normal: mean, deviation, tails, neighbours", () => {
 });
 
 test("uniform: within its limits, and over all of them", () => {
-  const values = filled({ law: "uniform", limit: 0.5 }, 1, 100_000);
+  const values = filled({ law: "uniform", low: -0.5, high: 0.5 }, 1, 100_000);
   const [mean, deviation] = moments(values);
   expect(Math.abs(mean)).toBeLessThan(0.01);
   expect(deviation).toBeCloseTo(1 / Math.sqrt(12), 2);
@@ -93,18 +73,11 @@ test("uniform: within its limits, and over all of them", () => {
   expect(Math.min(...values.subarray(0, 10_000))).toBeGreaterThanOrEqual(-0.5);
 });
 
-test("decay: rates from 1 to 16", () => {
-  const rates = filled({ law: "decay" }, 1, 10_000).map(Math.exp);
+test("uniform and mapped: rates from 1 to 16 of their logarithms", () => {
+  const rates = filled(mapped, 1, 10_000).map(Math.exp);
   expect(Math.min(...rates)).toBeGreaterThanOrEqual(1);
   expect(Math.max(...rates)).toBeLessThanOrEqual(16.001);
   expect(moments(rates)[0]).toBeCloseTo(8.5, 0);
-});
-
-test("time step: softplus gives 0.001 to 0.1, log-uniform", () => {
-  const steps = filled({ law: "timeStep" }, 1, 10_000).map((x) => Math.log1p(Math.exp(x)));
-  expect(Math.min(...steps)).toBeGreaterThan(0.00099);
-  expect(Math.max(...steps)).toBeLessThan(0.1001);
-  expect(moments(steps.map(Math.log10))[0]).toBeCloseTo(-2, 1);
 });
 
 test("fills 10 million values in well under a second", () => {

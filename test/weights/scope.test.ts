@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { Checkpoint } from "../../src/weights/checkpoint";
-import { internalName, internalNames } from "../../src/weights/names";
+import { concatRows } from "../../src/weights/descriptor";
+import { type Initial, initial } from "../../src/weights/dummy";
 import { WeightScope } from "../../src/weights/scope";
 import { engineError, makeTestDir, safetensors, type TestDir, vector } from "./files";
 
@@ -17,43 +18,33 @@ function scopeOf(header: Record<string, object>, dataBytes: number): WeightScope
   return WeightScope.ofCheckpoint(Checkpoint.open(dir.path));
 }
 
-test.each([
-  ["backbone.embeddings.weight", "embeddings.weight"],
-  ["backbone.embedding.weight", "embeddings.weight"],
-  ["model.backbone.embedding.weight", "embeddings.weight"],
-  ["model.embeddings.weight", "embeddings.weight"],
-  ["backbone.norm_f.weight", "norm_f.weight"],
-  ["lm_head.weight", "lm_head.weight"],
-  ["model.lm_head.weight", "lm_head.weight"],
-  ["backbone.layers.12.mixer.in_proj.weight", "layers.12.mixer.in_proj.weight"],
-  ["model.backbone.layers.0.mixer.A_log", "layers.0.mixer.A_log"],
-  ["layers.0.norm.weight", "layers.0.norm.weight"],
-  ["visual.backbone.weight", "visual.backbone.weight"],
-])("%s is %s", (name, internal) => {
-  expect(internalName(name)).toBe(internal);
-});
+const bare = (name: string) => name.replace(/^backbone\./, "");
+
+function goldenScope(): WeightScope {
+  return WeightScope.ofCheckpoint(Checkpoint.open(golden)).named(bare);
+}
 
 test("two names for one tensor are refused", () => {
-  const names = ["backbone.embedding.weight", "backbone.embeddings.weight"];
-  const { message } = engineError("ERR_WEIGHTS", () => internalNames(names));
-  for (const name of names) expect(message).toContain(name);
+  const root = scopeOf({ "backbone.norm.weight": vector(0, 1), "norm.weight": vector(4, 1) }, 8);
+  const { message } = engineError("ERR_WEIGHTS", () => root.named(bare));
+  for (const name of ["backbone.norm.weight", "norm.weight"]) expect(message).toContain(`"${name}"`);
 });
 
 test("descriptors point into the file", () => {
   const checkpoint = Checkpoint.open(golden);
-  const mixer = WeightScope.ofCheckpoint(checkpoint).scope("layers").scope(1).scope("mixer");
+  const mixer = WeightScope.ofCheckpoint(checkpoint).named(bare).scope("layers").scope(1).scope("mixer");
   const { file, offset, bytes } = checkpoint.entry("backbone.layers.1.mixer.in_proj.weight");
   expect(mixer.tensor("in_proj.weight", [514, 64])).toEqual({
     name: "layers.1.mixer.in_proj.weight",
     dtype: "bf16",
     shape: [514, 64],
-    source: { file, offset, bytes },
+    source: { parts: [{ file, offset, bytes }] },
   });
   expect(mixer.tensor("A_log", [2]).dtype).toBe("f32");
 });
 
 test("what was not asked for is left over, under the checkpoint's names", () => {
-  const root = WeightScope.ofCheckpoint(Checkpoint.open(golden));
+  const root = goldenScope();
   const layer = root.scope("layers.0");
   layer.tensor("norm.weight", [64]);
   layer.scope("mixer").tensor("D", [2]);
@@ -64,23 +55,53 @@ test("what was not asked for is left over, under the checkpoint's names", () => 
   root.ignore("embeddings.weight");
   root.ignore("lm_head.weight");
   expect(root.scope("embeddings").unused()).toEqual([]);
+  root.ignore("layers.1");
+  expect(root.unused().filter((name) => name.startsWith("backbone.layers.1."))).toEqual([]);
+  expect(layer.unused()).not.toEqual([]);
+});
+
+test("what a model has used counts under all names", () => {
+  const root = WeightScope.ofCheckpoint(Checkpoint.open(golden));
+  root.named(bare).tensor("norm_f.weight", [64]);
+  expect(root.unused()).not.toContain("backbone.norm_f.weight");
+});
+
+test("several tensors below each other stay where they are", () => {
+  const root = scopeOf(
+    { a: { dtype: "F32", shape: [2, 3], data_offsets: [0, 24] }, b: vector(24, 3), c: vector(36, 3) },
+    48,
+  );
+  const all = concatRows([root.tensor("b", [3]), root.tensor("c", [3])]);
+  expect(all).toMatchObject({ dtype: "f32", shape: [6], source: { parts: [{ bytes: 12 }, { bytes: 12 }] } });
+  const a = root.tensor("a", [2, 3]);
+  expect(concatRows([a])).toBe(a);
+  expect(root.unused()).toEqual([]);
+  expect(root.has("a")).toBe(true);
+  expect(root.has("d")).toBe(false);
+});
+
+test("tensors of two types cannot become one", () => {
+  const half = { dtype: "BF16", shape: [2], data_offsets: [4, 8] };
+  const root = scopeOf({ a: vector(0, 1), b: half }, 8);
+  const { message } = engineError("ERR_WEIGHTS", () => concatRows([root.tensor("a", [1]), root.tensor("b", [2])]));
+  expect(message).toContain("a is f32 [1] and b is bf16 [2]: expected one type");
 });
 
 test("a prefix is a whole word: layers.1 does not cover layers.10", () => {
-  const root = scopeOf({ "backbone.layers.10.norm.weight": vector(0, 1) }, 4);
+  const root = scopeOf({ "layers.10.norm.weight": vector(0, 1) }, 4);
   expect(root.scope("layers.1").unused()).toEqual([]);
   expect(root.scope("layers.10").unused()).toHaveLength(1);
 });
 
 test("another shape: the message has the tensor, both shapes and the file", () => {
-  const mixer = WeightScope.ofCheckpoint(Checkpoint.open(golden)).scope("layers.0.mixer");
+  const mixer = goldenScope().scope("layers.0.mixer");
   const { message } = engineError("ERR_WEIGHTS", () => mixer.tensor("conv1d.weight", [384, 4]));
   expect(message).toContain("backbone.layers.0.mixer.conv1d.weight: expected shape [384, 4], got [384, 1, 4]");
   expect(message).toContain(join(golden, "model.safetensors"));
 });
 
 test("a missing tensor: the message has what lies beside it", () => {
-  const mixer = WeightScope.ofCheckpoint(Checkpoint.open(golden)).scope("layers.0.mixer");
+  const mixer = goldenScope().scope("layers.0.mixer");
   const { message } = engineError("ERR_WEIGHTS", () => mixer.tensor("in_proj.bias", [514]));
   expect(message).toContain("layers.0.mixer.in_proj.bias of shape [514], got none");
   expect(message).toContain("there is: backbone.layers.0.mixer.");
@@ -92,13 +113,19 @@ test("a quantised tensor is refused", () => {
   expect(message).toContain("expected F32, BF16 or F16, got F8_E4M3");
 });
 
-test("dummy weights have whatever is asked for", () => {
+test("dummy weights have whatever is asked for, drawn as the model says", () => {
   const root = WeightScope.ofDummy({ seed: 7, dtype: "f16" });
-  const mixer = root.scope("layers").scope(0).scope("mixer");
-  const convolution = mixer.tensor("conv1d.weight", [8, 1, 4]);
-  expect(convolution).toMatchObject({ name: "layers.0.mixer.conv1d.weight", dtype: "f16", shape: [8, 1, 4] });
-  expect(convolution.source).toEqual({ dummy: { seed: expect.any(Number), kind: { law: "uniform", limit: 0.5 } } });
-  for (const name of ["A_log", "D", "dt_bias"]) expect(mixer.tensor(name, [2]).dtype).toBe("f32");
-  expect(mixer.tensor("conv1d.weight", [8, 1, 4])).toEqual(convolution);
+  const layer = root.named(bare).scope("layers").scope(0);
+  const uniform: Initial = { law: { law: "uniform", low: -0.5, high: 0.5 }, f32: true };
+  const taps = layer.tensor("conv1d.weight", [8, 1, 4], uniform);
+  expect(taps).toMatchObject({ name: "layers.0.conv1d.weight", dtype: "f32", shape: [8, 1, 4] });
+  expect(taps.source).toEqual({ dummy: { seed: expect.any(Number), law: uniform.law } });
+  expect(layer.tensor("conv1d.weight", [8, 1, 4], uniform)).toEqual(taps);
+  const matrix = layer.tensor("in_proj.weight", [8, 8]);
+  expect(matrix).toMatchObject({ dtype: "f16", source: { dummy: { law: initial.matrix.law } } });
+  expect(concatRows([matrix, layer.tensor("out_proj.weight", [4, 8])])).toMatchObject({
+    shape: [12, 8],
+    source: matrix.source,
+  });
   expect(root.unused()).toEqual([]);
 });

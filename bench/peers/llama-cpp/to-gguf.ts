@@ -1,11 +1,14 @@
 import { closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { mamba2Initial } from "../../../src/layers/mamba2-initial";
 import { loadModelConfig } from "../../../src/models/config";
+import { mamba2Name } from "../../../src/models/mamba2";
 import { elementsOf } from "../../../src/tensor/shape";
 import { Checkpoint } from "../../../src/weights/checkpoint";
-import { fillDummy } from "../../../src/weights/dummy";
+import type { FilePart, WeightDescriptor } from "../../../src/weights/descriptor";
+import { fillDummy, initial } from "../../../src/weights/dummy";
 import { fromBits, toBits } from "../../../src/weights/float-bits";
-import { type WeightDescriptor, WeightScope } from "../../../src/weights/scope";
+import { WeightScope } from "../../../src/weights/scope";
 
 /** Numbers of the GGUF format, version 3 (ggml's docs/gguf.md). */
 const types = { uint32: 4, int32: 5, float32: 6, bool: 7, string: 8, array: 9 };
@@ -114,7 +117,8 @@ interface Entry {
  */
 export function writeGguf(modelDir: string, target: string, options: { dummy: boolean; tokenizerDir: string }): void {
   const config = loadModelConfig(modelDir);
-  const weights = options.dummy ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(Checkpoint.open(modelDir));
+  const checkpoint = options.dummy ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(Checkpoint.open(modelDir));
+  const weights = checkpoint.named(mamba2Name);
   const { hiddenSize, vocabSize, numLayers, dInner, convDim, convKernel, numHeads, numGroups, stateSize } = config;
 
   const metadata = new Metadata();
@@ -142,27 +146,32 @@ export function writeGguf(modelDir: string, target: string, options: { dummy: bo
     [hiddenSize, vocabSize],
     weights.tensor("embeddings.weight", [vocabSize, hiddenSize]),
   );
-  add("output_norm.weight", "f32", [hiddenSize], weights.tensor("norm_f.weight", [hiddenSize]));
+  add("output_norm.weight", "f32", [hiddenSize], weights.tensor("norm_f.weight", [hiddenSize], initial.ones));
   for (let i = 0; i < numLayers; i++) {
     const layer = weights.scope("layers").scope(i);
     const mixer = layer.scope("mixer");
     const block = (name: string) => `blk.${i}.${name}`;
     const width = dInner + convDim + numHeads;
-    add(block("attn_norm.weight"), "f32", [hiddenSize], layer.tensor("norm.weight", [hiddenSize]));
+    add(block("attn_norm.weight"), "f32", [hiddenSize], layer.tensor("norm.weight", [hiddenSize], initial.ones));
     add(block("ssm_in.weight"), "bf16", [hiddenSize, width], mixer.tensor("in_proj.weight", [width, hiddenSize]));
     add(
       block("ssm_conv1d.weight"),
       "f32",
       [convKernel, convDim],
-      mixer.tensor("conv1d.weight", [convDim, 1, convKernel]),
+      mixer.tensor("conv1d.weight", [convDim, 1, convKernel], mamba2Initial.taps(convKernel)),
     );
-    add(block("ssm_conv1d.bias"), "f32", [convDim], mixer.tensor("conv1d.bias", [convDim]));
-    add(block("ssm_dt.bias"), "f32", [numHeads], mixer.tensor("dt_bias", [numHeads]));
-    add(block("ssm_a"), "f32", [1, numHeads], mixer.tensor("A_log", [numHeads]), (values) =>
+    add(block("ssm_conv1d.bias"), "f32", [convDim], mixer.tensor("conv1d.bias", [convDim], initial.zeros));
+    add(block("ssm_dt.bias"), "f32", [numHeads], mixer.tensor("dt_bias", [numHeads], mamba2Initial.timeStepBias));
+    add(block("ssm_a"), "f32", [1, numHeads], mixer.tensor("A_log", [numHeads], mamba2Initial.logDecay), (values) =>
       values.map((a) => -Math.exp(a)),
     );
-    add(block("ssm_d"), "f32", [1, numHeads], mixer.tensor("D", [numHeads]));
-    add(block("ssm_norm.weight"), "f32", [dInner / numGroups, numGroups], mixer.tensor("norm.weight", [dInner]));
+    add(block("ssm_d"), "f32", [1, numHeads], mixer.tensor("D", [numHeads], mamba2Initial.skip));
+    add(
+      block("ssm_norm.weight"),
+      "f32",
+      [dInner / numGroups, numGroups],
+      mixer.tensor("norm.weight", [dInner], initial.ones),
+    );
     add(block("ssm_out.weight"), "bf16", [dInner, hiddenSize], mixer.tensor("out_proj.weight", [hiddenSize, dInner]));
   }
   write(target, metadata, entries);
@@ -222,12 +231,13 @@ function write(target: string, metadata: Metadata, entries: readonly Entry[]): v
 function valuesOf({ source, dtype, shape }: WeightDescriptor): Float32Array {
   if ("dummy" in source) {
     const values = new Float32Array(elementsOf(shape));
-    fillDummy(source.dummy.kind, source.dummy.seed, values);
+    fillDummy(source.dummy.law, source.dummy.seed, values);
     return values;
   }
-  const raw = new Uint8Array(source.bytes);
-  const file = openSync(source.file, "r");
-  readSync(file, raw, 0, source.bytes, source.offset);
+  const [part] = source.parts as [FilePart];
+  const raw = new Uint8Array(part.bytes);
+  const file = openSync(part.file, "r");
+  readSync(file, raw, 0, part.bytes, part.offset);
   closeSync(file);
   return fromBits(raw.buffer, dtype);
 }

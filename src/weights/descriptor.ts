@@ -1,0 +1,52 @@
+import { EngineError } from "../errors";
+import type { DummyWeights } from "./dummy";
+
+export type WeightDtype = "f32" | "bf16" | "f16";
+
+/** Bytes of a file. */
+export interface FilePart {
+  readonly file: string;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/** Values one after the other in parts of files, or a recipe for random ones (see fillDummy). */
+export type WeightSource = { readonly parts: readonly FilePart[] } | { readonly dummy: DummyWeights };
+
+/** One tensor as the model asked for it. `dtype` is how the file stores it; dummy values are drawn as f32 and rounded to it. */
+export interface WeightDescriptor {
+  /** The model's name for it. */
+  readonly name: string;
+  readonly dtype: WeightDtype;
+  readonly shape: readonly number[];
+  readonly source: WeightSource;
+}
+
+/**
+ * The tensors below each other along their first dimension, where they lie in their files: several projections of one input
+ * become one. Throws ERR_WEIGHTS unless type and rows are the same.
+ */
+export function concatRows(weights: readonly WeightDescriptor[]): WeightDescriptor {
+  const [first, ...others] = weights as [WeightDescriptor, ...WeightDescriptor[]];
+  if (others.length === 0) return first;
+  const odd = others.find(
+    ({ dtype, shape }) => dtype !== first.dtype || `${shape.slice(1)}` !== `${first.shape.slice(1)}`,
+  );
+  if (odd !== undefined) {
+    const described = ({ name, dtype, shape }: WeightDescriptor) => `${name} is ${dtype} [${shape.join(", ")}]`;
+    const message = `${described(first)} and ${described(odd)}: expected one type and equal rows, since both are one matrix here`;
+    throw new EngineError("ERR_WEIGHTS", message, { subject: odd.name });
+  }
+  const rows = weights.reduce((sum, { shape }) => sum + shape[0]!, 0);
+  return {
+    name: `${first.name} to ${weights.at(-1)!.name}`,
+    dtype: first.dtype,
+    shape: [rows, ...first.shape.slice(1)],
+    source: "dummy" in first.source ? first.source : { parts: weights.flatMap(partsOf) },
+  };
+}
+
+/** None of a dummy. */
+export function partsOf({ source }: WeightDescriptor): readonly FilePart[] {
+  return "dummy" in source ? [] : source.parts;
+}
