@@ -8,10 +8,11 @@ import { sample } from "./draw/sample";
 import type { Draw, DrawnLogprobs, DrawStage } from "./draw/stage";
 import type { LoadedModel } from "./loaded-model";
 import type { EngineConfig } from "./policy/config";
-import { captureSizes, graphSize, warmUpSizes } from "./policy/graph-sizes";
+import { captureSizes, prefillSizes, warmUpSizes } from "./policy/graph-sizes";
 import { PAGE_SIZE } from "./policy/kv-pages";
-import { idleSequence, padDecodes } from "./policy/padding";
+import { idleSequence, padDecodes, padPrefill } from "./policy/padding";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/scheduler";
+import { StepGraphs } from "./policy/step-graphs";
 import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
 import { Scorer } from "./scorer";
 import { StepLauncher } from "./step-launcher";
@@ -26,6 +27,11 @@ export interface StepResult {
   readonly prompts: readonly PromptScores[];
 }
 
+export interface RunnerOptions {
+  /** Whether short prompts run as graphs. Default: on a GPU, where the launches of an eager one take longer than they do. */
+  readonly capturesPrefills?: boolean;
+}
+
 const noScores: readonly PromptScores[] = [];
 const noRows = batchOf([], 0);
 
@@ -33,7 +39,7 @@ const noRows = batchOf([], 0);
 type Part = "step" | "forward";
 const parts: readonly Part[] = ["step", "forward"];
 
-/** Runs scheduled steps on the device: one upload, the forward pass (eager, or a replayed graph for decodes), one download. */
+/** Runs scheduled steps on the device: one upload, the forward pass (eager, or a replayed graph), one download. */
 export class ModelRunner {
   private readonly launcher: StepLauncher;
   private readonly scorer: Scorer;
@@ -42,8 +48,8 @@ export class ModelRunner {
   private readonly stages: readonly DrawStage[];
   /** By part and the shape of the step's metadata. */
   private readonly graphs = new Map<string, Graph>();
-  private readonly sizes: readonly number[];
-  private readonly prefillSizes: readonly number[];
+  private readonly sizes: StepGraphs;
+  private readonly warmUpSizes: readonly number[];
   /** Of the steps in flight, in turns. */
   private readonly drawn: readonly Int32Array[];
   private turn = 0;
@@ -54,6 +60,7 @@ export class ModelRunner {
   constructor(
     private readonly target: LoadedModel,
     config: EngineConfig,
+    options: RunnerOptions = {},
   ) {
     const { maxNumSeqs, maxNumBatchedTokens } = config;
     const { device, model, vocabSize } = target;
@@ -61,14 +68,15 @@ export class ModelRunner {
     const scores = new PromptScoreStage(model, () => this.launcher.buffers);
     this.stages = [scores, bias, this.penalties, masks, sample, new LogprobStage()];
     const limits = {
-      ...{ maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs },
+      ...{ maxRows: maxNumSeqs + 1, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs },
       ...{ maxModelLen: config.maxModelLen, maxKvTokens: config.numPages * PAGE_SIZE },
     };
     this.launcher = new StepLauncher(target, limits, this.stages);
     this.scorer = new Scorer(this.launcher, maxNumBatchedTokens);
     this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxNumSeqs));
-    this.sizes = captureSizes(maxNumSeqs);
-    this.prefillSizes = warmUpSizes(maxNumBatchedTokens);
+    const { capturesPrefills = device.choosesKernels } = options;
+    this.sizes = new StepGraphs(captureSizes(maxNumSeqs), capturesPrefills ? prefillSizes(maxNumBatchedTokens) : []);
+    this.warmUpSizes = warmUpSizes(maxNumBatchedTokens);
   }
 
   get arenaBytes(): number {
@@ -85,8 +93,8 @@ export class ModelRunner {
       this.launcher.upload();
       this.launchAll(batch, "step");
     };
-    for (const size of this.sizes) run(padDecodes(noRows, size));
-    for (const numTokens of this.prefillSizes) {
+    for (const size of this.sizes.decodeSizes) run(padDecodes(noRows, size));
+    for (const numTokens of this.warmUpSizes) {
       const sequence = idleSequence(numTokens + 1);
       for (const start of [0, 1]) {
         run(batchOf([{ sequence, start, numTokens, draws: 0, draw: -1, drafts: noDrafts }], 1));
@@ -95,11 +103,19 @@ export class ModelRunner {
     await this.target.device.stream.done();
   }
 
-  /** Captures every decode step. Without it, each is captured when it is first needed. */
-  captureDecodes(): void {
+  /** Captures the steps of every size. Without it, each is captured when it is first needed. */
+  captureAll(): void {
+    const decodes = this.sizes.decodeSizes.map((size) => padDecodes(noRows, size));
+    // A prompt that fills its size leaves an empty row, and fewer blocks and chunks.
+    const prefills = this.sizes.prefillSizes.flatMap((size) =>
+      [1, 0].map((missing) => {
+        const numTokens = size - missing;
+        const row = { sequence: idleSequence(numTokens), start: 0, numTokens, draws: 1, draw: -1, drafts: noDrafts };
+        return padPrefill(batchOf([row], 1), size);
+      }),
+    );
     for (const part of parts) {
-      for (const size of this.sizes.toReversed()) {
-        const batch = padDecodes(noRows, size);
+      for (const batch of [...prefills, ...decodes].toReversed()) {
         this.launcher.block.write(batch);
         this.graph(batch, part);
       }
@@ -108,13 +124,13 @@ export class ModelRunner {
 
   /** Launches a step at once; the promise settles with its tokens. At most MAX_STEPS_IN_FLIGHT at a time, in order. */
   async step(scheduled: ScheduledBatch): Promise<StepResult> {
-    const batch = this.padded(scheduled);
+    const { batch, captured } = this.sizes.fit(scheduled);
     const { stream } = this.target.device;
     const { launcher } = this;
     launcher.block.write(batch);
     this.trace?.built();
     const wanted = this.stages.filter((stage) => batch.rows.some(stage.wants, stage));
-    const graph = this.graphFor(batch, wanted);
+    const graph = captured ? this.graphFor(batch, wanted) : null;
     const tokens = this.drawn[this.turn]!.subarray(0, scheduled.numDraws);
     this.turn = (this.turn + 1) % this.drawn.length;
     const draw = launcher.arena.scope(() => {
@@ -141,7 +157,7 @@ export class ModelRunner {
 
   /** Takes a step's metadata to the device and returns what launches it, as often as one likes: to be captured and timed. */
   launchOf(scheduled: ScheduledBatch): () => void {
-    const batch = this.padded(scheduled);
+    const { batch } = this.sizes.fit(scheduled);
     this.launcher.block.write(batch);
     this.launcher.upload();
     return () => this.launchAll(batch, "step");
@@ -152,12 +168,6 @@ export class ModelRunner {
     for (const graph of this.graphs.values()) graph.free();
     this.penalties.free();
     this.launcher.free();
-  }
-
-  /** A step of decodes gets the size of a graph, where all its rows are as long. */
-  private padded(batch: ScheduledBatch): ScheduledBatch {
-    if (!isCapturable(batch)) return batch;
-    return padDecodes(batch, graphSize(this.sizes, batch.rows.length), batch.rows[0]!.numTokens);
   }
 
   private drawOf(batch: ScheduledBatch, wanted: readonly DrawStage[]): Draw {
@@ -195,7 +205,7 @@ export class ModelRunner {
     batch: ScheduledBatch,
     wanted: readonly DrawStage[],
   ): { graph: Graph; holds: (stage: DrawStage) => boolean } | null {
-    if (!isCapturable(batch) || wanted.some(({ at }) => at === "hidden")) return null;
+    if (wanted.some(({ at }) => at === "hidden")) return null;
     const part = wanted.some(({ at }) => at === "logits") ? "forward" : "step";
     return { graph: this.graph(batch, part), holds: (stage) => part === "step" && stage === sample };
   }
@@ -210,10 +220,4 @@ export class ModelRunner {
     }
     return graph;
   }
-}
-
-/** Decodes only, all of them as long and drawing after each token: nothing of the step's shape depends on its sequences. */
-function isCapturable({ rows, numPrefills }: ScheduledBatch): boolean {
-  const length = rows[0]?.numTokens ?? 0;
-  return numPrefills === 0 && length > 0 && rows.every((row) => row.numTokens === length);
 }

@@ -51,7 +51,7 @@ export async function prepareRunner(
   const { config } = fitted;
   const pools = createPools({ device, model }, { slots: config.maxNumSeqs, pages: config.numPages });
   const runner = new ModelRunner({ device, model, pools, vocabSize }, config);
-  if (device.choosesKernels) runner.captureDecodes();
+  if (device.choosesKernels) runner.captureAll();
   const { stateBytesPerSeq } = bytes;
   const kvCache = config.numPages * PAGE_SIZE * bytes.kvBytesPerToken;
   const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, kvCache, ...device.memory() };

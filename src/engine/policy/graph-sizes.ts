@@ -6,6 +6,16 @@ export function captureSizes(maxNumSeqs: number): number[] {
   return sizes;
 }
 
+/** Most tokens of a prefill that has a graph: a longer one takes the device longer than its launches take the host. */
+const MOST_CAPTURED_TOKENS = 256;
+
+/** Numbers of tokens with a captured prefill: powers of two from 16, as far as a step of `most` tokens has room. Ascending. */
+export function prefillSizes(most: number): number[] {
+  const sizes: number[] = [];
+  for (let size = 16; size <= Math.min(MOST_CAPTURED_TOKENS, most); size *= 2) sizes.push(size);
+  return sizes;
+}
+
 /** Numbers of tokens that stand for all up to `most`: the sizes between which a device may choose other kernels, half octaves. */
 export function warmUpSizes(most: number): number[] {
   const sizes = [most];

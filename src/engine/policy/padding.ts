@@ -20,3 +20,10 @@ export function padDecodes(batch: ScheduledBatch, numRows: number, tokensPerRow 
   const rows = missing === 0 ? batch.rows : [...batch.rows, ...new Array<ScheduledRow>(missing).fill(idle)];
   return { ...batchOf(rows, batch.numPrefills), numDraws: numRows * tokensPerRow };
 }
+
+/** One prefill filled up to `numTokens` tokens by a second one, which has no slot; it may be empty. */
+export function padPrefill(batch: ScheduledBatch, numTokens: number): ScheduledBatch {
+  const missing = numTokens - batch.numTokens;
+  const sequence = idleSequence(Math.max(1, missing));
+  return batchOf([...batch.rows, { sequence, start: 0, numTokens: missing, draws: 0, draw: -1, drafts: noDrafts }], 2);
+}
