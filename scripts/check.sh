@@ -10,7 +10,7 @@ check() {
     format-native) bash scripts/format-native.sh ;;
     biome) biome check --error-on-warnings . ;;
     types) tsc --noEmit && tsc -p tsconfig.web.json ;;
-    abi) if [ -e build/Release/mamba_serve.node ]; then node scripts/gen-abi.js --check; fi ;;
+    abi) node scripts/gen-abi.js --check ;;
     api) node scripts/gen-api.js --check ;;
     report) node -r ./test/helpers/register.js bench/report.ts --check ;;
     unit) jest --selectProjects unit ;;

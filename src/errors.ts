@@ -1,6 +1,6 @@
 /**
  * The one table of errors. `status` and `type` are what the HTTP server answers with (OpenAI's error shape). The rows up to
- * ERR_IO mirror MAMBA_ERROR_CODES in native/core/error.h; a test compares the two.
+ * ERR_INTERNAL mirror MAMBA_ERROR_CODES in native/core/error.h; a test compares the two.
  */
 export const errorTable = {
   ERR_SHAPE: { status: 500, type: "server_error", meaning: "a tensor has another shape than the op takes" },
@@ -19,6 +19,7 @@ export const errorTable = {
   ERR_MEMORY: { status: 500, type: "server_error", meaning: "out of memory" },
   ERR_DEVICE_LOST: { status: 503, type: "server_error", meaning: "the device failed and cannot be used any more" },
   ERR_IO: { status: 500, type: "server_error", meaning: "a file could not be opened or read" },
+  ERR_INTERNAL: { status: 500, type: "server_error", meaning: "a fault of this package; please report it" },
 
   ERR_MODEL_NOT_FOUND: { status: 404, type: "invalid_request_error", meaning: "no model of that name or path" },
   ERR_MODEL_UNSUPPORTED: {

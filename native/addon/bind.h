@@ -1,9 +1,9 @@
 #pragma once
 // Binds a plain function of (Stream&, Tensor, std::optional<Tensor>, int64_t, double, bool) to JS: positional numbers
-// in, nothing out. The argument list, and the text that src/native/abi.ts is generated from, come from the function's
-// type.
+// in, nothing out. An op is called hundreds of times in a step, so it goes through Node-API itself.
 #include <napi.h>
 
+#include <array>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,87 +13,98 @@
 
 namespace mamba::addon {
 
+inline void expect(napi_status status, const char* type) {
+  if (status != napi_ok) throw Error(ErrorCode::Argument, "native", std::string("expected a ") + type);
+}
+
+inline Handle read_handle(napi_env env, napi_value value) {
+  Handle handle;
+  expect(napi_get_value_int32(env, value, &handle), "handle");
+  return handle;
+}
+
 template <class T>
-struct Argument;
+T read_argument(State& state, DeviceEntry& device, napi_env env, napi_value value);
 
 template <>
-struct Argument<Tensor> {
-  static constexpr const char* type = "tensor";
-  static Tensor read(State& state, DeviceEntry& device, const Napi::Value& value) {
-    return state.use(value.As<Napi::Number>().Int32Value(), device);
-  }
-};
+inline Tensor read_argument<Tensor>(State& state, DeviceEntry& device, napi_env env, napi_value value) {
+  return state.use(read_handle(env, value), device);
+}
 
 template <>
-struct Argument<std::optional<Tensor>> {
-  static constexpr const char* type = "tensor?";
-  static std::optional<Tensor> read(State& state, DeviceEntry& device, const Napi::Value& value) {
-    const Handle handle = value.As<Napi::Number>().Int32Value();
-    if (handle == 0) return std::nullopt;
-    return state.use(handle, device);
-  }
-};
+inline std::optional<Tensor> read_argument<std::optional<Tensor>>(State& state, DeviceEntry& device, napi_env env,
+                                                                  napi_value value) {
+  const Handle handle = read_handle(env, value);
+  if (handle == 0) return std::nullopt;
+  return state.use(handle, device);
+}
 
 template <>
-struct Argument<int64_t> {
-  static constexpr const char* type = "integer";
-  static int64_t read(State&, DeviceEntry&, const Napi::Value& value) { return value.As<Napi::Number>().Int64Value(); }
-};
+inline int64_t read_argument<int64_t>(State&, DeviceEntry&, napi_env env, napi_value value) {
+  int64_t number;
+  expect(napi_get_value_int64(env, value, &number), "number");
+  return number;
+}
 
 template <>
-struct Argument<double> {
-  static constexpr const char* type = "number";
-  static double read(State&, DeviceEntry&, const Napi::Value& value) { return value.As<Napi::Number>().DoubleValue(); }
-};
+inline double read_argument<double>(State&, DeviceEntry&, napi_env env, napi_value value) {
+  double number;
+  expect(napi_get_value_double(env, value, &number), "number");
+  return number;
+}
 
 template <>
-struct Argument<bool> {
-  static constexpr const char* type = "boolean";
-  static bool read(State&, DeviceEntry&, const Napi::Value& value) { return value.As<Napi::Boolean>().Value(); }
-};
+inline bool read_argument<bool>(State&, DeviceEntry&, napi_env env, napi_value value) {
+  bool flag;
+  expect(napi_get_value_bool(env, value, &flag), "boolean");
+  return flag;
+}
 
 template <auto op, class Function = decltype(op)>
 struct Binding;
 
 template <auto op, class... Args>
 struct Binding<op, void (*)(Stream&, Args...)> {
-  static constexpr size_t arity = 1 + sizeof...(Args);
-  static inline const char* name = "";  // for messages; set when the op is registered
+  static constexpr size_t arity = sizeof...(Args);
+  // For messages; set when the op is registered.
+  static inline const char* name;
+  static inline std::array<const char*, arity> arguments;
 
-  static Napi::Value call(const Napi::CallbackInfo& info) {
-    return guarded(info, [&]() -> Napi::Value {
-      if (info.Length() != arity) {
-        throw Error(ErrorCode::Argument, "native",
-                    "an op takes " + std::to_string(arity) + " arguments, " + std::to_string(info.Length()) + " came");
+  // (device, the op's arguments). The function's data is the State.
+  static napi_value call(napi_env env, napi_callback_info info) {
+    try {
+      std::array<napi_value, 1 + arity> values;
+      size_t count = values.size();
+      void* data;
+      napi_get_cb_info(env, info, &count, values.data(), nullptr, &data);
+      State& state = *static_cast<State*>(data);
+      if (count != values.size()) {
+        throw Error(ErrorCode::Argument, name,
+                    "takes " + std::to_string(values.size()) + " arguments, " + std::to_string(count) + " came");
       }
-      State& state = state_of(info.Env());
-      DeviceEntry& device = state.device(info[0].As<Napi::Number>().Int32Value());
-      invoke(info, state, device, std::index_sequence_for<Args...>());
-      return info.Env().Undefined();
-    });
-  }
-
-  // Such as "device, tensor, tensor?, boolean".
-  static std::string signature() {
-    std::string text = "device";
-    ((text += std::string(", ") + Argument<Args>::type), ...);
-    return text;
+      invoke(state, state.device(read_handle(env, values[0])), env, values.data() + 1,
+             std::index_sequence_for<Args...>());
+    } catch (...) {
+      raise_js_error(env);
+    }
+    return nullptr;
   }
 
  private:
-  // A handle that cannot be used is told by the op and the argument's place, counted after the device.
+  // What cannot be used is told by the op and the argument's name.
   template <class T>
-  static T read(State& state, DeviceEntry& device, const Napi::CallbackInfo& info, size_t i) {
+  static T read(State& state, DeviceEntry& device, napi_env env, const napi_value* values, size_t i) {
     try {
-      return Argument<T>::read(state, device, info[i]);
+      return read_argument<T>(state, device, env, values[i]);
     } catch (const Error& error) {
-      throw Error(error.code(), name, "argument " + std::to_string(i) + ": " + error.detail());
+      throw Error(error.code(), name, std::string("argument ") + arguments[i] + ": " + error.detail());
     }
   }
 
   template <size_t... I>
-  static void invoke(const Napi::CallbackInfo& info, State& state, DeviceEntry& device, std::index_sequence<I...>) {
-    op(*device.stream, read<Args>(state, device, info, I + 1)...);
+  static void invoke(State& state, DeviceEntry& device, napi_env env, const napi_value* values,
+                     std::index_sequence<I...>) {
+    op(*device.stream, read<Args>(state, device, env, values, I)...);
   }
 };
 

@@ -5,15 +5,18 @@
 #include <exception>
 #include <new>
 
+#include "addon/state.h"
 #include "core/error.h"
 
 namespace mamba::addon {
 
-inline Napi::Error make_js_error(Napi::Env env, const char* code, const std::string& op, const std::string& message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, code));
-  error.Set("op", Napi::String::New(env, op));
-  return error;
+// By the function that setErrorFactory() was given: (code, message, subject) -> an Error.
+inline Napi::Error make_js_error(Napi::Env env, const char* code, const std::string& subject,
+                                 const std::string& message) {
+  const Napi::FunctionReference& factory = state_of(env).error_factory;
+  if (factory.IsEmpty()) return Napi::Error::New(env, message);
+  return Napi::Error(env, factory.Call({Napi::String::New(env, code), Napi::String::New(env, message),
+                                        Napi::String::New(env, subject)}));
 }
 
 inline Napi::Error to_js_error(Napi::Env env, const std::exception_ptr& failure) {
@@ -26,11 +29,20 @@ inline Napi::Error to_js_error(Napi::Env env, const std::exception_ptr& failure)
   } catch (const std::bad_alloc&) {
     return make_js_error(env, error_code_text(ErrorCode::Memory), "native", "out of host memory");
   } catch (const std::exception& error) {
-    return make_js_error(env, error_code_text(ErrorCode::DeviceLost), "native", error.what());
+    return make_js_error(env, error_code_text(ErrorCode::Internal), "native", error.what());
   }
 }
 
-// Runs a binding's body; what it throws arrives in JS with `code` and `op`.
+// In a catch clause of a function that Node-API calls: what was thrown becomes the pending JS exception.
+inline void raise_js_error(Napi::Env env) {
+  try {
+    to_js_error(env, std::current_exception()).ThrowAsJavaScriptException();
+  } catch (const Napi::Error& error) {  // the environment is shutting down
+    error.ThrowAsJavaScriptException();
+  }
+}
+
+// Runs a binding's body; what it throws arrives in JS as an error of the factory.
 template <class Body>
 Napi::Value guarded(const Napi::CallbackInfo& info, Body&& body) {
   try {

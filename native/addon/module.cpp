@@ -18,6 +18,12 @@ Napi::Value live_handles(const Napi::CallbackInfo& info) {
                                                state.arenas.live() + state.graphs.live()));
 }
 
+// (code, message, subject) -> the Error that a native failure becomes.
+Napi::Value set_error_factory(const Napi::CallbackInfo& info) {
+  state_of(info.Env()).error_factory = Napi::Persistent(info[0].As<Napi::Function>());
+  return info.Env().Undefined();
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto* state = new State;
   state->completion = std::make_unique<Completion>(env);
@@ -28,6 +34,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   MAMBA_ERROR_CODES(X)
 #undef X
   exports.Set("errorCodes", codes);
+  exports.Set("setErrorFactory", Napi::Function::New(env, set_error_factory, "setErrorFactory"));
   exports.Set("liveHandles", Napi::Function::New(env, live_handles, "liveHandles"));
   register_runtime(env, exports);
   register_ops(env, exports);

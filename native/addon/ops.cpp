@@ -1,5 +1,7 @@
 #include "addon/ops.h"
 
+#include <cctype>
+
 #include "addon/bind.h"
 
 namespace mamba::addon {
@@ -14,17 +16,29 @@ std::string camel_case(const std::string& name) {
   return out;
 }
 
+template <auto op>
+void add(Napi::Env env, Napi::Object exports, const char* name, decltype(Binding<op>::arguments) arguments) {
+  Binding<op>::name = name;
+  Binding<op>::arguments = arguments;
+  const std::string text = camel_case(name);
+  napi_value function;
+  napi_create_function(env, text.c_str(), text.size(), Binding<op>::call, &state_of(env), &function);
+  exports.Set(text, function);
+}
+
+#define ARG(type, name, role) " " #type " " #name
+#define OP(op, Params, ...) #op __VA_ARGS__ "\n"
+constexpr const char* rows =
+#include "ops/ops.def"
+    ;
+
 }  // namespace
 
 void register_ops(Napi::Env env, Napi::Object exports) {
-  Napi::Object signatures = Napi::Object::New(env);
-#define OP(op, Params)                                                                                 \
-  Binding<& mamba::op>::name = #op;                                                                    \
-  exports.Set(camel_case(#op), Napi::Function::New<&Binding<&mamba::op>::call>(env, camel_case(#op))); \
-  signatures.Set(camel_case(#op), Binding<&mamba::op>::signature());
+#define ARG(type, name, role) #name,
+#define OP(op, Params, ...) add<&mamba::op>(env, exports, #op, {__VA_ARGS__});
 #include "ops/ops.def"
-#undef OP
-  exports.Set("signatures", signatures);
+  exports.Set("opRows", rows);
 }
 
 }  // namespace mamba::addon

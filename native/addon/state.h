@@ -47,6 +47,8 @@ struct State {
   HandleTable<TensorEntry> tensors{HandleKind::tensor};
   HandleTable<ArenaEntry> arenas{HandleKind::arena};
   HandleTable<GraphEntry> graphs{HandleKind::graph};
+  // Makes what is thrown and rejected with (see guard.h).
+  Napi::FunctionReference error_factory;
 
   DeviceEntry& device(Handle handle) { return *devices.get(handle); }
 

@@ -19,7 +19,8 @@ namespace mamba {
   X(Capture, "ERR_CAPTURE")        /* not allowed while a graph is being captured, or no capture is running */ \
   X(Memory, "ERR_MEMORY")          /* the device or the host is out of memory */                               \
   X(DeviceLost, "ERR_DEVICE_LOST") /* the device failed and cannot be used any more */                         \
-  X(Io, "ERR_IO")                  /* a file could not be opened, mapped or read */
+  X(Io, "ERR_IO")                  /* a file could not be opened, mapped or read */                            \
+  X(Internal, "ERR_INTERNAL")      /* anything else: a fault of this project, which leaves the device usable */
 
 enum class ErrorCode {
 #define X(name, text) name,

@@ -48,6 +48,14 @@ struct Tensor {
     return static_cast<T*>(data);
   }
 
+  // Rows [first, first + count) of the first dimension.
+  Tensor rows(int64_t first, int64_t count) const {
+    Tensor part = *this;
+    part.data = as<char>() + static_cast<size_t>(first * stride(0)) * size_of(dtype);
+    part.sizes[0] = count;
+    return part;
+  }
+
   std::string shape_text() const {
     std::string text = "[";
     for (int i = 0; i < rank; ++i) text += (i ? ", " : "") + std::to_string(size(i));

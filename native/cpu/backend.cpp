@@ -84,11 +84,10 @@ void CpuBackend::pack_linear_weight(Stream& stream, const PackLinearWeightParams
   static_cast<CpuStream&>(stream).launch([params](ThreadPool& pool) { run_pack_linear_weight(params, pool); });
 }
 
-#define OP(name, Params)                                                                              \
+#define OP(name, Params, ...)                                                                         \
   void CpuBackend::name(Stream& stream, const Params& params) {                                       \
     static_cast<CpuStream&>(stream).launch([params](ThreadPool& pool) { run_##name(params, pool); }); \
   }
 #include "ops/ops.def"
-#undef OP
 
 }  // namespace mamba::cpu

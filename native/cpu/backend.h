@@ -21,9 +21,8 @@ class CpuBackend : public Backend {
   size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const override;
   void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) override;
 
-#define OP(name, Params) void name(Stream& stream, const Params& params) override;
+#define OP(name, Params, ...) void name(Stream& stream, const Params& params) override;
 #include "ops/ops.def"
-#undef OP
 
  private:
   int threads_;

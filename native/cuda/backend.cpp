@@ -98,12 +98,19 @@ void CudaBackend::pack_linear_weight(Stream& stream, const PackLinearWeightParam
   static_cast<CudaStream&>(stream).launch([params](Context& context) { run_pack_linear_weight(params, context); });
 }
 
-#define OP(name, Params)                                                                                  \
-  void CudaBackend::name(Stream& stream, const Params& params) {                                          \
-    static_cast<CudaStream&>(stream).launch([params](Context& context) { run_##name(params, context); }); \
+#define POOL_in(name)
+#define POOL_out(name)
+#define POOL_value(name)
+#define POOL_pool(name) params.name##_pool(),
+#define ARG(type, name, role) POOL_##role(name)
+#define OP(name, Params, ...)                                            \
+  void CudaBackend::name(Stream& stream, const Params& params) {         \
+    static_cast<CudaStream&>(stream).launch([params](Context& context) { \
+      context.enter({__VA_ARGS__});                                      \
+      run_##name(params, context);                                       \
+    });                                                                  \
   }
 #include "ops/ops.def"
-#undef OP
 
 }  // namespace mamba::cuda
 

@@ -23,9 +23,8 @@ class CudaBackend : public Backend {
   size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const override;
   void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) override;
 
-#define OP(name, Params) void name(Stream& stream, const Params& params) override;
+#define OP(name, Params, ...) void name(Stream& stream, const Params& params) override;
 #include "ops/ops.def"
-#undef OP
 
  private:
   Context facts_{};

@@ -3,22 +3,23 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <initializer_list>
 #include <vector>
 
-#include "core/dtype.h"
+#include "ops/pool.h"
 
 namespace mamba::cuda {
 
 class GemmPlans;
 class Staging;
 
-// The states that kernels have written since the stream last came to a full stop (an upload, a copy, the start of a
-// graph). A kernel may read any other state before its wait_for_inputs(): nothing that is still running writes it.
-class WrittenStates {
+// The pools that ops have written since the stream last came to a full stop (an upload, a copy, the start of a graph).
+// A kernel may read any other pool before its wait_for_inputs(): nothing that is still running writes it.
+class WrittenPools {
  public:
   // Whether any of these bytes were written before; from now on all of them count as written.
-  bool add(const void* state, size_t bytes) {
-    const Range range{static_cast<const char*>(state), static_cast<const char*>(state) + bytes};
+  bool add(const void* pool, size_t bytes) {
+    const Range range{static_cast<const char*>(pool), static_cast<const char*>(pool) + bytes};
     bool written = false, known = false;
     for (const Range& other : ranges_) {
       written |= range.begin < other.end && other.begin < range.end;
@@ -49,19 +50,20 @@ struct Context {
   // The launch before was a kernel, so the next one may start before that one ends (programmatic dependent launch).
   // False after whatever writes what kernels read early, such as weights.
   bool early = false;
-  WrittenStates written_states;
+  // Whether the kernels of the op that runs may read its pools before wait_for_inputs(): no op before it has written
+  // one since the last full stop. Told by enter(), which CudaBackend calls with the pools that ops.def declares.
+  bool settled = false;
+  WrittenPools written_pools;
 
-  // For an op that updates a pool of states: whether its kernel may read them before wait_for_inputs().
-  template <class Params>
-  bool settled(const Params& p) {
-    return !written_states.add(p.state,
-                               static_cast<size_t>(p.slots_in_pool * p.state_slot_stride) * size_of(p.state_dtype));
+  void enter(std::initializer_list<Pool> pools) {
+    settled = true;
+    for (const Pool& pool : pools) settled &= !written_pools.add(pool.data, pool.bytes);
   }
 
   // The next launch waits for everything before it.
   void full_stop() {
     early = false;
-    written_states.clear();
+    written_pools.clear();
   }
 
   bool hopper() const { return capability == 90; }  // code for sm_90a runs

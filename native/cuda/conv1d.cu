@@ -47,7 +47,7 @@ bool tuned(const Params& p) {
 template <class T, class S, int R, int kThreads>
 void launch_update(const CausalConv1dUpdateParams& p, Context& context) {
   const dim3 grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), ceil_div(p.rows, R));
-  launch(context, {.grid = grid, .block = kThreads}, conv::update_kernel<T, S, R, kThreads>, p, context.settled(p));
+  launch(context, {.grid = grid, .block = kThreads}, conv::update_kernel<T, S, R, kThreads>, p, context.settled);
 }
 
 // One wave of blocks with equal shares, or as many as can have a grain of tokens each.
@@ -69,7 +69,6 @@ void launch_varlen(const CausalConv1dVarlenParams& p, Context& context) {
 void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, Context& context) {
   if (p.rows == 0 || p.dim == 0) return;
   if (!tuned(p)) {
-    context.settled(p);
     return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.rows), .block = 128}, conv::update_any_kernel, p);
   }
   with_types(p, [&](auto t, auto s) {
@@ -83,7 +82,6 @@ void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, Context& contex
 
 void run_causal_conv1d_varlen(const CausalConv1dVarlenParams& p, Context& context) {
   if (p.blocks == 0 || p.dim == 0) return;
-  context.settled(p);
   if (!tuned(p)) {
     return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.blocks), .block = 128}, conv::varlen_any_kernel, p);
   }

@@ -23,7 +23,10 @@ constexpr int kRuns = 3;  // of each, after one that loads its code
 
 void check(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  const ErrorCode code = status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorCode::Memory : ErrorCode::DeviceLost;
+  const bool refused = status == CUBLAS_STATUS_INVALID_VALUE || status == CUBLAS_STATUS_NOT_SUPPORTED;
+  const ErrorCode code = status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorCode::Memory
+                         : refused                            ? ErrorCode::Internal
+                                                              : ErrorCode::DeviceLost;
   throw Error(code, "cuda", std::string(what) + ": " + cublasLtGetStatusString(status));
 }
 

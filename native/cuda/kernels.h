@@ -5,9 +5,8 @@
 
 namespace mamba::cuda {
 
-#define OP(name, Params) void run_##name(const Params& params, Context& context);
+#define OP(name, Params, ...) void run_##name(const Params& params, Context& context);
 #include "ops/ops.def"
-#undef OP
 
 size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype);
 void run_pack_linear_weight(const PackLinearWeightParams& params, Context& context);

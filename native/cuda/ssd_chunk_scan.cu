@@ -206,7 +206,6 @@ void run_scan_recurrence(const SsdChunkScanParams& p, Context& context) {
 
 void run_ssd_chunk_scan(const SsdChunkScanParams& p, Context& context) {
   if (p.sequences == 0 || p.tokens == 0 || p.heads == 0 || p.head_dim == 0) return;
-  context.settled(p);  // its state is written; the scan itself reads it after its wait
   if (walk_fits(p, context)) {
     run_scan_walk(p, walk_segments(p, context), context);
   } else if (tiles_fit(p)) {

@@ -40,12 +40,12 @@ bool tuned(const SsdStateUpdateParams& p) {
 }
 
 template <class Part, int Warps, int Walk, Keep K>
-void launch_tiles(const SsdStateUpdateParams& p, Context& context, bool settled) {
+void launch_tiles(const SsdStateUpdateParams& p, Context& context) {
   const dim3 grid(static_cast<unsigned>(ceil_div(p.head_dim, Part::kRows * Warps * Walk)),
                   static_cast<unsigned>(p.heads), static_cast<unsigned>(p.rows));
   const bool whole_x = aligned(p.x, p.x_stride, p.dtype, 4) && p.head_dim % 4 == 0;
   launch(context, {.grid = grid, .block = Warps * 32}, state_update::tiles_kernel<Part, Warps, Walk, K>, p,
-         static_cast<int>(p.heads / p.groups), whole_x, settled);
+         static_cast<int>(p.heads / p.groups), whole_x, context.settled);
 }
 
 // By the bytes of state: a few are a matter of latency, so many warps; more than the L2 holds come and go.
@@ -53,17 +53,15 @@ constexpr int64_t kFewBytes = int64_t{4} << 20, kManyBytes = int64_t{64} << 20;
 
 template <class Few, class Part, int kManyWarps>
 void launch_by_size(const SsdStateUpdateParams& p, Context& context) {
-  const bool settled = context.settled(p);
   const int64_t bytes = p.rows * p.heads * p.head_dim * p.state_size * static_cast<int64_t>(size_of(p.state_dtype));
-  if (bytes <= kFewBytes) return launch_tiles<Few, 4, 1, Keep::nothing>(p, context, settled);
-  if (bytes <= kManyBytes) return launch_tiles<Part, 2, 4, Keep::written>(p, context, settled);
-  launch_tiles<Part, kManyWarps, 2, Keep::all>(p, context, settled);
+  if (bytes <= kFewBytes) return launch_tiles<Few, 4, 1, Keep::nothing>(p, context);
+  if (bytes <= kManyBytes) return launch_tiles<Part, 2, 4, Keep::written>(p, context);
+  launch_tiles<Part, kManyWarps, 2, Keep::all>(p, context);
 }
 
 template <class T, class S>
 void run(const SsdStateUpdateParams& p, Context& context) {
   if (!tuned(p)) {
-    context.settled(p);
     const dim3 grid(static_cast<unsigned>(ceil_div(p.heads * p.head_dim, 4)), static_cast<unsigned>(p.rows));
     return launch(context, {.grid = grid, .block = 128}, state_update::any_kernel<T, S>, p);
   }

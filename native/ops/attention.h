@@ -1,8 +1,6 @@
 #pragma once
-#include <optional>
-
-#include "core/device.h"
-#include "core/tensor.h"
+#include "core/dtype.h"
+#include "ops/pool.h"
 
 namespace mamba {
 
@@ -19,6 +17,14 @@ struct KvPages {
   int64_t k_page_stride, v_page_stride;  // elements
   float k_scale, v_scale;                // value = code * scale; 1 but for e4m3
   DType dtype;                           // the activations', or u8: e4m3 codes
+
+  Pool k_pool() const { return pool(k, k_page_stride); }
+  Pool v_pool() const { return pool(v, v_page_stride); }
+
+ private:
+  Pool pool(const void* data, int64_t page_stride) const {
+    return {data, static_cast<size_t>(pages * page_stride) * size_of(dtype)};
+  }
 };
 
 // A sequence's tokens, and what of them a query attends to.
@@ -41,6 +47,9 @@ struct RopeStoreKvParams {
   float rope_factor;            // of cosines and sines
   KvPages pages;
   DType dtype;  // of q, k and v
+
+  Pool k_pages_pool() const { return pages.k_pool(); }
+  Pool v_pages_pool() const { return pages.v_pool(); }
 };
 
 struct AttentionVarlenParams {
@@ -71,29 +80,5 @@ struct PagedAttentionParams {
   KvPages pages;
   DType dtype;  // of q and out
 };
-
-// Rotary embedding (Su et al., RoFormer; halves, as GPT-NeoX) of the first rotary_dim channels of each head of q, in
-// place, and of k on its way into the cache; v goes there as it is. Angles are float(position) * inv_freq; scaling
-// types (linear, dynamic, yarn, llama3, longrope) are an inv_freq and a rope_factor. e4m3 pages take
-// value / scale, rounded to nearest even, 448 at most.
-void rope_store_kv(Stream& stream, Tensor q, Tensor k, Tensor v, Tensor positions, Tensor slot_mapping,
-                   std::optional<Tensor> inv_freq, double rope_factor, Tensor k_pages, Tensor v_pages, double k_scale,
-                   double v_scale);
-
-// Causal attention of packed queries over the pages: query i of row r is at position kv_lens[r] - query_len + i. Query
-// head h reads KV head h / (heads / kv_heads). Tiles come from the host: one entry for each kAttentionTile tokens of
-// each row, longest contexts first for the best balance. Tokens of no tile are not written. Sums are in float and in an
-// order that depends on positions only: a prompt in pieces has the bits of the whole.
-void attention_varlen(Stream& stream, Tensor out, Tensor q, Tensor k_pages, Tensor v_pages, Tensor block_table,
-                      Tensor query_start_loc, Tensor kv_lens, Tensor tile_seq, Tensor tile_offset, double scale,
-                      int64_t window, double k_scale, double v_scale);
-
-// The same for rows of equally many tokens (tokens / rows, 1 to 8), with the keys of a row cut into items, so that few
-// rows fill a device (Dao et al., Flash-Decoding). src/engine/policy/attention-schedule.ts makes them. A row without
-// items gets zeros. A backend may walk the keys in one piece instead (the CPU does) and leave the partial results
-// alone.
-void paged_attention(Stream& stream, Tensor out, Tensor q, Tensor k_pages, Tensor v_pages, Tensor block_table,
-                     Tensor kv_lens, Tensor split_items, Tensor split_start, Tensor partial_out, Tensor partial_lse,
-                     double scale, int64_t window, double k_scale, double v_scale);
 
 }  // namespace mamba

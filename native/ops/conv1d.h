@@ -1,8 +1,6 @@
 #pragma once
-#include <optional>
-
-#include "core/device.h"
-#include "core/tensor.h"
+#include "core/dtype.h"
+#include "ops/pool.h"
 
 namespace mamba {
 
@@ -21,6 +19,10 @@ struct CausalConv1dUpdateParams {
   int64_t out_stride;
   bool silu;
   DType x_dtype, state_dtype;  // out has x's type
+
+  Pool state_pool() const {
+    return {state, static_cast<size_t>(slots_in_pool * state_slot_stride) * size_of(state_dtype)};
+  }
 };
 
 struct CausalConv1dVarlenParams {
@@ -40,19 +42,10 @@ struct CausalConv1dVarlenParams {
   int64_t out_stride;
   bool silu;
   DType x_dtype, state_dtype;
+
+  Pool state_pool() const {
+    return {state, static_cast<size_t>(slots_in_pool * state_slot_stride) * size_of(state_dtype)};
+  }
 };
-
-// One new token per row: y = silu(bias + sum_j weight[j] * window[j]) over the slot's last width-1 inputs and x; the
-// window moves on by one. The state keeps raw inputs (before the activation). Width 2 to 4.
-void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
-                          Tensor slots, bool silu);
-
-// The same over packed sequences of any length: sequence s is tokens [query_start_loc[s], query_start_loc[s+1]). Blocks
-// come from the host (src/engine/batch.ts): one entry for each block_size tokens of each sequence; an empty sequence
-// has none and its state is not touched. The final window goes back to the sequence's slot. A block holds at least
-// width - 1 tokens, so that only the first of a sequence needs the slot's window.
-void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
-                          Tensor query_start_loc, Tensor slots, Tensor has_initial_state, Tensor block_seq,
-                          Tensor block_offset, int64_t block_size, bool silu);
 
 }  // namespace mamba

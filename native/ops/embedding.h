@@ -1,6 +1,5 @@
 #pragma once
-#include "core/device.h"
-#include "core/tensor.h"
+#include "core/dtype.h"
 
 namespace mamba {
 
@@ -26,14 +25,5 @@ struct PlaceDrawnTokensParams {
   int32_t* ids;          // [tokens], in place: -1 - d becomes drawn[d]; one outside [-draws, 0) stays
   const int32_t* drawn;  // [draws]
 };
-
-// out[t] = weight[ids[t]], converted to out's type.
-void embedding(Stream& stream, Tensor out, Tensor weight, Tensor ids);
-
-// out[r] = x[index[r]].
-void gather_rows(Stream& stream, Tensor out, Tensor x, Tensor index);
-
-// Where ids[t] = -1 - d, ids[t] = drawn[d]: a step takes tokens of the step before, which the host has not seen yet.
-void place_drawn_tokens(Stream& stream, Tensor ids, Tensor drawn);
 
 }  // namespace mamba

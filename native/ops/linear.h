@@ -1,10 +1,8 @@
 #pragma once
 #include <memory>
-#include <optional>
 
-#include "core/device.h"
+#include "core/dtype.h"
 #include "core/source.h"
-#include "core/tensor.h"
 #include "ops/norm.h"
 
 namespace mamba {
@@ -55,15 +53,5 @@ struct PackLinearWeightParams {
   void* dst;                          // linear_weight_bytes(n, k, dst_dtype)
   DType src_dtype, dst_dtype;
 };
-
-// out = x weight^T + bias, accumulated in float. out is f32 or x's type. The weight is in the backend's packed order,
-// which may take more bytes than its type has, but holds values of that type. With x and weight of one 16-bit type the
-// products are of such operands; otherwise of f32 ones. With accumulate the product is added to out, and the sum is
-// rounded once; out must not be x then.
-void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias, bool accumulate);
-
-// The same of rms_norm(x): one op, because few rows are normalised in passing. `normed` is scratch: see the params.
-void rms_norm_linear(Stream& stream, Tensor out, Tensor x, Tensor norm_weight, double eps, Tensor normed, Tensor weight,
-                     std::optional<Tensor> bias, bool accumulate);
 
 }  // namespace mamba

@@ -1,9 +1,6 @@
 #pragma once
 #include <cstdint>
 
-#include "core/device.h"
-#include "core/tensor.h"
-
 namespace mamba {
 
 // Tokens in a word of a mask. Bit i of word w is token 32 * w + i, the lowest bit first.
@@ -18,9 +15,6 @@ struct MaskLogitsParams {
   const int32_t* mask_of;  // [rows]: a row of the table; outside [0, masks) = the logits stay as they are
 };
 
-// In place: the logit of each token whose bit is 0 becomes -inf.
-void mask_logits(Stream& stream, Tensor logits, Tensor masks, Tensor rows);
-
 struct AddLogitBiasParams {
   int64_t entries, rows, vocab;
   float* logits;  // [rows, vocab], row stride logits_stride
@@ -28,8 +22,5 @@ struct AddLogitBiasParams {
   const int32_t *row, *token;  // [entries]; an entry outside the logits does nothing. Each pair once.
   const float* bias;           // [entries]
 };
-
-// In place: logits[row[e]][token[e]] += bias[e].
-void add_logit_bias(Stream& stream, Tensor logits, Tensor rows, Tensor tokens, Tensor bias);
 
 }  // namespace mamba

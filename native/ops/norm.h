@@ -1,8 +1,5 @@
 #pragma once
-#include <optional>
-
-#include "core/device.h"
-#include "core/tensor.h"
+#include "core/dtype.h"
 
 namespace mamba {
 
@@ -28,13 +25,5 @@ struct GatedRmsNormParams {
   float eps;
   DType dtype;  // of x, gate and out
 };
-
-// Without residual: out = x / rms(x) * weight. With residual: residual += x first, and the norm is of the new residual.
-// (Zhang & Sennrich 2019, arXiv 1910.07467.)
-void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residual, Tensor weight, double eps);
-
-// out = norm(x * silu(gate)) * weight, where each run of group_size channels has its own root mean square
-// (Mamba-2's RMSNormGated with norm_before_gate = False; group_size = d_inner / n_groups).
-void gated_rms_norm(Stream& stream, Tensor out, Tensor x, Tensor gate, Tensor weight, int64_t group_size, double eps);
 
 }  // namespace mamba

@@ -1,8 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "core/device.h"
-#include "core/tensor.h"
+#include "ops/pool.h"
 
 namespace mamba {
 
@@ -33,6 +32,8 @@ struct CountTokensParams {
   int64_t counts_stride;
   const int32_t* ids;       // [tokens]; an id outside [0, vocab) is left out
   const CountedRow* table;  // [rows]; a slot is in one row at most
+
+  Pool counts_pool() const { return {counts, static_cast<size_t>(slots * counts_stride) * sizeof(uint32_t)}; }
 };
 
 struct ApplyPenaltiesParams {
@@ -43,12 +44,5 @@ struct ApplyPenaltiesParams {
   int64_t counts_stride;
   const PenaltyRow* table;  // [rows]
 };
-
-// Adds the tokens of each row to the counts of its slot.
-void count_tokens(Stream& stream, Tensor counts, Tensor tokens, Tensor rows);
-
-// In place, for each token of the vocabulary that was counted: a positive logit is divided by `repetition`, another one
-// multiplied with it. Then, if it was generated, frequency times how often and presence are subtracted.
-void apply_penalties(Stream& stream, Tensor logits, Tensor counts, Tensor rows);
 
 }  // namespace mamba

@@ -1,9 +1,6 @@
 #pragma once
 #include <cstdint>
 
-#include "core/device.h"
-#include "core/tensor.h"
-
 namespace mamba {
 
 // One row of sampling parameters, as src/engine/batch.ts writes it (eight 32-bit words).
@@ -34,14 +31,5 @@ struct LogprobsParams {
   float* values;          // [rows, top + 1]: column 0 is the given token's, then the most likely ones, descending
   int32_t* ids;           // [rows, top + 1]: column 0 is the given token; equal values in ascending id order
 };
-
-// Draws one token per row. Order of the filters: temperature, top-k, top-p (of what top-k kept), min-p; tokens as
-// likely as the least likely kept one are kept too. The draw is the Gumbel-max of the kept tokens with noise hashed
-// from (seed, position, token), so it depends on nothing but the row itself. Greedy takes the lowest id among equal
-// logits.
-void sample(Stream& stream, Tensor tokens, Tensor logits, Tensor params);
-
-// Natural log of softmax(logits): the given tokens' values, and the `top` most likely tokens (values.size(1) - 1).
-void logprobs(Stream& stream, Tensor values, Tensor ids, Tensor logits, Tensor tokens);
 
 }  // namespace mamba

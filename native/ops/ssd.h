@@ -4,10 +4,8 @@
 //   S  <- exp(dt' A) S + dt' x B^T
 //   y   = S C + D x
 // H heads of P channels; B and C belong to G groups of H / G heads. All state arithmetic is in float.
-#include <optional>
-
-#include "core/device.h"
-#include "core/tensor.h"
+#include "core/dtype.h"
+#include "ops/pool.h"
 
 namespace mamba {
 
@@ -39,6 +37,10 @@ struct SsdChunkScanParams {
   DType dtype;        // of x, b, c and out
   DType dt_dtype;     // f32 or dtype
   DType state_dtype;  // f32, bf16 or f16
+
+  Pool state_pool() const {
+    return {state, static_cast<size_t>(slots_in_pool * state_slot_stride) * size_of(state_dtype)};
+  }
 };
 
 struct SsdStateUpdateParams {
@@ -64,24 +66,15 @@ struct SsdStateUpdateParams {
   bool dt_softplus;
   DType dtype, dt_dtype, state_dtype;
 
+  Pool state_pool() const {
+    return {state, static_cast<size_t>(slots_in_pool * state_slot_stride) * size_of(state_dtype)};
+  }
+
   // One decay per head, as in Mamba-2: the tuned path.
   bool tied() const {
     return a_channel_stride == 0 && a_state_stride == 0 && dt_channel_stride == 0 && dt_bias_channel_stride == 0 &&
            d_channel_stride == 0;
   }
 };
-
-// Prefill. Packed sequences of any length through the chunked (matrix) form; initial states are read from the slots,
-// final states written back to them. Chunks come from the host (src/engine/batch.ts). x, b and c may be slices of one
-// wider row.
-void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c,
-                    std::optional<Tensor> d, std::optional<Tensor> dt_bias, Tensor state, Tensor query_start_loc,
-                    Tensor slots, Tensor has_initial_state, Tensor cu_chunk_seqlens, Tensor chunk_seq,
-                    Tensor last_chunk, double dt_min, double dt_max, bool dt_softplus);
-
-// Decode. One token per row through the recurrence, in place on the slots.
-void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c,
-                      std::optional<Tensor> d, std::optional<Tensor> dt_bias, std::optional<Tensor> z, Tensor state,
-                      Tensor slots, double dt_min, double dt_max, bool dt_softplus);
 
 }  // namespace mamba

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import os from "node:os";
 import { EngineError } from "../errors";
-import { addonPath, loadAddon } from "../native/load";
+import { addonPath, addon as nativeAddon } from "../native/load";
 import { Device, type DeviceDescription, type DeviceKind, deviceKinds } from "../tensor/device";
 import { gitCommit, packageVersion } from "./package-info";
 
@@ -68,7 +68,7 @@ export function readEnvironment(): Environment {
 function addonFacts(): AddonFacts {
   const path = addonPath() ?? null;
   try {
-    loadAddon();
+    nativeAddon();
     return { path, error: null };
   } catch (error) {
     return { path, error: error instanceof Error ? error.message : String(error) };

@@ -1,5 +1,10 @@
-import { type Conv1dSequences, causalConv1dUpdate, causalConv1dVarlen } from "../ops/conv1d";
-import { type SsdInputs, type SsdSequences, ssdChunkScan, ssdStateUpdate } from "../ops/ssd";
+import {
+  type CausalConv1dUpdateArgs,
+  type CausalConv1dVarlenArgs,
+  causalConv1dUpdate,
+  causalConv1dVarlen,
+} from "../ops/conv1d";
+import { type SsdChunkScanArgs, type SsdStateUpdateArgs, ssdChunkScan, ssdStateUpdate } from "../ops/ssd";
 import type { StepField } from "../step/field";
 import { type Chunks, chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
@@ -36,12 +41,16 @@ export interface Mamba2MixerConfig {
   readonly dtMax: number;
 }
 
+/** Arguments that are a layer's own, not a step's. */
+type ConvOwn = "state" | "weight" | "bias" | "silu";
+type ScanOwn = "state" | "a" | "d" | "dtBias" | "dtMin" | "dtMax" | "dtSoftplus";
+
 /** Some rows of a step's buffers, as the ops take them. */
 interface Part {
   readonly y: Tensor;
   readonly z: Tensor;
-  readonly conv: Pick<Parameters<typeof causalConv1dUpdate>[1], "x" | "out">;
-  readonly scan: SsdInputs;
+  readonly conv: Pick<CausalConv1dUpdateArgs, "x" | "out">;
+  readonly scan: Pick<SsdStateUpdateArgs, "out" | "x" | "dt" | "b" | "c">;
 }
 
 /** What all mixers of one shape share in a step. */
@@ -52,13 +61,10 @@ interface MixerStep {
   readonly y: Tensor;
   readonly z: Tensor;
   readonly prefill:
-    | (Pick<Part, "y" | "z"> & { conv: Part["conv"] & Conv1dSequences; scan: SsdInputs & SsdSequences })
+    | (Pick<Part, "y" | "z"> & { conv: Omit<CausalConv1dVarlenArgs, ConvOwn>; scan: Omit<SsdChunkScanArgs, ScanOwn> })
     | null;
   readonly decode:
-    | (Pick<Part, "y" | "z"> & {
-        conv: Part["conv"] & { slots: Tensor };
-        scan: SsdInputs & { z: Tensor | undefined; slots: Tensor };
-      })
+    | (Pick<Part, "y" | "z"> & { conv: Omit<CausalConv1dUpdateArgs, ConvOwn>; scan: Omit<SsdStateUpdateArgs, ScanOwn> })
     | null;
 }
 

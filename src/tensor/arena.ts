@@ -1,5 +1,5 @@
 import type { ArenaHandle, DeviceHandle } from "../native/abi";
-import { call } from "../native/call";
+import { addon } from "../native/load";
 import { codeOf, type DType } from "./dtype";
 import { fourOf, type Shape } from "./shape";
 import { Tensor } from "./tensor";
@@ -9,7 +9,7 @@ export class Arena {
   private readonly handle: ArenaHandle;
 
   private constructor(device: DeviceHandle, bytes: number) {
-    this.handle = call("createArena", device, bytes);
+    this.handle = addon().createArena(device, bytes);
   }
 
   static create(device: DeviceHandle, bytes: number): Arena {
@@ -23,25 +23,25 @@ export class Arena {
 
   /** Uninitialised. Throws ERR_ARENA_FULL. */
   tensor(dtype: DType, shape: Shape): Tensor {
-    return new Tensor(call("arenaTensor", this.handle, codeOf(dtype), shape.length, ...fourOf(shape)), dtype, shape);
+    return new Tensor(addon().arenaTensor(this.handle, codeOf(dtype), shape.length, ...fourOf(shape)), dtype, shape);
   }
 
   /** Runs `body`; tensors made in it die when it returns. */
   scope<T>(body: () => T): T {
-    call("openArenaScope", this.handle);
+    addon().openArenaScope(this.handle);
     try {
       return body();
     } finally {
-      call("closeArenaScope", this.handle);
+      addon().closeArenaScope(this.handle);
     }
   }
 
   /** Bytes in use at the fullest moment so far. */
   get highWater(): number {
-    return call("arenaHighWater", this.handle);
+    return addon().arenaHighWater(this.handle);
   }
 
   free(): void {
-    call("freeArena", this.handle);
+    addon().freeArena(this.handle);
   }
 }

@@ -1,5 +1,5 @@
 import type { DeviceHandle } from "../native/abi";
-import { call } from "../native/call";
+import { addon } from "../native/load";
 import { Arena } from "./arena";
 import { codeOf, type DType } from "./dtype";
 import { fourOf, type Shape } from "./shape";
@@ -58,7 +58,7 @@ export class Device {
 
   /** Throws ERR_NOT_BUILT where the backend is missing, ERR_NO_DEVICE where the machine has no such device. */
   static open({ kind, threads = 0 }: DeviceOptions): Device {
-    return new Device(call("openDevice", kind, threads), kind);
+    return new Device(addon().openDevice(kind, threads), kind);
   }
 
   /** The first call of an op with a new shape takes longer than the next, because it chooses among kernels by their times. */
@@ -67,19 +67,19 @@ export class Device {
   }
 
   describe(): DeviceDescription {
-    return JSON.parse(call("describeDevice", this.handle)) as DeviceDescription;
+    return JSON.parse(addon().describeDevice(this.handle)) as DeviceDescription;
   }
 
   /** Bytes. */
   memory(): { free: number; total: number } {
     const values = new Float64Array(2);
-    call("deviceMemory", this.handle, values);
+    addon().deviceMemory(this.handle, values);
     return { free: values[0]!, total: values[1]! };
   }
 
   /** Memory of its own, uninitialised. Throws ERR_MEMORY. */
   tensor(dtype: DType, shape: Shape): Tensor {
-    return new Tensor(call("createTensor", this.handle, codeOf(dtype), shape.length, ...fourOf(shape)), dtype, shape);
+    return new Tensor(addon().createTensor(this.handle, codeOf(dtype), shape.length, ...fourOf(shape)), dtype, shape);
   }
 
   arena(bytes: number): Arena {
@@ -92,6 +92,6 @@ export class Device {
 
   /** Waits for the stream (blocking) and frees everything on the device. */
   close(): void {
-    call("closeDevice", this.handle);
+    addon().closeDevice(this.handle);
   }
 }

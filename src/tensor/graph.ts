@@ -1,5 +1,5 @@
 import type { GraphHandle } from "../native/abi";
-import { call } from "../native/call";
+import { addon } from "../native/load";
 
 /** A captured sequence of launches with their addresses; made by Stream.capture(), run by Stream.replay(). */
 export class Graph {
@@ -7,10 +7,10 @@ export class Graph {
 
   /** Launches in it. */
   get nodes(): number {
-    return call("graphNodes", this.handle);
+    return addon().graphNodes(this.handle);
   }
 
   free(): void {
-    call("freeGraph", this.handle);
+    addon().freeGraph(this.handle);
   }
 }

@@ -1,5 +1,6 @@
 import type { DeviceHandle } from "../native/abi";
-import { call, callAsync } from "../native/call";
+import { addon } from "../native/load";
+import { settled } from "../native/settled";
 import { Graph } from "./graph";
 import type { Tensor } from "./tensor";
 
@@ -16,47 +17,47 @@ export class Stream {
    * at once. Refused while capturing (ERR_CAPTURE).
    */
   upload(tensor: Tensor, data: ArrayBufferView, at = ALL): void {
-    call("upload", this.handle, tensor.handle, data, at);
+    addon().upload(this.handle, tensor.handle, data, at);
   }
 
   /** The other way, into `data`, which must not be read before the promise settles. */
   download(tensor: Tensor, data: ArrayBufferView, at = ALL): Promise<void> {
-    return callAsync("download", this.handle, tensor.handle, data, at);
+    return settled(addon().download(this.handle, tensor.handle, data, at));
   }
 
   copy(target: Tensor, source: Tensor): void {
-    call("copy", this.handle, target.handle, source.handle);
+    addon().copy(this.handle, target.handle, source.handle);
   }
 
   /** Sets every byte of a contiguous tensor. */
   fill(tensor: Tensor, byte: number): void {
-    call("fill", this.handle, tensor.handle, byte);
+    addon().fill(this.handle, tensor.handle, byte);
   }
 
   /** Settles when all launched so far is done; rejects with the first failure since the last such promise. */
   done(): Promise<void> {
-    return callAsync("done", this.handle);
+    return settled(addon().done(this.handle));
   }
 
   /** Records what `body` launches instead of running it. */
   capture(body: () => void): Graph {
-    call("beginCapture", this.handle);
+    addon().beginCapture(this.handle);
     try {
       body();
     } catch (error) {
-      call("freeGraph", call("endCapture", this.handle));
+      addon().freeGraph(addon().endCapture(this.handle));
       throw error;
     }
-    return new Graph(call("endCapture", this.handle));
+    return new Graph(addon().endCapture(this.handle));
   }
 
   replay(graph: Graph): void {
-    call("replay", this.handle, graph.handle);
+    addon().replay(this.handle, graph.handle);
   }
 
   /** Marks this point for readMarks(). */
   mark(): void {
-    call("mark", this.handle);
+    addon().mark(this.handle);
     this.marks += 1;
   }
 
@@ -64,14 +65,14 @@ export class Stream {
   async readMarks(): Promise<Float64Array> {
     const times = new Float64Array(this.marks);
     this.marks = 0;
-    if (times.length > 0) await callAsync("readMarks", this.handle, times);
+    if (times.length > 0) await settled(addon().readMarks(this.handle, times));
     return times;
   }
 
   /** Microseconds on the device of each of `runs` replays, after all of `scratch` was written if there is one. */
   async timeReplays(graph: Graph, runs: number, scratch?: Tensor): Promise<Float64Array> {
     const times = new Float64Array(runs);
-    await callAsync("timeReplays", this.handle, graph.handle, scratch?.handle ?? 0, times);
+    await settled(addon().timeReplays(this.handle, graph.handle, scratch?.handle ?? 0, times));
     return times;
   }
 }

@@ -1,6 +1,6 @@
 import { EngineError } from "../errors";
 import type { TensorHandle } from "../native/abi";
-import { call } from "../native/call";
+import { addon } from "../native/load";
 import type { DType } from "./dtype";
 
 export type { DType } from "./dtype";
@@ -37,7 +37,7 @@ export class Tensor {
     strides?: Shape;
     offset?: number;
   }): Tensor {
-    const handle = call("viewTensor", this.handle, offset, shape.length, ...fourOf(shape), ...fourOf(strides));
+    const handle = addon().viewTensor(this.handle, offset, shape.length, ...fourOf(shape), ...fourOf(strides));
     return new Tensor(handle, this.dtype, shape, strides);
   }
 
@@ -61,6 +61,6 @@ export class Tensor {
 
   /** Gives the memory back once no view of it is left. Not for tensors of an arena. */
   free(): void {
-    call("freeTensor", this.handle);
+    addon().freeTensor(this.handle);
   }
 }

@@ -1,5 +1,5 @@
 import type { FileHandle } from "../native/abi";
-import { call } from "../native/call";
+import { addon } from "../native/load";
 import type { Stream } from "./stream";
 import type { Tensor } from "./tensor";
 
@@ -9,16 +9,16 @@ export class WeightFile {
 
   /** Throws ERR_IO. */
   static open(path: string): WeightFile {
-    return new WeightFile(call("openFile", path));
+    return new WeightFile(addon().openFile(path));
   }
 
   /** Copies a contiguous tensor's raw bits from a byte offset. Throws ERR_IO where the file is too short. */
   upload(stream: Stream, tensor: Tensor, offset: number): void {
-    call("uploadFile", stream.handle, tensor.handle, this.handle, offset);
+    addon().uploadFile(stream.handle, tensor.handle, this.handle, offset);
   }
 
   /** What is launched still reads it. */
   close(): void {
-    call("closeFile", this.handle);
+    addon().closeFile(this.handle);
   }
 }

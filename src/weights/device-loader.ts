@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { EngineError } from "../errors";
-import { type MatrixSource, packLinearWeight } from "../ops/linear";
+import { type MatrixSource, packLinearWeight } from "../ops/pack-linear-weight";
 import type { Device } from "../tensor/device";
 import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";

@@ -5,7 +5,7 @@ import type { WeightView } from "./view";
 import type { ComputeDtype, VectorOptions, WeightLoader } from "./weight-loader";
 
 /** No tensor on any device. */
-const NO_HANDLE = 0;
+const NO_HANDLE = 0 as Tensor["handle"];
 
 /** Loads nothing: for a model that only says what it would need. Its tensors have shapes and no memory. */
 export class PlannedLoader implements WeightLoader {

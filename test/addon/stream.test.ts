@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
-import { call } from "../../src/native/call";
+import type { ArenaHandle, TensorHandle } from "../../src/native/abi";
+import { addon } from "../../src/native/load";
 import { embedding } from "../../src/ops";
 import { Device } from "../../src/tensor/device";
 import { testDevices } from "../helpers/backends";
@@ -97,9 +98,9 @@ describe("handles", () => {
 
   test("a handle of another kind, a made-up one and a closed device are errors", () => {
     const tensor = device.tensor("f32", [4]);
-    expect(thrown(() => call("arenaHighWater", tensor.handle)).code).toBe("ERR_DISPOSED");
+    expect(thrown(() => addon().arenaHighWater(tensor.handle as number as ArenaHandle)).code).toBe("ERR_DISPOSED");
     for (const handle of [0, -1, 1, 2 ** 30, Number.NaN]) {
-      expect(thrown(() => call("freeTensor", handle)).code).toBe("ERR_DISPOSED");
+      expect(thrown(() => addon().freeTensor(handle as TensorHandle)).code).toBe("ERR_DISPOSED");
     }
     const other = Device.open({ kind });
     const theirs = other.tensor("f32", [4]);
@@ -126,12 +127,12 @@ describe("handles", () => {
   });
 
   test("closing a device gives all its handles back", () => {
-    const before = call("liveHandles");
+    const before = addon().liveHandles();
     const other = Device.open({ kind });
     for (let i = 0; i < 10; i++) other.tensor("f32", [i]);
     other.arena(1024).tensor("f32", [4]);
     other.close();
-    expect(call("liveHandles")).toBe(before);
+    expect(addon().liveHandles()).toBe(before);
   });
 
   test("memory that is not to be had is an error with numbers", () => {
@@ -212,7 +213,7 @@ describe("graphs", () => {
     expect(times[1]! > 0 && times[2]! > times[1]!).toBe(true);
     expect(await device.stream.readMarks()).toHaveLength(0);
     device.stream.mark();
-    expect(thrown(() => void call("readMarks", device.stream.handle, new Float64Array(2))).code).toBe("ERR_ARGUMENT");
+    expect(thrown(() => void addon().readMarks(device.stream.handle, new Float64Array(2))).code).toBe("ERR_ARGUMENT");
   });
 
   test("a graph keeps its tensors' memory alive", async () => {
@@ -261,8 +262,8 @@ describe("processes", () => {
     const main = `const { Worker } = require("node:worker_threads");
       const worker = new Worker(${JSON.stringify(worker)}, { eval: true, execArgv: ["-r", "./test/helpers/register.js"] });
       worker.on("message", async (handle) => {
-        const { call } = require("./src/native/call.ts");
-        try { call("freeTensor", handle); } catch (error) { console.log(error.code); }
+        const { addon } = require("./src/native/load.ts");
+        try { addon().freeTensor(handle); } catch (error) { console.log(error.code); }
         await worker.terminate(); console.log("terminated");
       });`;
     expect(run(main).stdout).toBe("ERR_DISPOSED\nterminated\n");

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { packLinearWeight } from "../../src/ops/linear";
+import { packLinearWeight } from "../../src/ops/pack-linear-weight";
 import { Device } from "../../src/tensor/device";
 import { WeightFile } from "../../src/tensor/weight-file";
 import { testDevices } from "../helpers/backends";

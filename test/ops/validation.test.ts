@@ -1,11 +1,12 @@
 /** Misuse: every op answers it with an EngineError of the right code, and works on afterwards. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { EngineError, type ErrorCode } from "../../src/errors";
-import { packLinearWeight } from "../../src/ops/linear";
+import type { ErrorCode } from "../../src/errors";
+import { packLinearWeight } from "../../src/ops/pack-linear-weight";
 import { Device } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
 import { describeEachBackend } from "../helpers/backends";
+import { failureOf } from "../helpers/failure";
 import {
   type Arg,
   elements,
@@ -16,16 +17,6 @@ import {
   type Values,
   validCalls,
 } from "./cases/valid-calls";
-
-function failureOf(body: () => void): EngineError {
-  try {
-    body();
-  } catch (error) {
-    if (EngineError.is(error)) return error;
-    throw error;
-  }
-  throw new Error("the call was accepted");
-}
 
 const callOf = (op: string): ValidCall => validCalls.find((valid) => valid.op === op)!;
 
@@ -211,7 +202,7 @@ describeEachBackend((backend) => {
       const args = materialise(backend, valid);
       const freed = backend.device.tensor(arg.dtype, arg.shape);
       freed.free();
-      await expectFailure(valid, { ...args, [name]: freed }, "ERR_DISPOSED", "argument ");
+      await expectFailure(valid, { ...args, [name]: freed }, "ERR_DISPOSED", `argument ${snake(name)}: `);
     });
   });
 

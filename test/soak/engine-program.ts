@@ -3,7 +3,7 @@ import { Socket } from "node:net";
 import type { EngineStats } from "../../src/engine/policy/request";
 import { type LoadedEngine, loadEngine } from "../../src/llm/load-engine";
 import { loadModelConfig } from "../../src/models/config";
-import { loadAddon } from "../../src/native/load";
+import { addon } from "../../src/native/load";
 import { EngineHost } from "../../src/supervisor/engine-host";
 import { Arena } from "../../src/tensor/arena";
 import { answerSamples, type Sample } from "./probe";
@@ -34,7 +34,7 @@ Arena.prototype.free = function () {
 let loaded: LoadedEngine | undefined;
 answerSamples(process.env.SOAK_ENGINE_SOCKET!, () => ({
   stats: loaded?.client.stats(),
-  handles: loadAddon().liveHandles(),
+  handles: addon().liveHandles(),
   arenaHighWater: [...arenas.keys()].reduce((sum, { highWater }) => sum + highWater, 0),
   arenaBytes: [...arenas.values()].reduce((sum, bytes) => sum + bytes, 0),
 }));

@@ -1,5 +1,5 @@
 import { mamba2Initial } from "../../layers/mamba2-initial";
-import { type SsdInputs, type SsdParameters, ssdChunkScan, ssdStateUpdate } from "../../ops/ssd";
+import { type SsdStateUpdateArgs, ssdChunkScan, ssdStateUpdate } from "../../ops/ssd";
 import { sizeOf } from "../../tensor/dtype";
 import { convDimOf, type Geometry, innerOf, projectedOf, shapeOf, stateOf } from "../geometries";
 import type { Inputs } from "../inputs";
@@ -84,7 +84,7 @@ function tensors(inputs: Inputs, geometry: Geometry, stateDtype: StateDtype, tok
   const convDim = convDimOf(geometry);
   const xbc = inputs.normal("bf16", [tokens, convDim]);
   const projected = inputs.normal("bf16", [tokens, projectedOf(geometry)], 0.5);
-  const args: SsdParameters & SsdInputs = {
+  const args: Omit<SsdStateUpdateArgs, "slots" | "z"> = {
     x: inputs.keep(xbc.columns(0, [heads, headDim])),
     b: inputs.keep(xbc.columns(inner, [groups, stateSize])),
     c: inputs.keep(xbc.columns(inner + groups * stateSize, [groups, stateSize])),

@@ -1,6 +1,7 @@
 /** Runs one case of attention over pages against the reference: packed rows of any length, or rows of equal length. */
 import { attentionItemCapacity, attentionSchedule } from "../../../src/engine/policy/attention-schedule";
-import { attentionTileTokens, attentionVarlen, pagedAttention } from "../../../src/ops/attention";
+import { attentionVarlen, pagedAttention } from "../../../src/ops/attention";
+import { attentionTileTokens } from "../../../src/ops/attention-limits";
 import type { Backend } from "../../helpers/backends";
 import { type FloatDType, fromE4m3, rounded, toE4m3 } from "../../helpers/bits";
 import { assertClose, assertSameBits, type Tolerance } from "../../helpers/close";

@@ -1,5 +1,6 @@
 /** Runs one case of linear against the reference. */
-import { linear, packLinearWeight } from "../../../src/ops/linear";
+import { linear } from "../../../src/ops/linear";
+import { packLinearWeight } from "../../../src/ops/pack-linear-weight";
 import type { Tensor } from "../../../src/tensor/tensor";
 import type { Backend } from "../../helpers/backends";
 import { encode, type FloatDType, rounded } from "../../helpers/bits";

@@ -33,6 +33,9 @@ const f32 = (...shape: number[]): TensorArg => ({ dtype: "f32", shape });
 const i32 = (...values: number[]): TensorArg => ({ dtype: "i32", shape: [values.length], values });
 const loose = (arg: TensorArg): TensorArg => ({ ...arg, anyStrides: true });
 
+/** A repetition penalty of 1.5, as the bits of a float. */
+const REPETITION = 0x3fc00000;
+
 // The wrappers are typed by their arguments; a table of them cannot be.
 // biome-ignore lint/suspicious/noExplicitAny: see above
 const as = (op: (stream: Stream, args: any) => void) => op as ValidCall["call"];
@@ -143,8 +146,8 @@ export const validCalls: readonly ValidCall[] = [
     call: as(ops.applyPenalties),
     args: {
       logits: f32(3, 16),
-      counts: { dtype: "i32", shape: [4, 16] },
-      rows: { dtype: "i32", shape: [3, 4], values: [3, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0, 0] },
+      counts: { dtype: "i32", shape: [4, 16], values: new Array(64).fill(1) },
+      rows: { dtype: "i32", shape: [3, 4], values: [3, REPETITION, 0, 0, -1, REPETITION, 0, 0, 0, REPETITION, 0, 0] },
     },
   },
   {
