@@ -37,7 +37,13 @@ export const errorTable = {
   ERR_CHAT_TEMPLATE: {
     status: 400,
     type: "invalid_request_error",
-    meaning: "the chat template failed on these messages",
+    meaning: "the chat template refuses these messages or arguments",
+  },
+  ERR_BROKEN_TEMPLATE: {
+    status: 500,
+    type: "server_error",
+    meaning:
+      "the model's chat template is malformed, uses what is not supported, or fails; the request is not at fault",
   },
   ERR_REQUEST: { status: 400, type: "invalid_request_error", meaning: "a request field is missing or out of range" },
   ERR_TOO_LONG: { status: 400, type: "invalid_request_error", meaning: "prompt and output do not fit the context" },

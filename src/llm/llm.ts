@@ -55,7 +55,9 @@ export class LLM implements LanguageModel {
       path: resolve(dir),
       maxModelLen: contextLength(options, config.maxPositions),
     };
-    return new LLM(identity, config, await engineOf(dir, config, options), tokenizer);
+    const llm = new LLM(identity, config, await engineOf(dir, config, options), tokenizer);
+    llm.checkTemplate();
+    return llm;
   }
 
   get info(): ModelInfo {
@@ -132,6 +134,16 @@ export class LLM implements LanguageModel {
 
   async close(): Promise<void> {
     await Promise.all([this.engine.client.close(), this.template?.close(), this.tokenizer?.close()]);
+  }
+
+  /** Renders once, ahead of the first request: a broken template is a warning of the process, and no reason not to serve. */
+  private checkTemplate(): void {
+    this.template?.check().catch((error: Error) => {
+      if (EngineError.is(error) && error.code === "ERR_CLOSED") return;
+      process.emitWarning(`${this.identity.id}: ${error.message}; chats with it will fail`, {
+        code: "ERR_BROKEN_TEMPLATE",
+      });
+    });
   }
 
   private async start(id: string, prompt: Prompt, params: GenerateParams): Promise<StartedGeneration> {

@@ -148,7 +148,7 @@ export interface LanguageModel {
   /** @param options addSpecialTokens: what the tokenizer puts around a text (BOS ...), by default true */
   tokenize(text: string, options?: { readonly addSpecialTokens?: boolean }): Promise<number[]>;
   detokenize(ids: readonly number[]): string;
-  /** The conversation as the model sees it. Throws ERR_CHAT_TEMPLATE, or ERR_REQUEST where the model has none. */
+  /** The conversation as the model sees it. Throws ERR_CHAT_TEMPLATE, ERR_BROKEN_TEMPLATE, or ERR_REQUEST where there is none. */
   renderChat(messages: readonly ChatMessage[], options?: ChatOptions): Promise<string>;
   stats(): EngineStats;
   close(): Promise<void>;

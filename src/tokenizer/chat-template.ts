@@ -1,6 +1,9 @@
-import { EngineError } from "../errors";
+import { join } from "node:path";
+import { EngineError, type ErrorCode } from "../errors";
+import { stringifyJson } from "../json/stringify";
 import type { JsonNumber } from "../json/value";
-import { Sandbox, SandboxError } from "./sandbox";
+import type { RenderData, RenderJob } from "./render-program";
+import { Sandbox, SandboxError } from "./sandbox/sandbox";
 
 /** Running time of one rendering, milliseconds. */
 const RENDER_DEADLINE_MS = 1_000;
@@ -8,14 +11,20 @@ const RENDER_HEAP_MIB = 128;
 /** Characters (UTF-16 units) of a template and of what it renders. */
 const MAX_TEMPLATE_CHARS = 1 << 20;
 const MAX_OUTPUT_CHARS = 1 << 22;
+/** Characters of messages and tools up to which a template that overruns its budget is at fault, and not they. */
+const LARGE_INPUT_CHARS = 1 << 18;
 
-/** Names the template gets from us or from the library; a keyword argument of these names is refused. */
+/** Names the template gets from us or from Jinja; a keyword argument of these names is refused. */
 const RESERVED = new Set([
   "messages",
   "tools",
   "documents",
   "add_generation_prompt",
   "range",
+  "dict",
+  "cycler",
+  "joiner",
+  "lipsum",
   "raise_exception",
   "strftime_now",
   "namespace",
@@ -26,20 +35,6 @@ const RESERVED = new Set([
   "False",
   "None",
 ]);
-
-const PROGRAM = `(data) => {
-  const { Template } = require(data.library);
-  let template;
-  return (items) => {
-    template ??= new Template(data.source);
-    if (items === null) return "";
-    const text = template.render(items);
-    if (text.length > data.maxOutputChars) {
-      throw new Error("the text is longer than " + data.maxOutputChars + " characters");
-    }
-    return text;
-  };
-}`;
 
 /** A message as templates read it; keys other than these two (tool_calls ...) pass through. */
 export interface TemplateMessage {
@@ -66,8 +61,9 @@ export interface ChatTemplateLimits {
 }
 
 /**
- * A model's Jinja chat template. Both the template and the messages are untrusted: everything, parsing included, happens
- * in a sandbox process under a time, memory and output budget, and the event loop is never held up.
+ * A model's Jinja chat template, rendered as transformers renders it. Both the template and the messages are untrusted:
+ * everything, parsing included, happens in a sandbox process under a time, memory and output budget, and the event loop is
+ * never held up.
  */
 export class ChatTemplate {
   private readonly specialTokens: Readonly<Record<string, string>>;
@@ -77,13 +73,10 @@ export class ChatTemplate {
   private constructor(source: string, specialTokens: Readonly<Record<string, string>>, limits: ChatTemplateLimits) {
     this.specialTokens = specialTokens;
     this.deadlineMs = limits.deadlineMs ?? RENDER_DEADLINE_MS;
+    const data: RenderData = { source, maxOutputChars: limits.maxOutputChars ?? MAX_OUTPUT_CHARS };
     this.sandbox = new Sandbox({
-      program: PROGRAM,
-      data: () => ({
-        library: require.resolve("@huggingface/jinja"),
-        source,
-        maxOutputChars: limits.maxOutputChars ?? MAX_OUTPUT_CHARS,
-      }),
+      program: join(__dirname, "render-program"),
+      data: () => data,
       heapMiB: limits.heapMiB ?? RENDER_HEAP_MIB,
     });
   }
@@ -93,7 +86,7 @@ export class ChatTemplate {
    *
    * @param source Jinja source, at most 1 Mi characters.
    * @param specialTokens Variables by the names of tokenizer_config.json, `{ bos_token: "<s>", ... }`.
-   * @throws EngineError ERR_CHAT_TEMPLATE when the source is too long.
+   * @throws EngineError ERR_BROKEN_TEMPLATE when the source is too long.
    */
   static compile(
     source: string,
@@ -101,7 +94,8 @@ export class ChatTemplate {
     limits: ChatTemplateLimits = {},
   ): ChatTemplate {
     if (source.length > MAX_TEMPLATE_CHARS) {
-      throw templateError(`it has ${source.length} characters, more than the ${MAX_TEMPLATE_CHARS} allowed`);
+      const reason = `it has ${source.length} characters, more than the ${MAX_TEMPLATE_CHARS} allowed`;
+      throw templateError("ERR_BROKEN_TEMPLATE", reason);
     }
     return new ChatTemplate(source, specialTokens, limits);
   }
@@ -112,20 +106,38 @@ export class ChatTemplate {
   }
 
   /**
-   * The conversation as text. Encode it with `addSpecialTokens: false` (the template writes its own); pass contents
-   * through `Tokenizer.escapeSpecial` first, or they can forge turns.
+   * Renders a short conversation, which any template can, and makes the first request quick. Rejects with what is broken;
+   * a template that refuses these messages by raise_exception is not.
    *
-   * @throws EngineError ERR_CHAT_TEMPLATE with the cause: a syntax error, the text of `raise_exception`, a budget
-   *   overrun; ERR_OVERLOADED after 30 s of waiting behind other renderings; ERR_CLOSED after `close`.
+   * @throws EngineError as `render`.
+   */
+  async check(): Promise<void> {
+    try {
+      await this.render([{ role: "user", content: "Hello" }]);
+    } catch (error) {
+      if (!EngineError.is(error) || error.code !== "ERR_CHAT_TEMPLATE") throw error;
+    }
+  }
+
+  /**
+   * The conversation as text. Encode it with `addSpecialTokens: false` (the template writes its own); pass contents
+   * through `Tokenizer.escapeSpecial` first, or they can forge turns. Values may be what `parseJson` gives: numbers and
+   * the order of keys reach the template as the request spelled them.
+   *
+   * @throws EngineError ERR_CHAT_TEMPLATE with the text of `raise_exception`, or for an argument that is not allowed;
+   *   ERR_BROKEN_TEMPLATE where the template itself is at fault: a syntax error, what is not supported, an overrun budget;
+   *   ERR_TOO_LONG where that comes of long messages; ERR_OVERLOADED after 30 s of waiting behind other renderings;
+   *   ERR_CLOSED after `close`.
    */
   async render(messages: readonly TemplateMessage[], options: RenderOptions = {}): Promise<string> {
     const { addGenerationPrompt = true, tools = null, kwargs = {} } = options;
     for (const name of Object.keys(kwargs)) {
       if (RESERVED.has(name) || Object.hasOwn(this.specialTokens, name)) {
-        throw templateError(`the argument "${name}" would replace one of the template's own variables`);
+        const reason = `the argument "${name}" would replace one of the template's own variables`;
+        throw templateError("ERR_CHAT_TEMPLATE", reason);
       }
     }
-    return this.run({
+    const variables = stringifyJson({
       ...kwargs,
       ...this.specialTokens,
       messages,
@@ -133,6 +145,7 @@ export class ChatTemplate {
       documents: null,
       add_generation_prompt: addGenerationPrompt,
     });
+    return this.run(variables);
   }
 
   /** Ends the rendering process. */
@@ -140,21 +153,24 @@ export class ChatTemplate {
     return this.sandbox.close();
   }
 
-  private async run(items: object | null): Promise<string> {
+  private async run(job: RenderJob): Promise<string> {
     try {
-      return (await this.sandbox.run(items, this.deadlineMs)) as string;
+      return (await this.sandbox.run(job, this.deadlineMs)) as string;
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error;
       if (error.reason === "closed") throw new EngineError("ERR_CLOSED", "the model is closed", { cause: error });
       if (error.reason === "busy") throw new EngineError("ERR_OVERLOADED", error.message, { cause: error });
-      throw templateError(error.message, error);
+      if (error.kind === "raised") throw templateError("ERR_CHAT_TEMPLATE", error.message, error);
+      const overrun = error.reason !== "job" || error.kind === undefined;
+      if (overrun && job !== null && job.length > LARGE_INPUT_CHARS) {
+        const message = `the messages cannot be rendered with the chat template: ${error.message}`;
+        throw new EngineError("ERR_TOO_LONG", message, { subject: "messages", cause: error });
+      }
+      throw templateError("ERR_BROKEN_TEMPLATE", error.message, error);
     }
   }
 }
 
-function templateError(reason: string, cause?: unknown): EngineError {
-  return new EngineError("ERR_CHAT_TEMPLATE", `the chat template failed: ${reason}`, {
-    subject: "chat_template",
-    cause,
-  });
+function templateError(code: ErrorCode, reason: string, cause?: unknown): EngineError {
+  return new EngineError(code, `the chat template failed: ${reason}`, { subject: "chat_template", cause });
 }

@@ -23,7 +23,7 @@ export interface TokenizerFiles {
 }
 
 /**
- * Reads tokenizer.json, tokenizer_config.json and, where there is one, chat_template.jinja.
+ * Reads tokenizer.json and, where they are, tokenizer_config.json and chat_template.jinja.
  *
  * @throws EngineError ERR_TOKENIZER naming the file.
  */
@@ -31,7 +31,8 @@ export function readTokenizerFiles(dir: string): TokenizerFiles {
   const path = join(dir, "tokenizer.json");
   const configPath = join(dir, "tokenizer_config.json");
   const json = parseObject(path, readText(path));
-  const config = parseObject(configPath, readText(configPath));
+  const configText = readText(configPath, true);
+  const config = configText === null ? {} : parseObject(configPath, configText);
   const namedTokens: Record<string, string> = {};
   for (const name of NAMED_TOKENS) {
     const content = contentOf(config[name]);

@@ -1,7 +1,9 @@
+import { join } from "node:path";
 import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
 import { EngineError } from "../errors";
 import { checkInsertions, textDecoder } from "./components";
-import { Sandbox, SandboxError } from "./sandbox";
+import type { EncodeData, EncodeJob, Variant } from "./encode-program";
+import { Sandbox, SandboxError } from "./sandbox/sandbox";
 import { TokenBytes } from "./token-bytes";
 import { fileError, type JsonObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files";
 import { utf8Text, wellFormed } from "./utf8";
@@ -19,15 +21,6 @@ const ENCODE_HEAP_MIB = 2_048;
 
 /** A noncharacter, which no text holds on purpose: `encode` takes it out after special tokens were matched. */
 const BREAK = "\uFDD0";
-
-const PROGRAM = `(data) => {
-  const { Tokenizer } = require(data.library);
-  const built = {};
-  return ({ variant, parts }) => {
-    const tokenizer = (built[variant] ??= new Tokenizer(JSON.parse(data[variant]), data.config));
-    return Int32Array.from(parts.flatMap((part) => tokenizer.encode(part, { add_special_tokens: false }).ids));
-  };
-}`;
 
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a sequence (BOS ...). Default true; false for rendered chat templates. */
@@ -47,8 +40,6 @@ export interface DecodeOptions {
   /** Default true: special tokens produce no text. */
   readonly skipSpecialTokens?: boolean;
 }
-
-type Variant = "full" | "plain";
 
 /** Text to token ids and back, for one model directory. */
 export class Tokenizer {
@@ -114,19 +105,14 @@ export class Tokenizer {
     this.specialPattern =
       contents.length === 0 ? null : new RegExp(contents.map((content) => escapeRegExp(content)).join("|"), "g");
     this.sandbox = new Sandbox({
-      program: PROGRAM,
-      data: () => ({
-        library: require.resolve("@huggingface/tokenizers"),
-        full: JSON.stringify(full),
-        plain: JSON.stringify(plain),
-        config: libraryConfig,
-      }),
+      program: join(__dirname, "encode-program"),
+      data: (): EncodeData => ({ full: JSON.stringify(full), plain: JSON.stringify(plain), config: libraryConfig }),
       heapMiB: ENCODE_HEAP_MIB,
     });
   }
 
   /**
-   * Reads tokenizer.json, tokenizer_config.json and chat_template.jinja of a model directory.
+   * Reads tokenizer.json of a model directory and, where they are, tokenizer_config.json and chat_template.jinja.
    *
    * @throws EngineError ERR_TOKENIZER naming the file and what is wrong with it.
    */
@@ -250,7 +236,7 @@ export class Tokenizer {
     }
   }
 
-  private split(text: string, options: EncodeOptions): { variant: Variant; parts: string[] } {
+  private split(text: string, options: EncodeOptions): EncodeJob {
     const { allowSpecial = true, maxChars = DEFAULT_MAX_CHARS } = options;
     if (text.length > maxChars) {
       throw new EngineError(

@@ -127,16 +127,24 @@ it("300 requests cut short, before the first token and in the middle", async () 
 });
 
 describe("chat templates", () => {
-  it.each<[string, string]>([
-    ["that loop", "{% for i in range(1000000000) %}{% endfor %}"],
-    ["that recur", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"],
+  it.each<[string, string, number, string]>([
+    [
+      "that loop",
+      "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+      500,
+      "broken_template",
+    ],
+    ["that recur", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", 500, "broken_template"],
     [
       "that make a long text",
       "{% for i in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' }}{% endfor %}",
+      500,
+      "broken_template",
     ],
-    ["with a syntax error", "{% if %}"],
-    ["that refuse", "{{ raise_exception('no user here') }}"],
-  ])("%s fail as 400, and the model still completes", async (_, template) => {
+    ["with a syntax error", "{% if %}", 500, "broken_template"],
+    ["that refuse", "{{ raise_exception('no user here') }}", 400, "chat_template"],
+  ])("%s fail as what they are, and the model still completes", async (_, template, expected, code) => {
+    const warn = jest.spyOn(process, "emitWarning").mockImplementation(() => {});
     cpSync(modelPath(undefined), dir, { recursive: true });
     writeFileSync(join(dir, "chat_template.jinja"), template);
     const other = await LLM.load(dir, { maxNumSeqs: 1, maxModelLen });
@@ -148,7 +156,10 @@ describe("chat templates", () => {
         body: JSON.stringify(body),
       });
     const { status, body } = await read(await ask("chat/completions", { messages: [user("x")], max_tokens: 1 }));
-    expect({ status, code: body.error.code }).toEqual({ status: 400, code: "chat_template" });
+    expect({ status, code: body.error.code }).toEqual({ status: expected, code });
+    const warnings = warn.mock.calls.map(([warning]) => warning);
+    expect(warnings).toEqual(expected === 500 ? [expect.stringContaining("the chat template failed")] : []);
+    warn.mockRestore();
     expect((await ask("completions", { prompt: "x", max_tokens: 1 })).status).toBe(200);
     await its.close();
   });

@@ -1,5 +1,6 @@
 // Jest runs tests in their own realm; the addon and Node's built-ins live in the outer one. Sharing these constructors
 // keeps `instanceof` and `toThrow(TypeError)` true across the two.
+const { join } = require("node:path");
 const { TestEnvironment } = require("jest-environment-node");
 
 const shared = [
@@ -24,5 +25,7 @@ module.exports = class extends TestEnvironment {
   async setup() {
     await super.setup();
     for (const name of shared) this.global[name] = globalThis[name];
+    // Processes that the tested sources start run from their sources, too.
+    this.global.process.execArgv = ["-r", join(__dirname, "register.js")];
   }
 };

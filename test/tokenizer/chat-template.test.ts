@@ -1,3 +1,5 @@
+import { parseJson } from "../../src/json/parse";
+import { JsonNumber } from "../../src/json/value";
 import { ChatTemplate, type RenderOptions, type TemplateMessage } from "../../src/tokenizer/chat-template";
 import { Tokenizer } from "../../src/tokenizer/tokenizer";
 import { bundledDir } from "./fixtures";
@@ -46,9 +48,9 @@ describe("variables", () => {
   const template = compile(source, { bos_token: "<s>" });
 
   it("are the special tokens, the tools and the keyword arguments", async () => {
-    expect(await template.render(hi)).toBe("<s>||true|true||");
+    expect(await template.render(hi)).toBe("<s>||True|True||");
     expect(await template.render(hi, { tools: [{ name: "f" }], kwargs: { thinking: true } })).toBe(
-      "<s>||false|true|true|f",
+      "<s>||False|True|True|f",
     );
   });
 
@@ -62,10 +64,8 @@ describe("variables", () => {
     },
   );
 
-  it("that cannot be sent to the rendering process fail alone", async () => {
-    const bad = [{ role: "user", content: () => "code" }];
-    await expect(template.render(bad)).rejects.toMatchObject({ code: "ERR_CHAT_TEMPLATE" });
-    expect(await template.render(hi)).toBe("<s>||true|true||");
+  it("have no place for functions", async () => {
+    expect(await template.render([{ role: "user", content: () => "code" }])).toBe("<s>||True|True||");
   });
 });
 
@@ -74,7 +74,7 @@ const doubled = (times: number) =>
   `{% set ns = namespace(x='aaaaaaaa') %}{% for i in range(${times}) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}`;
 
 it.each([
-  ["a loop without end", "{% for i in range(1000000000) %}{% endfor %}", /longer than 300 ms|memory/],
+  ["a range without end", "{% for i in range(1000000000) %}{% endfor %}", /Range too big/],
   [
     "nested loops",
     "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
@@ -82,11 +82,14 @@ it.each([
   ],
   ["recursion", "{% macro f(g) %}{{ g(g) }}{% endmacro %}{{ f(f) }}", /call stack/],
   ["a long text", `${doubled(20)}{{ ns.x }}`, /the text is longer than 4194304 characters/],
-  ["a text no string can hold", `${doubled(40)}{{ ns.x }}`, /string length/],
+  ["a text no string can hold", `${doubled(40)}{{ ns.x }}`, /string length|memory|longer than 300 ms/],
+  ["a list that no heap can hold", "{{ ([1] * 99999999) * 99 }}", /longer than 300 ms|memory|array length/],
+  ["an int that no memory can hold", "{{ 10 ** (10 ** 10) }}", /too large/],
   // One allocation beyond the heap: this aborts the process it happens in.
   ["a list of 33 million", `${doubled(22)}{{ ns.x.split('a') | length }}`, /longer than 300 ms|memory/],
-  ["raise_exception", "{{ raise_exception('roles must alternate') }}", /roles must alternate/],
-  ["a call of nothing", "{{ messages[0].content.constructor('return process')() }}", /not a function|call/i],
+  ["a call of nothing", "{{ messages[0].content.constructor('return process')() }}", /has no attribute 'content'/],
+  ["a call of a constructor", "{{ ''.constructor('return process')() }}", /has no attribute 'constructor'/],
+  ["a call of what Python hides", "{{ ''.__class__.__mro__ }}", /unsafe/],
 ])("%s fails within the budget and leaves the rest working", async (_name, attack, message) => {
   const source = `{% if messages[0].role == 'hostile' %}${attack}{% else %}ok{% endif %}`;
   const template = compile(source, {}, { deadlineMs: 300, heapMiB: 64 });
@@ -95,26 +98,68 @@ it.each([
   const timer = setInterval(() => turns++, 5);
   const start = performance.now();
   await expect(template.render([{ role: "hostile" }])).rejects.toMatchObject({
-    code: "ERR_CHAT_TEMPLATE",
+    code: "ERR_BROKEN_TEMPLATE",
     message: expect.stringMatching(message),
   });
   const took = performance.now() - start;
   clearInterval(timer);
-  expect(took).toBeLessThan(2_000);
   if (took > 200) expect(turns).toBeGreaterThan(5);
   expect(await template.render(hi)).toBe("ok");
 });
 
+describe("who is at fault", () => {
+  const source = `{% if not messages %}{{ raise_exception('no ' ~ 'messages') }}
+{% elif messages[0].content == 'long' %}{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}{% else %}{{ messages[0].nope.nope }}{% endif %}`;
+  const template = compile(source, {}, { deadlineMs: 200, maxOutputChars: 100_000 });
+  const long = [
+    { role: "user", content: "long" },
+    { role: "user", content: "x".repeat(300_000) },
+  ];
+
+  it.each<[string, TemplateMessage[], string, RegExp]>([
+    ["the messages, where the template says so", [], "ERR_CHAT_TEMPLATE", /failed: no messages$/],
+    ["the template, where it fails", hi, "ERR_BROKEN_TEMPLATE", /'dict object' has no attribute 'nope'/],
+    ["the template, where it takes too long", long.slice(0, 1), "ERR_BROKEN_TEMPLATE", /longer than 200 ms/],
+    ["the messages, where they are long", long, "ERR_TOO_LONG", /longer than 200 ms/],
+  ])("is %s", async (_name, messages, code, message) => {
+    await expect(template.render(messages)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+});
+
+describe("check", () => {
+  it("names what is broken", async () => {
+    const check = compile("{% if messages %}{{ messages|frobnicate }}{% endif %}").check();
+    await expect(check).rejects.toMatchObject({ code: "ERR_BROKEN_TEMPLATE", message: /frobnicate/ });
+  });
+
+  it.each(["{{ messages[0].content }}", "{{ raise_exception('a system message is needed') }}"])(
+    "takes %s",
+    async (source) => {
+      await compile(source).check();
+    },
+  );
+});
+
+it("values reach the template as the request spelled them", async () => {
+  const tools = parseJson('[{"n": 1.0, "10": 12345678901234567890, "2": 1e2, "a": -0}]') as object[];
+  const template = compile("{{ tools[0] | tojson }} {{ tools[0] }} {{ x }}");
+  const text = '{"n": 1.0, "10": 12345678901234567890, "2": 100.0, "a": 0}';
+  expect(await template.render([], { tools, kwargs: { x: new JsonNumber("2.50") } })).toBe(
+    `${text} ${text.replaceAll('"', "'")} 2.5`,
+  );
+});
+
 it.each([
-  ["a syntax error", "{% if %}", /Unexpected token|Expected/],
-  ["an unclosed block", "{% for m in messages %}", /./],
-  ["parentheses 5000 deep", `{{ ${"(".repeat(5000)}1${")".repeat(5000)} }}`, /call stack/],
-  ["an unknown filter", "{{ messages | frobnicate }}", /frobnicate|filter/i],
-])("%s is an ERR_CHAT_TEMPLATE at each rendering", async (_name, source, message) => {
+  ["a syntax error", "{% if %}", /Expected an expression/],
+  ["an unclosed block", "{% for m in messages %}", /Unexpected end of template/],
+  ["parentheses 50000 deep", `{{ ${"(".repeat(50_000)}1${")".repeat(50_000)} }}`, /call stack/],
+  ["an unknown filter", "{{ messages | frobnicate }}", /No filter named 'frobnicate'/],
+  ["a filter that is not supported", "{{ messages | pprint }}", /the filter pprint is not supported/],
+])("%s is an ERR_BROKEN_TEMPLATE at each rendering", async (_name, source, message) => {
   const template = compile(source);
   for (let i = 0; i < 2; i++) {
     await expect(template.render(hi)).rejects.toMatchObject({
-      code: "ERR_CHAT_TEMPLATE",
+      code: "ERR_BROKEN_TEMPLATE",
       message: expect.stringMatching(message),
     });
   }
@@ -122,7 +167,7 @@ it.each([
 
 it("refuses a template of megabytes", () => {
   expect(() => ChatTemplate.compile("x".repeat(2e6), {})).toThrow(
-    expect.objectContaining({ code: "ERR_CHAT_TEMPLATE" }),
+    expect.objectContaining({ code: "ERR_BROKEN_TEMPLATE" }),
   );
 });
 

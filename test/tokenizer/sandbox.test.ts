@@ -1,14 +1,7 @@
-import { Sandbox } from "../../src/tokenizer/sandbox";
+import { join } from "node:path";
+import { Sandbox } from "../../src/tokenizer/sandbox/sandbox";
 
-// Jobs are their own programs here: { sleepMs } blocks, { exit } ends the process, anything else comes back.
-const program = `(data) => {
-  if (data === "broken") throw new Error("cannot start");
-  return (job) => {
-    if (job.sleepMs) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, job.sleepMs);
-    if (job.exit) process.exit(3);
-    return { job, pid: process.pid, env: Object.keys(process.env) };
-  };
-}`;
+const program = join(__dirname, "sandbox-program");
 
 type Reply = { job: unknown; pid: number; env: string[] };
 
@@ -26,7 +19,7 @@ it("keeps one process warm, outside of this one and without its environment", ()
     const first = await run({ value: [1, "é"] });
     expect(first.job).toEqual({ value: [1, "é"] });
     expect(first.pid).not.toBe(process.pid);
-    expect(first.env.filter((name) => !name.startsWith("NODE_CHANNEL"))).toEqual([]);
+    expect(first.env.filter((name) => !name.startsWith("NODE_CHANNEL") && name !== "TZ")).toEqual([]);
     expect((await run({})).pid).toBe(first.pid);
   }));
 
@@ -55,4 +48,10 @@ it("fails what runs and what waits when it is closed", () =>
     await sandbox.close();
     for (const outcome of await outcomes) expect(outcome).toMatchObject({ reason: { reason: "closed" } });
     await expect(run({})).rejects.toMatchObject({ reason: "closed" });
+  }));
+
+it("gives a job's own error with its kind", () =>
+  using(null, async (run) => {
+    await expect(run({ fail: "mine" })).rejects.toMatchObject({ reason: "job", message: "failed", kind: "mine" });
+    await expect(run({ fail: undefined })).resolves.toBeDefined();
   }));

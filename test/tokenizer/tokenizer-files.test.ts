@@ -123,7 +123,6 @@ it.each<[string, unknown, string]>([
 
 it.each<[string, Record<string, unknown>, string]>([
   ["no tokenizer.json", { "tokenizer_config.json": {} }, "tokenizer.json: does not exist"],
-  ["no tokenizer_config.json", { "tokenizer.json": metaspace }, "tokenizer_config.json: does not exist"],
   ["a malformed config", { "tokenizer.json": metaspace, "tokenizer_config.json": "{" }, "tokenizer_config.json: is no"],
   [
     "a template that is a number",
@@ -132,6 +131,12 @@ it.each<[string, Record<string, unknown>, string]>([
   ],
 ])("%s is an ERR_TOKENIZER", (_name, files, message) => {
   expect(failure(files)).toMatchObject({ code: "ERR_TOKENIZER", message: expect.stringContaining(message) });
+});
+
+it("tokenizer_config.json may be left out", () => {
+  const tokenizer = Tokenizer.load(modelDir({ "tokenizer.json": metaspace, "chat_template.jinja": "x" }));
+  expect(tokenizer).toMatchObject({ chatTemplate: "x", specialTokens: {}, eosTokenIds: [], bosTokenId: null });
+  expect([...tokenizer.specialIds]).toEqual([0, 1, 2]);
 });
 
 it("a directory in a file's place is an ERR_TOKENIZER", () => {

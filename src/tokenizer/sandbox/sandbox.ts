@@ -1,4 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { extname, join } from "node:path";
+import type { Message, Reply } from "./child";
 
 /**
  * Why a sandboxed job gave no result: the job itself threw; it ran past its deadline; the process died (out of memory);
@@ -7,20 +9,19 @@ import { type ChildProcess, spawn } from "node:child_process";
 export type SandboxReason = "job" | "deadline" | "died" | "busy" | "start" | "closed";
 
 export class SandboxError extends Error {
-  readonly reason: SandboxReason;
-
-  constructor(reason: SandboxReason, message: string) {
+  /** @param kind What the job's own error had under this name. */
+  constructor(
+    readonly reason: SandboxReason,
+    message: string,
+    readonly kind?: string,
+  ) {
     super(message);
     this.name = "SandboxError";
-    this.reason = reason;
   }
 }
 
 export interface SandboxOptions {
-  /**
-   * Source of a JavaScript function `(data) => (job) => result`. It runs as CommonJS outside any package, so it requires
-   * libraries by absolute path and shares no code with its parent.
-   */
+  /** Path of a module whose `start` is a SandboxProgram; without its extension. */
   readonly program: string;
   /** Called once per process start. Structured-cloneable. */
   readonly data: () => unknown;
@@ -36,38 +37,13 @@ interface Job {
   readonly reject: (error: SandboxError) => void;
 }
 
-interface Reply {
-  readonly value?: unknown;
-  readonly error?: string;
-}
+/** Of the modules here, and of the programs: as this file was loaded, compiled or as its source. */
+const extension = extname(__filename);
+const childPath = join(__dirname, `child${extension}`);
 
 const START_DEADLINE_MS = 30_000;
 /** A job that could not start in this time is refused: the jobs before it each used up most of their deadlines. */
 const MAX_WAIT_MS = 30_000;
-
-// The time limit of runInThisContext is no substitute for the parent's: it ends the process when a parent that was killed
-// left it in an endless loop.
-const HARNESS = (program: string) => `
-const { Script } = require("node:vm");
-const script = new Script("sandbox.handle(sandbox.job)");
-globalThis.sandbox = { handle: undefined, job: undefined };
-process.on("disconnect", () => process.exit());
-process.on("message", (message) => {
-  let reply;
-  try {
-    if ("data" in message) {
-      sandbox.handle = (${program})(message.data);
-      reply = {};
-    } else {
-      sandbox.job = message.payload;
-      reply = { value: script.runInThisContext({ timeout: 2 * message.deadlineMs }) };
-    }
-  } catch (error) {
-    reply = { error: String(error?.message ?? error) };
-  }
-  sandbox.job = undefined;
-  process.send(reply);
-});`;
 
 /**
  * Runs jobs, one at a time, in a Node process of its own: any job can be stopped, and none can block or bring down its
@@ -133,7 +109,7 @@ export class Sandbox {
 
   private send(child: ChildProcess, job: Job): void {
     try {
-      child.send({ payload: job.payload, deadlineMs: job.deadlineMs });
+      send(child, { payload: job.payload, deadlineMs: job.deadlineMs });
     } catch (error) {
       this.settle((failed) => failed.reject(new SandboxError("job", `cannot be sent: ${messageOf(error)}`)));
       return;
@@ -142,16 +118,12 @@ export class Sandbox {
   }
 
   private start(): void {
-    // An empty environment: NODE_OPTIONS of the parent does not apply, and nothing secret can be read from it.
+    const flags = [`--max-old-space-size=${this.options.heapMiB}`, "--disallow-code-generation-from-strings"];
     const child = spawn(
       process.execPath,
-      [
-        `--max-old-space-size=${this.options.heapMiB}`,
-        "--disallow-code-generation-from-strings",
-        "-e",
-        HARNESS(this.options.program),
-      ],
-      { stdio: ["ignore", "ignore", "ignore", "ipc"], serialization: "advanced", env: {}, cwd: "/" },
+      [...process.execArgv, ...flags, childPath, this.options.program + extension],
+      // Of the environment only the time zone: NODE_OPTIONS does not apply, and nothing secret can be read from it.
+      { stdio: ["ignore", "ignore", "ignore", "ipc"], serialization: "advanced", env: timeZone() },
     );
     this.child = child;
     let ready = false;
@@ -160,13 +132,15 @@ export class Sandbox {
       clearTimeout(this.timer);
       if (ready) {
         this.settle((job) =>
-          reply.error === undefined ? job.resolve(reply.value) : job.reject(new SandboxError("job", reply.error)),
+          reply.error === undefined
+            ? job.resolve(reply.value)
+            : job.reject(new SandboxError("job", reply.error.message, reply.error.kind)),
         );
       } else if (reply.error === undefined) {
         ready = true;
         this.send(child, this.current);
       } else {
-        this.drop("start", reply.error);
+        this.drop("start", reply.error.message);
       }
     });
     const lost = (what: string) => {
@@ -181,7 +155,7 @@ export class Sandbox {
       START_DEADLINE_MS,
     );
     try {
-      child.send({ data: this.options.data() });
+      send(child, { data: this.options.data() });
     } catch (error) {
       this.drop("start", messageOf(error));
     }
@@ -201,6 +175,14 @@ export class Sandbox {
     if (job !== undefined) how(job);
     this.next();
   }
+}
+
+function send(child: ChildProcess, message: Message): void {
+  child.send(message);
+}
+
+function timeZone(): NodeJS.ProcessEnv {
+  return process.env.TZ === undefined ? {} : { TZ: process.env.TZ };
 }
 
 function messageOf(error: unknown): string {

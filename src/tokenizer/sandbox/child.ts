@@ -1,0 +1,41 @@
+/** What runs in a sandbox process: node child.js PROGRAM. It answers each message of its parent, one after the other. */
+import { Script } from "node:vm";
+
+/** What a program module exports as `start`: makes of the sandbox's data what runs each job. */
+export type SandboxProgram<Data, Payload, Result> = (data: Data) => (payload: Payload) => Result;
+
+/** The first message has the data; each later one a job. */
+export type Message = { readonly data: unknown } | { readonly payload: unknown; readonly deadlineMs: number };
+
+export interface Reply {
+  readonly value?: unknown;
+  readonly error?: { readonly message: string; readonly kind?: string };
+}
+
+const sandbox: { run: ((payload: unknown) => unknown) | undefined; payload: unknown } = {
+  run: undefined,
+  payload: undefined,
+};
+Object.assign(globalThis, { sandbox });
+const script = new Script("sandbox.run(sandbox.payload)");
+
+function answer(message: Message): Reply {
+  try {
+    if ("data" in message) {
+      const { start } = require(process.argv[2]!) as { start: SandboxProgram<unknown, unknown, unknown> };
+      sandbox.run = start(message.data);
+      return {};
+    }
+    sandbox.payload = message.payload;
+    // The parent's own limit comes first. This one ends the process where a parent that was killed left it in an endless loop.
+    return { value: script.runInThisContext({ timeout: 2 * message.deadlineMs }) };
+  } catch (error) {
+    const { message: text = String(error), kind } = (error ?? {}) as { message?: unknown; kind?: unknown };
+    return { error: { message: String(text), ...(kind === undefined ? {} : { kind: String(kind) }) } };
+  } finally {
+    sandbox.payload = undefined;
+  }
+}
+
+process.on("disconnect", () => process.exit());
+process.on("message", (message: Message) => process.send!(answer(message)));
