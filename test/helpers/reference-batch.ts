@@ -35,20 +35,16 @@ export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSiz
 
   const isPenalised = ({ sequence }: Row) => sequence.request.sampling.penalties !== undefined;
   const penalised = rows.some(isPenalised);
+  const counted = penalised ? [...prefills, ...decodes] : [];
+  const firstToken = new Map<Row, number>();
+  for (const [i, { row }] of tokens.entries()) if (!firstToken.has(row)) firstToken.set(row, i);
   return {
-    countedRows: [...prefills, ...decodes]
-      .filter(() => penalised)
-      .flatMap((row) => {
-        const own = tokens.map((token, i) => ({ ...token, i })).filter((token) => token.row === row);
-        const prompt = own.filter(({ position }) => position < row.sequence.request.prompt.length);
-        return [
-          isPenalised(row) ? row.sequence.slot : -1,
-          own[0]!.i,
-          own.length,
-          prompt.length,
-          row.start === 0 ? 1 : 0,
-        ];
-      }),
+    countedRows: counted.flatMap((row) => {
+      const own = tokens.slice(firstToken.get(row)).filter((token) => token.row === row);
+      const prompt = own.filter(({ position }) => position < row.sequence.request.prompt.length);
+      const slot = isPenalised(row) ? row.sequence.slot : -1;
+      return [slot, firstToken.get(row)!, own.length, prompt.length, row.start === 0 ? 1 : 0];
+    }),
     penalties: draws.filter(() => penalised).flatMap(({ row }) => [...penaltyWords(row.sequence)]),
     decodeSlots: decodes.map((row) => row.sequence.slot),
     drawRows: draws.map(({ i }) => i),
