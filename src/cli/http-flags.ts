@@ -18,6 +18,7 @@ export interface HttpFlags {
   readonly uds?: string;
   readonly metricsPrefix: string;
   readonly toolCallParser: ToolFormat | "auto";
+  readonly strict?: true;
   readonly ui: boolean;
 }
 
@@ -49,6 +50,7 @@ function httpFlags(): Option[] {
     new Option("--tool-call-parser <format>", "how the model writes tool calls; auto: as its chat template says")
       .choices(["auto", ...toolFormats])
       .default(defaultOptions.toolFormat),
+    new Option("--strict", "refuse requests with fields that are not known"),
     new Option("--no-ui", "no web page at /"),
   ];
 }
@@ -74,6 +76,7 @@ export function toHttpOptions(flags: HttpFlags): ServeOptions {
     maxConnections: flags.maxConnections,
     metricsPrefix: flags.metricsPrefix,
     toolFormat: flags.toolCallParser,
+    strict: flags.strict ?? false,
     ui: flags.ui,
     ...(tls === undefined ? {} : { tls }),
     ...(flags.uds === undefined ? {} : { socketPath: flags.uds }),

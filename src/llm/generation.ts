@@ -7,7 +7,7 @@ import type { Generation, GenerationChunk, GenerationResult, PromptLogprob, Toke
 
 /** A generation once its prompt is tokenized and the engine has accepted it. */
 export interface StartedGeneration {
-  readonly promptTokens: number;
+  readonly promptTokenIds: readonly number[];
   readonly tokens: AsyncIterableIterator<EngineToken>;
   /** null for a model without a tokenizer: no text is made. */
   readonly detokenizer: Detokenizer | null;
@@ -25,7 +25,7 @@ const atMost = (token: TokenLogprob, textOffset: number): TokenLogprob =>
 
 /** Starts when it is first iterated or awaited. */
 export class TextGeneration implements Generation {
-  promptTokens = 0;
+  promptTokenIds: readonly number[] = [];
   private started = false;
   private whole: Promise<GenerationResult> | undefined;
 
@@ -34,6 +34,10 @@ export class TextGeneration implements Generation {
     private readonly start: () => Promise<StartedGeneration>,
     private readonly signal: AbortSignal | undefined,
   ) {}
+
+  get promptTokens(): number {
+    return this.promptTokenIds.length;
+  }
 
   // biome-ignore lint/suspicious/noThenProperty: awaiting a generation gives its result, as the API promises
   then<A = GenerationResult, B = never>(
@@ -52,7 +56,7 @@ export class TextGeneration implements Generation {
       return;
     }
     const run = await this.start();
-    this.promptTokens = run.promptTokens;
+    this.promptTokenIds = run.promptTokenIds;
     const onAbort = () => void run.tokens.return?.();
     this.signal?.addEventListener("abort", onAbort);
     if (this.signal?.aborted) onAbort();

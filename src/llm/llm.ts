@@ -14,7 +14,7 @@ import { type StartedGeneration, TextGeneration } from "./generation";
 import { type EngineLoader, type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
 import { resolveParams } from "./sampling-params";
 import { StopStrings } from "./stop-strings";
-import { toTemplateMessage } from "./template-message";
+import { openEnd, toTemplateMessage } from "./template-message";
 import { TokenDescriber } from "./token-describer";
 import type { ChatMessage, ChatOptions, GenerateParams, Generation, LanguageModel, ModelInfo, Prompt } from "./types";
 
@@ -108,14 +108,16 @@ export class LLM implements LanguageModel {
     // Strings of control tokens in a message are text: they must not end a turn or start one.
     const tokenizer = this.needTokenizer();
     const guard = (text: string) => tokenizer.escapeSpecial(text);
-    const { tools, templateArguments, addGenerationPrompt = true } = options;
+    const { tools, templateArguments, addGenerationPrompt = true, continueFinalMessage = false } = options;
     // The template's library knows numbers as doubles: JsonNumbers become those.
     const plain = <Value>(value: Value) => JSON.parse(JSON.stringify(value)) as Value;
-    return this.template.render(plain(messages.map((message) => toTemplateMessage(message, guard))), {
-      addGenerationPrompt,
+    const shown = messages.map((message) => toTemplateMessage(message, guard));
+    const text = await this.template.render(plain(shown), {
+      addGenerationPrompt: addGenerationPrompt && !continueFinalMessage,
       ...(tools === undefined ? {} : { tools: plain(mapStrings(tools, guard)) as object[] }),
       ...(templateArguments === undefined ? {} : { kwargs: plain(templateArguments) }),
     });
+    return continueFinalMessage ? openEnd(text, shown.at(-1)) : text;
   }
 
   get stats(): EngineClient["stats"] {
@@ -150,7 +152,8 @@ export class LLM implements LanguageModel {
     const resolved = resolveParams(params, this.config.generationDefaults);
     const { sampling, maxTokens, stop, logprobs, promptLogprobs, priority, rules } = resolved;
     this.checkIds(rules.logitBias?.map(([token]) => token) ?? [], "logitBias");
-    const ids = await this.promptIds(prompt, params.chat);
+    const all = await this.promptIds(prompt, params.chat);
+    const ids = params.truncatePrompt === undefined ? all : all.slice(-params.truncatePrompt);
     const { maxModelLen } = this.identity;
     if (ids.length + Math.max(1, maxTokens ?? 1) > maxModelLen) {
       const output = maxTokens === null ? "at least one" : `maxTokens = ${maxTokens}`;
@@ -170,16 +173,19 @@ export class LLM implements LanguageModel {
       ...rules,
     });
     return {
-      promptTokens: ids.length,
+      promptTokenIds: ids,
       tokens,
-      detokenizer: this.tokenizer === null ? null : new Detokenizer(this.tokenizer, { context: ids }),
-      stop: new StopStrings(stop),
+      detokenizer:
+        this.tokenizer === null
+          ? null
+          : new Detokenizer(this.tokenizer, { context: ids, skipSpecialTokens: params.skipSpecialTokens ?? true }),
+      stop: new StopStrings(stop, params.includeStop),
       describe: (token, textOffset) => this.describer.token(token, textOffset),
       describePrompt:
         promptLogprobs === null
           ? null
           : ({ promptLogprobs: scores = [] }) =>
-              this.describer.prompt(ids, typeof prompt === "string" ? prompt : null, scores),
+              this.describer.prompt(ids, typeof prompt === "string" && ids === all ? prompt : null, scores),
       promptOnly: maxTokens === 0,
     };
   }

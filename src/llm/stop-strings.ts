@@ -2,21 +2,31 @@
 export class StopStrings {
   private held = "";
 
-  /** `stops` are non-empty. */
-  constructor(private readonly stops: readonly string[]) {}
+  /**
+   * @param stops non-empty
+   * @param isIncluded whether the one that ends the text is given out
+   */
+  constructor(
+    private readonly stops: readonly string[],
+    private readonly isIncluded = false,
+  ) {}
 
-  /** The text that is safe to give out; `stopped` when a stop string is complete, with the text before it. */
+  /** The text that is safe to give out; `stopped` when a stop string is complete, with the text up to it. */
   push(text: string): { text: string; stopped: boolean } {
     if (this.stops.length === 0) return { text, stopped: false };
     const all = this.held + text;
-    let first = -1;
+    let first = all.length;
+    let end = all.length;
     for (const stop of this.stops) {
       const at = all.indexOf(stop);
-      if (at >= 0 && (first < 0 || at < first)) first = at;
+      // Of those that begin at one place the shortest was complete first.
+      if (at < 0 || at > first || (at === first && at + stop.length > end)) continue;
+      first = at;
+      end = at + stop.length;
     }
-    if (first >= 0) {
+    if (first < all.length) {
       this.held = "";
-      return { text: all.slice(0, first), stopped: true };
+      return { text: all.slice(0, this.isIncluded ? end : first), stopped: true };
     }
     const keep = Math.max(...this.stops.map((stop) => overlap(all, stop)));
     this.held = all.slice(all.length - keep);

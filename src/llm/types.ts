@@ -30,6 +30,8 @@ export interface ChatOptions {
   readonly templateArguments?: Readonly<Record<string, string | number | JsonNumber | boolean | null>>;
   /** Default true: the text ends where the assistant's answer begins. */
   readonly addGenerationPrompt?: boolean;
+  /** The text ends with the content of the last message, for the model to go on with it. Default false. */
+  readonly continueFinalMessage?: boolean;
 }
 
 /** A prompt as text, as a conversation (rendered with the model's chat template) or as token ids. */
@@ -55,6 +57,12 @@ export interface GenerateParams {
   /** Generation ends before any of these strings; the string itself is not delivered. At most 16, non-empty. */
   stop?: string | readonly string[];
   stopTokenIds?: readonly number[];
+  /** Deliver the stop string that ended the text, too. Default false. */
+  includeStop?: boolean;
+  /** Special tokens have no text. Default true. */
+  skipSpecialTokens?: boolean;
+  /** Keep so many tokens of a prompt, the last ones. */
+  truncatePrompt?: number;
   /** Go on past the model's end-of-sequence tokens. */
   ignoreEos?: boolean;
   /** Added to the logits of these tokens before anything else, -100 to 100, by token id. */
@@ -120,6 +128,8 @@ export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<
   readonly id: string;
   /** 0 until the prompt has been tokenized; known when the first chunk comes. */
   readonly promptTokens: number;
+  /** The prompt as the model gets it; empty until then. */
+  readonly promptTokenIds: readonly number[];
 }
 
 export interface ModelInfo {

@@ -36,6 +36,8 @@ export interface ServerOptions {
   readonly toolFormat: ToolFormat | "auto";
   /** Before the name of each metric; "vllm:" suits dashboards made for vLLM. */
   readonly metricsPrefix: string;
+  /** Whether a request with a field that is not known is refused. */
+  readonly strict: boolean;
   /** Whether GET / shows browsers the web page. */
   readonly ui: boolean;
   /** Fastify's logger option. Prompts and outputs are never logged. */
@@ -60,6 +62,7 @@ export const defaultOptions: ServerOptions = {
   tls: null,
   toolFormat: "auto",
   metricsPrefix: "mamba_serve:",
+  strict: false,
   ui: true,
   logger: false,
 };

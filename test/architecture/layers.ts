@@ -77,7 +77,7 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "openai",
     files: /^src\/server\/openai\//,
-    imports: ["errors", "json", "http", "src/llm/types", "src/engine/policy/request"],
+    imports: ["errors", "json", "http", "src/llm/types", "src/llm/param-rules", "src/engine/policy/request"],
     packages: ["fastify", "fastify-type-provider-zod", "zod"],
   },
   {

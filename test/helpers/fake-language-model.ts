@@ -89,6 +89,9 @@ export class FakeLanguageModel implements LanguageModel {
       get promptTokens() {
         return promptTokens;
       },
+      get promptTokenIds() {
+        return typeof prompt === "string" ? toIds(prompt) : prompt.map((part) => (typeof part === "number" ? part : 0));
+      },
       [Symbol.asyncIterator]: start,
       // biome-ignore lint/suspicious/noThenProperty: a Generation is awaitable by contract
       then: (onResult, onError) => collect(start(), promptTokens).then(onResult, onError),
@@ -153,6 +156,7 @@ export class FakeLanguageModel implements LanguageModel {
       const limit = Math.min(end, room, params.maxTokens ?? room);
       let text = "";
       let sent = 0;
+      let characters = 0;
       for (let i = 0; i < limit; i++) {
         if (delayMs > 0) await sleep(delayMs, undefined, params.signal && { signal: params.signal }).catch(() => {});
         else await new Promise(setImmediate);
@@ -165,8 +169,10 @@ export class FakeLanguageModel implements LanguageModel {
           throw failure.error;
         }
         const id = script === undefined ? draw(hash(`${context}|${i}`), params.logitBias) : 0;
-        const start = [...text].length;
-        text += script?.slice(i * scriptTokenLength, (i + 1) * scriptTokenLength) ?? this.detokenize([id]);
+        const own = script?.slice(i * scriptTokenLength, (i + 1) * scriptTokenLength) ?? this.detokenize([id]);
+        const start = characters;
+        characters += [...own].length;
+        text += own;
         const stopAt = Math.min(...stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0));
         const isStop = stopAt < Number.POSITIVE_INFINITY || i === end - 1;
         const finishReason = isStop ? "stop" : i === limit - 1 ? "length" : null;

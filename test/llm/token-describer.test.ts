@@ -49,7 +49,7 @@ describe("an output's tokens", () => {
     const generation = new TextGeneration(
       "1",
       async () => ({
-        promptTokens: 1,
+        promptTokenIds: [0],
         tokens: tokens(),
         detokenizer: new Detokenizer(tokenizer, { context: [tokenizer.tokenId("a")!] }),
         stop: new StopStrings(stop),

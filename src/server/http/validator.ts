@@ -15,8 +15,10 @@ export const validatorCompiler: FastifySchemaCompiler<z.ZodType> =
     const result = schema.safeParse(data);
     if (result.success) return { value: result.data };
     const issue = result.error.issues[0]!;
-    const param = toParam(issue.path);
+    const isUnknown = issue.code === "unrecognized_keys";
+    const param = toParam(isUnknown ? [...issue.path, issue.keys[0]!.slice(0, 64)] : issue.path);
     const code = issue.code === "custom" ? (issue.params?.code as string | undefined) : undefined;
-    const message = `${param ?? "request body"}: ${issue.message}`;
+    const problem = isUnknown ? "there is no such field, and this server is strict about it" : issue.message;
+    const message = `${param ?? "request body"}: ${problem}`;
     return { error: new HttpError(400, message, { param, code: code ?? null }) };
   };

@@ -62,6 +62,10 @@ export class Choices {
     }
   }
 
+  get promptCount(): number {
+    return this.#running.length / this.#n;
+  }
+
   get count(): number {
     return this.#running.length;
   }
@@ -69,6 +73,15 @@ export class Choices {
   /** Of the prompt that a choice continues; known once its first chunk has come. */
   promptTokens(index: number): number {
     return this.#running[index]!.generation.promptTokens;
+  }
+
+  /** The prompt that a choice continues, as the model got it; known once its first chunk has come. */
+  promptTokenIds(index: number): readonly number[] {
+    return this.#running[index]!.generation.promptTokenIds;
+  }
+
+  promptTokenIdsOf(prompt: number): readonly number[] {
+    return this.promptTokenIds(prompt * this.#n);
   }
 
   /** Complete once the choices are. A prompt counts once, whatever n is. */

@@ -13,9 +13,12 @@ export interface ChatCompletionBody extends ResponseHead {
     readonly message: MessageBody;
     readonly logprobs: ChatLogprobs | null;
     readonly finish_reason: FinishReasonBody;
+    /** vLLM's; only when asked for, as prompt_token_ids. */
+    readonly token_ids?: readonly number[];
   }[];
   readonly usage: UsageBody;
   readonly prompt_logprobs?: PromptLogprobsBody;
+  readonly prompt_token_ids?: readonly number[];
 }
 
 export interface ChatCompletionChunk extends ResponseHead {
@@ -25,7 +28,10 @@ export interface ChatCompletionChunk extends ResponseHead {
     readonly delta: MessageDelta & { readonly role?: "assistant" };
     readonly logprobs: ChatLogprobs | null;
     readonly finish_reason: FinishReasonBody | null;
+    readonly token_ids?: readonly number[];
   }[];
+  /** In the first event, when asked for. */
+  readonly prompt_token_ids?: readonly number[];
   /** Only when asked for: null, then the numbers in a last event without choices. */
   readonly usage?: UsageBody | null;
 }
@@ -34,6 +40,7 @@ export interface ChatShape {
   readonly head: ResponseHead;
   readonly tools: Pick<ToolPlan, "parser" | "maxCalls">;
   readonly logprobs: boolean;
+  readonly tokenIds: boolean;
   readonly includeUsage: boolean;
   /** Usage so far in each event. */
   readonly continuousUsage: boolean;
@@ -50,7 +57,7 @@ function toReason(reason: ChoiceResult["finishReason"], { hasCalls }: MessageRea
 export function toChatCompletion(
   shape: ChatShape,
   results: readonly ChoiceResult[],
-  usage: Choices["usage"],
+  choices: Choices,
 ): ChatCompletionBody {
   const promptLogprobs = results[0]?.promptLogprobs;
   return {
@@ -64,9 +71,11 @@ export function toChatCompletion(
         message,
         logprobs: shape.logprobs && result.logprobs !== null ? toChatLogprobs(result.logprobs) : null,
         finish_reason: toReason(result.finishReason, reader),
+        ...(shape.tokenIds ? { token_ids: result.tokenIds } : {}),
       };
     }),
-    usage: toUsage(usage),
+    usage: toUsage(choices.usage),
+    ...(shape.tokenIds ? { prompt_token_ids: choices.promptTokenIds(0) } : {}),
     ...(promptLogprobs === undefined ? {} : { prompt_logprobs: toPromptLogprobs(promptLogprobs) }),
   };
 }
@@ -76,26 +85,36 @@ export async function* toChatEvents(shape: ChatShape, choices: Choices): AsyncGe
   const base = { ...shape.head, object: "chat.completion.chunk" as const };
   const readers = new Array<MessageReader | undefined>(choices.count).fill(undefined);
   const counts = new Array<number>(choices.count).fill(0);
+  let isOpen = false;
   for await (const { index, chunk } of choices.chunks()) {
     counts[index]! += chunk.tokenIds.length;
     const soFar = { promptTokens: choices.promptTokens(index), completionTokens: counts[index]! };
     const usage = shape.continuousUsage ? { usage: toUsage(soFar) } : shape.includeUsage ? { usage: null } : {};
+    let tokenIds: readonly number[] = [];
     const toEvent = (
       delta: ChatCompletionChunk["choices"][0]["delta"],
       logprobs: ChatLogprobs | null = null,
       finish_reason: FinishReasonBody | null = null,
-    ) => ({ ...base, choices: [{ index, delta, logprobs, finish_reason }], ...usage });
+    ) => {
+      const ids = shape.tokenIds ? { token_ids: tokenIds } : {};
+      tokenIds = [];
+      return { ...base, choices: [{ index, delta, logprobs, finish_reason, ...ids }], ...usage };
+    };
 
     let reader = readers[index];
     if (reader === undefined) {
       reader = newReader(shape);
       readers[index] = reader;
-      yield toEvent({ role: "assistant", content: "" });
+      const opening = toEvent({ role: "assistant", content: "" });
+      yield shape.tokenIds && !isOpen ? { ...opening, prompt_token_ids: choices.promptTokenIds(index) } : opening;
+      isOpen = true;
     }
+    tokenIds = chunk.tokenIds;
     let logprobs = shape.logprobs && chunk.logprobs?.length ? toChatLogprobs(chunk.logprobs) : null;
     const deltas = reader.push(chunk.text);
     if (chunk.finishReason !== null) deltas.push(...reader.end());
-    if (deltas.length === 0 && logprobs !== null) deltas.push({ content: "" });
+    const hasTokens = logprobs !== null || (shape.tokenIds && tokenIds.length > 0);
+    if (deltas.length === 0 && hasTokens) deltas.push({ content: "" });
     for (const delta of deltas) {
       yield toEvent(delta, logprobs);
       logprobs = null;

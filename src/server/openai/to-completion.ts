@@ -16,6 +16,10 @@ interface CompletionChoice {
   readonly logprobs: CompletionLogprobs | null;
   readonly finish_reason: FinishReasonBody | null;
   readonly prompt_logprobs?: PromptLogprobsBody;
+  /** vLLM's; only when asked for. */
+  readonly token_ids?: readonly number[];
+  /** In a stream on the first event of a choice. */
+  readonly prompt_token_ids?: readonly number[];
 }
 
 /** The answer of /v1/completions, and each event of its stream: the two have one shape. */
@@ -31,6 +35,7 @@ export interface CompletionShape {
   /** Alternatives per token; undefined = no log probabilities. */
   readonly logprobs: number | undefined;
   readonly promptLogprobs: boolean;
+  readonly tokenIds: boolean;
   /** Text before each choice, where the prompt is echoed; its log probabilities then come before theirs. */
   readonly echo: readonly string[] | null;
   readonly includeUsage: boolean;
@@ -57,8 +62,9 @@ function shownTokens(
 export function toCompletion(
   shape: CompletionShape,
   results: readonly ChoiceResult[],
-  usage: Choices["usage"],
+  choices: Choices,
 ): CompletionBody {
+  const perPrompt = results.length / choices.promptCount;
   return {
     ...shape.head,
     object,
@@ -70,10 +76,13 @@ export function toCompletion(
         text: (shape.echo?.[index] ?? "") + result.text,
         logprobs: tokens && toCompletionLogprobs(tokens, shape.logprobs!),
         finish_reason: toFinishReason(result.finishReason),
+        ...(shape.tokenIds
+          ? { token_ids: result.tokenIds, prompt_token_ids: choices.promptTokenIdsOf(Math.floor(index / perPrompt)) }
+          : {}),
         ...(shape.promptLogprobs && promptLogprobs ? { prompt_logprobs: toPromptLogprobs(promptLogprobs) } : {}),
       };
     }),
-    usage: toUsage(usage),
+    usage: toUsage(choices.usage),
   };
 }
 
@@ -81,6 +90,7 @@ export async function* toCompletionEvents(shape: CompletionShape, choices: Choic
   const counts = new Array<number>(choices.count).fill(0);
   const texts = [...(shape.echo ?? [])];
   for await (const { index, chunk } of choices.chunks()) {
+    const isFirst = counts[index] === 0;
     counts[index]! += chunk.tokenIds.length;
     const tokens = shownTokens(shape, index, chunk);
     const text = (texts[index] ?? "") + chunk.text;
@@ -92,6 +102,8 @@ export async function* toCompletionEvents(shape: CompletionShape, choices: Choic
       text,
       logprobs: tokens && toCompletionLogprobs(tokens, shape.logprobs!),
       finish_reason: chunk.finishReason && toFinishReason(chunk.finishReason),
+      ...(shape.tokenIds ? { token_ids: chunk.tokenIds } : {}),
+      ...(shape.tokenIds && isFirst ? { prompt_token_ids: choices.promptTokenIds(index) } : {}),
     };
     const soFar = { promptTokens: choices.promptTokens(index), completionTokens: counts[index]! };
     const usage = shape.continuousUsage ? { usage: toUsage(soFar) } : shape.includeUsage ? { usage: null } : {};

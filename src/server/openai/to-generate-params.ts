@@ -10,6 +10,8 @@ export const toTemperature = (temperature: number) => (temperature < smallestTem
 export interface OutputFields {
   /** Undefined = the model's default. */
   readonly maxTokens: number | undefined;
+  /** Tokens that the context leaves for the prompt. */
+  readonly room: number;
   /** Alternatives per token; undefined = no log probabilities. */
   readonly logprobs: number | undefined;
 }
@@ -19,6 +21,7 @@ export function toGenerateParams(fields: SamplingFields, output: OutputFields): 
   const { temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty } = fields;
   const { seed, stop, stop_token_ids, ignore_eos } = fields;
   const { logit_bias, min_tokens, prompt_logprobs } = fields;
+  const { include_stop_str_in_output, skip_special_tokens, truncate_prompt_tokens } = fields;
   const constraint = toConstraint(fields);
   const params: GenerateParams = {};
   if (temperature !== undefined) params.temperature = toTemperature(temperature);
@@ -33,6 +36,10 @@ export function toGenerateParams(fields: SamplingFields, output: OutputFields): 
   if (stop !== undefined && stop.length > 0) params.stop = stop;
   if (stop_token_ids !== undefined) params.stopTokenIds = stop_token_ids;
   if (ignore_eos !== undefined) params.ignoreEos = ignore_eos;
+  if (include_stop_str_in_output !== undefined) params.includeStop = include_stop_str_in_output;
+  if (skip_special_tokens === false) params.skipSpecialTokens = false;
+  const kept = truncate_prompt_tokens === -1 ? output.room : truncate_prompt_tokens;
+  if (kept !== undefined) params.truncatePrompt = Math.max(1, kept);
   if (logit_bias !== undefined) params.logitBias = logit_bias;
   if (min_tokens !== undefined && min_tokens > 0) params.minTokens = min_tokens;
   if (constraint !== undefined) params.constraint = constraint;

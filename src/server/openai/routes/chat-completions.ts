@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import type { ZodTypeProvider } from "fastify-type-provider-zod";
-import type { GenerateParams } from "../../../llm/types";
+import type { GenerateParams, ModelInfo } from "../../../llm/types";
 import type { ServerContext } from "../../context";
 import { HttpError } from "../../http/http-error";
 import { plainEvents, sendEvents } from "../../http/sse";
@@ -13,11 +13,16 @@ import { detectFormat } from "../tools/formats";
 import { planTools, type ToolPlan } from "../tools/plan";
 import { requireModel } from "./models";
 
-function toParams(body: ChatCompletionRequest, { tools, constraint }: ToolPlan): GenerateParams {
-  const { chat_template_kwargs: templateArguments } = body;
+function toParams(
+  body: ChatCompletionRequest,
+  { tools, constraint }: ToolPlan,
+  { maxModelLen }: ModelInfo,
+): GenerateParams {
+  const maxTokens = body.max_completion_tokens ?? body.max_tokens;
   const params = toGenerateParams(body, {
-    maxTokens: body.max_completion_tokens ?? body.max_tokens,
+    maxTokens,
     logprobs: body.logprobs ? (body.top_logprobs ?? 0) : undefined,
+    room: maxModelLen - (maxTokens ?? 1),
   });
   if (constraint !== undefined) {
     if (params.constraint !== undefined) {
@@ -25,31 +30,40 @@ function toParams(body: ChatCompletionRequest, { tools, constraint }: ToolPlan):
     }
     params.constraint = constraint;
   }
-  if (tools !== undefined || templateArguments !== undefined) {
-    params.chat = {
-      ...(tools === undefined ? {} : { tools }),
-      ...(templateArguments === undefined ? {} : { templateArguments }),
-    };
-  }
+  const { reasoning_effort, chat_template_kwargs, add_generation_prompt, continue_final_message } = body;
+  const chat = {
+    ...(tools === undefined ? {} : { tools }),
+    ...(reasoning_effort === undefined && chat_template_kwargs === undefined
+      ? {}
+      : { templateArguments: { ...(reasoning_effort && { reasoning_effort }), ...chat_template_kwargs } }),
+    ...(add_generation_prompt === undefined ? {} : { addGenerationPrompt: add_generation_prompt }),
+    ...(continue_final_message === undefined ? {} : { continueFinalMessage: continue_final_message }),
+  };
+  if (Object.keys(chat).length > 0) params.chat = chat;
   return params;
 }
 
 export function chatCompletionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
-  const schema = { summary: "Answers a conversation", tags: ["text"], body: chatCompletionRequest(model.info) };
+  const schema = {
+    summary: "Answers a conversation",
+    tags: ["text"],
+    body: chatCompletionRequest({ ...model.info, strict: options.strict }),
+  };
   const format = options.toolFormat === "auto" ? detectFormat(model.info.chatTemplate) : options.toolFormat;
   app.withTypeProvider<ZodTypeProvider>().post("/v1/chat/completions", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
     const tools = planTools(body, format);
-    const request = { prompts: [body.messages], n: body.n, params: toParams(body, tools) };
+    const request = { prompts: [body.messages], n: body.n, params: toParams(body, tools, model.info) };
     const choices = new Choices(model, request, running.begin(reply), metrics);
     const shape = {
       head: newResponseHead("chatcmpl", model.info.id),
       tools,
       logprobs: body.logprobs ?? false,
+      tokenIds: body.return_token_ids,
       includeUsage: body.stream_options?.include_usage ?? false,
       continuousUsage: body.stream_options?.continuous_usage_stats ?? false,
     };
     if (body.stream) return sendEvents(reply, toChatEvents(shape, choices), options, plainEvents);
-    return toChatCompletion(shape, await choices.results(), choices.usage);
+    return toChatCompletion(shape, await choices.results(), choices);
   });
 }

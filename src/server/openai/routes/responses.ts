@@ -23,7 +23,7 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
   const schema = {
     summary: "Answers a text or a conversation; nothing is stored",
     tags: ["text"],
-    body: responseRequest,
+    body: responseRequest({ ...model.info, strict: options.strict }),
   };
   app.withTypeProvider<ZodTypeProvider>().post("/v1/responses", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);

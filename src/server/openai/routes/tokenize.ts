@@ -5,17 +5,20 @@ import { detokenizeRequest, tokenizeRequest } from "../schemas/tokenize";
 import { requireModel } from "./models";
 
 /** vLLM's /tokenize and /detokenize. */
-export function tokenizeRoutes(app: FastifyInstance, { model }: ServerContext): void {
+export function tokenizeRoutes(app: FastifyInstance, { model, options }: ServerContext): void {
+  const rules = { ...model.info, strict: options.strict };
   const typed = app.withTypeProvider<ZodTypeProvider>();
 
-  const tokenize = { summary: "Token ids of a text or a conversation", tags: ["tokens"], body: tokenizeRequest };
+  const tokenize = { summary: "Token ids of a text or a conversation", tags: ["tokens"], body: tokenizeRequest(rules) };
   typed.post("/tokenize", { schema: tokenize }, async ({ body }) => {
     requireModel(body.model, model.info);
     let tokens: number[];
     if ("messages" in body) {
       const { add_generation_prompt: addGenerationPrompt, chat_template_kwargs: templateArguments, tools } = body;
+      const { continue_final_message: continueFinalMessage } = body;
       const text = await model.renderChat(body.messages, {
         ...(addGenerationPrompt === undefined ? {} : { addGenerationPrompt }),
+        ...(continueFinalMessage === undefined ? {} : { continueFinalMessage }),
         ...(templateArguments === undefined ? {} : { templateArguments }),
         ...(tools === undefined ? {} : { tools }),
       });
@@ -32,7 +35,7 @@ export function tokenizeRoutes(app: FastifyInstance, { model }: ServerContext): 
     };
   });
 
-  const detokenize = { summary: "The text of token ids", tags: ["tokens"], body: detokenizeRequest(model.info) };
+  const detokenize = { summary: "The text of token ids", tags: ["tokens"], body: detokenizeRequest(rules) };
   typed.post("/detokenize", { schema: detokenize }, async ({ body }) => {
     requireModel(body.model, model.info);
     return { prompt: model.detokenize(body.tokens) };

@@ -1,11 +1,11 @@
 import { z } from "zod";
 import { isObject, JsonNumber } from "../../../json/value";
 import type { ChatOptions } from "../../../llm/types";
-import { field, optional } from "./field";
+import { type BodyRules, bodyOf, field, optional } from "./field";
 import { messages } from "./messages";
+import { otherFieldsOfChat } from "./other-fields";
 import { alternatives, maxNewTokens, refineSampling, samplingFields } from "./sampling";
 import { refineTools, toolFields } from "./tools";
-import { unsupportedInChat } from "./unsupported";
 
 const maxTemplateArguments = 64;
 
@@ -26,11 +26,12 @@ export const templateArguments = field(
   { type: "object", additionalProperties: { type: ["string", "number", "boolean", "null"] } },
 );
 
-/** Body of POST /v1/chat/completions. Fields not listed are ignored. */
-export const chatCompletionRequest = (model: { readonly vocabSize: number }) =>
-  z
-    .object({
-      ...samplingFields(model),
+/** Body of POST /v1/chat/completions. */
+export const chatCompletionRequest = (rules: BodyRules) =>
+  bodyOf(
+    {
+      ...otherFieldsOfChat,
+      ...samplingFields(rules),
       ...toolFields,
       messages,
       max_tokens: optional(z.int().min(1).max(maxNewTokens)),
@@ -39,14 +40,22 @@ export const chatCompletionRequest = (model: { readonly vocabSize: number }) =>
       logprobs: optional(z.boolean()),
       top_logprobs: optional(alternatives),
       chat_template_kwargs: optional(templateArguments),
-      ...unsupportedInChat,
-    })
-    .superRefine((body, context) => {
-      refineSampling(body, context, body.max_completion_tokens ?? body.max_tokens);
-      refineTools(body, context);
-      if (body.top_logprobs === undefined || body.logprobs) return;
-      const message = "only allowed together with logprobs: true";
-      context.addIssue({ code: "custom", path: ["top_logprobs"], message });
-    });
+      /** Known to the chat templates of models that reason. */
+      reasoning_effort: optional(z.string().max(64)),
+      add_generation_prompt: optional(z.boolean()),
+      continue_final_message: optional(z.boolean()),
+    },
+    rules.strict,
+  ).superRefine((body, context) => {
+    refineSampling(body, context, body.max_completion_tokens ?? body.max_tokens);
+    refineTools(body, context);
+    const refuse = (name: string, message: string) => context.addIssue({ code: "custom", path: [name], message });
+    if (body.top_logprobs !== undefined && !body.logprobs) {
+      refuse("top_logprobs", "only allowed together with logprobs: true");
+    }
+    if (body.continue_final_message && body.add_generation_prompt) {
+      refuse("continue_final_message", "not allowed together with add_generation_prompt: true");
+    }
+  });
 
 export type ChatCompletionRequest = z.output<ReturnType<typeof chatCompletionRequest>>;

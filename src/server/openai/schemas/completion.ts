@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { toNumber } from "../../../json/value";
-import { field, type Issue, optional, readTokenIds, tokenIdRule } from "./field";
+import { type BodyRules, bodyOf, field, type Issue, optional, readTokenIds, tokenIdRule } from "./field";
+import { otherFieldsOfCompletions } from "./other-fields";
 import { alternatives, maxChoicesPerPrompt, maxNewTokens, refineSampling, samplingFields } from "./sampling";
-import { unsupportedInCompletions } from "./unsupported";
 
 export const maxPrompts = 128;
 
@@ -38,27 +38,29 @@ function readPrompts(input: unknown, vocabSize: number, reject: (issue: Issue) =
   return reject({ message: shapes, path: [0] });
 }
 
-/** Body of POST /v1/completions. Fields not listed are ignored. */
-export const completionRequest = (model: { readonly vocabSize: number }) =>
-  z
-    .object({
-      ...samplingFields(model),
-      prompt: field((input, reject) => readPrompts(input, model.vocabSize, reject), promptSchema),
+/** Body of POST /v1/completions. */
+export const completionRequest = (rules: BodyRules) =>
+  bodyOf(
+    {
+      ...otherFieldsOfCompletions,
+      ...samplingFields(rules),
+      prompt: field((input, reject) => readPrompts(input, rules.vocabSize, reject), promptSchema),
       max_tokens: optional(z.int().min(0).max(maxNewTokens)).transform((tokens) => tokens ?? 16),
       logprobs: optional(alternatives),
       best_of: optional(z.int().min(1).max(maxChoicesPerPrompt)),
       echo: optional(z.boolean()).transform((echo) => echo ?? false),
-      ...unsupportedInCompletions,
-    })
-    .superRefine((body, context) => {
-      refineSampling(body, context, body.max_tokens);
-      const { best_of, n, stream, max_tokens, echo, prompt_logprobs } = body;
-      const refuse = (field: string, message: string) => context.addIssue({ code: "custom", path: [field], message });
-      if (best_of !== undefined && best_of < n) refuse("best_of", "must not be below n");
-      if (best_of !== undefined && best_of > n && stream) refuse("best_of", "must equal n in a stream");
-      if (max_tokens === 0 && !echo && prompt_logprobs === undefined) {
-        refuse("max_tokens", "must be at least 1, unless echo or prompt_logprobs asks for the prompt");
-      }
-    });
+    },
+    rules.strict,
+  ).superRefine((body, context) => {
+    refineSampling(body, context, body.max_tokens);
+    const { best_of, n, stream, max_tokens, echo, prompt_logprobs } = body;
+    const refuse = (field: string, message: string) => context.addIssue({ code: "custom", path: [field], message });
+    if (best_of !== undefined && best_of < n) refuse("best_of", "must not be below n");
+    if (best_of !== undefined && best_of > n && stream) refuse("best_of", "must equal n in a stream");
+    if (echo && body.truncate_prompt_tokens !== undefined) refuse("truncate_prompt_tokens", "not available with echo");
+    if (max_tokens === 0 && !echo && prompt_logprobs === undefined) {
+      refuse("max_tokens", "must be at least 1, unless echo or prompt_logprobs asks for the prompt");
+    }
+  });
 
 export type CompletionRequest = z.output<ReturnType<typeof completionRequest>>;

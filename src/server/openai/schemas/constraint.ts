@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { isObject } from "../../../json/value";
 import type { Constraint } from "../../../llm/types";
 import { field, type Issue, optional, readJson } from "./field";
-import { unsupportedCode } from "./unsupported";
+import { unsupportedCode } from "./other-fields";
 
 const maxChoices = 1024;
 const maxText = 65_536;
@@ -23,7 +23,9 @@ const responseFormat = field((input, reject): Constraint | undefined => {
     case "text":
       return undefined;
     case "json_object":
-      return { kind: "json_object" };
+      // With a schema it is llama.cpp's.
+      if (input.schema === undefined || input.schema === null) return { kind: "json_object" };
+      return readSchema(input.schema, ["schema"], reject);
     case "json_schema":
       if (!isObject(input.json_schema)) return reject({ message: "is required", path: ["json_schema"] });
       return readSchema(input.json_schema.schema, ["json_schema", "schema"], reject);
@@ -67,19 +69,29 @@ const structuredOutputs = field((input, reject): Constraint | undefined => {
   return readers[name]!(value, [name], reject);
 }, object);
 
+const alone = (reader: keyof typeof readers) => field((input, reject) => readers[reader]!(input, [], reject));
+
+/** How an output can be given its form; of `json_schema` and `regex`, other servers' names, the value is the form itself. */
 export const constraintFields = {
   response_format: optional(responseFormat),
   structured_outputs: optional(structuredOutputs),
+  json_schema: optional(alone("json")),
+  regex: optional(alone("regex")),
 };
 
 export type ConstraintFields = z.output<z.ZodObject<typeof constraintFields>>;
 
+const names = Object.keys(constraintFields) as (keyof ConstraintFields)[];
+const given = (fields: ConstraintFields) => names.filter((name) => fields[name] !== undefined);
+
 /** For z.superRefine: an output can have one form. */
 export function refineConstraints(fields: ConstraintFields, context: z.RefinementCtx): void {
-  if (fields.response_format === undefined || fields.structured_outputs === undefined) return;
-  const message = "not allowed together with response_format";
-  context.addIssue({ code: "custom", path: ["structured_outputs"], message });
+  const [first, second] = given(fields);
+  if (second === undefined) return;
+  context.addIssue({ code: "custom", path: [second], message: `not allowed together with ${first}` });
 }
 
-export const toConstraint = (fields: ConstraintFields): Constraint | undefined =>
-  fields.response_format ?? fields.structured_outputs;
+export function toConstraint(fields: ConstraintFields): Constraint | undefined {
+  const [name] = given(fields);
+  return name === undefined ? undefined : fields[name];
+}

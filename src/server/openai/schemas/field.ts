@@ -6,6 +6,19 @@ import { JsonNumber, toNumber } from "../../../json/value";
 export const optional = <Schema extends z.ZodType>(schema: Schema) =>
   z.preprocess(toNumber, schema.nullish()).transform((value) => value ?? undefined);
 
+/** The object that a body has to be. `strict`: without any field that is not listed. */
+export function bodyOf<Shape extends z.ZodRawShape>(shape: Shape, strict: boolean): z.ZodObject<Shape> {
+  return strict ? (z.strictObject(shape) as unknown as z.ZodObject<Shape>) : z.object(shape);
+}
+
+/** What a body is checked against besides its fields. */
+export interface BodyRules {
+  readonly vocabSize: number;
+  readonly maxModelLen: number;
+  /** Refuse every field that is not known. */
+  readonly strict: boolean;
+}
+
 export interface Issue {
   readonly message: string;
   /** Where inside the field, as [3] or [1, "type"]. */

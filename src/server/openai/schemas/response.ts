@@ -2,10 +2,10 @@ import { z } from "zod";
 import { isObject } from "../../../json/value";
 import type { ChatMessage, Constraint } from "../../../llm/types";
 import { readSchema } from "./constraint";
-import { field, type Issue, optional } from "./field";
+import { type BodyRules, bodyOf, field, type Issue, optional } from "./field";
 import { maxMessages, readContent, readRole } from "./messages";
+import { otherFieldsOfResponses } from "./other-fields";
 import { maxNewTokens } from "./sampling";
-import { unsupportedInResponses } from "./unsupported";
 
 type Reject = (issue: Issue) => never;
 
@@ -56,18 +56,22 @@ const text = field((given, reject): TextOptions => {
 
 const metadata = z.record(z.string().max(64), z.string().max(512));
 
-/** Body of POST /v1/responses. Fields not listed are ignored. */
-export const responseRequest = z.object({
-  model: optional(z.string()),
-  input,
-  instructions: optional(z.string()),
-  max_output_tokens: optional(z.int().min(1).max(maxNewTokens)),
-  temperature: optional(z.number().min(0).max(2)),
-  top_p: optional(z.number().gt(0).max(1)),
-  text: optional(text),
-  metadata: optional(metadata),
-  stream: optional(z.boolean()).transform((stream) => stream ?? false),
-  ...unsupportedInResponses,
-});
+/** Body of POST /v1/responses. */
+export const responseRequest = ({ strict }: BodyRules) =>
+  bodyOf(
+    {
+      ...otherFieldsOfResponses,
+      model: optional(z.string()),
+      input,
+      instructions: optional(z.string()),
+      max_output_tokens: optional(z.int().min(1).max(maxNewTokens)),
+      temperature: optional(z.number().min(0).max(2)),
+      top_p: optional(z.number().gt(0).max(1)),
+      text: optional(text),
+      metadata: optional(metadata),
+      stream: optional(z.boolean()).transform((stream) => stream ?? false),
+    },
+    strict,
+  );
 
-export type ResponseRequest = z.output<typeof responseRequest>;
+export type ResponseRequest = z.output<ReturnType<typeof responseRequest>>;

@@ -1,10 +1,11 @@
 import { z } from "zod";
+import { MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS } from "../../../engine/policy/request";
 import { isObject, toNumber } from "../../../json/value";
+import { MAX_STOPS } from "../../../llm/param-rules";
 import { constraintFields, refineConstraints } from "./constraint";
-import { field, optional, readTokenIds, tokenIdRule, wide } from "./field";
+import { type BodyRules, bodyOf, field, optional, readTokenIds, tokenIdRule, wide } from "./field";
 
-export const maxChoicesPerPrompt = 16;
-export const maxStopStrings = 16;
+export const maxChoicesPerPrompt = 128;
 export const maxStopLength = 256;
 const maxStopTokenIds = 1024;
 export const maxNewTokens = 2 ** 31 - 1;
@@ -13,7 +14,7 @@ const stop = field(
   (input, reject): readonly string[] => {
     if (typeof input !== "string" && !Array.isArray(input)) return reject({ message: "expected a string or a list" });
     const list: unknown[] = typeof input === "string" ? [input] : input;
-    if (list.length > maxStopStrings) reject({ message: `expected at most ${maxStopStrings} strings` });
+    if (list.length > MAX_STOPS) reject({ message: `expected at most ${MAX_STOPS} strings` });
     return list.map((text, i) => {
       if (typeof text === "string" && text.length > 0 && text.length <= maxStopLength) return text;
       return reject({
@@ -22,7 +23,7 @@ const stop = field(
       });
     });
   },
-  { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" }, maxItems: maxStopStrings }] },
+  { anyOf: [{ type: "string" }, { type: "array", items: { type: "string" }, maxItems: MAX_STOPS }] },
 );
 
 const stopTokenIds = field(
@@ -36,15 +37,13 @@ const stopTokenIds = field(
   { type: "array", items: { type: "integer", minimum: 0 }, maxItems: maxStopTokenIds },
 );
 
-const maxBiases = 1024;
-
 /** Undefined where it asks for nothing. */
 const logitBias = (vocabSize: number) =>
   field(
     (input, reject): Readonly<Record<number, number>> | undefined => {
       if (!isObject(input)) return reject({ message: "expected an object of token ids and numbers" });
       const entries = Object.entries(input).map(([id, bias]) => [id, toNumber(bias)] as const);
-      if (entries.length > maxBiases) reject({ message: `expected at most ${maxBiases} tokens` });
+      if (entries.length > MAX_LOGIT_BIAS) reject({ message: `expected at most ${MAX_LOGIT_BIAS} tokens` });
       for (const [id, bias] of entries) {
         const isId = /^\d{1,10}$/.test(id) && Number(id) < vocabSize;
         if (!isId) reject({ message: `${tokenIdRule(vocabSize)}, as each key` });
@@ -58,10 +57,10 @@ const logitBias = (vocabSize: number) =>
   );
 
 /** Alternatives shown for each token. */
-export const alternatives = z.int().min(0).max(20);
+export const alternatives = z.int().min(0).max(MAX_TOP_LOGPROBS);
 
 /** What /v1/completions and /v1/chat/completions have in common. */
-export const samplingFields = ({ vocabSize }: { readonly vocabSize: number }) => ({
+export const samplingFields = ({ vocabSize, strict }: BodyRules) => ({
   ...constraintFields,
   model: optional(z.string()),
   temperature: optional(z.number().min(0).max(2)),
@@ -84,9 +83,21 @@ export const samplingFields = ({ vocabSize }: { readonly vocabSize: number }) =>
   stop: optional(stop),
   stop_token_ids: optional(stopTokenIds),
   ignore_eos: optional(z.boolean()),
+  include_stop_str_in_output: optional(z.boolean()),
+  skip_special_tokens: optional(z.boolean()),
+  /** Tokens of the prompt to keep, the last ones; -1: what the context leaves. */
+  truncate_prompt_tokens: optional(z.int().min(-1).max(maxNewTokens)),
+  return_token_ids: optional(z.boolean()).transform((wanted) => wanted ?? false),
   stream: optional(z.boolean()).transform((stream) => stream ?? false),
   stream_options: optional(
-    z.object({ include_usage: optional(z.boolean()), continuous_usage_stats: optional(z.boolean()) }),
+    bodyOf(
+      {
+        include_usage: optional(z.boolean()),
+        include_obfuscation: optional(z.boolean()),
+        continuous_usage_stats: optional(z.boolean()),
+      },
+      strict,
+    ),
   ),
 });
 
@@ -99,6 +110,7 @@ export function refineSampling(fields: SamplingFields, context: z.RefinementCtx,
   if (fields.stream_options !== undefined && !fields.stream) {
     refuse("stream_options", "only allowed together with stream: true");
   }
+  if (fields.truncate_prompt_tokens === 0) refuse("truncate_prompt_tokens", "expected -1 or an integer of at least 1");
   if (fields.prompt_logprobs !== undefined && fields.stream) refuse("prompt_logprobs", "not available in a stream");
   if (fields.min_tokens !== undefined && fields.min_tokens > (maxTokens ?? maxNewTokens)) {
     refuse("min_tokens", "must not be above max_tokens");

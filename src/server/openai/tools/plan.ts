@@ -1,7 +1,7 @@
 import type { Constraint } from "../../../llm/types";
 import { HttpError } from "../../http/http-error";
+import { unsupportedCode } from "../schemas/other-fields";
 import type { Tool, ToolChoice, ToolFields } from "../schemas/tools";
-import { unsupportedCode } from "../schemas/unsupported";
 import type { ToolParser } from "./events";
 import { createParser, forcedParser, type ToolFormat } from "./formats";
 
