@@ -18,9 +18,6 @@ import { openEnd, toTemplateMessage } from "./template-message";
 import { TokenDescriber } from "./token-describer";
 import type { ChatMessage, ChatOptions, GenerateParams, Generation, LanguageModel, ModelInfo, Prompt } from "./types";
 
-/** Most characters of a prompt for each token of context: longer text cannot fit, so it is refused before tokenizing. */
-const MAX_CHARS_PER_TOKEN = 16;
-
 /** A loaded model: text in, text out. */
 export class LLM implements LanguageModel {
   private readonly template: ChatTemplate | null;
@@ -91,8 +88,7 @@ export class LLM implements LanguageModel {
   }
 
   tokenize(text: string, { addSpecialTokens = true } = {}): Promise<number[]> {
-    const maxChars = this.identity.maxModelLen * MAX_CHARS_PER_TOKEN;
-    return this.needTokenizer().encodeAsync(text, { addSpecialTokens, maxChars });
+    return this.needTokenizer().encode(text, { addSpecialTokens, maxTokens: this.identity.maxModelLen });
   }
 
   detokenize(ids: readonly number[]): string {
@@ -204,7 +200,7 @@ export class LLM implements LanguageModel {
       return prompt;
     }
     const text = await this.renderChat(prompt, chat);
-    return this.needTokenizer().encodeAsync(text, { addSpecialTokens: false });
+    return this.needTokenizer().encode(text, { addSpecialTokens: false, maxTokens: this.identity.maxModelLen });
   }
 
   private checkIds(ids: readonly number[], subject = "prompt"): void {

@@ -3,42 +3,67 @@ import { fileError, isObject, type JsonObject } from "./tokenizer-files";
 /** Longest text that a step may put in the place of another, or before it: each space of a prompt can become it. */
 const MAX_INSERTED_CHARS = 16;
 
-/**
- * Refuses normalizers and pre-tokenizers under which a short prompt becomes a long one, which would hold up the event loop.
- *
- * @throws EngineError ERR_TOKENIZER
- */
-export function checkInsertions({ normalizer, pre_tokenizer }: JsonObject, path: string): void {
-  const visit = (step: unknown, where: string): void => {
-    if (!isObject(step)) return;
-    for (const key of ["replacement", "content", "prepend"]) {
-      const text = step[key];
-      if (typeof text !== "string" || text.length <= MAX_INSERTED_CHARS) continue;
-      throw fileError(path, `${where}: ${key} has ${text.length} characters, more than ${MAX_INSERTED_CHARS}`);
-    }
-    for (const steps of [step.normalizers, step.pretokenizers]) {
-      if (Array.isArray(steps)) for (const inner of steps) visit(inner, where);
-    }
-  };
-  visit(normalizer, "normalizer");
-  visit(pre_tokenizer, "pre_tokenizer");
+/** What the library knows, by the key of tokenizer.json; a name that is not here is refused by name. */
+const knownTypes: Readonly<Record<string, readonly string[]>> = {
+  normalizer: [
+    ...["BertNormalizer", "ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Prepend"],
+    ...["Replace", "Sequence", "Strip", "StripAccents"],
+  ],
+  pre_tokenizer: [
+    ...["BertPreTokenizer", "ByteLevel", "CharDelimiterSplit", "Digits", "FixedLength", "Metaspace", "Punctuation"],
+    ...["Sequence", "Split", "UnicodeScripts", "Whitespace", "WhitespaceSplit"],
+  ],
+  decoder: [
+    ...["BPEDecoder", "ByteFallback", "ByteLevel", "Fuse", "Metaspace", "Replace", "Sequence", "Strip", "WordPiece"],
+  ],
+  post_processor: ["BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"],
+};
+
+/** The key under which a Sequence of each kind has its steps. */
+const stepsKey: Readonly<Record<string, string>> = {
+  normalizer: "normalizers",
+  pre_tokenizer: "pretokenizers",
+  decoder: "decoders",
+  post_processor: "processors",
+};
+
+/** A component and, of a Sequence, the components within it; outermost first. */
+export function stepsOf(kind: string, component: unknown): JsonObject[] {
+  if (!isObject(component)) return [];
+  const inner = component.type === "Sequence" ? component[stepsKey[kind]!] : null;
+  return Array.isArray(inner) ? inner.flatMap((step) => stepsOf(kind, step)) : [component];
 }
 
 /**
- * The decoder of a tokenizer.json, checked: a Sequence of one is that one, which the library treats better.
+ * Refuses what is not implemented, and normalizers and pre-tokenizers under which a short prompt becomes a long one.
  *
- * @throws EngineError ERR_TOKENIZER for steps that are no objects, and for decoders under which text does not only grow.
+ * @throws EngineError ERR_TOKENIZER
  */
-export function textDecoder(decoder: unknown, path: string): unknown {
-  if (!isObject(decoder)) return decoder;
-  const steps = decoder.decoders;
-  if (decoder.type === "Sequence" && Array.isArray(steps)) {
-    const known = steps.map((step, index) => {
-      if (!isObject(step)) throw fileError(path, `decoders[${index}] must be an object`);
-      return textDecoder(step, path);
-    });
-    return known.length === 1 ? known[0] : decoder;
+export function checkComponents(json: JsonObject, path: string): void {
+  for (const kind of Object.keys(knownTypes)) checkComponent(kind, json[kind], kind, path);
+}
+
+function checkComponent(kind: string, component: unknown, where: string, path: string): void {
+  if (component === null || component === undefined) return;
+  if (!isObject(component)) throw fileError(path, `${where} must be an object`);
+  const { type } = component;
+  if (type === "CTC") throw fileError(path, "a CTC decoder is for speech, not for generated text");
+  if (typeof type !== "string" || !knownTypes[kind]!.includes(type)) {
+    throw fileError(path, `unknown ${kind} type ${JSON.stringify(type)}`);
   }
-  if (decoder.type === "CTC") throw fileError(path, "a CTC decoder is for speech, not for generated text");
-  return decoder;
+  if (type === "Sequence") {
+    const key = stepsKey[kind]!;
+    const steps = component[key];
+    if (!Array.isArray(steps)) throw fileError(path, `${where}: a Sequence must have a list of ${key}`);
+    for (const [index, step] of steps.entries()) {
+      if (step === null) throw fileError(path, `${key}[${index}] must be an object`);
+      checkComponent(kind, step, `${key}[${index}]`, path);
+    }
+  }
+  if (kind !== "normalizer" && kind !== "pre_tokenizer") return;
+  for (const key of ["replacement", "content", "prepend"]) {
+    const text = component[key];
+    if (typeof text !== "string" || text.length <= MAX_INSERTED_CHARS) continue;
+    throw fileError(path, `${where}: ${key} has ${text.length} characters, more than ${MAX_INSERTED_CHARS}`);
+  }
 }

@@ -50,21 +50,24 @@ export class Detokenizer {
 /** Joins the bytes of tokens and gives out complete characters; constant work per token. */
 class ByteStream {
   private readonly table: TokenBytes;
+  private atStart: boolean;
   private leadingSpaces: number;
   /** The beginning of a character, at most 3 bytes. */
   private pending: Uint8Array = NO_BYTES;
 
   constructor(table: TokenBytes, atStart: boolean) {
     this.table = table;
-    this.leadingSpaces = atStart ? table.leadingSpaces : 0;
+    this.atStart = atStart && table.hasStart;
+    this.leadingSpaces = this.atStart ? table.leadingSpaces : 0;
   }
 
   push(id: number): string {
-    if (this.leadingSpaces === 0 && this.pending.length === 0) {
+    if (!this.atStart && this.leadingSpaces === 0 && this.pending.length === 0) {
       const text = this.table.wholeText(id);
       if (text !== null) return text;
     }
-    const bytes = this.withoutMarker(this.table.bytes(id));
+    const bytes = this.withoutMarker(this.atStart ? this.table.firstBytes(id) : this.table.bytes(id));
+    this.atStart = false;
     const joined = new Uint8Array(this.pending.length + bytes.length);
     joined.set(this.pending);
     joined.set(bytes, this.pending.length);

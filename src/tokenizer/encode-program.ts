@@ -1,23 +1,15 @@
 /** What the process that encodes long texts runs. */
-import { Tokenizer } from "@huggingface/tokenizers";
+import { Tokenizer } from "tokenizers";
+import { encodeParts } from "./encode-parts";
 import type { SandboxProgram } from "./sandbox/child";
 
-export type Variant = "full" | "plain";
+/** A tokenizer.json. */
+export type EncodeData = string;
 
-export interface EncodeData extends Readonly<Record<Variant, string>> {
-  readonly config: object;
-}
+/** The parts of a text, between which no token reaches. */
+export type EncodeJob = readonly string[];
 
-export interface EncodeJob {
-  readonly variant: Variant;
-  readonly parts: readonly string[];
-}
-
-export const start: SandboxProgram<EncodeData, EncodeJob, Int32Array> = (data) => {
-  const built: Partial<Record<Variant, Tokenizer>> = {};
-  return ({ variant, parts }) => {
-    built[variant] ??= new Tokenizer(JSON.parse(data[variant]), data.config);
-    const tokenizer = built[variant];
-    return Int32Array.from(parts.flatMap((part) => tokenizer.encode(part, { add_special_tokens: false }).ids));
-  };
+export const start: SandboxProgram<EncodeData, EncodeJob, Int32Array> = (json) => {
+  const tokenizer = Tokenizer.fromString(json);
+  return async (parts) => Int32Array.from(await encodeParts(tokenizer, parts));
 };

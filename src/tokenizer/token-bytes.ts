@@ -3,17 +3,20 @@ import { unfinishedTail, utf8Text } from "./utf8";
 import type { Vocabulary } from "./vocabulary";
 
 const BYTE_TOKEN = /^<0x([0-9A-Fa-f]{2})>$/;
+const SPACE = 0x20;
 const utf8 = new TextEncoder();
 
-/** How a decoder turns one token into bytes, and how many spaces it takes off the start of the text. */
+/** How a decoder turns one token into bytes, and what it takes off the start of the text. */
 interface ByteDecoder {
   readonly bytesOf: (token: string, added: boolean) => Uint8Array;
+  /** Of a Metaspace: its mark, which is nothing in the first token. */
+  readonly mark: string | null;
   readonly leadingSpaces: number;
 }
 
 /**
  * The bytes each token id stands for, in one buffer. The text of a sequence is the UTF-8 text of its tokens' bytes joined,
- * less `leadingSpaces` spaces at its start.
+ * the first token's without marks, less `leadingSpaces` spaces at its start.
  */
 export class TokenBytes {
   /** At most this many spaces at the start of a text are markers of a word's beginning, not text. */
@@ -22,7 +25,10 @@ export class TokenBytes {
   private readonly offsets: Uint32Array;
   private readonly texts: (string | null | undefined)[] = [];
 
-  private constructor(vocabulary: Vocabulary, decoder: ByteDecoder) {
+  private constructor(
+    private readonly vocabulary: Vocabulary,
+    private readonly decoder: ByteDecoder,
+  ) {
     this.leadingSpaces = decoder.leadingSpaces;
     const { size } = vocabulary;
     const parts: Uint8Array[] = [];
@@ -50,6 +56,19 @@ export class TokenBytes {
     return this.data.subarray(this.offsets[id] ?? 0, this.offsets[id + 1] ?? 0);
   }
 
+  /** Whether a token at the start of a text may stand for other bytes than elsewhere. */
+  get hasStart(): boolean {
+    return this.decoder.mark !== null || this.leadingSpaces > 0;
+  }
+
+  /** The bytes of the first token of a text; `leadingSpaces` are still to be taken off. */
+  firstBytes(id: number): Uint8Array {
+    const { mark, bytesOf } = this.decoder;
+    const token = this.vocabulary.token(id);
+    if (mark === null || token === undefined || !token.includes(mark)) return this.bytes(id);
+    return bytesOf(token.replaceAll(mark, ""), this.vocabulary.addedIds.has(id));
+  }
+
   /** The text of a token that follows a complete character; null where it leaves a character unfinished. */
   wholeText(id: number): string | null {
     const known = this.texts[id];
@@ -60,35 +79,39 @@ export class TokenBytes {
     return text;
   }
 
-  /** The bytes of a sequence, joined; its start still has the marker spaces. */
+  /** The bytes of a sequence. */
   join(ids: readonly number[]): Uint8Array {
-    const parts = ids.map((id) => this.bytes(id));
+    const parts = ids.map((id, index) => (index === 0 ? this.firstBytes(id) : this.bytes(id)));
     const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
     let at = 0;
     for (const part of parts) {
       joined.set(part, at);
       at += part.length;
     }
-    return joined;
+    let start = 0;
+    while (start < this.leadingSpaces && joined[start] === SPACE) start++;
+    return joined.subarray(start);
   }
 }
 
 function byteDecoderOf(decoder: JsonObject): ByteDecoder | null {
   const steps = decoder.type === "Sequence" ? decoder.decoders : [decoder];
   if (!Array.isArray(steps) || !steps.every(isObject)) return null;
-  if (steps.length === 1 && steps[0]?.type === "ByteLevel") return { bytesOf: byteLevelBytes, leadingSpaces: 0 };
+  if (steps.length === 1 && steps[0]?.type === "ByteLevel")
+    return { bytesOf: byteLevelBytes, mark: null, leadingSpaces: 0 };
 
   // The SentencePiece family: replacements in each token, then byte tokens, then whole-text steps.
   const replacements: [string, string][] = [];
   let byteTokens = false;
   let fused = false;
+  let mark: string | null = null;
   let leadingSpaces = 0;
   for (const step of steps) {
     const perToken = !fused && !byteTokens;
     if (step.type === "Metaspace" && perToken) {
-      replacements.push([typeof step.replacement === "string" ? step.replacement : "\u2581", " "]);
-      const prepends = step.prepend_scheme !== "never" && step.add_prefix_space !== false;
-      leadingSpaces = prepends ? 1 : 0;
+      const replacement = typeof step.replacement === "string" ? step.replacement : "\u2581";
+      replacements.push([replacement, " "]);
+      if (step.prepend_scheme !== "never" && step.add_prefix_space !== false) mark = replacement;
     } else if (
       step.type === "Replace" &&
       perToken &&
@@ -111,7 +134,7 @@ function byteDecoderOf(decoder: JsonObject): ByteDecoder | null {
     const byte = byteTokens ? BYTE_TOKEN.exec(text)?.[1] : undefined;
     return byte === undefined ? utf8.encode(text) : Uint8Array.of(Number.parseInt(byte, 16));
   };
-  return { bytesOf, leadingSpaces };
+  return { bytesOf, mark, leadingSpaces };
 }
 
 /**

@@ -1,23 +1,30 @@
 import { join } from "node:path";
-import { Tokenizer as LibraryTokenizer } from "@huggingface/tokenizers";
+import { Tokenizer as Library } from "tokenizers";
 import { EngineError } from "../errors";
-import { checkInsertions, textDecoder } from "./components";
-import type { EncodeData, EncodeJob, Variant } from "./encode-program";
+import { checkComponents } from "./components";
+import { encodeParts } from "./encode-parts";
+import type { EncodeData, EncodeJob } from "./encode-program";
+import { type Frame, frameOf } from "./post-processor";
 import { Sandbox, SandboxError } from "./sandbox/sandbox";
+import { anyOf } from "./special-pattern";
+import { type TokenBound, tokenBound } from "./token-bound";
 import { TokenBytes } from "./token-bytes";
 import { fileError, type JsonObject, readTokenizerFiles, type TokenizerFiles } from "./tokenizer-files";
-import { utf8Text, wellFormed } from "./utf8";
+import { utf8Text } from "./utf8";
 import { Vocabulary } from "./vocabulary";
 
-/**
- * Longer texts leave the event loop's thread. Prose of this length takes about 5 ms, one character repeated 10 to 60 ms,
- * growing with the vocabulary.
- */
+/** Longer texts are encoded in a process of their own. One of this length takes some 2 ms of a thread. */
 const INLINE_CHARS = 8_192;
 const DEFAULT_MAX_CHARS = 1 << 22;
 const ENCODE_DEADLINE_MS = 10_000;
-/** 4 Mi characters without a break take about 1 GiB while they are merged. */
-const ENCODE_HEAP_MIB = 2_048;
+/** The ids of 4 Mi characters on their way take some 100 MiB; what computes them is not in this heap. */
+const ENCODE_HEAP_MIB = 1_024;
+/**
+ * Texts up to LARGE_CHARS run side by side and share the processors. Of those beyond only two do: each takes up to a second
+ * for a million characters, and a gigabyte.
+ */
+const LARGE_CHARS = 1 << 18;
+const LANES = [14, 2];
 
 /** A noncharacter, which no text holds on purpose: `encode` takes it out after special tokens were matched. */
 const BREAK = "\uFDD0";
@@ -25,13 +32,10 @@ const BREAK = "\uFDD0";
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a sequence (BOS ...). Default true; false for rendered chat templates. */
   readonly addSpecialTokens?: boolean;
-  /** Default true: strings of special tokens become those tokens. false: they are ordinary text. */
-  readonly allowSpecial?: boolean;
   /** Characters (UTF-16 units) above which the text is refused untouched. Default 4 Mi. */
   readonly maxChars?: number;
-}
-
-export interface EncodeAsyncOptions extends EncodeOptions {
+  /** A text that has more tokens for certain, by its length and that of the longest token, is refused untouched. */
+  readonly maxTokens?: number;
   /** Milliseconds that encoding a long text may take. Default 10 000. */
   readonly deadlineMs?: number;
 }
@@ -41,7 +45,7 @@ export interface DecodeOptions {
   readonly skipSpecialTokens?: boolean;
 }
 
-/** Text to token ids and back, for one model directory. */
+/** Text to token ids and back, for one model directory; what text becomes is up to Hugging Face's own library. */
 export class Tokenizer {
   /** Highest id plus one; a model may have more rows than this, whose ids stand for no text. */
   readonly vocabSize: number;
@@ -56,42 +60,29 @@ export class Tokenizer {
   /** null where the text of a token depends on its neighbours (WordPiece ...). */
   readonly byteTable: TokenBytes | null;
   private readonly vocabulary: Vocabulary;
-  private readonly libraries: Readonly<Record<Variant, LibraryTokenizer>>;
-  private readonly prefix: readonly number[];
-  private readonly suffix: readonly number[];
+  private readonly library: Library;
+  private readonly frame: Frame;
   private readonly specialPattern: RegExp | null;
+  private readonly bound: TokenBound;
   private readonly sandbox: Sandbox;
 
   private constructor(files: TokenizerFiles) {
     const vocabulary = new Vocabulary(files);
-    const { config, json, path } = files;
-    checkInsertions(json, path);
-    const full: JsonObject = {
-      normalizer: json.normalizer ?? null,
-      pre_tokenizer: json.pre_tokenizer ?? null,
-      post_processor: json.post_processor ?? null,
-      decoder: textDecoder(json.decoder ?? null, path),
+    const { config, path } = files;
+    checkComponents(files.json, path);
+    // Without truncation and padding, and without the post-processor, which is applied here.
+    const json: JsonObject = {
+      version: "1.0",
+      normalizer: files.json.normalizer ?? null,
+      pre_tokenizer: files.json.pre_tokenizer ?? null,
+      decoder: files.json.decoder ?? null,
       model: { ...vocabulary.model, type: vocabulary.modelType },
-      added_tokens: vocabulary.addedTokens,
+      // In the order of their ids, by which the library numbers those that the model lacks.
+      added_tokens: vocabulary.addedTokens.map(toAddedToken).sort((a, b) => a.id - b.id),
     };
-    const hidden = vocabulary.withoutSpecial();
-    const plain: JsonObject = { ...full, ...hidden, model: { ...hidden.model, type: vocabulary.modelType } };
-    const libraryConfig = {
-      eos_token: files.namedTokens.eos_token,
-      remove_space: config.remove_space === true,
-      do_lowercase_and_remove_accent: config.do_lowercase_and_remove_accent === true,
-      // On by default in the library, and it changes text: decode(encode(text)) would not be text.
-      clean_up_tokenization_spaces: false,
-    };
-    try {
-      this.libraries = {
-        full: new LibraryTokenizer(full, libraryConfig),
-        plain: new LibraryTokenizer(plain, libraryConfig),
-      };
-      this.byteTable = TokenBytes.of(full.decoder, vocabulary);
-    } catch (error) {
-      throw fileError(path, (error as Error).message, error);
-    }
+    const text = JSON.stringify(json);
+    this.library = load(text, vocabulary, path);
+    this.byteTable = TokenBytes.of(json.decoder, vocabulary);
     this.vocabulary = vocabulary;
     this.vocabSize = vocabulary.size;
     this.specialIds = vocabulary.specialIds;
@@ -100,14 +91,17 @@ export class Tokenizer {
     this.bosTokenId = vocabulary.id(files.namedTokens.bos_token ?? "") ?? null;
     const eos = vocabulary.id(files.namedTokens.eos_token ?? "");
     this.eosTokenIds = eos === undefined ? [] : [eos];
-    [this.prefix, this.suffix] = this.frame(path, config.add_bos_token === true);
-    const contents = vocabulary.specialContents.sort((a, b) => b.length - a.length);
-    this.specialPattern =
-      contents.length === 0 ? null : new RegExp(contents.map((content) => escapeRegExp(content)).join("|"), "g");
+    this.frame = frameOf(files.json.post_processor, (token) => vocabulary.id(token), path);
+    if (config.add_bos_token === true && this.bosTokenId !== null && this.frame.prefix[0] !== this.bosTokenId) {
+      this.frame = { ...this.frame, prefix: [this.bosTokenId, ...this.frame.prefix] };
+    }
+    this.specialPattern = anyOf(vocabulary.specialContents);
+    this.bound = tokenBound(json, vocabulary);
     this.sandbox = new Sandbox({
       program: join(__dirname, "encode-program"),
-      data: (): EncodeData => ({ full: JSON.stringify(full), plain: JSON.stringify(plain), config: libraryConfig }),
+      data: (): EncodeData => text,
       heapMiB: ENCODE_HEAP_MIB,
+      lanes: LANES,
     });
   }
 
@@ -121,50 +115,21 @@ export class Tokenizer {
   }
 
   /**
-   * Token ids of `text`. Runs on the calling thread; texts from clients belong to `encodeAsync`. Lone surrogates count as
-   * U+FFFD.
+   * Token ids of `text`, which may have any length and content: none is encoded on the event loop's thread, and a long one
+   * in a process of its own. Lone surrogates count as U+FFFD.
    *
-   * @throws EngineError ERR_TOO_LONG above `maxChars`; ERR_REQUEST where the library fails on the text.
+   * @throws EngineError ERR_TOO_LONG above `maxChars` or `maxTokens`; ERR_REQUEST where the library fails on the text, and
+   *   past `deadlineMs`; ERR_OVERLOADED after 30 s behind other long texts; ERR_CLOSED after `close`.
    */
-  encode(text: string, options: EncodeOptions = {}): number[] {
-    const { variant, parts } = this.split(text, options);
-    let ids: number[];
-    try {
-      ids = parts.flatMap((part) => this.libraries[variant].encode(part, { add_special_tokens: false }).ids);
-    } catch (error) {
-      throw new EngineError("ERR_REQUEST", `the text cannot be tokenized: ${(error as Error).message}`, {
-        cause: error,
-      });
-    }
-    return this.framed(ids, options);
-  }
-
-  /**
-   * `encode` for texts of any length and content: a long text is encoded in a process of its own and never holds up the
-   * event loop.
-   *
-   * @throws EngineError as `encode`; ERR_REQUEST also past `deadlineMs` or out of memory; ERR_OVERLOADED after 30 s
-   *   behind other long texts; ERR_CLOSED after `close`.
-   */
-  async encodeAsync(text: string, options: EncodeAsyncOptions = {}): Promise<number[]> {
-    if (text.length <= INLINE_CHARS) return this.encode(text, options);
-    const job = this.split(text, options);
-    try {
-      const ids = (await this.sandbox.run(job, options.deadlineMs ?? ENCODE_DEADLINE_MS)) as Int32Array;
-      return this.framed(Array.from(ids), options);
-    } catch (error) {
-      if (!(error instanceof SandboxError)) throw error;
-      if (error.reason === "closed") throw new EngineError("ERR_CLOSED", "the model is closed", { cause: error });
-      if (error.reason === "busy") throw new EngineError("ERR_OVERLOADED", error.message, { cause: error });
-      if (error.reason === "start") throw new EngineError("ERR_TOKENIZER", error.message, { cause: error });
-      throw new EngineError(
-        "ERR_REQUEST",
-        `a text of ${text.length} characters cannot be tokenized: ${error.message}`,
-        {
-          cause: error,
-        },
-      );
-    }
+  async encode(text: string, options: EncodeOptions = {}): Promise<number[]> {
+    this.checkLength(text, options);
+    const parts = text.toWellFormed().split(BREAK);
+    const ids =
+      text.length <= INLINE_CHARS ? await this.encodeHere(parts) : await this.encodeApart(parts, text, options);
+    const { prefix, suffix } = this.frame;
+    return (options.addSpecialTokens ?? true) && prefix.length + suffix.length > 0
+      ? [...prefix, ...ids, ...suffix]
+      : ids;
   }
 
   /**
@@ -200,10 +165,7 @@ export class Tokenizer {
       (id) => this.vocabulary.token(id) !== undefined && !(skipSpecialTokens && this.specialIds.has(id)),
     );
     if (this.byteTable === null) return kept.length === 0 ? "" : this.libraryText(kept);
-    const bytes = this.byteTable.join(kept);
-    let start = 0;
-    while (start < this.byteTable.leadingSpaces && bytes[start] === SPACE) start++;
-    return utf8Text(bytes.subarray(start));
+    return utf8Text(this.byteTable.join(kept));
   }
 
   /** The bytes a token stands for, not to be written to: a part of a character at times, none for an unknown id. */
@@ -226,57 +188,78 @@ export class Tokenizer {
     return this.sandbox.close();
   }
 
-  private libraryText(ids: number[]): string {
-    try {
-      return this.libraries.full.decode(ids);
-    } catch (error) {
-      throw new EngineError("ERR_TOKENIZER", `the decoder fails on these tokens: ${(error as Error).message}`, {
-        cause: error,
-      });
-    }
-  }
-
-  private split(text: string, options: EncodeOptions): EncodeJob {
-    const { allowSpecial = true, maxChars = DEFAULT_MAX_CHARS } = options;
+  private checkLength(text: string, { maxChars = DEFAULT_MAX_CHARS, maxTokens }: EncodeOptions): void {
     if (text.length > maxChars) {
-      throw new EngineError(
-        "ERR_TOO_LONG",
-        `the text has ${text.length} characters, more than the ${maxChars} allowed`,
-      );
+      const message = `the text has ${text.length} characters, more than the ${maxChars} allowed`;
+      throw new EngineError("ERR_TOO_LONG", message);
     }
-    const clean = wellFormed(text);
-    return allowSpecial ? { variant: "full", parts: clean.split(BREAK) } : { variant: "plain", parts: [clean] };
+    const least = maxTokens === undefined ? 0 : this.bound(text);
+    if (maxTokens !== undefined && least > maxTokens) {
+      const message = `a text of ${text.length} characters has at least ${least} tokens, more than the ${maxTokens} allowed`;
+      throw new EngineError("ERR_TOO_LONG", message);
+    }
   }
 
-  private framed(ids: number[], options: EncodeOptions): number[] {
-    return (options.addSpecialTokens ?? true) ? [...this.prefix, ...ids, ...this.suffix] : ids;
-  }
-
-  /** What the post-processor puts before and after a sequence. */
-  private frame(path: string, addBos: boolean): [number[], number[]] {
-    const probe = "probe";
-    const processor = this.libraries.full.post_processor;
-    let tokens: string[];
+  private async encodeHere(parts: EncodeJob): Promise<number[]> {
     try {
-      tokens = processor?.post_process([probe], null, true).tokens ?? [probe];
+      return await encodeParts(this.library, parts);
     } catch (error) {
-      throw fileError(path, `post_processor fails: ${(error as Error).message}`, error);
+      const message = `the text cannot be tokenized: ${(error as Error).message}`;
+      throw new EngineError("ERR_REQUEST", message, { cause: error });
     }
-    const idOf = (token: string): number => {
-      const id = this.vocabulary.id(token);
-      if (id === undefined) throw fileError(path, `post_processor adds "${token}", which is not in the vocab`);
-      return id;
-    };
-    const at = tokens.indexOf(probe);
-    if (at < 0) throw fileError(path, "post_processor leaves out the text");
-    const prefix = tokens.slice(0, at).map(idOf);
-    if (addBos && this.bosTokenId !== null && prefix[0] !== this.bosTokenId) prefix.unshift(this.bosTokenId);
-    return [prefix, tokens.slice(at + 1).map(idOf)];
+  }
+
+  private async encodeApart(parts: EncodeJob, text: string, { deadlineMs }: EncodeOptions): Promise<number[]> {
+    const lane = text.length <= LARGE_CHARS ? 0 : 1;
+    try {
+      const ids = (await this.sandbox.run(parts, deadlineMs ?? ENCODE_DEADLINE_MS, lane)) as Int32Array;
+      return Array.from(ids);
+    } catch (error) {
+      if (!(error instanceof SandboxError)) throw error;
+      if (error.reason === "closed") throw new EngineError("ERR_CLOSED", "the model is closed", { cause: error });
+      if (error.reason === "busy") throw new EngineError("ERR_OVERLOADED", error.message, { cause: error });
+      if (error.reason === "start") throw new EngineError("ERR_TOKENIZER", error.message, { cause: error });
+      const message = `a text of ${text.length} characters cannot be tokenized: ${error.message}`;
+      throw new EngineError("ERR_REQUEST", message, { cause: error });
+    }
+  }
+
+  private libraryText(ids: readonly number[]): string {
+    const tokens = ids.map((id) => this.vocabulary.token(id)!);
+    try {
+      return this.library.getDecoder()?.decode(tokens) ?? tokens.join(" ");
+    } catch (error) {
+      const message = `the decoder fails on these tokens: ${(error as Error).message}`;
+      throw new EngineError("ERR_TOKENIZER", message, { cause: error });
+    }
   }
 }
 
-const SPACE = 0x20;
+/** The library, with every token under the id that the file gives it. */
+function load(json: string, vocabulary: Vocabulary, path: string): Library {
+  let library: Library;
+  try {
+    library = Library.fromString(json);
+  } catch (error) {
+    throw fileError(path, (error as Error).message, error);
+  }
+  for (const { id, content } of vocabulary.addedTokens) {
+    const given = library.tokenToId(content);
+    if (given !== id)
+      throw fileError(path, `added token ${JSON.stringify(content)}: its id is ${id}, the next free one ${given}`);
+  }
+  return library;
+}
 
-function escapeRegExp(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+/** An added token with all the fields that the library asks for. */
+function toAddedToken({ id, content, single_word, lstrip, rstrip, normalized, special }: JsonObject & { id: number }) {
+  return {
+    id,
+    content,
+    single_word: single_word === true,
+    lstrip: lstrip === true,
+    rstrip: rstrip === true,
+    normalized: normalized === undefined ? special !== true : normalized === true,
+    special: special === true,
+  };
 }

@@ -35,10 +35,3 @@ function canFollow(lead: number, second: number): boolean {
   if (lead === 0xf4) return second <= 0x8f;
   return true;
 }
-
-const loneSurrogate = /\p{Surrogate}/gu;
-
-/** `text` with each lone surrogate replaced by U+FFFD, which is what its UTF-8 form would hold. */
-export function wellFormed(text: string): string {
-  return text.replace(loneSurrogate, "\uFFFD");
-}

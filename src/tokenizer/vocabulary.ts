@@ -74,25 +74,6 @@ export class Vocabulary {
     return this.addedTokens.filter(({ id }) => this.specialIds.has(id)).map(({ content }) => content);
   }
 
-  /** `model` and `added_tokens` of a tokenizer.json that can spell the special tokens' strings but not their ids. */
-  withoutSpecial(): { model: JsonObject; added_tokens: readonly AddedToken[] } {
-    const special = new Set(this.specialContents);
-    // The unknown token stays: it is what text that has no spelling becomes.
-    const hidden = new Set([...special].filter((content) => content !== this.unknown));
-    const model = { ...this.model };
-    if (Array.isArray(model.vocab)) {
-      // Ids are positions here, so a piece cannot be left out. A lone surrogate never occurs in well-formed text.
-      model.vocab = model.vocab.map(([piece, score], id) => [hidden.has(piece) ? `\uD800${id}` : piece, score]);
-    } else {
-      const kept = Object.entries(model.vocab as JsonObject).filter(([token]) => !hidden.has(token));
-      model.vocab = Object.fromEntries(kept);
-    }
-    if (this.modelType === "BPE") {
-      model.merges = (model.merges as unknown[]).filter((merge) => !special.has(this.merged(mergeOf(merge)!)));
-    }
-    return { model, added_tokens: this.addedTokens.filter(({ id }) => !this.specialIds.has(id)) };
-  }
-
   private typeOf(model: JsonObject): ModelType {
     const { type, vocab, merges } = model;
     const known = MODEL_TYPES.find((name) => name === type);

@@ -44,7 +44,7 @@ export const typescriptLayers: readonly Layer[] = [
     name: "tokenizer",
     files: /^src\/tokenizer\//,
     imports: ["errors", "json"],
-    packages: ["@huggingface/tokenizers"],
+    packages: ["tokenizers"],
   },
   {
     name: "llm",

@@ -55,7 +55,13 @@ export const metaspace = {
 /** A decoder that the byte table cannot express: the text of a token depends on its place. */
 export const wordPiece = {
   added_tokens: [{ id: 0, content: "[UNK]", special: true, normalized: false }],
-  normalizer: { type: "BertNormalizer", lowercase: true },
+  normalizer: {
+    type: "BertNormalizer",
+    clean_text: true,
+    handle_chinese_chars: true,
+    strip_accents: null,
+    lowercase: true,
+  },
   pre_tokenizer: { type: "BertPreTokenizer" },
   post_processor: null,
   decoder: { type: "WordPiece", prefix: "##", cleanup: true },

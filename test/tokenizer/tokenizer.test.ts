@@ -2,7 +2,6 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { Tokenizer } from "../../src/tokenizer/tokenizer";
-import { wellFormed } from "../../src/tokenizer/utf8";
 import { bundledDir, loadJson, metaspace, modelDir, sentencePiece, unigram, wordPiece } from "./fixtures";
 
 const bundled = Tokenizer.load(bundledDir);
@@ -37,8 +36,8 @@ describe("the bundled model", () => {
       ` the sea was calm.\n\n"I am glad to see you, sir," said I, "but`,
       [265, 1218, 310, 2733, 18, 203, 203, 6, 45, 543, 1816, 284, 591, 342, 16, 1230, 423, 406, 299, 16, 387, 1333],
     ],
-  ])("encodes and decodes %j as the reference does", (text, ids) => {
-    expect(bundled.encode(text)).toEqual(ids);
+  ])("encodes and decodes %j as the reference does", async (text, ids) => {
+    expect(await bundled.encode(text)).toEqual(ids);
     expect(bundled.decode(ids, raw)).toBe(text);
   });
 
@@ -50,21 +49,21 @@ describe("the bundled model", () => {
     ["a . b , c n't 's ?", undefined],
     ["  two\t\ttabs \r\n\r\n ", undefined],
     ["\uD800 lone \uDC00\uD800", "\uFFFD lone \uFFFD\uFFFD"],
-  ])("round-trips %j", (text, expected) => {
-    expect(bundled.decode(bundled.encode(text), raw)).toBe(expected ?? text);
+  ])("round-trips %j", async (text, expected) => {
+    expect(bundled.decode(await bundled.encode(text), raw)).toBe(expected ?? text);
   });
 
-  it("round-trips any text", () => {
-    fc.assert(
-      fc.property(fc.array(fc.oneof(codePoint, codeUnit, ascii), { maxLength: 60 }), (characters) => {
-        const text = characters.join("");
-        expect(bundled.decode(bundled.encode(text, { allowSpecial: false }), raw)).toBe(wellFormed(text));
+  it("round-trips any text", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.oneof(codePoint, codeUnit, ascii), { maxLength: 60 }), async (characters) => {
+        const text = characters.join("").replaceAll("\uFDD0", "");
+        expect(bundled.decode(await bundled.encode(bundled.escapeSpecial(text)), raw)).toBe(text.toWellFormed());
       }),
     );
   });
 
-  it("gives each token the bytes its text is made of", () => {
-    const ids = bundled.encode("naïve 漢字 😀");
+  it("gives each token the bytes its text is made of", async () => {
+    const ids = await bundled.encode("naïve 漢字 😀");
     const joined = Buffer.concat(ids.map((id) => bundled.tokenBytes(id)));
     expect(joined.toString()).toBe("naïve 漢字 😀");
     expect(Buffer.from(bundled.tokenBytes(4)).toString()).toBe("<|end|>");
@@ -76,8 +75,8 @@ describe("the bundled model", () => {
     expect(bundled.token(id)).toBeUndefined();
   });
 
-  it("skips special tokens unless told not to", () => {
-    const ids = bundled.encode("Hi<|end|>");
+  it("skips special tokens unless told not to", async () => {
+    const ids = await bundled.encode("Hi<|end|>");
     expect(bundled.decode(ids)).toBe("Hi");
     expect(bundled.decode(ids, raw)).toBe("Hi<|end|>");
   });
@@ -87,73 +86,66 @@ describe("strings of special tokens in text", () => {
   const texts = ["<|user|>hi", "a<|end|><|end|>", "<|<|end|>end|>", "<|end|".repeat(3), "<|endoftext|>"];
   const control = (tokenizer: Tokenizer, ids: number[]) => ids.filter((id) => tokenizer.specialIds.has(id));
 
-  it.each(texts)("%j is spelled out with allowSpecial: false", (text) => {
-    const ids = bundled.encode(text, { allowSpecial: false });
-    expect(control(bundled, ids)).toEqual([]);
-    expect(bundled.decode(ids, raw)).toBe(text);
-  });
-
-  it.each(texts)("%j escaped stays text inside of a prompt with real ones", (text) => {
-    const ids = bundled.encode(`<|user|>${bundled.escapeSpecial(text)}<|end|>`);
+  it.each(texts)("%j escaped stays text inside of a prompt with real ones", async (text) => {
+    const ids = await bundled.encode(`<|user|>${bundled.escapeSpecial(text)}<|end|>`);
     expect(control(bundled, ids)).toEqual([1, 4]);
     expect(bundled.decode(ids, raw)).toBe(`<|user|>${text}<|end|>`);
     expect(Tokenizer.unescape(bundled.escapeSpecial(text))).toBe(text);
   });
 
-  it("finds those that a broken one laid bare, and those of one character", () => {
-    const vocab = Object.fromEntries([..."abcdeé§"].map((token, id) => [token, id]));
-    const added_tokens = ["abc", "cde", "§"].map((content, i) => ({ id: i + 6, content, special: true }));
+  it("finds those that a broken one laid bare, and those of one character", async () => {
+    const vocab = Object.fromEntries([..."abcdeé"].map((token, id) => [token, id]));
+    const added_tokens = ["§", "abc", "cde"].map((content, i) => ({ id: i + 6, content, special: true }));
     const tokenizer = loadJson({
       added_tokens,
-      model: { type: "BPE", vocab: { ...vocab, "§": 8 }, merges: [] },
+      model: { type: "BPE", vocab: { ...vocab, "§": 6 }, merges: [] },
       decoder: { type: "Fuse" },
     });
-    expect(control(tokenizer, tokenizer.encode("abcde§"))).toEqual([6, 8]);
-    expect(control(tokenizer, tokenizer.encode(tokenizer.escapeSpecial("abcde§")))).toEqual([]);
+    expect(control(tokenizer, await tokenizer.encode("abcde§"))).toEqual([7, 6]);
+    expect(control(tokenizer, await tokenizer.encode(tokenizer.escapeSpecial("abcde§")))).toEqual([]);
   });
 
-  it("are no pieces either that merges or a Unigram segmentation could reach", () => {
+  it("are no pieces either that merges or a Unigram segmentation could reach", async () => {
     const merging = loadJson({
       added_tokens: [{ id: 3, content: "<s>", special: true }],
       model: { type: "BPE", vocab: { "<": 0, s: 1, ">": 2, "<s>": 3, "s>": 4 }, merges: ["s >", "< s>"] },
       decoder: { type: "Fuse" },
     });
-    expect(merging.encode("<s>")).toEqual([3]);
-    expect(merging.encode("<s>", { allowSpecial: false })).toEqual([0, 4]);
+    expect(await merging.encode("<s>")).toEqual([3]);
+    expect(await merging.encode(merging.escapeSpecial("<s>"))).toEqual([0, 4]);
     const pieces = loadJson(unigram);
-    expect(pieces.encode("</s>")).toEqual([2]);
-    expect(pieces.decode(pieces.encode("</s>ab", { allowSpecial: false }))).toBe("</s>ab");
+    expect(await pieces.encode("</s>")).toEqual([2]);
+    expect(control(pieces, await pieces.encode(pieces.escapeSpecial("</s>ab")))).toEqual([]);
   });
 });
 
 describe("other layouts", () => {
-  it("byte fallback spells what the vocabulary lacks, and BOS comes from the post-processor", () => {
+  it("byte fallback spells what the vocabulary lacks, and BOS comes from the post-processor", async () => {
     const tokenizer = loadJson(sentencePiece, { bos_token: "<s>", eos_token: { content: "</s>" } });
-    const ids = tokenizer.encode("once a 漢");
+    const ids = await tokenizer.encode("once a 漢");
     expect(ids[0]).toBe(1);
     expect(tokenizer.eosTokenIds).toEqual([2]);
-    expect(tokenizer.encode("once a 漢", { addSpecialTokens: false })).toEqual(ids.slice(1));
-    expect(tokenizer.encode("a", { allowSpecial: false })[0]).toBe(1);
+    expect(await tokenizer.encode("once a 漢", { addSpecialTokens: false })).toEqual(ids.slice(1));
     expect(tokenizer.decode(ids)).toBe("once a 漢");
     expect(tokenizer.decode(ids, raw)).toBe("<s> once a 漢");
     expect(ids.slice(-3).flatMap((id) => [...tokenizer.tokenBytes(id)])).toEqual([0xe6, 0xbc, 0xa2]);
     expect(Buffer.from(tokenizer.tokenBytes(tokenizer.tokenId("▁once")!)).toString()).toBe(" once");
   });
 
-  it("add_bos_token puts the BOS in front where the post-processor does not", () => {
+  it("add_bos_token puts the BOS in front where the post-processor does not", async () => {
     const config = { bos_token: "<s>", add_bos_token: true };
-    expect(loadJson(metaspace, config).encode("a")[0]).toBe(1);
-    expect(loadJson(sentencePiece, config).encode("a").slice(0, 2)).toEqual([1, 280]);
+    expect((await loadJson(metaspace, config).encode("a"))[0]).toBe(1);
+    expect((await loadJson(sentencePiece, config).encode("a")).slice(0, 2)).toEqual([1, 280]);
   });
 
-  it("WordPiece joins words with spaces", () => {
+  it("WordPiece joins words with spaces", async () => {
     const tokenizer = loadJson(wordPiece);
-    expect(tokenizer.encode("playing the games.")).toEqual([1, 2, 4, 5, 3, 7]);
+    expect(await tokenizer.encode("playing the games.")).toEqual([1, 2, 4, 5, 3, 7]);
     expect(tokenizer.decode([1, 2, 4, 5, 3, 7])).toBe("playing the games.");
     expect(tokenizer.decode([])).toBe("");
   });
 
-  it("counts tokens that only tokenizer_config.json names as special", () => {
+  it("counts tokens that only tokenizer_config.json names as special", async () => {
     const json = { ...metaspace, added_tokens: [] };
     const tokenizer = loadJson(json, {
       eos_token: "</s>",
@@ -163,7 +155,7 @@ describe("other layouts", () => {
     });
     expect([...tokenizer.specialIds].sort()).toEqual([0, 1, 2]);
     expect(tokenizer.bosTokenId).toBeNull();
-    expect(tokenizer.encode("a</s>").at(-1)).toBe(2);
+    expect((await tokenizer.encode("a</s>")).at(-1)).toBe(2);
   });
 
   it.each([
@@ -189,34 +181,58 @@ describe("other layouts", () => {
 describe("long texts", () => {
   it("are refused above maxChars before anything else", async () => {
     const tooLong = { code: "ERR_TOO_LONG", message: "the text has 11 characters, more than the 10 allowed" };
-    expect(() => bundled.encode("a".repeat(11), { maxChars: 10 })).toThrow(expect.objectContaining(tooLong));
-    await expect(bundled.encodeAsync("a".repeat(11), { maxChars: 10 })).rejects.toMatchObject(tooLong);
+    await expect(bundled.encode("a".repeat(11), { maxChars: 10 })).rejects.toMatchObject(tooLong);
   });
 
-  it("give the same ids off the thread, in order", async () => {
-    const text = `${"Once upon a time. <|end|> 漢字 \uD800".repeat(600)}`;
-    for (const options of [{}, { allowSpecial: false }]) {
-      expect(await bundled.encodeAsync(text, options)).toEqual(bundled.encode(text, options));
-    }
-    expect(await bundled.encodeAsync("short")).toEqual(bundled.encode("short"));
+  it("are refused where they have too many tokens for certain", async () => {
+    const longest = Math.max(...Array.from({ length: bundled.vocabSize }, (_, id) => bundled.tokenBytes(id).length));
+    const text = "é".repeat(longest);
+    const refused = { code: "ERR_TOO_LONG", message: expect.stringContaining("at least 2 tokens, more than the 1") };
+    await expect(bundled.encode(text, { maxTokens: 1 })).rejects.toMatchObject(refused);
+    expect(await bundled.encode(text, { maxTokens: 2 })).toHaveLength(2 * longest);
+  });
+
+  it("give the same ids in a process of their own", async () => {
+    const part = "Once upon a time. <|end|> 漢字 \uD800";
+    const one = await bundled.encode(part);
+    expect(await bundled.encode(part.repeat(600))).toEqual(new Array(600).fill(one).flat());
+    const parts = await Promise.all([9_000, 10_000, 300_000].map((length) => bundled.encode("a".repeat(length))));
+    expect(parts.map(({ length }) => length)).toEqual([9_000, 10_000, 300_000]);
     const tokenizer = loadJson(sentencePiece);
-    expect((await tokenizer.encodeAsync("once a ".repeat(2000))).slice(0, 3)).toEqual([1, 284, 280]);
+    expect((await tokenizer.encode("once a ".repeat(2000))).slice(0, 3)).toEqual([1, 284, 280]);
     await tokenizer.close();
   });
 
-  it("end at the deadline, leave the event loop free and the next one working", async () => {
+  it("end at the deadline, leave the event loop free and others unharmed", async () => {
     let turns = 0;
     const timer = setInterval(() => turns++, 5);
-    const hostile = bundled.encodeAsync("a".repeat(3_000_000), { deadlineMs: 300 });
+    const other = bundled.encode("b".repeat(200_000));
+    const hostile = bundled.encode("a".repeat(4_000_000), { deadlineMs: 300 });
     await expect(hostile).rejects.toMatchObject({ code: "ERR_REQUEST", message: expect.stringContaining("300 ms") });
     clearInterval(timer);
     expect(turns).toBeGreaterThan(10);
-    expect(await bundled.encodeAsync("a".repeat(10_000))).toHaveLength(10_000);
+    expect(await other).toHaveLength(200_000);
+    expect(await bundled.encode("a".repeat(10_000))).toHaveLength(10_000);
+  });
+
+  it("of hostile clients do not hold up the others", async () => {
+    const order: string[] = [];
+    const hostile = Array.from({ length: 4 }, async () => {
+      await bundled.encode("a".repeat(1_000_000)).catch(() => {});
+      order.push("hostile");
+    });
+    for (const length of [100, 9_000, 20_000]) {
+      await bundled.encode("a ".repeat(length / 2));
+      order.push("other");
+    }
+    expect(order).toEqual(["other", "other", "other"]);
+    await bundled.close();
+    await Promise.all(hostile);
   });
 
   it("are refused after close", async () => {
     const tokenizer = loadJson(metaspace);
     await tokenizer.close();
-    await expect(tokenizer.encodeAsync("a".repeat(10_000))).rejects.toMatchObject({ code: "ERR_CLOSED" });
+    await expect(tokenizer.encode("a".repeat(10_000))).rejects.toMatchObject({ code: "ERR_CLOSED" });
   });
 });

@@ -12,19 +12,22 @@ export interface CustomOptions {
 }
 
 /** One JSON object a line: `prompt`, and `output_tokens` where a prompt has a number of its own. */
-export function readCustom({ path, outputLen }: CustomOptions, tokenizer: DatasetTokenizer | null): SampleRequest[] {
-  const samples = readText(path)
-    .split("\n")
-    .flatMap((line, i): SampleRequest[] => {
-      if (line.trim() === "") return [];
-      const where = `${path}:${i + 1}`;
-      const { prompt, output_tokens = outputLen } = parseJson(where, line) as Record<string, unknown>;
-      if (typeof prompt !== "string" || prompt === "") throw malformed(where, 'expected an object with a "prompt"');
-      if (typeof output_tokens !== "number" || !Number.isInteger(output_tokens) || output_tokens < 1) {
-        throw malformed(where, `output_tokens must be a whole number of at least 1, got ${String(output_tokens)}`);
-      }
-      return [{ prompt, promptTokens: tokenizer?.encode(prompt).length ?? null, outputTokens: output_tokens }];
-    });
+export async function readCustom(
+  { path, outputLen }: CustomOptions,
+  tokenizer: DatasetTokenizer | null,
+): Promise<SampleRequest[]> {
+  const samples: SampleRequest[] = [];
+  for (const [i, line] of readText(path).split("\n").entries()) {
+    if (line.trim() === "") continue;
+    const where = `${path}:${i + 1}`;
+    const { prompt, output_tokens = outputLen } = parseJson(where, line) as Record<string, unknown>;
+    if (typeof prompt !== "string" || prompt === "") throw malformed(where, 'expected an object with a "prompt"');
+    if (typeof output_tokens !== "number" || !Number.isInteger(output_tokens) || output_tokens < 1) {
+      throw malformed(where, `output_tokens must be a whole number of at least 1, got ${String(output_tokens)}`);
+    }
+    const promptTokens = (await tokenizer?.encode(prompt))?.length ?? null;
+    samples.push({ prompt, promptTokens, outputTokens: output_tokens });
+  }
   if (samples.length === 0) throw malformed(path, "it holds no prompt");
   return samples;
 }
@@ -40,10 +43,10 @@ interface Conversation {
 }
 
 /** A JSON array of conversations: the first turn is the prompt, the second one says how long the answer is. */
-export function readShareGpt(
+export async function readShareGpt(
   { path, outputLen }: ShareGptOptions,
   tokenizer: DatasetTokenizer | null,
-): SampleRequest[] {
+): Promise<SampleRequest[]> {
   if (tokenizer === null && outputLen === null) {
     const message = "how long the answers are takes a tokenizer: give --tokenizer DIR, or --sharegpt-output-len";
     throw new EngineError("ERR_ARGUMENT", message, { subject: "tokenizer" });
@@ -51,19 +54,19 @@ export function readShareGpt(
   const { least, mostPrompt, mostTotal } = SHAREGPT;
   const entries = parseJson(path, readText(path));
   if (!Array.isArray(entries)) throw malformed(path, "expected a JSON array of conversations");
-  const samples = (entries as readonly (Conversation | null)[]).flatMap((entry): SampleRequest[] => {
+  const samples: SampleRequest[] = [];
+  for (const entry of entries as readonly (Conversation | null)[]) {
     const turns = Array.isArray(entry?.conversations) ? entry.conversations : [];
     const [prompt, answer] = turns.slice(0, 2).map((turn: { readonly value?: unknown } | null) => turn?.value);
-    if (typeof prompt !== "string" || typeof answer !== "string" || prompt === "") return [];
-    const promptTokens = tokenizer?.encode(prompt).length ?? null;
-    const outputTokens = outputLen ?? tokenizer!.encode(answer).length;
+    if (typeof prompt !== "string" || typeof answer !== "string" || prompt === "") continue;
+    const promptTokens = (await tokenizer?.encode(prompt))?.length ?? null;
+    const outputTokens = outputLen ?? (await tokenizer!.encode(answer)).length;
     const fits =
       (promptTokens === null || (promptTokens >= least && promptTokens <= mostPrompt)) &&
       (outputLen !== null || outputTokens >= least) &&
       (promptTokens ?? 0) + outputTokens <= mostTotal;
-    if (!fits) return [];
-    return [{ prompt, promptTokens, outputTokens }];
-  });
+    if (fits) samples.push({ prompt, promptTokens, outputTokens });
+  }
   if (samples.length === 0) throw malformed(path, "it holds no conversation of two turns and of a fitting length");
   return samples;
 }

@@ -19,7 +19,7 @@ export interface SampleRequest {
 export interface DatasetTokenizer {
   /** Ids of ordinary tokens: no special ones. */
   readonly ordinaryIds: readonly number[];
-  encode(text: string): readonly number[];
+  encode(text: string): Promise<readonly number[]>;
   decode(ids: readonly number[]): string;
 }
 
@@ -46,11 +46,11 @@ export interface DatasetOptions {
  * The requests of a run, the same for the same seed. A file with fewer is gone through again.
  * Throws ERR_IO where a file cannot be read, ERR_ARGUMENT for one that holds something else and for options that do not fit.
  */
-export function sampleDataset(options: DatasetOptions): SampleRequest[] {
+export async function sampleDataset(options: DatasetOptions): Promise<SampleRequest[]> {
   const { source, numPrompts, shuffle, tokenizer } = options;
   const rng = new Rng(options.seed);
   if (source.name === "custom" || source.name === "sharegpt") {
-    const samples = source.name === "custom" ? readCustom(source, tokenizer) : readShareGpt(source, tokenizer);
+    const samples = await (source.name === "custom" ? readCustom(source, tokenizer) : readShareGpt(source, tokenizer));
     if (shuffle) rng.shuffle(samples);
     return Array.from({ length: numPrompts }, (_, i) => samples[i % samples.length]!);
   }
@@ -64,8 +64,10 @@ export function sampleDataset(options: DatasetOptions): SampleRequest[] {
       ? randomPrompts(numPrompts, source, ids, rng)
       : prefixRepetition(numPrompts, source, ids, rng, shuffle);
   if (!options.asText) return samples;
-  return samples.map((sample) => {
+  const texts: SampleRequest[] = [];
+  for (const sample of samples) {
     const prompt = tokenizer!.decode(sample.prompt as readonly number[]);
-    return { ...sample, prompt, promptTokens: tokenizer!.encode(prompt).length };
-  });
+    texts.push({ ...sample, prompt, promptTokens: (await tokenizer!.encode(prompt)).length });
+  }
+  return texts;
 }

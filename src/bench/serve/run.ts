@@ -33,7 +33,7 @@ export async function runServeBench(
   onProgress: (progress: LoadProgress) => void,
 ): Promise<ServeResult> {
   const { backend, traffic, maxConcurrency, numWarmups, timeoutMs, apiKey } = options;
-  const samples = sampleDataset({ ...options.dataset, asText: backend === "openai-chat" });
+  const samples = await sampleDataset({ ...options.dataset, asText: backend === "openai-chat" });
   const target = { ...splitUrl(options.baseUrl, options.endpoint ?? endpointOf[backend]), apiKey };
   const model = options.model ?? (await askForModel(target, timeoutMs));
   const load = await generateLoadInThread(

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { setPriority } from "node:os";
 import { extname, join } from "node:path";
 import type { Message, Reply } from "./child";
 
@@ -27,14 +28,21 @@ export interface SandboxOptions {
   readonly data: () => unknown;
   /** V8 heap of the process, MiB. */
   readonly heapMiB: number;
+  /** How many jobs of each lane run at a time; those beyond wait for their own lane alone. Default: one lane of 1. */
+  readonly lanes?: readonly number[];
 }
 
 interface Job {
+  readonly id: number;
   readonly payload: unknown;
   readonly deadlineMs: number;
+  readonly lane: number;
   readonly queuedAt: number;
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: SandboxError) => void;
+  /** Started already in a process that another job ended. */
+  retried: boolean;
+  timer: NodeJS.Timeout | undefined;
 }
 
 /** Of the modules here, and of the programs: as this file was loaded, compiled or as its source. */
@@ -44,23 +52,30 @@ const childPath = join(__dirname, `child${extension}`);
 const START_DEADLINE_MS = 30_000;
 /** A job that could not start in this time is refused: the jobs before it each used up most of their deadlines. */
 const MAX_WAIT_MS = 30_000;
+/** Below the process that answers clients. */
+const NICE = 5;
 
 /**
- * Runs jobs, one at a time, in a Node process of its own: any job can be stopped, and none can block or bring down its
- * parent. (A worker thread cannot promise the latter: V8 aborts the whole process when one large allocation does not fit
- * the thread's heap.) The process starts with the first job, stays warm, is replaced after it was killed, and does not
- * keep an otherwise finished parent alive.
+ * Runs jobs in a Node process of its own: any job can be stopped, and none can block or bring down its parent. (A worker
+ * thread cannot promise the latter: V8 aborts the whole process when one large allocation does not fit the thread's heap.)
+ * The process starts with the first job, stays warm, is replaced after it was killed, and does not keep an otherwise
+ * finished parent alive. Where several jobs run at a time, those that a killed process took with it are run once more.
  */
 export class Sandbox {
   private readonly options: SandboxOptions;
-  private readonly queue: Job[] = [];
-  private current: Job | undefined;
+  private readonly lanes: readonly number[];
+  private readonly queues: Job[][];
+  private readonly running = new Map<number, Job>();
   private child: ChildProcess | undefined;
-  private timer: NodeJS.Timeout | undefined;
+  private ready = false;
+  private startTimer: NodeJS.Timeout | undefined;
+  private jobs = 0;
   private closed = false;
 
   constructor(options: SandboxOptions) {
     this.options = options;
+    this.lanes = options.lanes ?? [1];
+    this.queues = this.lanes.map(() => []);
   }
 
   /**
@@ -68,10 +83,13 @@ export class Sandbox {
    * @param deadlineMs Running time the job may take; waiting for its turn does not count.
    * @throws SandboxError
    */
-  run(payload: unknown, deadlineMs: number): Promise<unknown> {
+  run(payload: unknown, deadlineMs: number, lane = 0): Promise<unknown> {
     if (this.closed) return Promise.reject(new SandboxError("closed", "the sandbox is closed"));
     return new Promise((resolve, reject) => {
-      this.queue.push({ payload, deadlineMs, queuedAt: performance.now(), resolve, reject });
+      const id = ++this.jobs;
+      const queuedAt = performance.now();
+      const job: Job = { id, payload, deadlineMs, lane, queuedAt, resolve, reject, retried: false, timer: undefined };
+      this.queues[lane]!.push(job);
       this.next();
     });
   }
@@ -82,107 +100,169 @@ export class Sandbox {
     const child = this.child;
     child?.ref(); // or the caller's process might end in the middle of waiting
     const gone = child === undefined ? undefined : new Promise((resolve) => child.once("exit", resolve));
-    for (const job of this.queue.splice(0)) job.reject(new SandboxError("closed", "the sandbox was closed"));
-    this.drop("closed", "the sandbox was closed");
+    this.kill();
+    const error = new SandboxError("closed", "the sandbox was closed");
+    for (const job of [...this.takeRunning(), ...this.takeQueued()]) job.reject(error);
     await gone;
   }
 
+  /** Starts what may run now. */
   private next(): void {
-    if (this.current !== undefined) return;
-    const job = this.queue.shift();
-    if (job === undefined) {
-      this.child?.unref();
-      this.child?.channel?.unref();
-      return;
+    if (this.child !== undefined && !this.ready) return;
+    for (const [lane, queue] of this.queues.entries()) {
+      while (queue.length > 0 && this.runningIn(lane) < this.lanes[lane]!) {
+        if (this.child === undefined) {
+          this.start();
+          return;
+        }
+        this.send(queue.shift()!);
+      }
     }
-    this.current = job;
-    if (performance.now() - job.queuedAt > MAX_WAIT_MS) {
-      this.settle((late) => late.reject(new SandboxError("busy", `waited ${MAX_WAIT_MS} ms behind other jobs`)));
-    } else if (this.child === undefined) {
-      this.start();
-    } else {
-      this.child.ref();
-      this.child.channel?.ref();
-      this.send(this.child, job);
-    }
+    const idle = this.running.size === 0;
+    if (idle) this.child?.unref();
+    else this.child?.ref();
+    if (idle) this.child?.channel?.unref();
+    else this.child?.channel?.ref();
   }
 
-  private send(child: ChildProcess, job: Job): void {
-    try {
-      send(child, { payload: job.payload, deadlineMs: job.deadlineMs });
-    } catch (error) {
-      this.settle((failed) => failed.reject(new SandboxError("job", `cannot be sent: ${messageOf(error)}`)));
+  private runningIn(lane: number): number {
+    let count = 0;
+    for (const job of this.running.values()) if (job.lane === lane) count++;
+    return count;
+  }
+
+  private send(job: Job): void {
+    if (performance.now() - job.queuedAt > MAX_WAIT_MS) {
+      job.reject(new SandboxError("busy", `waited ${MAX_WAIT_MS} ms behind other jobs`));
       return;
     }
-    this.timer = setTimeout(() => this.drop("deadline", `took longer than ${job.deadlineMs} ms`), job.deadlineMs);
+    const { id, payload, deadlineMs } = job;
+    try {
+      this.tell({ id, payload, deadlineMs });
+    } catch (error) {
+      job.reject(new SandboxError("job", `cannot be sent: ${messageOf(error)}`));
+      return;
+    }
+    this.running.set(id, job);
+    job.timer = setTimeout(() => this.overran(job), deadlineMs);
+  }
+
+  private overran(job: Job): void {
+    this.finish(job);
+    job.reject(new SandboxError("deadline", `took longer than ${job.deadlineMs} ms`));
+    this.replace(new SandboxError("died", "another job overran"));
+  }
+
+  /** Kills the process; the jobs it still ran start again, or fail with `error` where that happened to them before. */
+  private replace(error: SandboxError): void {
+    this.kill();
+    for (const job of this.takeRunning().reverse()) {
+      if (job.retried || this.lanes.every((jobs) => jobs === 1)) job.reject(error);
+      else {
+        job.retried = true;
+        this.queues[job.lane]!.unshift(job);
+      }
+    }
+    this.next();
   }
 
   private start(): void {
     const flags = [`--max-old-space-size=${this.options.heapMiB}`, "--disallow-code-generation-from-strings"];
+    const threads = this.lanes.reduce((sum, jobs) => sum + jobs, 0);
     const child = spawn(
       process.execPath,
       [...process.execArgv, ...flags, childPath, this.options.program + extension],
-      // Of the environment only the time zone: NODE_OPTIONS does not apply, and nothing secret can be read from it.
-      { stdio: ["ignore", "ignore", "ignore", "ipc"], serialization: "advanced", env: timeZone() },
+      { stdio: ["ignore", "ignore", "ignore", "ipc"], serialization: "advanced", env: environment(threads) },
     );
     this.child = child;
-    let ready = false;
+    this.ready = false;
     child.on("message", (reply: Reply) => {
-      if (child !== this.child || this.current === undefined) return;
-      clearTimeout(this.timer);
-      if (ready) {
-        this.settle((job) =>
-          reply.error === undefined
-            ? job.resolve(reply.value)
-            : job.reject(new SandboxError("job", reply.error.message, reply.error.kind)),
-        );
-      } else if (reply.error === undefined) {
-        ready = true;
-        this.send(child, this.current);
-      } else {
-        this.drop("start", reply.error.message);
-      }
+      if (child === this.child) this.take(reply);
     });
     const lost = (what: string) => {
       if (child !== this.child) return;
-      if (ready) this.drop("died", `ran out of its ${this.options.heapMiB} MiB of memory, or was killed (${what})`);
-      else this.drop("start", `the process did not start (${what})`);
+      const { heapMiB } = this.options;
+      const died = `ran out of its ${heapMiB} MiB of memory, or was killed (${what})`;
+      if (this.ready) this.replace(new SandboxError("died", died));
+      else this.failStart(`the process did not start (${what})`);
     };
     child.on("error", (error) => lost(error.message));
     child.on("exit", (code, signal) => lost(signal ?? `exit status ${code}`));
-    this.timer = setTimeout(
-      () => this.drop("start", `the process took longer than ${START_DEADLINE_MS} ms to start`),
+    this.startTimer = setTimeout(
+      () => this.failStart(`the process took longer than ${START_DEADLINE_MS} ms to start`),
       START_DEADLINE_MS,
     );
     try {
-      send(child, { data: this.options.data() });
+      this.tell({ data: this.options.data() });
     } catch (error) {
-      this.drop("start", messageOf(error));
+      this.failStart(messageOf(error));
     }
   }
 
-  /** Kills the process and fails the job it was started for or worked on. */
-  private drop(reason: SandboxReason, message: string): void {
-    this.child?.kill("SIGKILL");
-    this.child = undefined;
-    this.settle((job) => job.reject(new SandboxError(reason, message)));
-  }
-
-  private settle(how: (job: Job) => void): void {
-    clearTimeout(this.timer);
-    const job = this.current;
-    this.current = undefined;
-    if (job !== undefined) how(job);
+  private take({ id, value, error }: Reply): void {
+    if (id === undefined) {
+      if (error !== undefined) {
+        this.failStart(error.message);
+        return;
+      }
+      clearTimeout(this.startTimer);
+      this.ready = true;
+      if (this.lanes.length > 1) lower(this.child!);
+    } else {
+      const job = this.running.get(id);
+      if (job === undefined) return;
+      this.finish(job);
+      if (error === undefined) job.resolve(value);
+      else job.reject(new SandboxError("job", error.message, error.kind));
+    }
     this.next();
   }
+
+  /** The jobs that waited for the process fail; a later one starts another. */
+  private failStart(reason: string): void {
+    this.kill();
+    for (const job of this.takeQueued()) job.reject(new SandboxError("start", reason));
+  }
+
+  private kill(): void {
+    clearTimeout(this.startTimer);
+    this.child?.kill("SIGKILL");
+    this.child = undefined;
+    this.ready = false;
+  }
+
+  private finish(job: Job): void {
+    clearTimeout(job.timer);
+    this.running.delete(job.id);
+  }
+
+  private takeRunning(): Job[] {
+    const jobs = [...this.running.values()];
+    for (const job of jobs) this.finish(job);
+    return jobs;
+  }
+
+  private takeQueued(): Job[] {
+    return this.queues.flatMap((queue) => queue.splice(0));
+  }
+
+  private tell(message: Message): void {
+    this.child!.send(message);
+  }
 }
 
-function send(child: ChildProcess, message: Message): void {
-  child.send(message);
+/** Of the environment only the time zone: NODE_OPTIONS does not apply, and nothing secret can be read from it. */
+function environment(threads: number): NodeJS.ProcessEnv {
+  const { TZ } = process.env;
+  return { ...(TZ === undefined ? {} : { TZ }), ...(threads === 1 ? {} : { UV_THREADPOOL_SIZE: String(threads) }) };
 }
 
-function timeZone(): NodeJS.ProcessEnv {
-  return process.env.TZ === undefined ? {} : { TZ: process.env.TZ };
+function lower(child: ChildProcess): void {
+  try {
+    setPriority(child.pid!, NICE);
+  } catch {
+    // It ended meanwhile, or the system does not allow it: then it runs as it is.
+  }
 }
 
 function messageOf(error: unknown): string {
