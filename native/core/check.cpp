@@ -2,13 +2,23 @@
 
 #include <cctype>
 #include <cstdlib>
-#include <cstring>
 
 namespace mamba {
 
+namespace {
+
+// Mostly one literal, or two that differ in their first letter: a call of strcmp for each pair is what a check takes.
+bool same(const char* a, const char* b) {
+  if (a == b) return true;
+  while (*a == *b && *a != '\0') ++a, ++b;
+  return *a == *b;
+}
+
+}  // namespace
+
 const Checker::Bound* Checker::find(const char* dim) const {
   for (size_t i = 0; i < bound_count_; ++i) {
-    if (std::strcmp(bound_[i].dim, dim) == 0) return &bound_[i];
+    if (same(bound_[i].dim, dim)) return &bound_[i];
   }
   return nullptr;
 }
@@ -41,11 +51,11 @@ Checker& Checker::shape(const Tensor& t, const char* name, std::initializer_list
 }
 
 Checker& Checker::dtype(const Tensor& t, const char* name, std::initializer_list<DType> allowed) {
-  std::string expected;
   for (DType d : allowed) {
     if (t.dtype == d) return *this;
-    expected += (expected.empty() ? "" : " or ") + std::string(name_of(d));
   }
+  std::string expected;
+  for (DType d : allowed) expected += (expected.empty() ? "" : " or ") + std::string(name_of(d));
   fail(ErrorCode::Dtype, std::string(name) + " is " + name_of(t.dtype) + ", expected " + expected);
 }
 

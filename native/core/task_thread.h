@@ -1,4 +1,6 @@
 #pragma once
+#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -31,13 +33,15 @@ class TaskThread {
     {
       std::lock_guard lock(mutex_);
       queue_.push_back(std::move(task));
+      queued_.store(true, std::memory_order_relaxed);
     }
     pushed_.notify_one();
   }
 
   // For one that may: the first failure is kept, and attempts after it are skipped, since they would read its output.
-  void attempt(std::function<void()> task) {
-    push([this, task = std::move(task)] {
+  template <class Task>
+  void attempt(Task&& task) {
+    push([this, task = std::forward<Task>(task)] {
       if (failure_) return;
       try {
         task();
@@ -60,11 +64,17 @@ class TaskThread {
   void run() {
     std::unique_lock lock(mutex_);
     while (true) {
+      if (queue_.empty() && !stop_) {
+        lock.unlock();
+        linger();
+        lock.lock();
+      }
       pushed_.wait(lock, [&] { return stop_ || !queue_.empty(); });
       if (queue_.empty()) return;
       {
         const std::function<void()> task = std::move(queue_.front());
         queue_.pop_front();
+        queued_.store(!queue_.empty(), std::memory_order_relaxed);
         running_ = true;
         lock.unlock();
         task();
@@ -75,9 +85,18 @@ class TaskThread {
     }
   }
 
+  // Awake for a moment: a step pushes a task every other microsecond, and waking a thread up takes the pusher longer.
+  void linger() const {
+    constexpr std::chrono::microseconds kMoment{50};
+    const auto end = std::chrono::steady_clock::now() + kMoment;
+    while (!queued_.load(std::memory_order_relaxed) && std::chrono::steady_clock::now() < end) {
+    }
+  }
+
   std::mutex mutex_;
   std::condition_variable pushed_, idle_;
   std::deque<std::function<void()>> queue_;
+  std::atomic<bool> queued_ = false;  // what linger() sees of the queue
   bool running_ = false, stop_ = false;
   std::exception_ptr failure_;  // touched by tasks only
   std::thread thread_;

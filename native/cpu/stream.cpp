@@ -29,14 +29,6 @@ void CpuEvent::settle(std::exception_ptr error) {
   error ? settled_.set_exception(std::move(error)) : settled_.set_value();
 }
 
-void CpuStream::launch(Task task) {
-  if (capturing_) {
-    captured_.push_back(std::move(task));
-    return;
-  }
-  thread_.attempt([this, task = std::move(task)] { task(pool_); });
-}
-
 void CpuStream::upload(void* dst, const void* src, size_t bytes) {
   refuse_capture("upload");
   std::shared_ptr<char[]> staged(new char[bytes]);

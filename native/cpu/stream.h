@@ -5,6 +5,7 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/device.h"
@@ -43,7 +44,14 @@ class CpuStream : public Stream {
   CpuStream(Device& device, int threads) : device_(device), pool_(threads) {}
 
   // Runs `task` after everything launched before; while capturing, records it instead.
-  void launch(Task task);
+  template <class F>
+  void launch(F&& task) {
+    if (capturing_) {
+      captured_.push_back(std::forward<F>(task));
+    } else {
+      thread_.attempt([this, task = std::forward<F>(task)] { task(pool_); });
+    }
+  }
 
   Device& device() const override { return device_; }
   void upload(void* dst, const void* src, size_t bytes) override;

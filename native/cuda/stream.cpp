@@ -85,11 +85,6 @@ CudaStream::~CudaStream() {
   cudaStreamDestroy(context_.stream);
 }
 
-void CudaStream::launch(std::function<void(Context&)> task) {
-  if (capturing_) return task(context_);
-  thread_.attempt([this, task = std::move(task)] { task(context_); });
-}
-
 void CudaStream::upload(void* dst, const void* src, size_t bytes) {
   refuse_capture("upload");
   if (bytes == 0) return;

@@ -5,7 +5,6 @@
 
 #include <deque>
 #include <exception>
-#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -78,7 +77,11 @@ class CudaStream : public Stream {
   ~CudaStream() override;
 
   // Runs `task` on the stream's thread, after everything launched before. A capture runs it at once, on the caller's.
-  void launch(std::function<void(Context&)> task);
+  template <class F>
+  void launch(F&& task) {
+    if (capturing_) return task(context_);
+    thread_.attempt([this, task = std::forward<F>(task)] { task(context_); });
+  }
 
   Device& device() const override { return device_; }
   void upload(void* dst, const void* src, size_t bytes) override;
