@@ -53,6 +53,8 @@ interface Part {
   readonly scan: Pick<SsdStateUpdateArgs, "out" | "x" | "dt" | "b" | "c">;
 }
 
+type MixerPools = Readonly<Record<"conv" | "ssm", Tensor>>;
+
 /** What all mixers of one shape share in a step. */
 interface MixerStep {
   /** [tokens, inner + convDim + H]: gate, convolution's channels, time steps. */
@@ -82,7 +84,7 @@ export class Mamba2Mixer {
   private readonly norm: GatedRmsNorm;
   private readonly conv: { weight: Tensor; bias: Tensor | undefined; silu: true };
   private readonly ssd: { a: Tensor; d: Tensor; dtBias: Tensor; dtMin: number; dtMax: number; dtSoftplus: true };
-  private readonly cache: CacheHandle<Readonly<Record<"conv" | "ssm", Tensor>>>;
+  private readonly cache: CacheHandle<MixerPools>;
   private readonly chunks: StepField<keyof Chunks, Chunks>;
   /** Of all activations. */
   private readonly dtype: DType;
@@ -137,14 +139,8 @@ export class Mamba2Mixer {
     const pools = f.cache(this.cache);
     const { ungated } = this.norm;
     this.inProj.of(f, x, step.zxbcdt);
-    if (prefill !== null) {
-      causalConv1dVarlen(f.stream, { ...prefill.conv, ...this.conv, state: pools.conv });
-      ssdChunkScan(f.stream, { ...prefill.scan, ...this.ssd, state: pools.ssm });
-    }
-    if (decode !== null) {
-      causalConv1dUpdate(f.stream, { ...decode.conv, ...this.conv, state: pools.conv });
-      ssdStateUpdate(f.stream, { ...decode.scan, ...this.ssd, state: pools.ssm });
-    }
+    if (prefill !== null) this.scanPrefill(f, prefill, pools);
+    if (decode !== null) this.updateDecode(f, decode, pools);
     if (prefill === null && ungated !== null) {
       this.outProj.addTo(f, ungated.of(y), residual);
       return;
@@ -156,6 +152,76 @@ export class Mamba2Mixer {
       if (decode !== null) ungated.forwardInto(f, decode.y, decode.y);
     }
     this.outProj.addTo(f, y, residual);
+  }
+
+  // Arguments are written out, here and below: to spread two objects into a third takes longer than the call of an op.
+  private scanPrefill(f: Forward, { conv, scan }: NonNullable<MixerStep["prefill"]>, pools: MixerPools): void {
+    const { weight, bias, silu } = this.conv;
+    const { a, d, dtBias, dtMin, dtMax, dtSoftplus } = this.ssd;
+    causalConv1dVarlen(f.stream, {
+      out: conv.out,
+      x: conv.x,
+      queryStartLoc: conv.queryStartLoc,
+      slots: conv.slots,
+      hasInitialState: conv.hasInitialState,
+      blockSeq: conv.blockSeq,
+      blockOffset: conv.blockOffset,
+      blockSize: conv.blockSize,
+      weight,
+      bias,
+      silu,
+      state: pools.conv,
+    });
+    ssdChunkScan(f.stream, {
+      out: scan.out,
+      x: scan.x,
+      dt: scan.dt,
+      b: scan.b,
+      c: scan.c,
+      queryStartLoc: scan.queryStartLoc,
+      slots: scan.slots,
+      hasInitialState: scan.hasInitialState,
+      cuChunkSeqlens: scan.cuChunkSeqlens,
+      chunkSeq: scan.chunkSeq,
+      lastChunk: scan.lastChunk,
+      a,
+      d,
+      dtBias,
+      dtMin,
+      dtMax,
+      dtSoftplus,
+      state: pools.ssm,
+    });
+  }
+
+  private updateDecode(f: Forward, { conv, scan }: NonNullable<MixerStep["decode"]>, pools: MixerPools): void {
+    const { weight, bias, silu } = this.conv;
+    const { a, d, dtBias, dtMin, dtMax, dtSoftplus } = this.ssd;
+    causalConv1dUpdate(f.stream, {
+      out: conv.out,
+      x: conv.x,
+      slots: conv.slots,
+      weight,
+      bias,
+      silu,
+      state: pools.conv,
+    });
+    ssdStateUpdate(f.stream, {
+      out: scan.out,
+      x: scan.x,
+      dt: scan.dt,
+      b: scan.b,
+      c: scan.c,
+      z: scan.z,
+      slots: scan.slots,
+      a,
+      d,
+      dtBias,
+      dtMin,
+      dtMax,
+      dtSoftplus,
+      state: pools.ssm,
+    });
   }
 
   /** The buffers of a step and their parts. Decode rows are gated by the state update where the norm has one group. */
