@@ -19,7 +19,7 @@ interface BenchModel {
   readonly name: string;
   readonly dir: string;
   readonly dummy: boolean;
-  /** Of its shapes in the lab program. */
+  /** Names of its shapes in the lab program. */
   readonly shapes: string;
   /** Least ratios to llama.cpp, and the least share of oneDNN's rate (null: its small matrices are not judged). */
   readonly wanted: { readonly decode: number; readonly prefill: number; readonly oneDnnShare: number | null };

@@ -28,7 +28,7 @@ const transcripts = {
 let mode = "chat";
 /** @type {string | undefined} */
 let model;
-/** Of the request that runs. @type {AbortController | null} */
+/** Aborts the request that runs. @type {AbortController | null} */
 let running = null;
 
 /** @param {string} text read out, not seen */

@@ -158,7 +158,7 @@ class Task {
     }
   }
 
-  // Of one head, by token of the sub-chunk.
+  // Values of one head, by token of the sub-chunk.
   struct Steps {
     const float *dt, *a, *a_rest;
 

@@ -28,7 +28,7 @@ bool tiled(const Job& job) {
          aligned(job.q, job.q_stride, 2, 4) && aligned(job.out, job.out_stride, 2, 4);
 }
 
-// Of a block; GPUs of 8.6, 8.9 and 12.x have less than 8.0.
+// Shared memory of a block; GPUs of 8.6, 8.9 and 12.x have less than 8.0.
 size_t shared_limit(const Context& context) {
   const int c = context.capability;
   return static_cast<size_t>(c == 90 || c == 100 || c == 103 ? 227 : c == 80 || c == 87 ? 163 : 99) << 10;

@@ -132,13 +132,13 @@ __device__ __forceinline__ int first_key_of(const Job& job, int position) {
   return window > 0 ? max(0, position - window + 1) : 0;
 }
 
-// Of a row in q or out, in elements.
+// Where a row begins in q or out, in elements.
 __device__ __forceinline__ int64_t place_of_row(const Job& job, const Unit& unit, int row, int64_t stride) {
   const int r = unit.row + row;
   return (unit.token + r / job.group) * stride + int64_t{unit.kv_head * job.group + r % job.group} * job.pages.head_dim;
 }
 
-// Of a row in the partial results, in rows.
+// Where a row begins in the partial results, in rows.
 __device__ __forceinline__ int64_t place_of_partial(const Job& job, const Unit& unit, int row) {
   const int r = unit.row + row;
   return (int64_t{unit.item} * job.query_len + r / job.group) * job.heads + unit.kv_head * job.group + r % job.group;

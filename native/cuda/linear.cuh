@@ -189,7 +189,7 @@ struct Sums {
     return int64_t{first_tile + i / kTile} * kTileRows + i % kTileRows;
   }
 
-  // Of the thread's first output: in flight while the product is computed.
+  // The old value of the thread's first output: in flight while the product is computed.
   __device__ __forceinline__ float load_first_out() const {
     const int i = threadIdx.x;
     return i < kOuts && cluster_rank() == 0 ? load_out(p, row_of(i), n_of(i)) : 0.0f;

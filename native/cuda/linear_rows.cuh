@@ -43,7 +43,7 @@ struct Maps {
   CUtensorMap x, weight;  // (k, row) in boxes of 64 x the rows of a copy
 };
 
-// Of a launch.
+// The sizes that a launch is made with.
 struct Ring {
   int columns, splits;
   int stages;                       // of the weight, kInFlight at least
@@ -52,7 +52,7 @@ struct Ring {
 };
 
 __host__ __device__ constexpr uint32_t stage_bytes(int rows) { return static_cast<uint32_t>(rows) * kRowBytes; }
-// Of all blocks of the cluster, in each: a block adds up an equal part of the rows.
+// Partial sums of all blocks of the cluster, in each: a block adds up an equal part of the rows.
 __host__ __device__ constexpr uint32_t sums_bytes_of(int tile) { return static_cast<uint32_t>(kMostRows * tile) * 4; }
 
 // The part of k that a block of the cluster has, in stages.

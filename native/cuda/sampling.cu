@@ -224,7 +224,7 @@ struct Sampler : SampleRow<Resident> {
     return min(limit, s.found_bin);
   }
 
-  // Of all tokens up to `limit`; true in block 0, which then knows it.
+  // Draws from all tokens up to `limit`; true in block 0, which then knows it.
   __device__ __forceinline__ bool draw_from_row(uint32_t limit, int32_t& token) {
     Draw draw(params, this->peak_index);
     const float threshold = logit(limit), octaves = inverse * Draw::kLog2e;

@@ -396,7 +396,7 @@ struct SampleRow {
   }
 };
 
-// Of a block, where C blocks own a row and keep it.
+// What a block takes, where C blocks own a row and keep it.
 inline size_t sample_shared_bytes(int64_t vocab, int cluster) {
   const int64_t each = ((vocab + cluster - 1) / cluster + 3) / 4;
   return sizeof(SampleShared) + static_cast<size_t>(each + 1) * 16;

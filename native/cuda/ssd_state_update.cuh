@@ -75,7 +75,7 @@ struct Tile {
     T z;
   };
 
-  // Of the head. The first three are weights.
+  // These belong to the head. The first three are weights.
   float bias, a, d, dt;
   Vec<T, kVec> b[Pieces], c[Pieces];
 

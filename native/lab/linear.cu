@@ -787,7 +787,7 @@ const Version kVersions[] = {
     {"wgmma C8 R2 S4", Order::wide, run_wgmma<8, 2, 4, 2>},
 };
 
-// Of each kind only the narrowest that holds m, and those twice as wide.
+// Each kind gives only the narrowest that holds m, and those twice as wide.
 bool fits(const Version& version, int64_t m) {
   const char* wide = std::strchr(version.name, ' ');
   if (!wide) return true;

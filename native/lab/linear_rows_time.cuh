@@ -45,7 +45,7 @@ class Timing {
   }
 
  private:
-  // Of the weight at `first` of the weights.
+  // The product with the weight at `first` of the weights.
   LinearParams params(const Shape& shape, int64_t m, int64_t first, bool second) const {
     LinearParams p = {};
     p.m = m, p.n = shape.n, p.k = shape.k, p.weight = weights_.as<char>() + first * 2;

@@ -244,7 +244,8 @@ struct Reference {
 // Whether a matrix form may run: its operands are rounded.
 bool rounds_operands(const Row& row) { return row.dtype != DType::f32 && row.state_size <= 256; }
 
-// Of one head of one sequence, as the matrix forms sum it: y = M x + C S^T with the S of the start of the step.
+// The recurrence of one head of one sequence, as the matrix forms sum it: y = M x + C S^T with the S of the start of
+// the step.
 class Terms {
  public:
   Terms(int64_t channels_, int64_t states_) : channels(channels_), states(states_) {}

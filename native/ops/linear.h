@@ -25,8 +25,8 @@ struct RmsNormLinearParams {
   const float* norm_weight;  // [k]
   float eps;
   DType x_dtype;
-  // Of the normalised rows. linear.x [m, k] is contiguous scratch of linear.x_dtype, the type that the rows have in the
-  // product: a backend may write them there. Its content is undefined afterwards.
+  // The product of the normalised rows: linear.x [m, k] is contiguous scratch of linear.x_dtype, the type that they
+  // have in it: a backend may write them there. Its content is undefined afterwards.
   LinearParams linear;
 
   // The norm into that scratch: what is left for a backend to run apart is `linear`.

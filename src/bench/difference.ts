@@ -7,7 +7,7 @@ interface Tolerance {
 }
 
 /**
- * Of an op that takes 16-bit activations, whatever its output's type. The tests of the ops allow an element half of this;
+ * The tolerance of an op that takes 16-bit activations, whatever its output's type. The tests of the ops allow an element half of this;
  * here are tens of millions of elements, among which some get the tail of what rounding does: 11 of 38.6 million outputs of a
  * scan were 0.056 off where a test would allow 0.051.
  */

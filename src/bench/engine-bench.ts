@@ -23,7 +23,7 @@ export interface EngineResult {
   readonly host_us: Readonly<Record<HostPart, number>>;
   /** schedule + metadata + launch of a step. */
   readonly before_step_us: { readonly p50: number; readonly p99: number };
-  /** Of the device: the share of the time in which it runs no step. */
+  /** The share of the time in which the device runs no step. */
   readonly idle_share: number;
 }
 

@@ -16,7 +16,7 @@ export interface StartupResult {
   readonly weights_seconds: number;
   /** From there until the model took requests: workspace, choices of kernels, states, graphs. */
   readonly prepare_seconds: number;
-  /** Of the checkpoint's files; 0 for dummy weights. */
+  /** Bytes of the checkpoint's files; 0 for dummy weights. */
   readonly checkpoint_bytes: number;
   /** Seconds that reading the files alone takes, before; null for dummy weights. */
   readonly read_seconds: number | null;

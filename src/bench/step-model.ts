@@ -21,7 +21,7 @@ export interface StepModelOptions {
   readonly onProgress?: (bytes: number, total: number) => void;
 }
 
-/** Of a sequence in a benchmark of decode steps. */
+/** New tokens of a sequence in a benchmark of decode steps, at most. */
 const MOST_NEW_TOKENS = 100_000;
 
 /** A model with its states and the engine's runner, without an engine: a benchmark decides what a step holds. */

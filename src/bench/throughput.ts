@@ -17,7 +17,7 @@ export interface ThroughputResult {
   /** Seconds from submitting all requests until the last answer was complete. */
   readonly elapsed_time: number;
   readonly num_requests: number;
-  /** Of prompts and answers. */
+  /** Tokens of prompts and answers. */
   readonly total_num_tokens: number;
   readonly requests_per_second: number;
   readonly tokens_per_second: number;

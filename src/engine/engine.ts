@@ -42,7 +42,7 @@ export class Engine implements EngineClient {
   private readonly trace: StepTrace | null;
   private readonly compile: (constraint: Constraint) => TokenConstraint;
   private readonly channels = new Map<string, TokenChannel>();
-  /** Of prompts that are not complete. */
+  /** Scores of prompts that are not complete, by request. */
   private readonly promptScores = new Map<string, TokenLogprobs[]>();
   private loop: Promise<void> | null = null;
   private closing: Promise<void> | null = null;

@@ -1,11 +1,8 @@
 import type { Graph } from "../tensor/graph";
-import { bias } from "./draw/bias";
-import { LogprobStage } from "./draw/logprobs";
-import { masks } from "./draw/masks";
-import { PenaltyStage } from "./draw/penalties";
-import { PromptScoreStage, type PromptScores } from "./draw/prompt-scores";
+import type { PromptScores } from "./draw/prompt-scores";
 import { sample } from "./draw/sample";
 import type { Draw, DrawnLogprobs, DrawStage } from "./draw/stage";
+import { drawStages } from "./draw/stages";
 import type { LoadedModel } from "./loaded-model";
 import type { EngineConfig } from "./policy/config";
 import { captureSizes, prefillSizes, warmUpSizes } from "./policy/graph-sizes";
@@ -23,7 +20,7 @@ export interface StepResult {
   readonly tokens: Int32Array;
   /** Null when no request asked. */
   readonly logprobs: DrawnLogprobs | null;
-  /** Of prompts whose requests asked for them. */
+  /** Scores of the prompts whose requests asked for them. */
   readonly prompts: readonly PromptScores[];
 }
 
@@ -43,14 +40,12 @@ const parts: readonly Part[] = ["step", "forward"];
 export class ModelRunner {
   private readonly launcher: StepLauncher;
   private readonly scorer: Scorer;
-  private readonly penalties: PenaltyStage;
-  /** In the order in which they run. */
   private readonly stages: readonly DrawStage[];
   /** By part and the shape of the step's metadata. */
   private readonly graphs = new Map<string, Graph>();
   private readonly sizes: StepGraphs;
   private readonly warmUpSizes: readonly number[];
-  /** Of the steps in flight, in turns. */
+  /** Drawn tokens: the steps in flight take turns. */
   private readonly drawn: readonly Int32Array[];
   private turn = 0;
   /** Told when a step's parts begin and end, for a benchmark. */
@@ -63,10 +58,7 @@ export class ModelRunner {
     options: RunnerOptions = {},
   ) {
     const { maxNumSeqs, maxNumBatchedTokens } = config;
-    const { device, model, vocabSize } = target;
-    this.penalties = new PenaltyStage(device, maxNumSeqs, vocabSize);
-    const scores = new PromptScoreStage(model, () => this.launcher.buffers);
-    this.stages = [scores, bias, this.penalties, masks, sample, new LogprobStage()];
+    this.stages = drawStages(target, maxNumSeqs, () => this.launcher.buffers);
     const limits = {
       ...{ maxRows: maxNumSeqs + 1, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs },
       ...{ maxModelLen: config.maxModelLen, maxKvTokens: config.numPages * PAGE_SIZE },
@@ -74,7 +66,7 @@ export class ModelRunner {
     this.launcher = new StepLauncher(target, limits, this.stages);
     this.scorer = new Scorer(this.launcher, maxNumBatchedTokens);
     this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxNumSeqs));
-    const { capturesPrefills = device.choosesKernels } = options;
+    const { capturesPrefills = target.device.choosesKernels } = options;
     this.sizes = new StepGraphs(captureSizes(maxNumSeqs), capturesPrefills ? prefillSizes(maxNumBatchedTokens) : []);
     this.warmUpSizes = warmUpSizes(maxNumBatchedTokens);
   }
@@ -166,7 +158,7 @@ export class ModelRunner {
   /** Gives up the memory; nothing may run. */
   free(): void {
     for (const graph of this.graphs.values()) graph.free();
-    this.penalties.free();
+    for (const stage of this.stages) stage.free?.();
     this.launcher.free();
   }
 
@@ -210,7 +202,7 @@ export class ModelRunner {
     return { graph: this.graph(batch, part), holds: (stage) => part === "step" && stage === sample };
   }
 
-  /** Of the padded step that was written last; captured now if there is none yet. */
+  /** The graph of the padded step that was written last; captured now if there is none yet. */
   private graph(batch: ScheduledBatch, part: Part): Graph {
     const key = `${part} ${this.launcher.block.shape()}`;
     let graph = this.graphs.get(key);

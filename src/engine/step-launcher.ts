@@ -66,7 +66,7 @@ export class StepLauncher {
     this.target.device.stream.upload(this.buffers.block, this.block.words.subarray(begin, end), begin);
   }
 
-  /** Of the step that was written last. They die with the arena's current scope. */
+  /** The fields of the step that was written last. They die with the arena's current scope. */
   views(): StepViews {
     return this.block.views(this.buffers.block);
   }

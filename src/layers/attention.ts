@@ -30,7 +30,7 @@ export interface AttentionConfig {
   } | null;
   /** Factor of q * k before the softmax. */
   readonly scale: number;
-  /** Of the projections to q, k and v, and back. */
+  /** Whether the projections to q, k and v, and back, add one. */
   readonly bias: boolean;
 }
 

@@ -71,7 +71,7 @@ export class Linear {
     });
   }
 
-  /** Of a step that multiplies `rows` rows with it; the matrix moves once. */
+  /** What `rows` rows take; the matrix moves once. */
   work(rows: number): Work {
     const [n, k] = this.weight.shape;
     return { bytes: n * k * sizeOf(this.weight.data.dtype), flops: 2 * rows * n * k };

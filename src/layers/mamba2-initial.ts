@@ -15,6 +15,6 @@ export const mamba2Initial = {
     },
     f32: true,
   },
-  /** Of a convolution of each channel by itself. */
+  /** The law of a convolution of each channel by itself. */
   taps: (width: number): Initial => ({ law: { law: "uniform", low: -(width ** -0.5), high: width ** -0.5 } }),
 } as const;

@@ -86,7 +86,7 @@ export class Mamba2Mixer {
   private readonly ssd: { a: Tensor; d: Tensor; dtBias: Tensor; dtMin: number; dtMax: number; dtSoftplus: true };
   private readonly cache: CacheHandle<MixerPools>;
   private readonly chunks: StepField<keyof Chunks, Chunks>;
-  /** Of all activations. */
+  /** Type of all activations. */
   private readonly dtype: DType;
 
   /** `config` is the same object for all mixers of one shape: they share a step's buffers. */
@@ -271,7 +271,7 @@ export class Mamba2Mixer {
     return { ...own, conv: { ...conv, slots }, scan: { ...scan, z: gate, slots } };
   }
 
-  /** Of the matrices and the states; the rest is in caches or small beside them. */
+  /** Counts the matrices and the states; the rest is in caches or small beside them. */
   work({ tokens, sequences }: StepLoad): Work {
     const states = { bytes: 2 * sequences * this.cache.spec.bytesPerSequence, flops: 0 };
     return sumWork([this.inProj.work(tokens), this.outProj.work(tokens), states]);

@@ -14,7 +14,7 @@ export interface StartedGeneration {
   readonly stop: StopStrings;
   /** @param textOffset where the token begins in the text, in Unicode characters */
   readonly describe: (token: EngineToken, textOffset: number) => TokenLogprob | null;
-  /** Of the first token; null where the prompt's log probabilities were not asked for. */
+  /** Log probabilities of the prompt, with the first token; null where the prompt's log probabilities were not asked for. */
   readonly describePrompt: ((token: EngineToken) => readonly PromptLogprob[]) | null;
   /** The engine's one token is not asked for. */
   readonly promptOnly: boolean;

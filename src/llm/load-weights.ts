@@ -17,7 +17,7 @@ export interface WeightOptions extends Pick<EngineOptions, "dtype" | "stateDtype
 /** A model whose weights are on a device. */
 export interface LoadedWeights {
   readonly model: Model;
-  /** Of the weights as they are stored. */
+  /** Bytes of the weights as they are stored. */
   readonly bytes: number;
   readonly parameters: number;
   readonly dtypes: ReturnType<typeof resolveDtypes>;

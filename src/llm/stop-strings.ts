@@ -19,7 +19,7 @@ export class StopStrings {
     let end = all.length;
     for (const stop of this.stops) {
       const at = all.indexOf(stop);
-      // Of those that begin at one place the shortest was complete first.
+      // The shortest of those that begin at one place was complete first.
       if (at < 0 || at > first || (at === first && at + stop.length > end)) continue;
       first = at;
       end = at + stop.length;

@@ -14,6 +14,6 @@ export interface Model {
   forward(f: Forward): Tensor;
   /** Hidden states [rows, hidden] -> logits f32 [rows, vocab] in `out`. */
   logits(f: Pick<Forward, "stream">, hidden: Tensor, out: Tensor): void;
-  /** Of a step, logits included. */
+  /** What a step takes, logits included. */
   work(load: StepLoad): Work;
 }

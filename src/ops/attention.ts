@@ -16,7 +16,7 @@ export interface RopeStoreKvArgs {
   readonly slotMapping: Tensor;
   /** f32 [rotary_dim / 2]; without it nothing is rotated. */
   readonly invFreq?: Tensor | undefined;
-  /** Of cosines and sines. Default 1. */
+  /** factor of cosines and sines. Default 1. */
   readonly ropeFactor?: number;
   /** [pages, kv_heads, page_size, head_dim] of q's type or u8 (codes of e4m3). State, written. */
   readonly kPages: Tensor;
@@ -70,7 +70,7 @@ export interface AttentionVarlenArgs {
   readonly tileSeq: Tensor;
   /** i32 [tiles]: which tile of its row it is. */
   readonly tileOffset: Tensor;
-  /** Of query times key. */
+  /** factor of query times key. */
   readonly scale: number;
   /** A query at position p attends to (p - window, p]; 0 = no window. Default 0. */
   readonly window?: number;
@@ -126,7 +126,7 @@ export interface PagedAttentionArgs {
   readonly partialOut: Tensor;
   /** f32 [items, query_len * heads]; scratch. Written. */
   readonly partialLse: Tensor;
-  /** Of query times key. */
+  /** factor of query times key. */
   readonly scale: number;
   /** A query at position p attends to (p - window, p]; 0 = no window. Default 0. */
   readonly window?: number;

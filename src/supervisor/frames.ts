@@ -1,6 +1,6 @@
 import { malformed } from "./bytes";
 
-/** Of the frames and the messages in them; an engine process started from a newer installation is told apart by it. */
+/** Version of the frames and of the messages in them; an engine process started from a newer installation is told apart by it. */
 const VERSION = 1;
 /** [u32 bytes of the payload][u8 version] */
 const HEADER_BYTES = 5;
@@ -20,7 +20,7 @@ export function toFrame(payload: Buffer): Buffer {
 /** Cuts a stream of bytes into the payloads of its frames, wherever the pieces of the stream begin and end. */
 export class FrameReader {
   private readonly header = Buffer.alloc(HEADER_BYTES);
-  /** Of the frame whose header is complete. */
+  /** Length of the frame whose header is complete, in bytes. */
   private payload: Buffer | null = null;
   /** Bytes of the header or, after that, of the payload. */
   private filled = 0;

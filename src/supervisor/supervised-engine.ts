@@ -57,7 +57,7 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
   private stopped = false;
   private restarts = 0;
 
-  // Of the present process.
+  // What follows belongs to the present process.
   private watchdog: Watchdog;
   private isReady = false;
   private progress: number | null = null;

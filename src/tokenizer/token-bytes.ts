@@ -9,7 +9,7 @@ const utf8 = new TextEncoder();
 /** How a decoder turns one token into bytes, and what it takes off the start of the text. */
 interface ByteDecoder {
   readonly bytesOf: (token: string, added: boolean) => Uint8Array;
-  /** Of a Metaspace: its mark, which is nothing in the first token. */
+  /** The mark of a Metaspace, which is nothing in the first token. */
   readonly mark: string | null;
   readonly leadingSpaces: number;
 }

@@ -22,7 +22,7 @@ interface OpenFile {
 export class DeviceLoader implements WeightLoader {
   private readonly files = new Map<string, OpenFile>();
   private readonly counted = new Set<string>();
-  /** Of what is loaded so far, as it is stored. */
+  /** Bytes of what is loaded so far, as it is stored. */
   bytes = 0;
   /** Holds one dummy weight at a time: fresh memory for each would be slower to touch than to fill. */
   private dummyBuffer = new ArrayBuffer(0);
@@ -53,7 +53,7 @@ export class DeviceLoader implements WeightLoader {
     return { file: this.open(part.file).weights.handle, offset: part.offset };
   }
 
-  /** Of one tensor of a file. */
+  /** A source that is one tensor of a file. */
   table(weight: WeightDescriptor): Tensor {
     const tensor = this.device.tensor(weight.dtype, weight.shape);
     this.count(weight);

@@ -31,7 +31,7 @@ export type SafetensorsDtype = keyof typeof dtypeBits;
 export interface TensorEntry {
   readonly dtype: SafetensorsDtype;
   readonly shape: readonly number[];
-  /** Of the first byte, from the start of the file. */
+  /** Offset of the first byte from the start of the file. */
   readonly offset: number;
   readonly bytes: number;
 }

@@ -8,7 +8,7 @@ import type { SafetensorsDtype } from "./safetensors";
 export interface DummyOptions {
   /** Default 0. */
   readonly seed?: number;
-  /** Of tensors that published checkpoints do not keep in f32; default bf16. */
+  /** Type of the tensors that published checkpoints do not keep in f32; default bf16. */
   readonly dtype?: WeightDtype;
 }
 

@@ -1,4 +1,5 @@
 /** Lists that exist more than once, or that mirror the tree: sources, error codes, ops. */
+import { posix } from "node:path";
 import { errorTable } from "../../src/errors";
 import { type Files, ofType, readFiles, withFile } from "./files";
 
@@ -114,5 +115,67 @@ describe("ops", () => {
 
   it("are missed where one of these is", () => {
     expect(missing("OP(group_norm, GroupNormParams)")).toHaveLength(4);
+  });
+});
+
+describe("places of a new field, stage or kind of cache (src/README.md)", () => {
+  const isCache = (path: string) => /^src\/layers\/[\w]+-cache\.ts$/.test(path);
+  /** Folder, which of its files are meant, and which files of src/ may name what those export, besides the folder's own. */
+  const kinds: readonly (readonly [folder: string, belongs: (path: string) => boolean, users: RegExp])[] = [
+    ["src/step/fields/", () => true, /^src\/(layers|models|bench)\/|^src\/engine\/(step-launcher|draw\/[\w-]+)\.ts$/],
+    [
+      "src/engine/draw/",
+      () => true,
+      /^src\/engine\/(draw\/stages|model-runner|engine|scorer|prepare-runner|step-launcher)\.ts$/,
+    ],
+    ["src/layers/", isCache, /^src\/(layers|models)\//],
+  ];
+
+  const imports = (path: string, text: string) =>
+    [...text.matchAll(/from "(\.[^"]+)"/g)].map(([, specifier]) => `${posix.join(posix.dirname(path), specifier!)}.ts`);
+
+  function strangers(files: Files): string[] {
+    return kinds.flatMap(([folder, belongs, users]) =>
+      [...files]
+        .filter(([path]) => !path.startsWith(folder) && !users.test(path))
+        .flatMap(([path, text]) =>
+          imports(path, text)
+            .filter((target) => target.startsWith(folder) && belongs(target))
+            .map((target) => `${path} names ${target}`),
+        ),
+    );
+  }
+
+  const unlisted = (files: Files) =>
+    [...files]
+      .filter(
+        ([path, text]) =>
+          path.startsWith("src/engine/draw/") &&
+          /\bat(?:: DrawStage\["at"\])? ?[=:] "(hidden|logits|tokens)"/.test(text),
+      )
+      .map(([path]) => path.slice("src/engine/draw/".length, -".ts".length))
+      .filter((name) => !files.get("src/engine/draw/stages.ts")!.includes(`"./${name}"`));
+
+  it("are the only ones that name it", () => {
+    expect(strangers(src)).toEqual([]);
+    expect(unlisted(src)).toEqual([]);
+  });
+
+  it.each([
+    [
+      "a field in the scheduler",
+      "src/engine/policy/scheduler.ts",
+      'import { chunks } from "../../step/fields/chunks";',
+    ],
+    ["a stage in the scheduler", "src/engine/policy/scheduler.ts", 'import { bias } from "../draw/bias";'],
+    ["a cache in the engine", "src/engine/engine.ts", 'import { slotCache } from "../layers/slot-cache";'],
+  ])("fail with %s", (_, path, text) => {
+    expect(strangers(withFile(src, path, text))).toEqual([expect.stringContaining(path)]);
+  });
+
+  it("fail with a stage that has no turn", () => {
+    expect(unlisted(withFile(src, "src/engine/draw/lost.ts", 'export const lost = { at: "logits" };'))).toEqual([
+      "lost",
+    ]);
   });
 });

@@ -101,3 +101,15 @@ it("only the command line prints", () => {
 it("a stray print would be found", () => {
   expect(printing(new Map([["src/engine/engine.ts", "console.log(1)"]]))).toEqual(["src/engine/engine.ts"]);
 });
+
+/** A comment is a sentence, or names the thing: one that begins with "Of" makes the reader look for what it belongs to. */
+const fragments = (all: Files) =>
+  [...all].flatMap(([path, text]) => (/(?:\/\*\*|\/\/|^\s*\*) Of [a-z]/m.test(text) ? [path] : []));
+
+it("no comment opens with a genitive", () => {
+  expect(fragments(code)).toEqual([]);
+});
+
+it.each(["/** O" + "f the step. */", "  // O" + "f a row.", " * O" + "f all tokens."])("%s would be found", (text) => {
+  expect(fragments(new Map([["src/a.ts", text]]))).toEqual(["src/a.ts"]);
+});

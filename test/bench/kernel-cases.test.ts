@@ -11,7 +11,7 @@ const all = kernelCases();
 const caseOf = (op: string, name: string) => all.find((one) => one.op === op && one.name === name)!;
 const ssd = "H=128 P=64 N=128 G=8";
 
-// Of codestral-7b: 128 heads of 64, 8 groups, states of 128; 8192 inner channels, 10240 in the convolution, 4096 hidden.
+// Sizes of codestral-7b: 128 heads of 64, 8 groups, states of 128; 8192 inner channels, 10240 in the convolution, 4096 hidden.
 test.each([
   // 10240 channels: x, out (2 bytes each), three inputs of the window in and out, four taps and a bias in f32.
   ["causal_conv1d_update", "dim 10240, B=8", 8 * 10_240 * (2 + 2 + 12) + 5 * 10_240 * 4, 8 * 10_240 * 8],
@@ -35,7 +35,7 @@ test.each([
     8 * 4096 * 4 + 4096 * 4 + 2 * (18_560 * 4096 + 8 * 18_560),
     2 * 8 * 18_560 * 4096 + 4 * 8 * 4096,
   ],
-  // Of each row five words and an id, a count read and written.
+  // For each row five words and an id, a count read and written.
   ["count_tokens", "vocab 32768, B=8", 8 * (20 + 4 + 8), 8],
   // A prompt writes all counts once.
   ["count_tokens", "vocab 32768, prompt of 8192", 20 + 8192 * 4 + 32_768 * 4, 8192],

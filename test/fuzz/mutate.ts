@@ -89,7 +89,7 @@ export function mutateJson(text: string, rng: Rng): string | null {
   const visit = (value: Json) => {
     if (typeof value !== "object" || value === null) return;
     if (Object.keys(value).length > 0) parents.push(value);
-    // Of a vocabulary of thousands a few are enough.
+    // A few of a vocabulary of thousands are enough.
     for (const inner of Object.values(value).slice(0, 64)) visit(inner);
   };
   visit(root);

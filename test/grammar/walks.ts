@@ -71,7 +71,7 @@ export const asciiOnly = vocabularyOf(['{"', '":', "é", "日本", '日"', "b日
 
 let bundled: TokenTrie | undefined;
 
-/** Of the bundled model. */
+/** The bundled model's tokens as a trie. */
 export function storyteller(): TokenTrie {
   if (bundled === undefined) {
     const tokenizer = Tokenizer.load(resolve(__dirname, "../../models/storyteller-6m"));

@@ -28,7 +28,7 @@ const penalised = (state: number, tokenCounts: ArrayLike<number>, penalties: rea
 export class RecurrentModel {
   private readonly pool: Uint32Array;
   private readonly tokenCounts: Int32Array[];
-  /** Of the step before. */
+  /** Tokens that the step before drew. */
   private drawn: number[] = [];
 
   constructor(numSlots: number) {

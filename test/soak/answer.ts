@@ -7,7 +7,7 @@ export interface Choice {
   /** One entry for each token; empty where none were asked for. */
   readonly logprobs: readonly unknown[];
   readonly finishReason: string | null;
-  /** Of the prompt's tokens, where they were asked for. */
+  /** Log probabilities of the prompt's tokens, where they were asked for. */
   readonly promptLogprobs?: unknown;
 }
 

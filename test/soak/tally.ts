@@ -4,7 +4,7 @@ export interface Counts {
   requests: number;
   /** Ended by themselves and compared with what they give alone. */
   compared: number;
-  /** Of those that ended by themselves: without a seed, so that only the number of their tokens is known. */
+  /** Requests that ended by themselves: without a seed, so that only the number of their tokens is known. */
   unseeded: number;
   streamed: number;
   aborted: number;

@@ -31,7 +31,7 @@ export interface Run {
   readonly idle: readonly IdleSample[];
   readonly counts: Counts;
   readonly failed: number;
-  /** Of the server after SIGTERM. */
+  /** Exit status of the server after SIGTERM. */
   readonly exitStatus: number | null;
 }
 

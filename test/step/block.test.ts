@@ -16,7 +16,7 @@ interface RowSpec {
   readonly take: number;
   readonly left?: number;
   readonly sampling?: Sampling;
-  /** Of the row's tokens; the others were generated. Default: all are of the prompt. */
+  /** How many of the row's tokens are of the prompt; the others were generated. Default: all are of the prompt. */
   readonly promptLength?: number;
 }
 

@@ -16,7 +16,7 @@ interface Matrix {
 const decodes = [1, 8, 64, 256];
 const prefills = [2048, 8192];
 const CHECKED_ROWS = 256;
-/** Of a matrix in a check: only heads have more. */
+/** Rows of a matrix in a check: only heads have more. */
 const CHECKED_OUTPUTS = 24_576;
 
 export const linearCases: Cases = (geometry) =>

@@ -28,7 +28,7 @@ export const ssdStateUpdateCases: Cases = (geometry) =>
         tokens: rows,
         stateDtype,
         bytes: bytesOf(geometry, stateDtype, rows, rows),
-        // Of each value of state: the decay, the product of x and B and its addition, the product with C and its sum.
+        // Each value of state takes the decay, the product of x and B and its addition, the product with C and its sum.
         flops: 5 * rows * stateOf(geometry),
         timed: update(geometry, stateDtype, rows),
         checked: update(geometry, stateDtype, checked),

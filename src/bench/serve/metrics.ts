@@ -25,7 +25,7 @@ export interface ServeMetrics {
   readonly totalCached: number | null;
   /** Successful requests whose server reported no usage: each of their outputs counts as a token. */
   readonly withoutUsage: number;
-  /** Of each request in the order given; 0 for a failed one. */
+  /** Output tokens of each request in the order given; 0 for a failed one. */
   readonly outputLens: readonly number[];
   readonly inputLens: readonly number[];
   /** All per second of the whole duration. */

@@ -48,6 +48,8 @@ export interface DrawStage {
   /** Before any stage has changed the logits. */
   prepare?(draw: Draw): void;
   launch(draw: Draw): void;
+  /** Gives up what it keeps between steps. */
+  free?(): void;
 }
 
 /** Uploads words to a tensor of the step. */

@@ -1,6 +1,6 @@
 /** How the keys of each row of a decode step are cut into the items of `pagedAttention`. */
 
-/** Of the model: what a row's cut depends on besides its length. */
+/** What a row's cut depends on besides its length. */
 export interface AttentionGeometry {
   readonly kvHeads: number;
   /** Tokens of a row and step. */

@@ -9,7 +9,7 @@ export const MAX_LOGIT_BIAS = 1024;
 
 /** What a token loses that the sequence has already; applied to the logits before anything else, also for greedy draws. */
 export interface Penalties {
-  /** Of tokens in the prompt or the output: a positive logit is divided by it, another multiplied; 1 = off. */
+  /** The positive logit of a token in the prompt or the output is divided by it, another one multiplied; 1 = off. */
   readonly repetition: number;
   /** Taken from the logit of a token in the output; 0 = off. */
   readonly presence: number;
@@ -94,7 +94,7 @@ export interface EngineStats {
   readonly pagesUsed: number;
   readonly pagesTotal: number;
   readonly steps: number;
-  /** Of the requests that came. */
+  /** Tokens of the prompts of all requests that came. */
   readonly promptTokens: number;
   readonly generatedTokens: number;
   /** What the steps were made of: prefills, their tokens, and decodes of one token each. */

@@ -18,7 +18,7 @@ export interface AttentionOptions {
   readonly partialRotaryFactor: number | "all" | null;
   /** Factor of q * k; missing: 1 / sqrt(headDim). */
   readonly scale?: number;
-  /** Of heads of no stated size; missing: their share of hiddenSize. */
+  /** Channels of heads of no stated size; missing: their share of hiddenSize. */
   readonly headDim?: number;
 }
 

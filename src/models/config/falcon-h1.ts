@@ -10,13 +10,13 @@ import { readMambaKeys } from "./mamba-keys";
 export interface FalconH1Multipliers {
   readonly embedding: number;
   readonly lmHead: number;
-  /** Of the keys of attention. */
+  /** Factor of attention's keys. */
   readonly key: number;
   readonly attentionIn: number;
   readonly attentionOut: number;
   readonly ssmIn: number;
   readonly ssmOut: number;
-  /** Of the parts of in_proj's output. */
+  /** Factors of the parts of in_proj's output. */
   readonly ssm: Readonly<Record<"z" | "x" | "b" | "c" | "dt", number>>;
   /** Before the activation of the MLP. */
   readonly mlpGate: number;

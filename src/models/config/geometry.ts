@@ -44,7 +44,7 @@ export interface AttentionGeometry {
   readonly rope: Rope | null;
   /** Factor of q * k before the softmax. */
   readonly scale: number;
-  /** Of the projections to q, k and v, and back. */
+  /** Whether the projections to q, k and v, and back, add one. */
   readonly bias: boolean;
 }
 
@@ -58,7 +58,7 @@ export interface MlpGeometry {
 }
 
 export interface MoeGeometry {
-  /** Of each expert, the shared one included. */
+  /** Form of each expert, the shared one included. */
   readonly kind: MlpKind;
   readonly experts: number;
   /** Experts of a token. */
@@ -95,7 +95,7 @@ export interface GdnGeometry {
   readonly convKernel: number;
   /** Channels of the convolution, q | k | v: (2 * keyHeads * keyDim) + valueHeads * valueDim. */
   readonly convDim: number;
-  /** Of the norm before the gate, over each value head. */
+  /** Epsilon of the norm before the gate, over each value head. */
   readonly normEps: number;
 }
 

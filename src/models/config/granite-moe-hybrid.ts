@@ -18,9 +18,9 @@ export interface GraniteMoeHybridConfig extends AttentionModelConfig {
   /** The MLP of a dense model, called shared_mlp; with experts, it is their shared expert. */
   readonly mlp: MlpGeometry | null;
   readonly moe: MoeGeometry | null;
-  /** Of the embeddings. */
+  /** Factor of the embeddings. */
   readonly embeddingMultiplier: number;
-  /** Of what a mixer, attention or feed-forward part adds to the residual stream. */
+  /** Factor of what a mixer, attention or feed-forward part adds to the residual stream. */
   readonly residualMultiplier: number;
   /** Logits are divided by it. */
   readonly logitsScaling: number;

@@ -27,7 +27,7 @@ export interface LanguageModelConfig {
   /** What the weights are said to be stored as; null where config.json does not say. */
   readonly torchDtype: TorchDtype | null;
   readonly bosTokenId?: number;
-  /** Of config.json and generation_config.json together; empty where neither says. */
+  /** What config.json and generation_config.json name together; empty where neither says. */
   readonly eosTokenIds: readonly number[];
   readonly padTokenId?: number;
   readonly generationDefaults: GenerationDefaults;

@@ -24,7 +24,7 @@ export interface MambaKeysOptions {
   readonly hiddenSize: number;
   /** Whether the class sizes the mixer by mamba_d_ssm where that is set. */
   readonly obeysDSsm: boolean;
-  /** Of out_proj, where mamba_proj_bias is of in_proj only. */
+  /** The bias of out_proj, where mamba_proj_bias is of in_proj only. */
   readonly outProjBias?: boolean;
   readonly norm: (groups: number) => GatedNormGeometry | null;
 }

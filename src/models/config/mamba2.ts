@@ -20,7 +20,7 @@ export interface Mamba2Config extends LanguageModelConfig {
   /** Channels of the convolution, x | B | C: dInner + 2 * numGroups * stateSize. */
   readonly convDim: number;
   readonly normEps: number;
-  /** Of in_proj and out_proj. */
+  /** Whether in_proj and out_proj add one. */
   readonly useBias: boolean;
   readonly useConvBias: boolean;
   /** The time step, after softplus, is clamped to [dtMin, dtMax]; dtMax may be Infinity. */

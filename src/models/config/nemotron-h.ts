@@ -26,7 +26,7 @@ export interface NemotronHConfig extends AttentionModelConfig {
   /** Without position encoding, whatever rope_theta a config carries. */
   readonly attention: AttentionGeometry | null;
   readonly moe: MoeGeometry | null;
-  /** Of the layers that are MLPs, in their order. */
+  /** The layers that are MLPs, in their order. */
   readonly mlps: readonly MlpGeometry[];
 }
 
@@ -80,7 +80,7 @@ const moeSchema = z.object({
   moe_latent_size: size(1_048_576).nullish(),
   routed_scaling_factor: orElse(multiplier, 1),
   norm_topk_prob: orElse(flag(), true),
-  // Of the router. The groups of the mixer are n_groups.
+  // n_group is the router's. The groups of the mixer are n_groups.
   n_group: orElse(size(65_536), 1),
   topk_group: orElse(size(65_536), 1),
 });

@@ -16,11 +16,11 @@ export interface Zamba2Config extends AttentionModelConfig {
   readonly layers: readonly ("mamba" | "hybrid")[];
   readonly normEps: number;
   readonly ssm: SsmGeometry;
-  /** Of the shared blocks, over 2 * hiddenSize channels. */
+  /** Attention of the shared blocks, over 2 * hiddenSize channels. */
   readonly attention: AttentionGeometry;
   readonly mlp: MlpGeometry;
   readonly sharedBlocks: number;
-  /** Of the adapters of gate and up, and of q, k and v where they have some. */
+  /** Rank of the adapters of gate and up, and of q, k and v where they have some. */
   readonly adapterRank: number;
   readonly attentionAdapters: boolean;
 }

@@ -25,7 +25,7 @@ const toSeconds = (nanoseconds: number) => nanoseconds / 1e9;
 
 /** What GET /metrics shows, in Prometheus' format; README.md has the table of names. */
 export class ServerMetrics {
-  /** Of the last minute, in milliseconds: from request to first token, and from one token to the next. */
+  /** Times of the last minute in milliseconds: from request to first token, and from one token to the next. */
   readonly recent = { firstToken: new RecentTimes(), betweenTokens: new RecentTimes() };
   readonly #registry = new Registry();
   readonly #prefix: string;

@@ -70,7 +70,7 @@ export class Choices {
     return this.#running.length;
   }
 
-  /** Of the prompt that a choice continues; known once its first chunk has come. */
+  /** Log probabilities of the prompt that a choice continues; known once its first chunk has come. */
   promptTokens(index: number): number {
     return this.#running[index]!.generation.promptTokens;
   }

@@ -18,7 +18,7 @@ export interface Token {
   readonly type: TokenType;
   /** The source text; of a string its value. */
   readonly text: string;
-  /** Of a number: its value. */
+  /** The value, where the token is a number. */
   readonly value?: Value;
   readonly line: number;
 }

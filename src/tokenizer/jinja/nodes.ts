@@ -73,7 +73,7 @@ export interface Macro {
 
 export interface Signature {
   readonly names: readonly string[];
-  /** Of the last names. */
+  /** Default values of the last names. */
   readonly defaults: readonly Expression[];
 }
 

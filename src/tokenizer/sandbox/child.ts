@@ -10,7 +10,7 @@ export type Message =
   | { readonly id: number; readonly payload: unknown; readonly deadlineMs: number };
 
 export interface Reply {
-  /** Of the job; none in the answer to the first message. */
+  /** Number of the job; none in the answer to the first message. */
   readonly id?: number;
   readonly value?: unknown;
   readonly error?: { readonly message: string; readonly kind?: string };

@@ -45,7 +45,7 @@ interface Job {
   timer: NodeJS.Timeout | undefined;
 }
 
-/** Of the modules here, and of the programs: as this file was loaded, compiled or as its source. */
+/** Extension of the modules here and of the programs: as this file was loaded, compiled or as its source. */
 const extension = extname(__filename);
 const childPath = join(__dirname, `child${extension}`);
 
@@ -251,7 +251,7 @@ export class Sandbox {
   }
 }
 
-/** Of the environment only the time zone: NODE_OPTIONS does not apply, and nothing secret can be read from it. */
+/** The child gets only the time zone of the environment: NODE_OPTIONS does not apply, and nothing secret can be read from it. */
 function environment(threads: number): NodeJS.ProcessEnv {
   const { TZ } = process.env;
   return { ...(TZ === undefined ? {} : { TZ }), ...(threads === 1 ? {} : { UV_THREADPOOL_SIZE: String(threads) }) };
