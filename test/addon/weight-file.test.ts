@@ -43,6 +43,17 @@ test("what lies beyond its end is refused", () => {
   file.close();
 });
 
+test("the stack of a rejected promise names who awaits it", async () => {
+  const unreadable = WeightFile.open(dir);
+  unreadable.upload(device.stream, device.tensor("f32", [1]), 0);
+  const waitForIt = async () => {
+    await device.stream.done();
+  };
+  const error = await waitForIt().catch((failure: unknown) => failure as Error);
+  expect((error as Error).stack).toMatch(/waitForIt .*weight-file\.test\.ts/);
+  unreadable.close();
+});
+
 test("a failure to read is an error of the stream, which goes on", async () => {
   const { stream } = device;
   const unreadable = WeightFile.open(dir); // a directory can be opened, and has a size

@@ -86,35 +86,85 @@ describe("error codes", () => {
   });
 });
 
-describe("ops", () => {
-  const names = (text: string) => [...text.matchAll(/^OP\((\w+),/gm)].map((match) => match[1]!);
-  const camelCase = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
-  const anyMatches = (files: Files, pattern: RegExp) => [...files.values()].some((text) => pattern.test(text));
-  const backend = (folder: string) => new Map([...native].filter(([path]) => path.startsWith(`native/${folder}/`)));
-  const cpu = ofType(backend("cpu"), "cpp");
-  const cuda = ofType(backend("cuda"), "cu");
-  const wrappers = new Map([...src].filter(([path]) => path.startsWith("src/ops/")));
-
-  function missing(opsDef: string): string[] {
-    return names(opsDef).flatMap((op) => {
-      const name = camelCase(op);
-      return [
-        anyMatches(wrappers, new RegExp(`export function ${name}\\(`)) ? [] : [`${op} has no ${name}() in src/ops`],
-        anyMatches(cpu, new RegExp(`^void run_${op}\\(`, "m")) ? [] : [`${op} has no run_${op}() in native/cpu`],
-        anyMatches(cuda, new RegExp(`^void run_${op}\\(`, "m")) ? [] : [`${op} has no run_${op}() in native/cuda`],
-        anyMatches(opTests, new RegExp(`\\b${name}\\b`)) ? [] : [`${op} has no test in test/ops`],
-      ].flat();
-    });
+describe("an op", () => {
+  interface Row {
+    readonly op: string;
+    readonly params: string;
   }
+  const rowsOf = (opsDef: string): Row[] =>
+    [...opsDef.matchAll(/^OP\((\w+), (\w+),/gm)].map((match) => ({ op: match[1]!, params: match[2]! }));
+  const camelCase = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+  const anyMatches = (files: Files, path: RegExp, pattern: RegExp) =>
+    [...files].some(([name, text]) => path.test(name) && pattern.test(text));
 
-  it("have a wrapper, an implementation on each backend and a test", () => {
-    const opsDef = native.get("native/ops/ops.def")!;
-    expect(names(opsDef).length).toBeGreaterThan(10);
-    expect(missing(opsDef)).toEqual([]);
+  /** As native/README.md lists them: where an op is written by hand, and how to find it there. */
+  const places: Readonly<Record<string, (files: Files, row: Row) => boolean>> = {
+    "ops/ops.def": (files, { op }) => anyMatches(files, /^native\/ops\/ops\.def$/, new RegExp(`^OP\\(${op},`, "m")),
+    "ops/<family>.h": (files, { params }) =>
+      anyMatches(files, /^native\/ops\/\w+\.h$/, new RegExp(`^struct ${params} \\{`, "m")),
+    "ops/<family>.cpp": (files, { op }) =>
+      anyMatches(files, /^native\/ops\/\w+\.cpp$/, new RegExp(`^void ${op}\\(Stream& `, "m")),
+    "cpu/<family>.cpp": (files, { op }) =>
+      anyMatches(files, /^native\/cpu\/\w+\.cpp$/, new RegExp(`^void run_${op}\\(`, "m")),
+    "cuda/<family>.cu": (files, { op }) =>
+      anyMatches(files, /^native\/cuda\/\w+\.cu$/, new RegExp(`^void run_${op}\\(`, "m")),
+    "test/ops/<op>.test.ts": (files, { op }) =>
+      anyMatches(files, /^test\/ops\/cases\/valid-calls\.ts$/, new RegExp(`\\bop: "${op}"`)) &&
+      anyMatches(files, /^test\/ops\/(?!cases\/valid-calls)/, new RegExp(`\\b${camelCase(op)}\\b`)),
+  };
+
+  const files: Files = new Map([...native, ...src, ...opTests]);
+  const opsDef = native.get("native/ops/ops.def")!;
+
+  const missing = (found: Files, row: Row) =>
+    Object.entries(places).flatMap(([place, holds]) => (holds(found, row) ? [] : [`${row.op} is not in ${place}`]));
+
+  it("is in each of its places", () => {
+    expect(rowsOf(opsDef).length).toBeGreaterThan(10);
+    expect(rowsOf(opsDef).flatMap((row) => missing(files, row))).toEqual([]);
   });
 
-  it("are missed where one of these is", () => {
-    expect(missing("OP(group_norm, GroupNormParams)")).toHaveLength(4);
+  it.each([
+    ["native/ops/norm.h", "ops/<family>.h"],
+    ["native/ops/norm.cpp", "ops/<family>.cpp"],
+    ["native/cpu/norm.cpp", "cpu/<family>.cpp"],
+    ["native/cuda/norm.cu", "cuda/<family>.cu"],
+    ["test/ops/cases/valid-calls.ts", "test/ops/<op>.test.ts"],
+  ])("is missed where %s has nothing of it", (path, place) => {
+    const row = { op: "gated_rms_norm", params: "GatedRmsNormParams" };
+    expect(missing(withFile(files, path, ""), row)).toEqual([`gated_rms_norm is not in ${place}`]);
+  });
+
+  /** Places of the list in native/README.md, and how many its heading says. */
+  function listed(readme: string): { count: string; places: string[] } {
+    const [, count, list] = readme.match(/^## An op in (\w+) places\n([\s\S]*?)^## /m) ?? [];
+    return { count: count!, places: [...list!.matchAll(/^\d\. `([^`]+)`/gm)].map((match) => match[1]!) };
+  }
+
+  it("has the places that native/README.md lists", () => {
+    expect(listed(native.get("native/README.md")!)).toEqual({ count: "six", places: Object.keys(places) });
+  });
+
+  /** Ops that code names which should take them from ops.def: the binding and the backends. */
+  const namedByHand = (found: Files) =>
+    [...found]
+      .filter(([path]) => /^native\/(addon\/|\w+\/backend\.|cuda\/kernels\.h)|^src\/native\/(?!op-abi)/.test(path))
+      .flatMap(([path, text]) =>
+        rowsOf(opsDef)
+          .filter(({ op }) => new RegExp(`\\b(run_)?(${op}|${camelCase(op)})\\(`).test(text))
+          .map(({ op }) => `${path} names ${op}`),
+      );
+
+  it("has no further place", () => {
+    expect(namedByHand(files)).toEqual([]);
+  });
+
+  it.each([
+    ["native/addon/ops.cpp", "void bind() { add(rms_norm()); }"],
+    ["native/cuda/kernels.h", "void run_rms_norm(const RmsNormParams& params, Context& context);"],
+    ["src/native/abi.ts", "rmsNorm(device: DeviceHandle): void;"],
+  ])("is found where %s names it", (path, text) => {
+    expect(namedByHand(withFile(files, path, text))).toEqual([`${path} names rms_norm`]);
   });
 });
 
