@@ -88,7 +88,11 @@ export class LLM implements LanguageModel {
   }
 
   tokenize(text: string, { addSpecialTokens = true } = {}): Promise<number[]> {
-    return this.needTokenizer().encode(text, { addSpecialTokens, maxTokens: this.identity.maxModelLen });
+    return this.needTokenizer().encode(text, {
+      addSpecialTokens,
+      maxTokens: this.identity.maxModelLen,
+      subject: "prompt",
+    });
   }
 
   detokenize(ids: readonly number[]): string {
@@ -200,7 +204,11 @@ export class LLM implements LanguageModel {
       return prompt;
     }
     const text = await this.renderChat(prompt, chat);
-    return this.needTokenizer().encode(text, { addSpecialTokens: false, maxTokens: this.identity.maxModelLen });
+    return this.needTokenizer().encode(text, {
+      addSpecialTokens: false,
+      maxTokens: this.identity.maxModelLen,
+      subject: "messages",
+    });
   }
 
   private checkIds(ids: readonly number[], subject = "prompt"): void {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { Tokenizer as Library } from "tokenizers";
-import { EngineError } from "../errors";
+import { EngineError, type ErrorDetails } from "../errors";
 import { checkComponents } from "./components";
 import { encodeParts } from "./encode-parts";
 import type { EncodeData, EncodeJob } from "./encode-program";
@@ -38,6 +38,8 @@ export interface EncodeOptions {
   readonly maxTokens?: number;
   /** Milliseconds that encoding a long text may take. Default 10 000. */
   readonly deadlineMs?: number;
+  /** The field of the request that errors name. */
+  readonly subject?: string;
 }
 
 export interface DecodeOptions {
@@ -63,6 +65,8 @@ export class Tokenizer {
   private readonly library: Library;
   private readonly frame: Frame;
   private readonly specialPattern: RegExp | null;
+  /** The strings of special tokens as text that is none. */
+  private readonly broken: ReadonlyMap<string, string>;
   private readonly bound: TokenBound;
   private readonly sandbox: Sandbox;
 
@@ -96,6 +100,7 @@ export class Tokenizer {
       this.frame = { ...this.frame, prefix: [this.bosTokenId, ...this.frame.prefix] };
     }
     this.specialPattern = anyOf(vocabulary.specialContents);
+    this.broken = new Map(vocabulary.specialContents.map((token) => [token, broken(token)]));
     this.bound = tokenBound(json, vocabulary);
     this.sandbox = new Sandbox({
       program: join(__dirname, "encode-program"),
@@ -125,7 +130,9 @@ export class Tokenizer {
     this.checkLength(text, options);
     const parts = text.toWellFormed().split(BREAK);
     const ids =
-      text.length <= INLINE_CHARS ? await this.encodeHere(parts) : await this.encodeApart(parts, text, options);
+      text.length <= INLINE_CHARS
+        ? await this.encodeHere(parts, options)
+        : await this.encodeApart(parts, text, options);
     const { prefix, suffix } = this.frame;
     return (options.addSpecialTokens ?? true) && prefix.length + suffix.length > 0
       ? [...prefix, ...ids, ...suffix]
@@ -142,9 +149,7 @@ export class Tokenizer {
     // A break can lay bare a special token that overlaps the one broken.
     for (let before = ""; before !== escaped; ) {
       before = escaped;
-      escaped = escaped.replace(this.specialPattern, ([first, ...rest]) =>
-        rest.length === 0 ? "\uFFFD" : `${first}${BREAK}${rest.join("")}`,
-      );
+      escaped = escaped.replace(this.specialPattern, (token) => this.broken.get(token)!);
     }
     return escaped;
   }
@@ -188,31 +193,32 @@ export class Tokenizer {
     return this.sandbox.close();
   }
 
-  private checkLength(text: string, { maxChars = DEFAULT_MAX_CHARS, maxTokens }: EncodeOptions): void {
+  private checkLength(text: string, options: EncodeOptions): void {
+    const { maxChars = DEFAULT_MAX_CHARS, maxTokens } = options;
     if (text.length > maxChars) {
       const message = `the text has ${text.length} characters, more than the ${maxChars} allowed`;
-      throw new EngineError("ERR_TOO_LONG", message);
+      throw new EngineError("ERR_TOO_LONG", message, ofField(options));
     }
     const least = maxTokens === undefined ? 0 : this.bound(text);
     if (maxTokens !== undefined && least > maxTokens) {
       const message = `a text of ${text.length} characters has at least ${least} tokens, more than the ${maxTokens} allowed`;
-      throw new EngineError("ERR_TOO_LONG", message);
+      throw new EngineError("ERR_TOO_LONG", message, ofField(options));
     }
   }
 
-  private async encodeHere(parts: EncodeJob): Promise<number[]> {
+  private async encodeHere(parts: EncodeJob, options: EncodeOptions): Promise<number[]> {
     try {
       return await encodeParts(this.library, parts);
     } catch (error) {
       const message = `the text cannot be tokenized: ${(error as Error).message}`;
-      throw new EngineError("ERR_REQUEST", message, { cause: error });
+      throw new EngineError("ERR_REQUEST", message, { ...ofField(options), cause: error });
     }
   }
 
-  private async encodeApart(parts: EncodeJob, text: string, { deadlineMs }: EncodeOptions): Promise<number[]> {
+  private async encodeApart(parts: EncodeJob, text: string, options: EncodeOptions): Promise<number[]> {
     const lane = text.length <= LARGE_CHARS ? 0 : 1;
     try {
-      const ids = (await this.sandbox.run(parts, deadlineMs ?? ENCODE_DEADLINE_MS, lane)) as Int32Array;
+      const ids = (await this.sandbox.run(parts, options.deadlineMs ?? ENCODE_DEADLINE_MS, lane)) as Int32Array;
       return Array.from(ids);
     } catch (error) {
       if (!(error instanceof SandboxError)) throw error;
@@ -220,7 +226,7 @@ export class Tokenizer {
       if (error.reason === "busy") throw new EngineError("ERR_OVERLOADED", error.message, { cause: error });
       if (error.reason === "start") throw new EngineError("ERR_TOKENIZER", error.message, { cause: error });
       const message = `a text of ${text.length} characters cannot be tokenized: ${error.message}`;
-      throw new EngineError("ERR_REQUEST", message, { cause: error });
+      throw new EngineError("ERR_REQUEST", message, { ...ofField(options), cause: error });
     }
   }
 
@@ -233,6 +239,13 @@ export class Tokenizer {
       throw new EngineError("ERR_TOKENIZER", message, { cause: error });
     }
   }
+}
+
+const ofField = ({ subject }: EncodeOptions): ErrorDetails => (subject === undefined ? {} : { subject });
+
+function broken(token: string): string {
+  const [first, ...rest] = token;
+  return rest.length === 0 ? "\uFFFD" : `${first}${BREAK}${rest.join("")}`;
 }
 
 /** The library, with every token under the id that the file gives it. */

@@ -59,10 +59,10 @@ describe("completions", () => {
   const base = { prompt: "The king", max_tokens: 2, temperature: 0 };
 
   it.each<[string, object, readonly [number, string | null, string | null] | null]>([
-    ["1 MB of a letter", { prompt: "a".repeat(1_000_000) }, [400, null, "context_length_exceeded"]],
-    ["a letter up to what is tokenized", { prompt: "a".repeat(16_000) }, tooLong],
-    ["1 MB of emoji", { prompt: "🪨".repeat(250_000) }, [400, null, "context_length_exceeded"]],
-    ["10,000 special tokens", { prompt: "<|end|>".repeat(10_000) }, [400, null, "context_length_exceeded"]],
+    ["1 MB of a letter", { prompt: "a".repeat(1_000_000) }, tooLong],
+    ["a letter up to what is tokenized", { prompt: "a".repeat(9_000) }, tooLong],
+    ["1 MB of emoji", { prompt: "🪨".repeat(250_000) }, tooLong],
+    ["10,000 special tokens", { prompt: "<|end|>".repeat(10_000) }, tooLong],
     ["lone surrogates and NUL", { prompt: "\ud800\u0000\udfff" }, null],
     ["a prompt that fills the context", { prompt: ids(maxModelLen) }, tooLong],
     ["a prompt and an output that fill it", { prompt: ids(maxModelLen - 2) }, null],
@@ -107,7 +107,7 @@ describe("chats", () => {
 });
 
 it("answers others while it tokenizes a long text", async () => {
-  const long = post("completions", { prompt: "a".repeat(16_000), max_tokens: 1 }).then(() => "long");
+  const long = post("completions", { prompt: "a".repeat(9_000), max_tokens: 1 }).then(() => "long");
   expect(await Promise.race([long, fetch(`${server.url}/health`).then(() => "health")])).toBe("health");
   await long;
 });

@@ -27,12 +27,13 @@ export const tokenizerTarget: Target = {
   name: "tokenizer",
   codes: ["ERR_TOKENIZER"],
   seeds: () => {
+    const level = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: true };
     const byteLevel = {
-      added_tokens: [{ id: 3, content: "<e>", special: true }],
-      pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: true },
-      post_processor: { type: "ByteLevel", trim_offsets: false },
-      decoder: { type: "ByteLevel" },
-      model: { type: "BPE", vocab: { a: 0, b: 1, ab: 2, Ġ: 4, Ã: 5 }, merges: ["a b"] },
+      added_tokens: [{ id: 5, content: "<e>", special: true }],
+      pre_tokenizer: level,
+      post_processor: level,
+      decoder: level,
+      model: { type: "BPE", vocab: { a: 0, b: 1, ab: 2, Ġ: 3, Ã: 4 }, merges: ["a b"] },
     };
     const split = {
       ...byteLevel,
@@ -42,7 +43,7 @@ export const tokenizerTarget: Target = {
         pretokenizers: [
           { type: "Split", pattern: { Regex: "\\s+(?!\\S)|\\p{N}{1,3}" }, behavior: "Isolated", invert: false },
           { type: "Digits", individual_digits: true },
-          { type: "ByteLevel", add_prefix_space: false, use_regex: false },
+          { ...level, use_regex: false },
         ],
       },
     };
