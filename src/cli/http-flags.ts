@@ -4,7 +4,8 @@ import { EngineError } from "../errors";
 import { type ToolFormat, toolFormats } from "../server/openai/tools/formats";
 import { defaultOptions } from "../server/options";
 import type { ServeOptions } from "../server/serve";
-import { collect, realNumber, wholeNumber } from "./numbers";
+import { listOf, listOfTexts } from "./lists";
+import { realNumber, wholeNumber } from "./numbers";
 
 export interface HttpFlags {
   readonly apiKey?: string[];
@@ -27,10 +28,10 @@ const most = 2 ** 31 - 1;
 /** The flags that say who may ask the server, how, and how much. */
 function httpFlags(): Option[] {
   return [
-    new Option("--api-key <key>", "a key that requests need; may be given several times").argParser(collect),
+    new Option("--api-key <key>", "a key that requests need; may be given several times").argParser(listOfTexts),
     new Option("--api-key-file <file>", "more such keys, one a line; other users cannot see these"),
     new Option("--allowed-origin <origin>", "let web pages of this origin in; may be given several times").argParser(
-      collect,
+      listOf(origin),
     ),
     new Option("--request-timeout <seconds>", "time a request may generate; 0 is no limit")
       .argParser(realNumber(0, 86_400))
@@ -90,6 +91,14 @@ export function exposureNotes({ apiKeys, allowedOrigins = [] }: ServeOptions, is
   if (!isLocal) notes.push("it may be reachable from other machines, and requests need no key");
   if (allowedOrigins.includes("*")) notes.push("any web page that a user of this machine opens can use it");
   return notes.map((note) => `note: ${note}; --api-key KEY sets one\n`);
+}
+
+function origin(text: string): string {
+  if (text === "*") return text;
+  if (URL.canParse(text) && new URL(text).origin === text.toLowerCase()) return text.toLowerCase();
+  throw new InvalidArgumentError(
+    "Expected an origin as https://app.example or http://localhost:3000, without a path, or *.",
+  );
 }
 
 function metricPrefix(text: string): string {

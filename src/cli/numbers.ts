@@ -21,8 +21,3 @@ export function realNumber(least: number, most: number, { open = false } = {}): 
     throw new InvalidArgumentError(`Expected a number ${range}.`);
   };
 }
-
-/** For an option that may be given several times. */
-export function collect(text: string, earlier: readonly string[] | undefined): string[] {
-  return [...(earlier ?? []), text];
-}

@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import type { GenerateParams } from "../llm/types";
-import { collect, realNumber, wholeNumber } from "./numbers";
+import { listOfTexts } from "./lists";
+import { realNumber, wholeNumber } from "./numbers";
 
 export type SamplingFlags = Pick<
   GenerateParams,
@@ -34,7 +35,7 @@ export function addSamplingFlags(command: Command, { maxTokens }: { maxTokens: n
     ),
     new Option("--frequency-penalty <p>", "the same, for each time a token is in it").argParser(realNumber(-100, 100)),
     new Option("--seed <n>", "the same seed gives the same text (default: random)").argParser(wholeNumber(0)),
-    new Option("--stop <text>", "end before this text; may be given several times").argParser(collect),
+    new Option("--stop <text>", "end before this text; may be given several times").argParser(listOfTexts),
   ];
   for (const option of options) command.addOption(option.helpGroup("Sampling:"));
   return command;

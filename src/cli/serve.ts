@@ -1,14 +1,16 @@
 import { constants } from "node:os";
 import { basename, resolve } from "node:path";
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { EngineOptions } from "../engine/policy/config";
 import { LLM } from "../llm/llm";
+import { isLoopback } from "../server/http/host-check";
 import { type RunningServer, serve } from "../server/serve";
 import { supervisedEngine } from "../supervisor/supervised-engine";
 import { addEngineFlags, addModelArgument } from "./engine-flags";
 import { greeting } from "./greeting";
 import { addHttpFlags, exposureNotes, type HttpFlags, toHttpOptions, withoutHttpFlags } from "./http-flags";
-import { collect, realNumber, wholeNumber } from "./numbers";
+import { listOf } from "./lists";
+import { realNumber, wholeNumber } from "./numbers";
 import { ProgressBar } from "./progress";
 import { addSettings, describeSettings } from "./settings";
 
@@ -34,8 +36,12 @@ export function addServe(program: Command): void {
     .description("Serve a model over HTTP, with OpenAI's API.")
     .option("--host <address>", "address to listen on; 0.0.0.0 is reachable from other machines", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 is any free one", wholeNumber(0, 65_535), 8000)
-    .option("--model-name <name>", "name that clients use (default: the directory's)")
-    .option("--allowed-host <name>", "accept this name in the Host header; may be given several times", collect)
+    .option("--model-name <name>", "name that clients use (default: the directory's)", modelName)
+    .option(
+      "--allowed-host <name>",
+      "accept this name in the Host header; may be given several times",
+      listOf(hostName),
+    )
     .option("--drain-timeout <seconds>", "time that running requests have after SIGTERM", realNumber(0, 86_400), 30)
     .addOption(new Option("--log-level <level>", "JSON lines on stderr").choices(logLevels).default("error"))
     .addHelpText(
@@ -72,6 +78,18 @@ Example:
       else process.stdout.write(`${JSON.stringify(describeSettings(command), null, 2)}\n`);
     });
   addSettings(command);
+}
+
+function modelName(text: string): string {
+  // The name is a part of a URL and of the labels of metrics.
+  if (/^[\w.:@+-]+(\/[\w.:@+-]+)*$/.test(text) && text.length <= 256) return text;
+  throw new InvalidArgumentError("Expected up to 256 letters, digits and ._:@+-, in parts between slashes.");
+}
+
+function hostName(text: string): string {
+  if (URL.canParse(`http://${text}`) && new URL(`http://${text}`).hostname === text.toLowerCase())
+    return text.toLowerCase();
+  throw new InvalidArgumentError("Expected a name as app.example, without a scheme, a port or a path.");
 }
 
 async function run(model: string, flags: Flags): Promise<void> {
@@ -128,10 +146,6 @@ async function run(model: string, flags: Flags): Promise<void> {
     await server.close();
     throw error;
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
 }
 
 /** Closes the server at the first signal and resolves when that is done; exits at the second. */

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, type Option } from "commander";
 import { EngineError } from "../errors";
-import { collect } from "./numbers";
+import { isList } from "./lists";
 
 const prefix = "MAMBA_SERVE_";
 /** Flags that are about settings and are none themselves. */
@@ -54,12 +54,18 @@ function applySettings(command: Command): void {
     throw settingError(`${file}: "${key}" is no setting; settings have the names of flags, as "port"`);
   }
 
+  const variables = new Set([...["config", "addon", "cpu-isa"], ...known].map(variable));
+  for (const name of Object.keys(process.env)) {
+    if (!name.startsWith(prefix) || variables.has(name)) continue;
+    process.stderr.write(`note: the environment has ${name}, which is no setting of ${command.name()}\n`);
+  }
+
   for (const option of options) {
     const name = option.name();
     const text = process.env[variable(name)];
     if (command.getOptionValueSource(option.attributeName()) === "cli") continue;
     if (text !== undefined) {
-      const values = option.parseArg === collect ? text.split(",") : text;
+      const values = isList(option) ? text.split(",") : text;
       command.setOptionValueWithSource(option.attributeName(), parse(option, values, variable(name)), variable(name));
     } else if (Object.hasOwn(fromFile, name)) {
       const value = parse(option, fromFile[name], `${file}: "${name}"`);
@@ -98,13 +104,15 @@ function parse(option: Option, value: unknown, where: string): unknown {
     const given = value === true || value === "true" || value === "1";
     return option.negate ? !given : given;
   }
-  const isList = option.parseArg === collect;
-  const texts = (isList ? [value].flat() : [value]).map((item) => {
+  const isOfList = isList(option);
+  const texts = (isOfList ? [value].flat() : [value]).map((item) => {
     if (typeof item === "string" || typeof item === "number") return String(item);
-    throw settingError(`${where}: expected ${isList ? "a string or a list of strings" : "a string or a number"}`);
+    throw settingError(`${where}: expected ${isOfList ? "a string or a list of strings" : "a string or a number"}`);
   });
   try {
-    return isList ? texts : option.parseArg ? option.parseArg(texts[0]!, undefined) : texts[0];
+    const { parseArg } = option;
+    if (parseArg === undefined) return texts[0];
+    return texts.reduce<unknown>((earlier, text) => parseArg(text, earlier), undefined);
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
     throw settingError(`${where}: ${error.message}`);

@@ -1,5 +1,5 @@
 import { basename, resolve } from "node:path";
-import { contextLength } from "../engine/policy/config";
+import { contextLength, defaults } from "../engine/policy/config";
 import type { MemoryPlan } from "../engine/policy/memory-plan";
 import type { EngineClient, EngineHealth } from "../engine/policy/request";
 import type { SchedulerConfig } from "../engine/policy/scheduler-config";
@@ -25,7 +25,7 @@ export class LLM implements LanguageModel {
   private requests = 0;
 
   private constructor(
-    private readonly identity: Pick<ModelInfo, "id" | "path" | "maxModelLen">,
+    private readonly identity: Pick<ModelInfo, "id" | "path" | "maxModelLen" | "maxQueue">,
     private readonly config: ModelConfig,
     private readonly engine: LoadedEngine,
     private readonly tokenizer: Tokenizer | null,
@@ -51,6 +51,7 @@ export class LLM implements LanguageModel {
       id: options.modelId ?? basename(resolve(dir)),
       path: resolve(dir),
       maxModelLen: contextLength(options, config.maxPositions),
+      maxQueue: options.maxQueue ?? defaults.maxQueue,
     };
     const llm = new LLM(identity, config, await engineOf(dir, config, options), tokenizer);
     llm.checkTemplate();

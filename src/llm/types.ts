@@ -142,6 +142,8 @@ export interface ModelInfo {
   readonly vocabSize: number;
   /** Tokens of prompt plus output that one request may use. */
   readonly maxModelLen: number;
+  /** Requests that may wait for their turn. */
+  readonly maxQueue: number;
   /** Jinja source; null where the model has none. */
   readonly chatTemplate: string | null;
   readonly device: string;

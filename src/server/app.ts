@@ -6,6 +6,7 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { LanguageModel } from "../llm/types";
 import type { ServerContext } from "./context";
 import { requireApiKey } from "./http/api-keys";
+import { limitConnections } from "./http/connection-limit";
 import { allowOrigins } from "./http/cors";
 import { drainOnClose } from "./http/drain";
 import { Endpoints } from "./http/endpoints";
@@ -75,8 +76,6 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     frameworkErrors: sendError,
     clientErrorHandler: answerClientError,
   });
-  app.server.maxConnections = options.maxConnections;
-
   app.setErrorHandler(sendError);
   app.setNotFoundHandler(async ({ method }) => {
     throw new HttpError(404, `there is no such endpoint for ${method}; GET / lists them`);
@@ -89,6 +88,7 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     reply.header("x-request-id", request.id);
     checkHost(request.headers.host, options.allowedHosts);
   });
+  limitConnections(app, options.maxConnections, tls !== null);
   allowOrigins(app, options.allowedOrigins);
   if (options.apiKeys !== null) {
     const isPublic = (request: FastifyRequest) =>

@@ -4,7 +4,8 @@ import type { FastifyInstance } from "fastify";
 import { EngineError } from "../errors";
 import type { LanguageModel } from "../llm/types";
 import { buildApp } from "./app";
-import { removeStaleSocket } from "./http/unix-socket";
+import { isLoopback } from "./http/host-check";
+import { checkSocketPath, removeStaleSocket } from "./http/unix-socket";
 import type { ServerOptions } from "./options";
 
 export interface ServeOptions extends Partial<ServerOptions> {
@@ -22,8 +23,6 @@ export interface RunningServer {
   /** Stops accepting, lets running requests finish (up to drainTimeoutMs), then closes the model. May be called twice. */
   close(): Promise<void>;
 }
-
-const isLoopback = (host: string) => host === "localhost" || host === "::1" || /^127\./.test(host);
 
 const defaultHost = "127.0.0.1";
 const defaultPort = 8000;
@@ -72,7 +71,10 @@ function build(model: LanguageModel, options: Partial<ServerOptions>): FastifyIn
  */
 export async function serve(model: LanguageModel, options: ServeOptions = {}): Promise<RunningServer> {
   const { host = defaultHost, port = defaultPort, socketPath, ...given } = options;
-  if (socketPath !== undefined) await removeStaleSocket(socketPath);
+  if (socketPath !== undefined) {
+    checkSocketPath(socketPath);
+    await removeStaleSocket(socketPath);
+  }
   const isGuarded = socketPath === undefined && isLoopback(host);
   const app = build(model, isGuarded ? { allowedHosts: [], ...given } : given);
   try {

@@ -26,13 +26,17 @@ test("a flag wins over the environment, that over the file, that over the defaul
     model: "from-file",
     "api-key": ["a", "b"],
   });
-  const env = { MAMBA_SERVE_PORT: "2", MAMBA_SERVE_HOST: "10.0.0.1", MAMBA_SERVE_ALLOWED_ORIGIN: "x,y" };
+  const env = {
+    MAMBA_SERVE_PORT: "2",
+    MAMBA_SERVE_HOST: "10.0.0.1",
+    MAMBA_SERVE_ALLOWED_ORIGIN: "https://x.example,https://y.example:81",
+  };
   const found = await settings(["--config", config, "--port", "3"], env);
   expect(found).toMatchObject({
     model: { value: "from-file", from: config },
     port: { value: 3, from: "cli" },
     host: { value: "10.0.0.1", from: "MAMBA_SERVE_HOST" },
-    "allowed-origin": { value: ["x", "y"], from: "MAMBA_SERVE_ALLOWED_ORIGIN" },
+    "allowed-origin": { value: ["https://x.example", "https://y.example:81"], from: "MAMBA_SERVE_ALLOWED_ORIGIN" },
     "max-num-seqs": { value: 3, from: config },
     "drain-timeout": { value: 30, from: "default" },
     "api-key": { value: "***", from: config },
@@ -67,12 +71,49 @@ test.each<[string, string[], NodeJS.ProcessEnv, RegExp]>([
   ["no object", ["--config", file("7.json", "[]")], {}, /expected a JSON object/],
   ["no JSON", ["--config", file("8.json", "{port: 1}")], {}, /8\.json: .*JSON/],
   ["no file", ["--config", join(dir, "none.json")], {}, /none\.json/],
+  [
+    "a list with a bad value",
+    ["--config", file("9.json", { "allowed-origin": ["https://a.example", "b"] })],
+    {},
+    /an origin as/,
+  ],
+  [
+    "a bad value among others",
+    [],
+    { MAMBA_SERVE_ALLOWED_ORIGIN: "*,x" },
+    /MAMBA_SERVE_ALLOWED_ORIGIN: Expected an origin/,
+  ],
   ["a bad variable", [], { MAMBA_SERVE_PORT: "x" }, /MAMBA_SERVE_PORT: Expected a whole number/],
 ])("refuses %s", async (_, args, env, message) => {
   const { code, stdout, stderr } = await run(["serve", "--print-config", ...args], { env });
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
   expect(stderr).toMatch(message);
   expect(stderr).not.toContain("unexpected");
+});
+
+test("tells of a variable that is no setting", async () => {
+  const env = { MAMBA_SERVE_MAX_SEQS: "4", MAMBA_SERVE_CPU_ISA: "auto", MAMBA_SERVE_NO_UI: "false" };
+  const { code, stderr } = await run(["serve", "--print-config"], { env });
+  expect({ code, stderr }).toEqual({
+    code: 0,
+    stderr: "note: the environment has MAMBA_SERVE_MAX_SEQS, which is no setting of serve\n",
+  });
+});
+
+test.each<[string[], RegExp]>([
+  [["--allowed-origin", "app.example"], /an origin as/],
+  [["--allowed-origin", "https://app.example/path"], /an origin as/],
+  [["--allowed-origin", "https://app.example", "--allowed-origin", "x"], /an origin as/],
+  [["--model-name", ""], /letters, digits/],
+  [["--model-name", "a b"], /letters, digits/],
+  [["--model-name", "a/"], /letters, digits/],
+  [["--model-name", "x".repeat(257)], /256 letters/],
+  [["--allowed-host", "https://app.example"], /a name as/],
+  [["--allowed-host", "app.example:80"], /a name as/],
+])("serve refuses %j", async (args, message) => {
+  const { code, stderr } = await run(["serve", "--print-config", ...args]);
+  expect(code).toBe(1);
+  expect(stderr).toMatch(message);
 });
 
 test.each<[string, string[], RegExp]>([

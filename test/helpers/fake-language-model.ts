@@ -22,6 +22,7 @@ const words = "the a of river stone falls under blue light and slow water moves 
 export interface FakeLanguageModelOptions {
   readonly id?: string;
   readonly maxModelLen?: number;
+  readonly maxQueue?: number;
   readonly chatTemplate?: string;
   /** What is generated instead of words, three characters a token. */
   readonly script?: string;
@@ -62,6 +63,7 @@ export class FakeLanguageModel implements LanguageModel {
       parameters: 0,
       vocabSize: words.length,
       maxModelLen: options.maxModelLen ?? 4096,
+      maxQueue: options.maxQueue ?? 1024,
       chatTemplate: options.chatTemplate ?? null,
       device: "cpu",
       dtype: "f32",

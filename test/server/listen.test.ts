@@ -87,3 +87,14 @@ describe("a Unix socket", () => {
     await expect(start({ socketPath: join(dir, "none", "c.sock") })).rejects.toMatchObject({ code: "ERR_IO" });
   });
 });
+
+it("a Unix socket's path that is too long is refused, not cut off", async () => {
+  const socketPath = join(dir, "x".repeat(108 - dir.length - 1));
+  expect(socketPath).toHaveLength(108);
+  await expect(start({ socketPath })).rejects.toMatchObject({
+    code: "ERR_IO",
+    message: expect.stringContaining("107"),
+  });
+  const server = await start({ socketPath: socketPath.slice(0, 107) });
+  await server.close();
+});

@@ -60,18 +60,26 @@ describe("listening", () => {
 });
 
 describe("closing", () => {
-  it("lets running requests finish, refuses new connections", async () => {
+  it("lets running requests finish, answers new connections until then", async () => {
     const { model, server, post } = await start({ delayMs: 5 });
     const plain = post({ max_tokens: 20 });
     const stream = post({ max_tokens: 20, stream: true });
     await until(() => model.running === 2);
     const started = performance.now();
     const closing = server.close();
-    await expect(post({})).rejects.toThrow();
+    const refused = await post({});
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("retry-after")).toBe("1");
+    expect(await refused.json()).toMatchObject({ error: { code: "closed" } });
+    const ask = async (path: string) => (await fetch(server.url + path)).status;
+    expect(await Promise.all(["/health", "/ready", "/health/live", "/metrics", "/v1/models"].map(ask))).toEqual([
+      503, 503, 200, 200, 503,
+    ]);
     expect(model.closed).toBe(false);
     expect(((await (await plain).json()) as { usage: { completion_tokens: number } }).usage.completion_tokens).toBe(20);
     expect(await (await stream).text()).toContain("[DONE]");
     await closing;
+    await expect(post({})).rejects.toThrow();
     // Not as long as the keep-alive timeout of the connections that finished.
     expect(performance.now() - started).toBeLessThan(5000);
     expect(model).toMatchObject({ closed: true, aborted: 0 });

@@ -17,7 +17,7 @@ function credentials({ raw: { rawHeaders } }: FastifyRequest): string[] {
   const found: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!.toLowerCase();
-    if (name === "authorization") found.push(/^Bearer (.+)$/.exec(rawHeaders[i + 1]!)?.[1] ?? "");
+    if (name === "authorization") found.push(/^Bearer +(.+)$/i.exec(rawHeaders[i + 1]!)?.[1] ?? "");
     if (name === "x-api-key") found.push(rawHeaders[i + 1]!);
   }
   return found;

@@ -16,15 +16,15 @@ const sweepMs = 25;
 const closing = () => new HttpError(503, "the server is shutting down", { code: "closed" });
 
 /**
- * `app.close()`: no new connections and requests, those running finish. After `drainTimeoutMs` they are aborted, and what is
- * still connected two seconds later is cut, at once where nothing runs.
+ * `app.close()`: requests that run finish. Meanwhile the server listens on: health checks and metrics are answered, all else gets
+ * 503. After `drainTimeoutMs` what runs is aborted, and what is still connected two seconds later is cut.
  */
 export function drainOnClose(app: FastifyInstance, running: RunningRequests, drainTimeoutMs: number): Drain {
   let isDraining = false;
   let isOverdue = false;
   const timers: NodeJS.Timeout[] = [];
 
-  // Node closes the connections that are idle when close() is called; those that become idle later would wait for the
+  // Node closes the connections that are idle when it stops listening; those that become idle later would wait for the
   // keep-alive timeout, those that never sent a request for ever.
   const sweep = () => {
     if (isOverdue && running.size === 0) app.server.closeAllConnections();
@@ -39,13 +39,15 @@ export function drainOnClose(app: FastifyInstance, running: RunningRequests, dra
     const { url = "" } = routeOptions;
     if (isDraining && !healthPaths.has(url) && url !== metricsPath) throw closing();
   });
+  // Fastify stops listening once this hook is done.
   app.addHook("preClose", async () => {
     isDraining = true;
     timers.push(
-      setInterval(sweep, sweepMs),
       setTimeout(abort, drainTimeoutMs),
       setTimeout(() => app.server.closeAllConnections(), drainTimeoutMs + farewellMs),
     );
+    await running.idle();
+    timers.push(setInterval(sweep, sweepMs));
   });
   app.addHook("onClose", async () => {
     for (const timer of timers) clearTimeout(timer);

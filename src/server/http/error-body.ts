@@ -32,7 +32,6 @@ function answer({ status, headers, body }: HttpError, retryAfterSeconds: number)
 
 /** The engine names fields as GenerateParams does, clients as OpenAI does. */
 function toParam(subject: string | undefined): string | undefined {
-  if (subject === "constraint") return "response_format";
   return subject?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 

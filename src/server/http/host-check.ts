@@ -1,6 +1,9 @@
 import { isIP } from "node:net";
 import { HttpError } from "./http-error";
 
+/** Whether only this machine reaches an address. */
+export const isLoopback = (host: string) => host === "localhost" || host === "::1" || /^127\./.test(host);
+
 /** @param host the Host header, as "localhost:8000" or "[::1]:8000" */
 function toHostname(host: string): string | undefined {
   if (!URL.canParse(`http://${host}`)) return undefined;

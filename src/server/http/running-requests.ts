@@ -6,10 +6,17 @@ import { HttpError } from "./http-error";
 export class RunningRequests {
   readonly #controllers = new Set<AbortController>();
   readonly #timeoutMs: number;
+  /** Who waits for the last one to end. */
+  readonly #waiting: (() => void)[] = [];
 
   /** @param timeoutMs time a request may run; 0 = no limit */
   constructor(timeoutMs: number) {
     this.#timeoutMs = timeoutMs;
+  }
+
+  /** Resolves once nothing runs. */
+  async idle(): Promise<void> {
+    if (this.#controllers.size > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 
   get size(): number {
@@ -31,6 +38,7 @@ export class RunningRequests {
     reply.raw.once("close", () => {
       clearTimeout(timer);
       this.#controllers.delete(controller);
+      if (this.#controllers.size === 0) for (const resolve of this.#waiting.splice(0)) resolve();
       if (!reply.raw.writableFinished) clientLeft();
     });
     return controller;

@@ -12,6 +12,17 @@ function isAnswering(path: string): Promise<boolean> {
   });
 }
 
+/** A socket's path has at most so many on Linux; Node would listen at the path cut off there. */
+const maxPathBytes = 107;
+
+/** Throws ERR_IO for a path that is longer than the operating system takes. */
+export function checkSocketPath(path: string): void {
+  const bytes = Buffer.byteLength(path);
+  if (bytes <= maxPathBytes) return;
+  const message = `cannot listen: the path of the Unix socket has ${bytes} bytes; at most ${maxPathBytes} are possible`;
+  throw new EngineError("ERR_IO", message, { subject: "uds" });
+}
+
 /**
  * Removes the socket of a server that was killed, so that its path can be used again. Throws ERR_IO when a server answers there,
  * or the path is something other than a socket.

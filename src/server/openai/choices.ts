@@ -10,7 +10,9 @@ import type {
   PromptLogprob,
   TokenLogprob,
 } from "../../llm/types";
+import { HttpError } from "../http/http-error";
 import type { GenerationMeter, ServerMetrics } from "../http/metrics";
+import { type FieldNames, inClientsNames } from "./field-names";
 import { merge } from "./merge";
 
 export interface ChoiceChunk {
@@ -24,6 +26,7 @@ export interface ChoicesRequest {
   /** Choices per prompt. With a seed, choice i of each prompt uses seed + i: where a prompt stands does not matter. */
   readonly n: number;
   readonly params: GenerateParams;
+  readonly names: FieldNames;
 }
 
 /** What a choice's chunks add up to. */
@@ -42,12 +45,20 @@ export class Choices {
   readonly #running: RunningChoice[] = [];
   readonly #controller: AbortController;
   readonly #n: number;
+  readonly #names: FieldNames;
   #completionTokens = 0;
 
-  /** Throws what `model.generate` throws. */
+  /** Throws what `model.generate` throws; 400 for more generations than could ever wait at once. */
   constructor(model: LanguageModel, request: ChoicesRequest, controller: AbortController, metrics: ServerMetrics) {
     this.#controller = controller;
     this.#n = request.n;
+    this.#names = request.names;
+    const count = request.prompts.length * request.n;
+    const { maxQueue } = model.info;
+    if (count > maxQueue) {
+      const message = `${request.prompts.length} prompts with ${request.n} choices each are ${count} generations; at most ${maxQueue} can wait here`;
+      throw new HttpError(400, message, { param: request.n > 1 ? "n" : "prompt" });
+    }
     metrics.requested(request.n, request.params.maxTokens);
     try {
       for (const prompt of request.prompts) {
@@ -126,7 +137,7 @@ export class Choices {
 
   /** Aborts the rest and returns the error to throw: the reason of the first abort wins over what followed from it. */
   #fail(error: unknown): unknown {
-    this.#controller.abort(error);
+    this.#controller.abort(inClientsNames(error, this.#names));
     return this.#controller.signal.reason;
   }
 }

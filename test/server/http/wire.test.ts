@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { once } from "node:events";
 import net from "node:net";
 import { promisify } from "node:util";
 import { buildApp } from "../../../src/server/app";
@@ -125,15 +126,22 @@ describe("connections", () => {
     expect([...answer.matchAll(/x-request-id: (\w)/g)].map((match) => match[1])).toEqual(["a", "b", "c"]);
   });
 
-  it("refuses connections beyond maxConnections; streams go on", async () => {
+  it("answers connections beyond maxConnections with 503; streams go on", async () => {
     const { port } = await listen({ maxConnections: 3 }, { delayMs: 5 });
     const stream = connect(port);
     const long = '{"prompt":"the river","max_tokens":40,"ignore_eos":true,"stream":true}';
     stream.socket.write(`${head}Connection: close\r\nContent-Length: ${long.length}\r\n\r\n${long}`);
     await until(() => stream.received.includes("data:"));
     const others = Array.from({ length: 20 }, () => connect(port));
-    const closed = others.slice(2).map((connection) => connection.closed);
-    await Promise.all(closed);
+    await Promise.all(others.map(({ socket }) => once(socket, "connect")));
+    for (const { socket } of others) socket.write(`${health}\r\n`);
+    const beyond = others.slice(2);
+    await Promise.all(beyond.map(({ closed }) => closed));
+    for (const { received } of beyond) {
+      expect(received).toMatch(/^HTTP\/1.1 503 [\s\S]*connection: close[\s\S]*"too_many_connections"/i);
+      expect(received).toMatch(/retry-after: 1/i);
+    }
+    for (const { received } of others.slice(0, 2)) expect(received).toMatch(/^HTTP\/1.1 200/);
     await stream.closed;
     expect(stream.received).toContain("[DONE]");
     for (const { socket } of others) socket.destroy();

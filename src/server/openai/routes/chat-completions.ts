@@ -5,8 +5,10 @@ import type { ServerContext } from "../../context";
 import { HttpError } from "../../http/http-error";
 import { plainEvents, sendEvents } from "../../http/sse";
 import { Choices } from "../choices";
+import type { FieldNames } from "../field-names";
 import { newResponseHead } from "../response-head";
 import { type ChatCompletionRequest, chatCompletionRequest } from "../schemas/chat-completion";
+import { constraintFieldOf } from "../schemas/constraint";
 import { toChatCompletion, toChatEvents } from "../to-chat-completion";
 import { toGenerateParams } from "../to-generate-params";
 import { detectFormat } from "../tools/formats";
@@ -43,6 +45,15 @@ function toParams(
   return params;
 }
 
+function toNames(body: ChatCompletionRequest, { constraintField }: ToolPlan): FieldNames {
+  const constraint = constraintField ?? constraintFieldOf(body);
+  return {
+    ...(constraint === undefined ? {} : { constraint }),
+    tools: constraintField === "tools",
+    maxTokens: body.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens",
+  };
+}
+
 export function chatCompletionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
   const schema = {
     summary: "Answers a conversation",
@@ -53,7 +64,12 @@ export function chatCompletionRoutes(app: FastifyInstance, { model, options, run
   app.withTypeProvider<ZodTypeProvider>().post("/v1/chat/completions", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
     const tools = planTools(body, format);
-    const request = { prompts: [body.messages], n: body.n, params: toParams(body, tools, model.info) };
+    const request = {
+      prompts: [body.messages],
+      n: body.n,
+      params: toParams(body, tools, model.info),
+      names: toNames(body, tools),
+    };
     const choices = new Choices(model, request, running.begin(reply), metrics);
     const shape = {
       head: newResponseHead("chatcmpl", model.info.id),

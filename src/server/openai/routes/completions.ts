@@ -5,8 +5,10 @@ import type { ServerContext } from "../../context";
 import { plainEvents, sendEvents } from "../../http/sse";
 import { takeBest } from "../best-of";
 import { Choices } from "../choices";
+import type { FieldNames } from "../field-names";
 import { newResponseHead } from "../response-head";
 import { type CompletionRequest, completionRequest } from "../schemas/completion";
+import { constraintFieldOf } from "../schemas/constraint";
 import { toCompletion, toCompletionEvents } from "../to-completion";
 import { toGenerateParams } from "../to-generate-params";
 import { requireModel } from "./models";
@@ -30,6 +32,11 @@ function toParams(body: CompletionRequest, { maxModelLen }: ModelInfo) {
   return params;
 }
 
+function toNames(body: CompletionRequest): FieldNames {
+  const constraint = constraintFieldOf(body);
+  return constraint === undefined ? {} : { constraint };
+}
+
 export function completionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
   const schema = {
     summary: "Continues prompts",
@@ -40,7 +47,7 @@ export function completionRoutes(app: FastifyInstance, { model, options, running
     requireModel(body.model, model.info);
     const { prompt: prompts, n, best_of: bestOf = n, stream_options } = body;
     const echo = body.echo ? promptTexts(model, body) : null;
-    const request = { prompts, n: bestOf, params: toParams(body, model.info) };
+    const request = { prompts, n: bestOf, params: toParams(body, model.info), names: toNames(body) };
     const choices = new Choices(model, request, running.begin(reply), metrics);
     const shape = {
       head: newResponseHead("cmpl", model.info.id),

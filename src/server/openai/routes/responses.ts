@@ -29,7 +29,8 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
     requireModel(body.model, model.info);
     const { instructions } = body;
     const system = instructions === undefined ? [] : [{ role: "system", content: instructions }];
-    const request = { prompts: [[...system, ...body.input]], n: 1, params: toParams(body) };
+    const names = { constraint: "text.format", maxTokens: "max_output_tokens" };
+    const request = { prompts: [[...system, ...body.input]], n: 1, params: toParams(body), names };
     const choices = new Choices(model, request, running.begin(reply), metrics);
     const shape = newResponseShape(body, model.info.id);
     if (body.stream) return sendEvents(reply, toResponseEvents(shape, choices), options, namedEvents);

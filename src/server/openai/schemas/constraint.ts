@@ -58,15 +58,21 @@ const readers: Readonly<Record<string, (value: unknown, path: readonly string[],
   },
 };
 
+/** A constraint, and the field of `structured_outputs` that it came from. */
+export interface NamedConstraint {
+  readonly name: string;
+  readonly constraint: Constraint;
+}
+
 /** vLLM's: one of `{ json, regex, choice, json_object }`. */
-const structuredOutputs = field((input, reject): Constraint | undefined => {
+const structuredOutputs = field((input, reject): NamedConstraint | undefined => {
   if (!isObject(input)) return reject({ message: "expected an object" });
   const given = Object.entries(input).filter(([, value]) => value !== null && value !== undefined);
   if (given.length === 0) return undefined;
   if (given.length > 1) reject({ message: `expected one of ${Object.keys(readers).join(", ")}` });
   const [name, value] = given[0]!;
   if (!Object.hasOwn(readers, name)) return reject({ message: "not supported", path: [name], code: unsupportedCode });
-  return readers[name]!(value, [name], reject);
+  return { name, constraint: readers[name]!(value, [name], reject) };
 }, object);
 
 const alone = (reader: keyof typeof readers) => field((input, reject) => readers[reader]!(input, [], reject));
@@ -93,5 +99,12 @@ export function refineConstraints(fields: ConstraintFields, context: z.Refinemen
 
 export function toConstraint(fields: ConstraintFields): Constraint | undefined {
   const [name] = given(fields);
-  return name === undefined ? undefined : fields[name];
+  if (name === undefined) return undefined;
+  return name === "structured_outputs" ? fields[name]?.constraint : fields[name];
+}
+
+/** What the client calls the constraint, as "structured_outputs.choice". */
+export function constraintFieldOf(fields: ConstraintFields): string | undefined {
+  const [name] = given(fields);
+  return name === "structured_outputs" ? `${name}.${fields[name]?.name}` : name;
 }

@@ -47,10 +47,22 @@ class NamedCallParser implements ToolParser {
   }
 }
 
+/** All of the output is a list of calls: a piece of one that the limit cut off is no text. */
+class CallsOnlyParser implements ToolParser {
+  readonly #parser = new JsonCallParser({ open: [], close: null, isBare: true });
+
+  push(text: string): ToolEvent[] {
+    return this.#parser.push(text).filter(({ kind }) => kind !== "text");
+  }
+
+  end(): ToolEvent[] {
+    return this.#parser.end().filter(({ kind }) => kind !== "text");
+  }
+}
+
 /** Calls that a constraint brought about: a list of objects, or the arguments of the one function. */
 export function forcedParser(choice: Exclude<ToolChoice, "none" | "auto">): ToolParser {
-  if (choice !== "required") return new NamedCallParser(choice.name);
-  return new JsonCallParser({ open: [], close: null, isBare: true });
+  return choice === "required" ? new CallsOnlyParser() : new NamedCallParser(choice.name);
 }
 
 export const createParser = (format: ToolFormat): ToolParser => new JsonCallParser(formats[format]);

@@ -11,6 +11,8 @@ export interface ToolPlan {
   readonly tools: readonly Tool[] | undefined;
   /** What makes sure that the output is calls, where it has to be. */
   readonly constraint: Constraint | undefined;
+  /** Where in the request the constraint comes from: "tools", or the parameters of the one function. */
+  readonly constraintField: string | undefined;
   /** Makes a parser for one output; null where no calls are looked for. */
   readonly parser: (() => ToolParser) | null;
   /** Calls beyond are left out. */
@@ -22,17 +24,20 @@ const anyArguments = { type: "object" };
 /** Throws 400 where calls should be found in the output of a model whose format is not known. */
 export function planTools(fields: ToolFields, format: ToolFormat | null): ToolPlan {
   const { tools, tool_choice: choice = "auto", parallel_tool_calls: isParallel = true } = fields;
-  const none = { tools: undefined, constraint: undefined, parser: null, maxCalls: 0 };
+  const none = { tools: undefined, constraint: undefined, constraintField: undefined, parser: null, maxCalls: 0 };
   if (tools === undefined || choice === "none") return none;
   const maxCalls = isParallel ? Number.POSITIVE_INFINITY : 1;
   if (choice !== "auto") {
-    return { tools, constraint: toConstraint(tools, choice, isParallel), parser: () => forcedParser(choice), maxCalls };
+    const constraint = toConstraint(tools, choice, isParallel);
+    const at = choice === "required" ? -1 : tools.findIndex(({ function: { name } }) => name === choice.name);
+    const constraintField = at < 0 ? "tools" : `tools[${at}].function.parameters`;
+    return { tools, constraint, constraintField, parser: () => forcedParser(choice), maxCalls };
   }
   if (format === null) {
     const message = "the model's chat template has no tools in a format known here; --tool-call-parser can name one";
     throw new HttpError(400, `tools: ${message}`, { param: "tools", code: unsupportedCode });
   }
-  return { tools, constraint: undefined, parser: () => createParser(format), maxCalls };
+  return { tools, constraint: undefined, constraintField: undefined, parser: () => createParser(format), maxCalls };
 }
 
 function toConstraint(

@@ -129,3 +129,25 @@ it("does not lose log probabilities of tokens that show nothing yet", async () =
   const count = Math.ceil(`x${call}`.length / 3);
   expect(parts.flatMap(({ logprobs }) => logprobs?.content ?? [])).toHaveLength(count);
 });
+
+it.each([1, 2, 3, 5, 9])("required: a call that is cut off after %d tokens is no text", async (max_tokens) => {
+  for (const stream of [false, true]) {
+    const app = buildApp(new FakeLanguageModel());
+    const payload = {
+      messages: [{ role: "user", content: "x" }],
+      tools: [weather],
+      tool_choice: "required",
+      max_tokens,
+      stream,
+    };
+    const { body } = await app.inject({ method: "POST", url: "/v1/chat/completions", payload });
+    await app.close();
+    const parts = stream
+      ? body
+          .split("\n")
+          .flatMap((line) => (line.startsWith("data: {") ? [JSON.parse(line.slice(6)).choices[0].delta] : []))
+      : [JSON.parse(body).choices[0].message];
+    expect(parts.map(({ content }) => content ?? "").join("")).toBe("");
+    expect(body).toContain('"finish_reason":"length"');
+  }
+});
