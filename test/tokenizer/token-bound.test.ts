@@ -34,7 +34,7 @@ test("most models have a bound", () => {
   const of = (name: string) => boundOf(cases.find((one) => one.name === name)!.tokenizer)(text);
   expect(of("ByteLevel after Split")).toBe(167); // "Ġworld" is the longest, of 6 bytes
   expect(of("byte fallback")).toBeGreaterThan(50);
-  expect(of("WordPiece true")).toBe(0);
+  expect(of("WordPiece True")).toBe(0);
   expect(of("unknown characters fused")).toBe(0);
   expect(of("pre-tokenizer WhitespaceSplit")).toBe(0);
 });
