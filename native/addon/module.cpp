@@ -1,6 +1,7 @@
 #include <napi.h>
 
 #include "addon/ops.h"
+#include "addon/packing.h"
 #include "addon/runtime.h"
 #include "addon/state.h"
 #include "core/error.h"
@@ -37,6 +38,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("setErrorFactory", Napi::Function::New(env, set_error_factory, "setErrorFactory"));
   exports.Set("liveHandles", Napi::Function::New(env, live_handles, "liveHandles"));
   register_runtime(env, exports);
+  register_packing(env, exports);
   register_ops(env, exports);
   return exports;
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 
+#include "addon/arguments.h"
 #include "addon/backends.h"
 #include "addon/bind.h"
 #include "addon/marks.h"
@@ -10,72 +11,6 @@
 
 namespace mamba::addon {
 namespace {
-
-// Positional arguments of one call. Sizes and offsets arrive as JS numbers: exact to 2^53.
-class Arguments {
- public:
-  explicit Arguments(const Napi::CallbackInfo& info) : info_(info), state(state_of(info.Env())) {}
-
-  Handle handle(size_t i) const { return info_[i].As<Napi::Number>().Int32Value(); }
-  int64_t integer(size_t i) const { return info_[i].As<Napi::Number>().Int64Value(); }
-  std::string text(size_t i) const { return info_[i].As<Napi::String>().Utf8Value(); }
-  DeviceEntry& device(size_t i) const { return state.device(handle(i)); }
-
-  DType dtype(size_t i) const {
-    const int64_t value = integer(i);
-    if (value < 0 || value >= kDTypeCount) throw Error(ErrorCode::Dtype, "native", "no dtype " + std::to_string(value));
-    return static_cast<DType>(value);
-  }
-
-  // A contiguous tensor without memory: dtype at i, rank at i + 1, then four sizes.
-  Tensor layout(size_t i, const DeviceEntry& device) const {
-    Tensor t;
-    t.device = device.backend.get();
-    t.dtype = dtype(i);
-    read_sizes(i + 1, t);
-    return t;
-  }
-
-  void read_sizes(size_t i, Tensor& t) const {
-    t.rank = static_cast<int32_t>(integer(i));
-    if (t.rank < 0 || t.rank > kMaxRank)
-      throw Error(ErrorCode::Shape, "tensor", "rank " + std::to_string(t.rank) + ", expected 0 to 4");
-    int64_t elements = 1;
-    for (int d = 0; d < t.rank; ++d) {
-      const int64_t size = integer(i + 1 + static_cast<size_t>(d));
-      if (size < 0 || (size > 0 && elements > kMaxElements / size)) {
-        throw Error(ErrorCode::Shape, "tensor",
-                    "size " + std::to_string(size) + " of dimension " + std::to_string(d) + " is out of range");
-      }
-      elements *= size;
-      t.sizes[static_cast<size_t>(d)] = size;
-    }
-    int64_t stride = 1;
-    for (int d = t.rank - 1; d >= 0; --d) {
-      t.strides[static_cast<size_t>(d)] = stride;
-      stride *= t.size(d);
-    }
-  }
-
-  // The bytes behind a typed array.
-  std::pair<char*, size_t> bytes(size_t i) const {
-    if (!info_[i].IsTypedArray()) throw Error(ErrorCode::Argument, "native", "expected a typed array");
-    const auto array = info_[i].As<Napi::TypedArray>();
-    return {static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
-  }
-
-  Napi::Env env() const { return info_.Env(); }
-  Napi::Object object(size_t i) const { return info_[i].As<Napi::Object>(); }
-  Napi::Value number(double value) const { return Napi::Number::New(env(), value); }
-  Napi::Value undefined() const { return env().Undefined(); }
-
- private:
-  static constexpr int64_t kMaxElements = int64_t{1} << 46;
-  const Napi::CallbackInfo& info_;
-
- public:
-  State& state;
-};
 
 // --- devices ---------------------------------------------------------------------------------------------------------
 
@@ -368,51 +303,6 @@ Napi::Value upload_file(const Arguments& args) {
   return args.undefined();
 }
 
-// (device, dtype, n, k, source dtype, source, offset): a weight in linear's order from a file or, with offset -1, from
-// a typed array, which is copied.
-Napi::Value pack_linear_weight(const Arguments& args) {
-  DeviceEntry& device = args.device(0);
-  const DType dtype = args.dtype(1), source_dtype = args.dtype(4);
-  const int64_t n = args.integer(2), k = args.integer(3), offset = args.integer(6);
-  if (n < 1 || k < 1 || n > (int64_t{1} << 31) || k > (int64_t{1} << 31)) {
-    throw Error(ErrorCode::Shape, "pack_linear_weight", "[" + std::to_string(n) + ", " + std::to_string(k) + "]");
-  }
-  if (!is_float(dtype) || !is_float(source_dtype)) {
-    throw Error(ErrorCode::Dtype, "pack_linear_weight", std::string(name_of(source_dtype)) + " to " + name_of(dtype));
-  }
-  const size_t source_bytes = static_cast<size_t>(n * k) * size_of(source_dtype);
-  TensorEntry entry;
-  entry.tensor.device = device.backend.get();
-  entry.tensor.dtype = dtype;
-  entry.tensor.layout = Layout::packed;
-  entry.tensor.rank = 2;
-  entry.tensor.sizes = {n, k, 0, 0};
-  entry.tensor.strides = {k, 1, 0, 0};
-  entry.memory =
-      std::make_shared<Memory>(*device.backend, *device.stream, device.backend->linear_weight_bytes(n, k, dtype));
-  entry.tensor.data = entry.memory->data();
-
-  PackLinearWeightParams params{n, k, nullptr, entry.tensor.data, source_dtype, dtype};
-  if (offset >= 0) {
-    params.src = args.state.files.get(args.handle(5))->part(static_cast<size_t>(offset), source_bytes);
-    device.backend->pack_linear_weight(*device.stream, params);
-  } else {
-    const auto [data, bytes] = args.bytes(5);
-    if (bytes != source_bytes)
-      throw Error(ErrorCode::Shape, "pack_linear_weight",
-                  "the source has " + std::to_string(bytes) + " bytes, expected " + std::to_string(source_bytes));
-    params.src = std::make_shared<MemorySource>(data);
-    device.backend->pack_linear_weight(*device.stream, params);
-    device.stream->synchronize();  // the array belongs to the caller again when this returns
-  }
-  return args.number(args.state.tensors.insert(std::move(entry)));
-}
-
-template <Napi::Value (*function)(const Arguments&)>
-Napi::Value bound(const Napi::CallbackInfo& info) {
-  return guarded(info, [&] { return function(Arguments(info)); });
-}
-
 }  // namespace
 
 const Tensor& State::use(Handle handle, DeviceEntry& device) {
@@ -462,7 +352,6 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   add("openFile", bound<open_file>);
   add("closeFile", bound<close_file>);
   add("uploadFile", bound<upload_file>);
-  add("packLinearWeight", bound<pack_linear_weight>);
 }
 
 }  // namespace mamba::addon

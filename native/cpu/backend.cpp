@@ -10,12 +10,15 @@
 #include <string>
 
 #include "core/error.h"
+#include "cpu/activation.h"
 #include "cpu/attention.h"
 #include "cpu/conv1d.h"
 #include "cpu/embedding.h"
+#include "cpu/grouped_linear.h"
 #include "cpu/kernels.h"
 #include "cpu/linear.h"
 #include "cpu/mask.h"
+#include "cpu/moe.h"
 #include "cpu/norm.h"
 #include "cpu/penalties.h"
 #include "cpu/sampling.h"

@@ -4,10 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "ops/activation.h"
 #include "ops/attention.h"
 #include "ops/conv1d.h"
 #include "ops/embedding.h"
+#include "ops/grouped_linear.h"
 #include "ops/linear.h"
+#include "ops/moe.h"
 #include "ops/norm.h"
 #include "ops/sampling.h"
 #include "ops/ssd.h"
@@ -36,6 +39,13 @@ struct Kernels {
   // linear_scratch_bytes(params, rows.end - rows.begin).
   void (*linear)(const LinearParams&, Range rows, Range columns, void* scratch);
   void (*pack_linear_weight)(const PackPanels&);
+
+  // Rows of one expert, whose weight this is, against columns of out. `scratch` holds grouped_linear_scratch_bytes().
+  void (*grouped_linear)(const GroupedLinearParams&, const void* weight, Range rows, Range columns, void* scratch);
+  void (*moe_combine)(const MoeCombineParams&, Range tokens);
+
+  void (*activation)(const ActivationParams&, Range rows);
+  void (*scale)(const ScaleParams&, Range rows);
 
   void (*rms_norm)(const RmsNormParams&, Range rows);
   // `scratch` holds group_size floats.

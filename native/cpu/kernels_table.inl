@@ -4,7 +4,10 @@
 // In this order: each uses what those before it define.
 // clang-format off
 #include "cpu/simd/math.inl"
+#include "cpu/activation.inl"
 #include "cpu/linear.inl"
+#include "cpu/grouped_linear.inl"
+#include "cpu/moe.inl"
 #include "cpu/norm.inl"
 #include "cpu/conv1d.inl"
 #include "cpu/ssd.inl"
@@ -21,6 +24,10 @@ const Kernels table = {
     .isa = MAMBA_TEXT(MAMBA_ISA),
     .linear = linear,
     .pack_linear_weight = pack_linear_weight,
+    .grouped_linear = grouped_linear,
+    .moe_combine = moe_combine,
+    .activation = activation,
+    .scale = scale,
     .rms_norm = rms_norm,
     .gated_rms_norm = gated_rms_norm,
     .causal_conv1d_update = causal_conv1d_update,

@@ -12,7 +12,6 @@ namespace {
 constexpr int64_t kTileRows = 12;            // the tallest register tile; a multiple of every other
 constexpr int64_t kBlockBytes = 384 << 10;   // of x in scratch: less than half of an L2 of 1 MB
 constexpr int64_t kColumnsBytes = 1 << 20;   // of the weight in one task
-constexpr int64_t kTasksPerThread = 8;       // a preempted thread holds the others up for an eighth at most
 constexpr int64_t kMinTaskWork = 128 << 10;  // multiply-adds: 1 to 2 us of one core, far above the cost of a task
 constexpr int64_t kStripPanels = 2;          // what the kernel for few rows takes side by side
 constexpr int64_t kReadBytes = 512 << 10;    // of a weight's source, which then lie in an L2
@@ -24,21 +23,18 @@ int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 int64_t panel_bytes(int64_t k, DType dtype) { return kPanelColumns * 4 * (dtype == DType::bf16 ? ceil_div(k, 2) : k); }
 
-// Rows and panels of one task.
-struct Cut {
-  int64_t rows, panels;
-};
+}  // namespace
 
 // Every task copies its rows of x, and a panel is read again for every block of rows: so rows are halved while there
 // are many, and columns only then.
-Cut cut(const LinearParams& p, int64_t threads) {
-  const int64_t k = std::max(p.k, int64_t{1}), all_panels = ceil_div(p.n, kPanelColumns);
+LinearCut cut_linear(int64_t m, int64_t n, int64_t width, DType weight_dtype, int64_t tasks) {
+  const int64_t k = std::max(width, int64_t{1}), all_panels = ceil_div(n, kPanelColumns);
   const int64_t most_rows = std::max(kBlockBytes / (4 * k) / kTileRows, int64_t{1}) * kTileRows;
-  const int64_t most_panels = std::max(kColumnsBytes / panel_bytes(k, p.weight_dtype), kStripPanels);
-  int64_t rows = std::min(p.m, most_rows), panels = std::min(all_panels, most_panels);
+  const int64_t most_panels = std::max(kColumnsBytes / panel_bytes(k, weight_dtype), kStripPanels);
+  int64_t rows = std::min(m, most_rows), panels = std::min(all_panels, most_panels);
   // A row alone costs as much as a few, for it waits for the weight.
   const auto work = [&] { return std::max(rows, int64_t{4}) * panels * kPanelColumns * k; };
-  while (ceil_div(p.m, rows) * ceil_div(all_panels, panels) < threads * kTasksPerThread && work() >= 2 * kMinTaskWork) {
+  while (ceil_div(m, rows) * ceil_div(all_panels, panels) < tasks && work() >= 2 * kMinTaskWork) {
     if (rows > kFewRows) {
       rows = round_up(ceil_div(rows, 2), kTileRows);
     } else if (panels > kStripPanels) {
@@ -48,31 +44,29 @@ Cut cut(const LinearParams& p, int64_t threads) {
     }
   }
   // Equal shares.
-  if (rows < p.m) rows = round_up(ceil_div(p.m, ceil_div(p.m, rows)), kTileRows);
-  return {rows, round_up(ceil_div(all_panels, ceil_div(all_panels, panels)), kStripPanels)};
+  if (rows < m) rows = round_up(ceil_div(m, ceil_div(m, rows)), kTileRows);
+  panels = round_up(ceil_div(all_panels, ceil_div(all_panels, panels)), kStripPanels);
+  return {rows, panels * kPanelColumns};
 }
-
-}  // namespace
 
 size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) {
   return static_cast<size_t>(ceil_div(n, kPanelColumns) * panel_bytes(k, dtype));
 }
 
-size_t linear_scratch_bytes(const LinearParams& params, int64_t rows) {
-  return static_cast<size_t>(rows * round_up(params.k, 16) * 4);
-}
+size_t linear_scratch_bytes(int64_t rows, int64_t k) { return static_cast<size_t>(rows * round_up(k, 16) * 4); }
 
 void run_linear(const LinearParams& params, ThreadPool& pool) {
   if (params.m == 0 || params.n == 0) return;
   const Kernels& table = kernels();
-  const Cut task = cut(params, pool.threads());
-  const int64_t row_blocks = ceil_div(params.m, task.rows), columns = task.panels * kPanelColumns;
+  const LinearCut task =
+      cut_linear(params.m, params.n, params.k, params.weight_dtype, pool.threads() * kTasksPerThread);
+  const int64_t row_blocks = ceil_div(params.m, task.rows), columns = task.columns;
   // Row blocks of the same columns follow each other, so that threads share the weight in their common cache.
   pool.parallel_for(row_blocks * ceil_div(params.n, columns), [&](int64_t index, Scratch& scratch) {
     const int64_t row = index % row_blocks * task.rows, column = index / row_blocks * columns;
     const Range rows = {row, std::min(row + task.rows, params.m)};
     table.linear(params, rows, {column, std::min(column + columns, params.n)},
-                 scratch.get(linear_scratch_bytes(params, rows.end - rows.begin)));
+                 scratch.get(linear_scratch_bytes(rows.end - rows.begin, params.k)));
   });
 }
 

@@ -1,4 +1,4 @@
-// linear: out = x weight^T + bias, or out += of the same, for one block of rows and columns.
+// linear: out = alpha x weight^T + bias, or out += of the same, for one block of rows and columns.
 //
 // Idea. A register tile of R rows x V vectors of columns is kept in accumulators over the whole of k. There is no split
 // over k and no second order of summation: R and V only choose which elements are computed side by side, so an element
@@ -94,6 +94,7 @@ struct Output {
   void* data;  // the first row of the tile, column 0
   int64_t stride;
   const float* bias;  // null, or one value per column
+  float alpha;
   DType dtype;
   bool accumulate;
 };
@@ -148,7 +149,8 @@ void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range column
     F32 bias = zero();
     if (out.bias) bias = n >= L ? load(out.bias + c) : load_partial(out.bias + c, static_cast<int>(n));
     for (int r = 0; r < R; ++r) {
-      const F32 y = out.bias ? sum[r][v] + bias : sum[r][v];
+      const F32 product = sum[r][v] * set(out.alpha);
+      const F32 y = out.bias ? product + bias : product;
       const int64_t at = r * out.stride + c;
       with_float_type(out.dtype,
                       [&](auto t) { store_columns(static_cast<decltype(t)*>(out.data) + at, y, n, out.accumulate); });
@@ -203,52 +205,81 @@ struct PairedX {
   }
 };
 
-template <class X>
-void fill_tile(uint32_t* dst, const typename X::Type* x, int64_t stride, int height, int64_t k) {
-  for (; k >= X::per_chunk; k -= X::per_chunk, x += X::per_chunk) {
-    for (int r = 0; r < height; ++r, dst += kChunk) X::chunk(dst, x + r * stride, X::per_chunk);
-  }
-  if (k == 0) return;
-  for (int r = 0; r < height; ++r, dst += kChunk) X::chunk(dst, x + r * stride, static_cast<int>(k));
-}
-
-template <class Op, class X>
-void linear_block(const LinearParams& p, Range rows, Range columns, void* scratch) {
-  const int64_t out_bytes = p.out_dtype == DType::f32 ? 4 : 2;
-  const int64_t steps = p.weight_dtype == DType::bf16 ? (p.k + 1) / 2 : p.k;
-  const int64_t row_words = (p.k + X::per_chunk - 1) / X::per_chunk * kChunk;
-  // Tiles of like heights: 16 rows are 8 + 8 and not 12 + 4.
-  const int64_t count = rows.end - rows.begin, tiles = (count + kMaxRows - 1) / kMaxRows;
-  const int64_t tile_rows = (count + tiles - 1) / tiles;
-  uint32_t* words = static_cast<uint32_t*>(scratch);
-  const auto height = [=](int64_t r) { return static_cast<int>(count - r < tile_rows ? count - r : tile_rows); };
-
-  for (int64_t r = 0; r < count; r += tile_rows) {
-    const auto* x = static_cast<const typename X::Type*>(p.x) + (rows.begin + r) * p.x_stride;
-    fill_tile<X>(words + r * row_words, x, p.x_stride, height(r), p.k);
-  }
-  for (int64_t c = columns.begin; c < columns.end; c += kGroupColumns) {
-    const Range group = {c, c + kGroupColumns < columns.end ? c + kGroupColumns : columns.end};
-    for (int64_t r = 0; r < count; r += tile_rows) {
-      char* data = static_cast<char*>(p.out) + (rows.begin + r) * p.out_stride * out_bytes;
-      row_of_tiles<Op>(height(r), words + r * row_words, static_cast<const uint32_t*>(p.weight), steps, group,
-                       {data, p.out_stride, p.bias, p.out_dtype, p.accumulate});
+// A tile of rows in the order of the kernel; row(r) is where row r of them lies.
+template <class X, class Row>
+void fill_tile(uint32_t* dst, Row row, int height, int64_t k) {
+  for (int64_t i = 0; i < k; i += X::per_chunk) {
+    const int n = static_cast<int>(smaller(X::per_chunk, k - i));
+    if (n == X::per_chunk) {
+      for (int r = 0; r < height; ++r, dst += kChunk) X::chunk(dst, row(r) + i, X::per_chunk);
+    } else {
+      for (int r = 0; r < height; ++r, dst += kChunk) X::chunk(dst, row(r) + i, n);
     }
   }
+}
+
+// The rows of x of one task in scratch, and their products with columns of a weight. Tiles are of like heights: 16 rows
+// are 8 + 8 and not 12 + 4.
+template <class Op, class X>
+class Block {
+ public:
+  // row(r) is where row r of `count` lies.
+  template <class Row>
+  Block(void* scratch, int64_t count, int64_t k, DType weight_dtype, Row row)
+      : words_(static_cast<uint32_t*>(scratch)),
+        count_(count),
+        row_words_((k + X::per_chunk - 1) / X::per_chunk * kChunk),
+        steps_(weight_dtype == DType::bf16 ? (k + 1) / 2 : k) {
+    const int64_t tiles = (count + kMaxRows - 1) / kMaxRows;
+    tile_rows_ = (count + tiles - 1) / tiles;
+    for (int64_t r = 0; r < count; r += tile_rows_) {
+      fill_tile<X>(
+          words_ + r * row_words_, [=](int64_t i) { return row(r + i); }, height(r), k);
+    }
+  }
+
+  // out.data: the first of the rows.
+  void multiply(const void* weight, Range columns, const Output& out) const {
+    const int64_t out_bytes = out.dtype == DType::f32 ? 4 : 2;
+    for (int64_t c = columns.begin; c < columns.end; c += kGroupColumns) {
+      const Range group = {c, smaller(c + kGroupColumns, columns.end)};
+      for (int64_t r = 0; r < count_; r += tile_rows_) {
+        Output rows = out;
+        rows.data = static_cast<char*>(out.data) + r * out.stride * out_bytes;
+        row_of_tiles<Op>(height(r), words_ + r * row_words_, static_cast<const uint32_t*>(weight), steps_, group, rows);
+      }
+    }
+  }
+
+ private:
+  int height(int64_t r) const { return static_cast<int>(smaller(count_ - r, tile_rows_)); }
+
+  uint32_t* words_;
+  int64_t count_, row_words_, steps_, tile_rows_;
+};
+
+// f.operator()<Op, X>() for the types of x and weight.
+template <class F>
+inline void with_operands(DType x_dtype, DType weight_dtype, F f) {
+#ifdef MAMBA_ISA_BF16
+  if (weight_dtype == DType::bf16 && x_dtype == DType::bf16) return f.template operator()<DotBf16, PairedX>();
+#endif
+  with_float_type(x_dtype, [&](auto x) {
+    using X = FloatX<decltype(x)>;
+    weight_dtype == DType::bf16 ? f.template operator()<FmaBf16, X>() : f.template operator()<FmaF32, X>();
+  });
 }
 
 }  // namespace matmul
 
 inline void linear(const LinearParams& p, Range rows, Range columns, void* scratch) {
-  using namespace matmul;
-#ifdef MAMBA_ISA_BF16
-  if (p.weight_dtype == DType::bf16 && p.x_dtype == DType::bf16) {
-    return linear_block<DotBf16, PairedX>(p, rows, columns, scratch);
-  }
-#endif
-  with_float_type(p.x_dtype, [&](auto x) {
-    using X = FloatX<decltype(x)>;
-    (p.weight_dtype == DType::bf16 ? linear_block<FmaBf16, X> : linear_block<FmaF32, X>)(p, rows, columns, scratch);
+  matmul::with_operands(p.x_dtype, p.weight_dtype, [&]<class Op, class X>() {
+    const int64_t out_bytes = p.out_dtype == DType::f32 ? 4 : 2;
+    const auto* x = static_cast<const typename X::Type*>(p.x) + rows.begin * p.x_stride;
+    const matmul::Block<Op, X> block(scratch, rows.end - rows.begin, p.k, p.weight_dtype,
+                                     [&](int64_t r) { return x + r * p.x_stride; });
+    char* data = static_cast<char*>(p.out) + rows.begin * p.out_stride * out_bytes;
+    block.multiply(p.weight, columns, {data, p.out_stride, p.bias, p.alpha, p.out_dtype, p.accumulate});
   });
 }
 

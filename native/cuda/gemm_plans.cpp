@@ -122,9 +122,9 @@ struct GemmPlans::Library {
 
   cublasStatus_t launch(const LinearParams& p, const Operands& operands, const cublasLtMatmulAlgo_t& algorithm,
                         Context& context) const {
-    const float one = 1, beta = p.accumulate ? 1.0f : 0.0f;
+    const float beta = p.accumulate ? 1.0f : 0.0f;
     context.early = true;
-    return cublasLtMatmul(handle, operands.product.handle, &one, p.weight, operands.weight.handle, p.x,
+    return cublasLtMatmul(handle, operands.product.handle, &p.alpha, p.weight, operands.weight.handle, p.x,
                           operands.x.handle, &beta, p.out, operands.out.handle, p.out, operands.out.handle, &algorithm,
                           context.workspace, kGemmWorkspaceBytes, context.stream);
   }

@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(256) linear_general_kernel(const __grid_consta
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int64_t n = first_n + column * 4 + j;
-      if (m < p.m) write_out(p, m, n, sums[i][j] + load_out(p, m, n));
+      if (m < p.m) write_out(p, m, n, p.alpha * sums[i][j] + load_out(p, m, n));
     }
   }
 }

@@ -220,7 +220,8 @@ struct Sums {
       return sum;
     };
     const auto write = [&](int i, auto sum_of) {
-      const float product = sum_of(i) * scale([&](int row) { return sum_of(kOuts + row); }, i % kTile / kTileRows);
+      const float product =
+          p.alpha * sum_of(i) * scale([&](int row) { return sum_of(kOuts + row); }, i % kTile / kTileRows);
       const float before = i < Warps * 32 ? first_out : load_out(p, row_of(i), n_of(i));
       write_out(p, row_of(i), n_of(i), product + before);
     };

@@ -227,7 +227,9 @@ __device__ __forceinline__ void write_sums(const LinearParams& p, const float (&
     }
 #pragma unroll
     for (int j = 0; j < kTile / 8; ++j) {
-      outputs.put(row, n + 8 * j, {sums[4 * j + 2 * half] + before[j].x, sums[4 * j + 2 * half + 1] + before[j].y});
+      outputs.put(
+          row, n + 8 * j,
+          {fmaf(p.alpha, sums[4 * j + 2 * half], before[j].x), fmaf(p.alpha, sums[4 * j + 2 * half + 1], before[j].y)});
     }
   }
 }
@@ -291,7 +293,7 @@ struct Exchange {
         const float2 other = *reinterpret_cast<const float2*>(at(s, part, j));
         sum.x += other.x, sum.y += other.y;
       }
-      outputs.put(row, n, {sum.x + before[t].x, sum.y + before[t].y});
+      outputs.put(row, n, {fmaf(p.alpha, sum.x, before[t].x), fmaf(p.alpha, sum.y, before[t].y)});
     });
   }
 };

@@ -8,7 +8,7 @@ namespace {
 
 // `x` is what is multiplied; `x_name` what a message calls it.
 LinearParams checked(Checker& check, Tensor out, Tensor x, const char* x_name, Tensor weight,
-                     std::optional<Tensor> bias, bool accumulate) {
+                     std::optional<Tensor> bias, double alpha, bool accumulate) {
   if (!(weight.layout == Layout::packed)) check.refuse("weight is not packed; make it with packLinearWeight");
   Tensor matrix = weight;  // its sizes are those of the matrix; only the order of the elements is the backend's
   matrix.layout = Layout::strided;
@@ -26,6 +26,7 @@ LinearParams checked(Checker& check, Tensor out, Tensor x, const char* x_name, T
       .bias = bias ? bias->as<float>() : nullptr,
       .out = out.data,
       .out_stride = out.stride(0),
+      .alpha = static_cast<float>(alpha),
       .accumulate = accumulate,
       .x_dtype = x.dtype,
       .weight_dtype = weight.dtype,
@@ -35,17 +36,18 @@ LinearParams checked(Checker& check, Tensor out, Tensor x, const char* x_name, T
 
 }  // namespace
 
-void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias, bool accumulate) {
+void linear(Stream& stream, Tensor out, Tensor x, Tensor weight, std::optional<Tensor> bias, double alpha,
+            bool accumulate) {
   Checker check("linear", stream.device());
-  const LinearParams params = checked(check, out, x, "x", weight, bias, accumulate);
+  const LinearParams params = checked(check, out, x, "x", weight, bias, alpha, accumulate);
   if (out.elements() == 0) return;
   backend_of(stream).linear(stream, params);
 }
 
 void rms_norm_linear(Stream& stream, Tensor out, Tensor x, Tensor norm_weight, double eps, Tensor normed, Tensor weight,
-                     std::optional<Tensor> bias, bool accumulate) {
+                     std::optional<Tensor> bias, double alpha, bool accumulate) {
   Checker check("rms_norm_linear", stream.device());
-  const LinearParams product = checked(check, out, normed, "normed", weight, bias, accumulate);
+  const LinearParams product = checked(check, out, normed, "normed", weight, bias, alpha, accumulate);
   check.contiguous(normed, "normed");
   check.shape(x, "x", {"m", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check.shape(norm_weight, "norm_weight", {"k"})

@@ -15,6 +15,7 @@ struct LinearParams {
   const float* bias;   // [n] or null
   void* out;           // [m, n], row stride out_stride
   int64_t out_stride;
+  float alpha = 1;  // of the product, before the bias
   bool accumulate;  // out += instead of out =
   DType x_dtype, weight_dtype, out_dtype;
 };

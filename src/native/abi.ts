@@ -74,4 +74,15 @@ export interface Addon extends OpFunctions {
     source: FileHandle | ArrayBufferView,
     offset: number,
   ): TensorHandle;
+  /** `source` is the matrices [experts, n, k] in a typed array or, with offsets in bytes, the files of as many equal parts. */
+  packExpertWeights(
+    device: DeviceHandle,
+    dtype: number,
+    experts: number,
+    n: number,
+    k: number,
+    sourceDtype: number,
+    source: ArrayBufferView,
+    offsets: Float64Array,
+  ): TensorHandle;
 }

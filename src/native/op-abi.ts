@@ -12,6 +12,7 @@ export interface OpFunctions {
     x: TensorHandle,
     weight: TensorHandle,
     bias: TensorHandle | 0,
+    alpha: number,
     accumulate: boolean,
   ): void;
   rmsNormLinear(
@@ -23,6 +24,62 @@ export interface OpFunctions {
     normed: TensorHandle,
     weight: TensorHandle,
     bias: TensorHandle | 0,
+    alpha: number,
+    accumulate: boolean,
+  ): void;
+  activation(
+    device: DeviceHandle,
+    out: TensorHandle,
+    x: TensorHandle,
+    up: TensorHandle | 0,
+    activation: number,
+    scale: number,
+  ): void;
+  scale(
+    device: DeviceHandle,
+    out: TensorHandle,
+    x: TensorHandle,
+    columns: TensorHandle | 0,
+    alpha: number,
+    accumulate: boolean,
+  ): void;
+  route(
+    device: DeviceHandle,
+    ids: TensorHandle,
+    weights: TensorHandle,
+    logits: TensorHandle,
+    bias: TensorHandle | 0,
+    slots: TensorHandle | 0,
+    score: number,
+    groups: number,
+    keptGroups: number,
+    normalise: boolean,
+    scale: number,
+  ): void;
+  sortByExpert(
+    device: DeviceHandle,
+    rowToken: TensorHandle,
+    offsets: TensorHandle,
+    positions: TensorHandle,
+    ids: TensorHandle,
+  ): void;
+  groupedLinear(
+    device: DeviceHandle,
+    out: TensorHandle,
+    x: TensorHandle,
+    weight: TensorHandle,
+    offsets: TensorHandle,
+    rowToken: TensorHandle | 0,
+    activation: number,
+    gated: boolean,
+  ): void;
+  moeCombine(
+    device: DeviceHandle,
+    out: TensorHandle,
+    y: TensorHandle,
+    weights: TensorHandle,
+    positions: TensorHandle,
+    alpha: number,
     accumulate: boolean,
   ): void;
   rmsNorm(
@@ -182,8 +239,14 @@ export interface OpFunctions {
 export const OP_ROWS = `embedding Tensor out Tensor weight Tensor ids
 gather_rows Tensor out Tensor x Tensor index
 place_drawn_tokens Tensor ids Tensor drawn
-linear Tensor out Tensor x Tensor weight std::optional<Tensor> bias bool accumulate
-rms_norm_linear Tensor out Tensor x Tensor norm_weight double eps Tensor normed Tensor weight std::optional<Tensor> bias bool accumulate
+linear Tensor out Tensor x Tensor weight std::optional<Tensor> bias double alpha bool accumulate
+rms_norm_linear Tensor out Tensor x Tensor norm_weight double eps Tensor normed Tensor weight std::optional<Tensor> bias double alpha bool accumulate
+activation Tensor out Tensor x std::optional<Tensor> up int64_t activation double scale
+scale Tensor out Tensor x std::optional<Tensor> columns double alpha bool accumulate
+route Tensor ids Tensor weights Tensor logits std::optional<Tensor> bias std::optional<Tensor> slots int64_t score int64_t groups int64_t kept_groups bool normalise double scale
+sort_by_expert Tensor row_token Tensor offsets Tensor positions Tensor ids
+grouped_linear Tensor out Tensor x Tensor weight Tensor offsets std::optional<Tensor> row_token int64_t activation bool gated
+moe_combine Tensor out Tensor y Tensor weights Tensor positions double alpha bool accumulate
 rms_norm Tensor out Tensor x std::optional<Tensor> residual Tensor weight double eps int64_t first_row int64_t rows
 gated_rms_norm Tensor out Tensor x Tensor gate Tensor weight int64_t group_size double eps int64_t first_row int64_t rows
 causal_conv1d_update Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots bool silu int64_t first_row

@@ -12,13 +12,15 @@ export interface LinearArgs {
   readonly weight: Tensor;
   /** f32 [n]. */
   readonly bias?: Tensor | undefined;
+  /** A factor of the product, not of the bias. Default 1. */
+  readonly alpha?: number;
   /** out += instead of out =, rounded once; out must not be x then. Default false. */
   readonly accumulate?: boolean;
 }
 
 /**
- * out = x weight^T + bias, accumulated in float. The weight is in the backend's packed order, which may take more bytes than
- * its type has, but holds values of that type. With x and weight of one 16-bit type the products are of such operands;
+ * out = alpha x weight^T + bias, accumulated in float. The weight is in the backend's packed order, which may take more bytes
+ * than its type has, but holds values of that type. With x and weight of one 16-bit type the products are of such operands;
  * otherwise of f32 ones.
  */
 export function linear(stream: Stream, args: LinearArgs): void {
@@ -28,6 +30,7 @@ export function linear(stream: Stream, args: LinearArgs): void {
     args.x.handle,
     args.weight.handle,
     args.bias?.handle ?? 0,
+    args.alpha ?? 1,
     args.accumulate ?? false,
   );
 }
@@ -47,6 +50,8 @@ export interface RmsNormLinearArgs {
   readonly weight: Tensor;
   /** f32 [n]. */
   readonly bias?: Tensor | undefined;
+  /** A factor of the product, not of the bias. Default 1. */
+  readonly alpha?: number;
   /** out += instead of out =, rounded once. Default false. */
   readonly accumulate?: boolean;
 }
@@ -62,6 +67,7 @@ export function rmsNormLinear(stream: Stream, args: RmsNormLinearArgs): void {
     args.normed.handle,
     args.weight.handle,
     args.bias?.handle ?? 0,
+    args.alpha ?? 1,
     args.accumulate ?? false,
   );
 }

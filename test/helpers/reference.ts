@@ -1,12 +1,66 @@
 /** The ops in float64, straight from their definitions: explicit loops, token by token. Slow and readable. */
 
+import type { Activation, RouterScore } from "../../src/ops/codes";
+
 type Values = ArrayLike<number>;
 
 // Jest looks a global up ten times slower than a local, and these loops run a billion times.
-const { abs, cos, exp, floor, log, log1p, max, min, sin, sqrt } = Math;
+const { abs, cos, exp, floor, log, log1p, max, min, PI, sin, sqrt, tanh } = Math;
 export const silu = (x: number): number => x / (1 + exp(-x));
 /** log(1 + e^x). */
 export const softplus = (x: number): number => max(x, 0) + log1p(exp(-abs(x)));
+
+/** 2 / sqrt(pi) times the integral of e^(-t^2) from 0 to x: a series, and for large x its asymptotic expansion. */
+function erf(x: number): number {
+  const square = x * x;
+  if (square > 9) {
+    const tail = 1 - 1 / (2 * square) + 3 / (4 * square ** 2) - 15 / (8 * square ** 3) + 105 / (16 * square ** 4);
+    return (x < 0 ? -1 : 1) * (1 - (exp(-square) / (abs(x) * sqrt(PI))) * tail);
+  }
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 60; n++) {
+    term *= -square / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / sqrt(PI)) * sum;
+}
+
+const sigmoid = (x: number): number => 1 / (1 + exp(-x));
+
+export const activations: Readonly<Record<Activation, (x: number) => number>> = {
+  identity: (x) => x,
+  silu,
+  gelu: (x) => (x * (1 + erf(x / sqrt(2)))) / 2,
+  geluTanh: (x) => (x * (1 + tanh(sqrt(2 / PI) * (x + 0.044715 * x ** 3)))) / 2,
+  relu2: (x) => max(x, 0) ** 2,
+  sigmoid,
+};
+
+export interface Router {
+  readonly k: number;
+  readonly score: RouterScore;
+  readonly bias: Values | null; // [experts]
+  readonly groups: number;
+  readonly keptGroups: number;
+  readonly normalise: boolean;
+  readonly scale: number;
+}
+
+/** The experts of one token and their weights. */
+export function route(logits: Values, p: Router): { ids: number[]; weights: number[] } {
+  const scores = p.score === "softmax" ? logSoftmax(logits).map(exp) : Float64Array.from(logits, sigmoid);
+  const biased = scores.map((s, e) => s + (p.bias?.[e] ?? 0));
+  const size = scores.length / p.groups;
+  const groupScores = Float64Array.from({ length: p.groups }, (_, g) => {
+    const [best, second] = biased.slice(g * size, (g + 1) * size).sort((a, b) => b - a);
+    return best! + (second ?? 0);
+  });
+  const kept = new Set(ranking(groupScores).slice(0, p.keptGroups));
+  const ids = ranking(biased.map((s, e) => (kept.has(floor(e / size)) ? s : Number.NEGATIVE_INFINITY))).slice(0, p.k);
+  const total = p.normalise ? ids.reduce((sum, e) => sum + scores[e]!, 1e-20) : 1;
+  return { ids, weights: ids.map((e) => (p.scale * scores[e]!) / total) };
+}
 
 export interface Conv {
   readonly tokens: number;

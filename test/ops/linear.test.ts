@@ -68,10 +68,15 @@ const table = cases(linearBase, [
   { ...linearBf16, accumulate: true, m: 130, n: 300, k: 2048 }, // bf16 prefill
   { ...linearBf16, outDtype: "f32", accumulate: true, m: 1, n: 300, k: 2048 }, // decode into f32
   { ...linearBf16, accumulate: true, xPad: 7, outPad: 5, shift: 1, bias: true }, // nothing is aligned
+  ...product<LinearRow>({ alpha: [-0.22], m: [1, 17, 33] }), // a multiplier of the product
+  ...product<LinearRow>({ alpha: [-0.22], m: [1, 17, 33] }).flatMap((row) => [
+    { ...linearBf16, bias: true, ...row }, // but not of the bias
+    { ...linearF16, accumulate: true, ...row }, // nor of what it is added to
+  ]),
   // Decode batches with weights of the size of a model's, which a GPU may cut up in its own way.
   { ...linearBf16, outDtype: "f32", accumulate: true, m: 40, n: 2601, k: 5120, outPad: 7 },
   { ...linearBf16, m: 17, n: 10601, k: 1280, bias: true },
-  { ...linearF16, m: 33, n: 2592, k: 5128, xPad: 8, bias: true },
+  { ...linearF16, m: 33, n: 2592, k: 5128, xPad: 8, bias: true, alpha: 0.5 },
 ]);
 
 /** A product of half a unit in the last place of 1 and a bit more, which the type itself could not hold. */

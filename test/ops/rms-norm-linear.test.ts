@@ -17,6 +17,8 @@ import {
 const uses: readonly Partial<RmsNormLinearRow>[] = [
   {},
   { accumulate: true },
+  { alpha: -0.22 },
+  { ...inProjBf16, alpha: -0.22, bias: true, m: 1 },
   inProjBf16,
   outProjBf16,
   inProjF16,

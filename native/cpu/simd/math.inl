@@ -19,7 +19,33 @@ inline F32 exp(F32 x) {
   return select_less(x, set(-87.33655f), zero(), scale_exp2(p, n));
 }
 
+inline F32 sigmoid(F32 x) { return set(1.0f) / (set(1.0f) + exp(zero() - x)); }
 inline F32 silu(F32 x) { return x / (set(1.0f) + exp(zero() - x)); }
+
+// x (1 + erf(x / sqrt 2)) / 2. With s = |x| / sqrt 2 the smaller of the two tails is erfc(s) = t P(t) exp(-s^2), t = 1
+// / (1 + 0.3275911 s), to 1.5e-7 (Abramowitz & Stegun 7.1.26); nothing cancels on either side.
+inline F32 gelu(F32 x) {
+  const F32 s = max(x, zero() - x) * set(0.70710678f);
+  const F32 t = set(1.0f) / fma(s, set(0.3275911f), set(1.0f));
+  F32 p = set(1.061405429f);
+  p = fma(p, t, set(-1.453152027f));
+  p = fma(p, t, set(1.421413741f));
+  p = fma(p, t, set(-0.284496736f));
+  p = fma(p, t, set(0.254829592f));
+  const F32 tail = x * set(0.5f) * p * t * exp(zero() - s * s);
+  return select_less(x, zero(), tail, x - tail);
+}
+
+// x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3): x sigmoid(2 u).
+inline F32 gelu_tanh(F32 x) {
+  const F32 u2 = x * fma(x * x, set(2 * 0.79788456f * 0.044715f), set(2 * 0.79788456f));
+  return x / (set(1.0f) + exp(zero() - u2));
+}
+
+inline F32 relu2(F32 x) {
+  const F32 positive = max(zero(), x);
+  return positive * positive;
+}
 
 // log(1 + exp(x)) = max(x, 0) + log(1 + e) with e = exp(-|x|) in [0, 1]; the logarithm is 2 artanh(e / (2 + e)), a
 // series in s^2 <= 1/9. About 2 ulp; past kSoftplusThreshold the second term is below half an ulp of x.

@@ -1,9 +1,12 @@
 /** A few cases of each op with instruction-set kernels, in one process, without jest; prints a report as JSON. */
 import { Backend } from "../../helpers/backends";
 import { type Case, cases } from "../../helpers/table";
+import { activationBase, checkActivation, checkScale, scaleBase } from "./activation";
 import { attentionBase, checkAttentionVarlen, checkPagedAttention } from "./attention";
 import { checkConvUpdate, checkConvVarlen, convUpdateBase, convVarlenBase } from "./causal-conv1d";
+import { checkGrouped, groupedBf16, groupedF16, groupedLinearBase } from "./grouped-linear";
 import { checkLinear, linearBase, linearBf16, linearF16 } from "./linear";
+import { checkCombine, combineBase } from "./moe";
 import { checkGated, checkRms, gatedBase, rmsBase } from "./norm";
 import { checkRmsNormLinear, inProjBf16, outProjBf16, outProjF16, rmsNormLinearBase } from "./rms-norm-linear";
 import { checkScan, scanBase } from "./ssd-chunk-scan";
@@ -56,6 +59,37 @@ async function main(): Promise<void> {
     "rmsNormLinear",
     cases(rmsNormLinearBase, [{}, { ...inProjBf16, m: 1 }, { ...outProjBf16, n: 45, k: 131 }, { ...outProjF16 }]),
     checkRmsNormLinear,
+  );
+  const pointwise = [
+    {},
+    { width: 17 },
+    { dtype: "bf16", outDtype: "bf16" },
+    { dtype: "f16", outDtype: "f16" },
+  ] as const;
+  await all(
+    "activation",
+    cases(activationBase, [
+      ...pointwise,
+      ...(["gelu", "geluTanh", "relu2", "sigmoid"] as const).map((activation) => ({ activation, width: 17 })),
+    ]),
+    checkActivation,
+  );
+  await all(
+    "scale",
+    cases(scaleBase, [...pointwise, { columns: true, accumulate: true, width: 17, ...ragged }]),
+    checkScale,
+  );
+  await all("moeCombine", cases(combineBase, [...pointwise, { accumulate: true, width: 17 }]), checkCombine);
+  await all(
+    "groupedLinear",
+    cases(groupedLinearBase, [
+      {},
+      { tokens: 40, outputs: 90, inputs: 65, activation: "silu", gated: true },
+      { ...groupedBf16, tokens: 40, outputs: 45, inputs: 131, activation: "relu2" },
+      { ...groupedF16, tokens: 40, outputs: 45, inputs: 131 },
+      { dtype: "bf16", ...ragged },
+    ]),
+    checkGrouped,
   );
   await all(
     "rmsNorm",

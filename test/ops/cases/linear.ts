@@ -17,6 +17,7 @@ export interface LinearRow {
   readonly weightDtype: FloatDType; // of the weight as packed
   readonly outDtype: FloatDType;
   readonly bias: boolean;
+  readonly alpha: number;
   readonly accumulate: boolean; // onto random numbers
   readonly xPad: number;
   readonly outPad: number;
@@ -32,6 +33,7 @@ export const linearBase: LinearRow = {
   weightDtype: "f32",
   outDtype: "f32",
   bias: false,
+  alpha: 1,
   accumulate: false,
   xPad: 0,
   outPad: 0,
@@ -77,6 +79,7 @@ export async function launchLinear(
     x: x.tensor,
     weight: packWeight(backend, row, weight),
     ...(bias && { bias: backend.floats([n], bias) }),
+    alpha: row.alpha,
     accumulate: row.accumulate,
   });
   const y = (await out.values()) as Float32Array;
@@ -88,7 +91,7 @@ export async function checkLinear(backend: Backend, row: LinearRow): Promise<voi
   const { m, n, k, weightDtype, outDtype } = row;
   const inputs = linearInputs(row);
   const got = await launchLinear(backend, row, inputs);
-  const product = reference.linear(m, n, k, inputs.x, rounded(weightDtype, inputs.weight), inputs.bias);
-  const want = product.map((y, i) => y + (inputs.before?.[i] ?? 0));
+  const product = reference.linear(m, n, k, inputs.x, rounded(weightDtype, inputs.weight), null);
+  const want = product.map((y, i) => row.alpha * y + (inputs.bias?.[i % n] ?? 0) + (inputs.before?.[i] ?? 0));
   assertClose("out", [m, n], got, want, tolerances[outDtype]);
 }

@@ -19,6 +19,7 @@ export interface RmsNormLinearRow {
   readonly eps: number;
   readonly scale: number; // of x
   readonly bias: boolean;
+  readonly alpha: number;
   readonly accumulate: boolean; // onto random numbers
   readonly xPad: number;
   readonly outPad: number;
@@ -36,6 +37,7 @@ export const rmsNormLinearBase: RmsNormLinearRow = {
   eps: 1e-5,
   scale: 1,
   bias: false,
+  alpha: 1,
   accumulate: false,
   xPad: 0,
   outPad: 0,
@@ -70,7 +72,7 @@ export async function launchRmsNormLinear(
   inputs: RmsNormLinearInputs,
   { apart = false } = {},
 ): Promise<Float32Array> {
-  const { m, n, k, shift, eps, accumulate } = row;
+  const { m, n, k, shift, eps, alpha, accumulate } = row;
   const { stream } = backend;
   const { before, bias } = inputs;
   const x = backend.place(row.dtype, [m, k], { values: inputs.x, rowPad: row.xPad, shift });
@@ -81,6 +83,7 @@ export async function launchRmsNormLinear(
     out: out.tensor,
     weight: packWeight(backend, { ...row, sourceDtype: row.weightDtype }, inputs.weight),
     ...(bias && { bias: backend.floats([n], bias) }),
+    alpha,
     accumulate,
   };
   if (apart) {
@@ -103,7 +106,7 @@ export async function checkRmsNormLinear(
   const { m, n, k, eps } = row;
   const got = await launchRmsNormLinear(backend, row, inputs);
   const normed = reference.rmsNorm(inputs.x, inputs.normWeight, k, eps);
-  const product = reference.linear(m, n, k, normed, inputs.weight, inputs.bias);
-  const want = product.map((y, i) => y + (inputs.before?.[i] ?? 0));
+  const product = reference.linear(m, n, k, normed, inputs.weight, null);
+  const want = product.map((y, i) => row.alpha * y + (inputs.bias?.[i % n] ?? 0) + (inputs.before?.[i] ?? 0));
   assertClose("out", [m, n], got, want, toleranceOf(row.normedDtype, row.outDtype));
 }

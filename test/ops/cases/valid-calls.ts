@@ -68,6 +68,47 @@ export const validCalls: readonly ValidCall[] = [
     },
   },
   {
+    op: "activation",
+    call: as(ops.activation),
+    args: { out: f32(3, 16), x: f32(3, 16), up: f32(3, 16), activation: 1, scale: 1 },
+  },
+  { op: "scale", call: as(ops.scale), args: { out: f32(3, 16), x: f32(3, 16), columns: f32(16), alpha: 2 } },
+  {
+    op: "route",
+    call: as(ops.route),
+    args: {
+      ...{ ids: { dtype: "i32", shape: [3, 2] }, weights: f32(3, 2), logits: f32(3, 8), bias: f32(8) },
+      ...{ slots: i32(0, -1, 1), score: 1, groups: 4, keptGroups: 2, normalise: true, scale: 1 },
+    },
+  },
+  {
+    op: "sort_by_expert",
+    call: as(ops.sortByExpert),
+    args: {
+      ...{ rowToken: i32(0, 0, 0, 0, 0, 0), offsets: i32(0, 0, 0, 0, 0) },
+      ...{
+        positions: { dtype: "i32", shape: [3, 2] },
+        ids: { dtype: "i32", shape: [3, 2], values: [3, 0, -1, 9, 1, 3] },
+      },
+    },
+  },
+  {
+    op: "grouped_linear",
+    call: as(ops.groupedLinear),
+    args: {
+      ...{ out: f32(6, 4), x: f32(3, 16), weight: { ...f32(4, 8, 16), packed: true }, offsets: i32(0, 1, 2, 2, 4) },
+      ...{ rowToken: i32(0, 2, 0, 2, -1, -1), activation: 1, gated: true },
+    },
+  },
+  {
+    op: "moe_combine",
+    call: as(ops.moeCombine),
+    args: {
+      ...{ out: f32(3, 16), y: f32(6, 16), weights: f32(3, 2) },
+      positions: { dtype: "i32", shape: [3, 2], values: [2, 0, -1, -1, 1, 3] },
+    },
+  },
+  {
     op: "rms_norm",
     call: as(ops.rmsNorm),
     args: { out: f32(3, 16), x: f32(3, 16), residual: f32(3, 16), weight: f32(16), eps: 1e-5 },
@@ -174,11 +215,18 @@ export const validCalls: readonly ValidCall[] = [
 
 export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
+/** A packed weight: linear's [n, k], or grouped_linear's [experts, n, k]. */
+export function pack(stream: Stream, values: Float32Array, { shape, dtype }: TensorArg): Tensor {
+  const to = dtype as FloatDType;
+  const [a, b, c] = shape as [number, number, number?];
+  if (c === undefined) return ops.packLinearWeight(stream, values, [a, b], "f32", to);
+  return ops.packExpertWeights(stream, values, [a, b, c], "f32", to);
+}
+
 function place(backend: Backend, arg: TensorArg): Tensor {
   const random = new Rng(0).uniform(elements(arg.shape), -1, 0); // negative, as `a` must be
   if (!arg.packed) return backend.place(arg.dtype, arg.shape, { values: arg.values ?? random }).tensor;
-  const [n, k] = arg.shape as [number, number];
-  return backend.keep(ops.packLinearWeight(backend.stream, random, [n, k], "f32", arg.dtype as FloatDType));
+  return backend.keep(pack(backend.stream, random, arg));
 }
 
 /** The valid call's arguments on a device, with some replaced. */

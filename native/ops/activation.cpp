@@ -1,0 +1,63 @@
+#include "ops/activation.h"
+
+#include "ops/backend.h"
+
+namespace mamba {
+
+Activation checked_activation(Checker& check, int64_t code) {
+  if (code < 0 || code >= kActivationCount)
+    check.refuse("activation is " + std::to_string(code) + ", expected 0 to " + std::to_string(kActivationCount - 1));
+  return static_cast<Activation>(code);
+}
+
+void activation(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> up, int64_t activation, double scale) {
+  Checker check("activation", stream.device());
+  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  if (up) check.shape(*up, "up", {"rows", "width"}).last_contiguous(*up, "up");
+  const bool broadcast = up && x.rank == 2 && x.size(1) == 1;
+  check.shape(x, "x", {"rows", broadcast ? "1" : "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  if (up) check.same_dtype(*up, "up", x, "x");
+  const Activation chosen = checked_activation(check, activation);
+  if (out.elements() == 0) return;
+  backend_of(stream).activation(stream, {
+                                            .rows = check.size("rows"),
+                                            .width = check.size("width"),
+                                            .x = x.data,
+                                            .x_stride = x.stride(0),
+                                            .up = up ? up->data : nullptr,
+                                            .up_stride = up ? up->stride(0) : 0,
+                                            .out = out.data,
+                                            .out_stride = out.stride(0),
+                                            .scale = static_cast<float>(scale),
+                                            .activation = chosen,
+                                            .broadcast = broadcast,
+                                            .x_dtype = x.dtype,
+                                            .out_dtype = out.dtype,
+                                        });
+}
+
+void scale(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> columns, double alpha, bool accumulate) {
+  Checker check("scale", stream.device());
+  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  if (columns) {
+    check.shape(*columns, "columns", {"width"}).dtype(*columns, "columns", {DType::f32});
+    check.contiguous(*columns, "columns");
+  }
+  if (out.elements() == 0) return;
+  backend_of(stream).scale(stream, {
+                                       .rows = check.size("rows"),
+                                       .width = check.size("width"),
+                                       .x = x.data,
+                                       .x_stride = x.stride(0),
+                                       .columns = columns ? columns->as<float>() : nullptr,
+                                       .out = out.data,
+                                       .out_stride = out.stride(0),
+                                       .alpha = static_cast<float>(alpha),
+                                       .accumulate = accumulate,
+                                       .x_dtype = x.dtype,
+                                       .out_dtype = out.dtype,
+                                   });
+}
+
+}  // namespace mamba

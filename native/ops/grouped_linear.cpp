@@ -1,0 +1,54 @@
+#include "ops/grouped_linear.h"
+
+#include "core/check.h"
+#include "ops/backend.h"
+
+namespace mamba {
+
+void grouped_linear(Stream& stream, Tensor out, Tensor x, Tensor weight, Tensor offsets,
+                    std::optional<Tensor> row_token, int64_t activation, bool gated) {
+  Checker check("grouped_linear", stream.device());
+  if (weight.layout != Layout::packed) check.refuse("weight is not packed; make it with packExpertWeights");
+  Tensor matrices = weight;  // their sizes; the order of the elements is the backend's
+  matrices.layout = Layout::strided;
+  check.shape(matrices, "weight", {"experts", "n", "k"}).dtype(weight, "weight", kFloatTypes);
+  check.shape(x, "x", {row_token ? "tokens" : "rows", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  if (row_token) {
+    check.shape(*row_token, "row_token", {"rows"}).dtype(*row_token, "row_token", {DType::i32});
+    check.contiguous(*row_token, "row_token");
+  }
+  check.shape(offsets, "offsets", {"offsets"}).dtype(offsets, "offsets", {DType::i32}).contiguous(offsets, "offsets");
+  if (check.size("offsets") != check.size("experts") + 1)
+    check.refuse("offsets is " + offsets.shape_text() +
+                 ", expected one more than experts = " + std::to_string(check.size("experts")));
+  if (gated && check.size("n") % 2 != 0)
+    check.refuse("a gated weight has n = " + std::to_string(check.size("n")) + " rows, expected an even number");
+  check.shape(out, "out", {"rows", "columns"}).dtype(out, "out", {DType::f32, x.dtype}).last_contiguous(out, "out");
+  const int64_t columns = check.size("n") / (gated ? 2 : 1);
+  if (check.size("columns") != columns)
+    check.refuse("out is " + out.shape_text() + ", expected " + std::to_string(columns) + " columns");
+  const Activation chosen = checked_activation(check, activation);
+  if (out.elements() == 0 || x.size(0) == 0) return;
+  backend_of(stream).grouped_linear(stream, {
+                                                .rows = check.size("rows"),
+                                                .x_rows = x.size(0),
+                                                .experts = check.size("experts"),
+                                                .n = check.size("n"),
+                                                .k = check.size("k"),
+                                                .columns = columns,
+                                                .x = x.data,
+                                                .x_stride = x.stride(0),
+                                                .row_token = row_token ? row_token->as<int32_t>() : nullptr,
+                                                .offsets = offsets.as<int32_t>(),
+                                                .weight = weight.data,
+                                                .out = out.data,
+                                                .out_stride = out.stride(0),
+                                                .activation = chosen,
+                                                .gated = gated,
+                                                .x_dtype = x.dtype,
+                                                .weight_dtype = weight.dtype,
+                                                .out_dtype = out.dtype,
+                                            });
+}
+
+}  // namespace mamba

@@ -1,0 +1,127 @@
+#include "ops/moe.h"
+
+#include "core/check.h"
+#include "ops/backend.h"
+
+namespace mamba {
+namespace {
+
+RouterScore checked_score(Checker& check, int64_t code) {
+  if (code != 0 && code != 1)
+    check.refuse("score is " + std::to_string(code) + ", expected 0 (softmax) or 1 (sigmoid)");
+  return static_cast<RouterScore>(code);
+}
+
+// Every token must find k experts in the groups that are kept.
+void check_groups(Checker& check, int64_t groups, int64_t kept_groups) {
+  const int64_t experts = check.size("experts"), k = check.size("k");
+  if (groups < 1 || experts % groups != 0 || (groups > 1 && experts / groups < 2))
+    check.refuse("groups is " + std::to_string(groups) +
+                 ", expected 1, or a divisor of experts = " + std::to_string(experts) + " that leaves two in a group");
+  if (kept_groups < 1 || kept_groups > groups)
+    check.refuse("kept_groups is " + std::to_string(kept_groups) +
+                 ", expected 1 to groups = " + std::to_string(groups));
+  if (k > experts / groups * kept_groups)
+    check.refuse("k = " + std::to_string(k) + " experts of a token, expected at most the " +
+                 std::to_string(experts / groups * kept_groups) + " of its groups");
+}
+
+}  // namespace
+
+void route(Stream& stream, Tensor ids, Tensor weights, Tensor logits, std::optional<Tensor> bias,
+           std::optional<Tensor> slots, int64_t score, int64_t groups, int64_t kept_groups, bool normalise,
+           double scale) {
+  Checker check("route", stream.device());
+  check.shape(logits, "logits", {"tokens", "experts"})
+      .dtype(logits, "logits", {DType::f32})
+      .last_contiguous(logits, "logits");
+  check.shape(ids, "ids", {"tokens", "k"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
+  check.shape(weights, "weights", {"tokens", "k"})
+      .dtype(weights, "weights", {DType::f32})
+      .contiguous(weights, "weights");
+  if (bias) check.shape(*bias, "bias", {"experts"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
+  if (slots) check.shape(*slots, "slots", {"tokens"}).dtype(*slots, "slots", {DType::i32}).contiguous(*slots, "slots");
+  if (check.size("experts") > kMostExperts)
+    check.refuse("experts = " + std::to_string(check.size("experts")) + ", expected at most " +
+                 std::to_string(kMostExperts));
+  const RouterScore chosen = checked_score(check, score);
+  check_groups(check, groups, kept_groups);
+  if (ids.elements() == 0) return;
+  backend_of(stream).route(stream, {
+                                       .tokens = check.size("tokens"),
+                                       .experts = check.size("experts"),
+                                       .k = check.size("k"),
+                                       .groups = groups,
+                                       .kept_groups = kept_groups,
+                                       .logits = logits.as<float>(),
+                                       .logits_stride = logits.stride(0),
+                                       .bias = bias ? bias->as<float>() : nullptr,
+                                       .slots = slots ? slots->as<int32_t>() : nullptr,
+                                       .ids = ids.as<int32_t>(),
+                                       .weights = weights.as<float>(),
+                                       .score = chosen,
+                                       .normalise = normalise,
+                                       .scale = static_cast<float>(scale),
+                                   });
+}
+
+void sort_by_expert(Stream& stream, Tensor row_token, Tensor offsets, Tensor positions, Tensor ids) {
+  Checker check("sort_by_expert", stream.device());
+  check.shape(ids, "ids", {"tokens", "k"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
+  check.shape(positions, "positions", {"tokens", "k"})
+      .dtype(positions, "positions", {DType::i32})
+      .contiguous(positions, "positions");
+  check.shape(row_token, "row_token", {"rows"})
+      .dtype(row_token, "row_token", {DType::i32})
+      .contiguous(row_token, "row_token");
+  check.shape(offsets, "offsets", {"offsets"}).dtype(offsets, "offsets", {DType::i32}).contiguous(offsets, "offsets");
+  constexpr int64_t kMostPairs = int64_t{1} << 30;
+  const int64_t pairs = ids.elements(), experts = check.size("offsets") - 1;
+  if (check.size("rows") != pairs || pairs > kMostPairs)
+    check.refuse("row_token is " + row_token.shape_text() + ", expected tokens k = " + std::to_string(pairs) +
+                 " rows, at most 2^30");
+  if (experts < 1 || experts > kMostExperts)
+    check.refuse("offsets is " + offsets.shape_text() + ", expected one more than 1 to " +
+                 std::to_string(kMostExperts) + " experts");
+  backend_of(stream).sort_by_expert(stream, {
+                                                .pairs = pairs,
+                                                .k = check.size("k"),
+                                                .experts = experts,
+                                                .ids = ids.as<int32_t>(),
+                                                .row_token = row_token.as<int32_t>(),
+                                                .offsets = offsets.as<int32_t>(),
+                                                .positions = positions.as<int32_t>(),
+                                            });
+}
+
+void moe_combine(Stream& stream, Tensor out, Tensor y, Tensor weights, Tensor positions, double alpha,
+                 bool accumulate) {
+  Checker check("moe_combine", stream.device());
+  check.shape(y, "y", {"rows", "width"}).dtype(y, "y", kFloatTypes).last_contiguous(y, "y");
+  check.shape(weights, "weights", {"tokens", "k"})
+      .dtype(weights, "weights", {DType::f32})
+      .contiguous(weights, "weights");
+  check.shape(positions, "positions", {"tokens", "k"})
+      .dtype(positions, "positions", {DType::i32})
+      .contiguous(positions, "positions");
+  check.shape(out, "out", {"tokens", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  if (out.elements() == 0) return;
+  backend_of(stream).moe_combine(stream, {
+                                             .tokens = check.size("tokens"),
+                                             .k = check.size("k"),
+                                             .rows = check.size("rows"),
+                                             .width = check.size("width"),
+                                             .y = y.data,
+                                             .y_stride = y.stride(0),
+                                             .weights = weights.as<float>(),
+                                             .positions = positions.as<int32_t>(),
+                                             .out = out.data,
+                                             .out_stride = out.stride(0),
+                                             .alpha = static_cast<float>(alpha),
+                                             .accumulate = accumulate,
+                                             .y_dtype = y.dtype,
+                                             .out_dtype = out.dtype,
+                                         });
+}
+
+}  // namespace mamba

@@ -1,0 +1,47 @@
+#pragma once
+#include "core/dtype.h"
+
+namespace mamba {
+
+// What the router's logits become. The order is that of src/ops/codes.ts.
+enum class RouterScore : int32_t { softmax = 0, sigmoid = 1 };
+
+// Lanes of a warp times what each holds: the router of one token on a GPU.
+inline constexpr int64_t kMostExperts = 1024;
+
+struct RouteParams {
+  int64_t tokens, experts, k;  // k: experts of a token
+  int64_t groups, kept_groups;
+  const float* logits;  // [tokens, experts], row stride logits_stride
+  int64_t logits_stride;
+  const float* bias;     // [experts] or null: of the scores, for the selection only
+  const int32_t* slots;  // [tokens] or null: a negative one marks padding
+  int32_t* ids;          // [tokens, k] contiguous
+  float* weights;        // [tokens, k] contiguous
+  RouterScore score;
+  bool normalise;
+  float scale;
+};
+
+struct SortByExpertParams {
+  int64_t pairs, k, experts;  // pairs: tokens k
+  const int32_t* ids;         // [tokens, k] contiguous; one outside [0, experts) is padding
+  int32_t* row_token;         // [pairs]
+  int32_t* offsets;           // [experts + 1]
+  int32_t* positions;         // [tokens, k] contiguous
+};
+
+struct MoeCombineParams {
+  int64_t tokens, k, rows, width;
+  const void* y;  // [rows, width], row stride y_stride
+  int64_t y_stride;
+  const float* weights;      // [tokens, k] contiguous
+  const int32_t* positions;  // [tokens, k] contiguous; one outside [0, rows) adds nothing
+  void* out;                 // [tokens, width], row stride out_stride
+  int64_t out_stride;
+  float alpha;
+  bool accumulate;  // out += instead of out =
+  DType y_dtype, out_dtype;
+};
+
+}  // namespace mamba
