@@ -2,7 +2,7 @@
 // A Mamba-2 of small matrices with dummy weights on the CPU; steps that hold the prefill of one prompt and a token for each
 // running sequence. The calls are counted and timed in some of them; in the others the event loop is watched alone.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -99,11 +99,6 @@ function writeModel(layers: number): string {
   return dir;
 }
 
-/** Milliseconds that this process's first thread, the event loop's, has run. */
-function threadCpuMs(): number {
-  return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "utf8").split(" ")[0]) / 1e6;
-}
-
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
 interface Shape {
@@ -120,8 +115,6 @@ interface Measured {
   /** Milliseconds of a turn that launches a mixed step: median and least of those measured. */
   readonly blockedMs: number;
   readonly leastBlockedMs: number;
-  /** Milliseconds that the event loop's thread ran in it (median): what other processes and threads take is not in it. */
-  readonly cpuMs: number;
 }
 
 async function measure(layers: number, { decodes, prompt, steps }: Shape): Promise<Measured> {
@@ -146,24 +139,19 @@ async function measure(layers: number, { decodes, prompt, steps }: Shape): Promi
 
   // A turn ends before the next one begins: the gap around a mixed step is the time in which nothing else could run.
   const blocked: number[] = [];
-  const cpu: number[] = [];
   let mixed = false;
   const unmark = watchCalls(["ssdChunkScan"], () => {
     mixed = true;
   });
-  let [last, lastCpu] = [performance.now(), threadCpuMs()];
+  let last = performance.now();
   let watching = true;
   const watcher = (async () => {
     while (watching) {
       await nextTurn();
       const now = performance.now();
-      if (mixed) {
-        blocked.push(now - last);
-        cpu.push(threadCpuMs() - lastCpu);
-      }
+      if (mixed) blocked.push(now - last);
       mixed = false;
-      lastCpu = threadCpuMs();
-      last = performance.now();
+      last = now;
     }
   })();
   for (let i = 0; i < steps; i++) await prefill();
@@ -190,7 +178,6 @@ async function measure(layers: number, { decodes, prompt, steps }: Shape): Promi
     callUs: byKind((calls) => calls.reduce((sum, { microseconds }) => sum + microseconds, 0) / calls.length),
     blockedMs: median(blocked),
     leastBlockedMs: Math.min(...blocked),
-    cpuMs: median(cpu),
   };
 }
 
@@ -239,7 +226,6 @@ async function main(): Promise<void> {
     call_us: Object.fromEntries(Object.entries(all.callUs).map(([kind, us]) => [kind, round(us)])),
     blocked_ms: round(all.blockedMs),
     least_blocked_ms: round(all.leastBlockedMs),
-    cpu_ms: round(all.cpuMs),
     date: new Date().toISOString().slice(0, 10),
     commit: commit(),
     hardware: cpus()[0]!.model,
@@ -255,8 +241,10 @@ async function main(): Promise<void> {
       ]),
     ),
   );
-  console.log(`${result.calls_per_step.all} native calls; the event loop is blocked for ${result.blocked_ms} ms,`);
-  console.log(`${result.least_blocked_ms} ms at least; its thread runs for ${result.cpu_ms} ms of them`);
+  const { calls_per_step, blocked_ms, least_blocked_ms } = result;
+  console.log(
+    `${calls_per_step.all} native calls; the event loop is blocked for ${blocked_ms} ms, ${least_blocked_ms} at least`,
+  );
 }
 
 void main();
