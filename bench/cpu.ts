@@ -5,7 +5,7 @@ import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { loadModelConfig } from "../src/models/config";
+import { loadModelConfig, type Mamba2Config } from "../src/models/config";
 import { writeGguf } from "./peers/llama-cpp/to-gguf";
 import { layerRate, measureYardsticks, type Yardsticks } from "./yardsticks";
 
@@ -113,12 +113,11 @@ function measure(model: BenchModel, rounds: number) {
 
 /** Bytes that a decode step must move, and matrix operations of a prefilled token. */
 function workOf(model: BenchModel): { decodeBytes: number; prefillFlops: number } {
-  const { hiddenSize, vocabSize, numLayers, dInner, convDim, numHeads, headDim, stateSize } = loadModelConfig(
-    model.dir,
-  );
-  const layerWeights = hiddenSize * (dInner + convDim + numHeads) + dInner * hiddenSize;
+  const { hiddenSize, vocabSize, numLayers, ssm } = loadModelConfig(model.dir) as Mamba2Config;
+  const { inner, convDim, heads, headDim, stateSize } = ssm;
+  const layerWeights = hiddenSize * (inner + convDim + heads) + inner * hiddenSize;
   const weights = numLayers * layerWeights + vocabSize * hiddenSize;
-  const states = numLayers * numHeads * headDim * stateSize * 4;
+  const states = numLayers * heads * headDim * stateSize * 4;
   return { decodeBytes: 2 * weights + 2 * states, prefillFlops: 2 * numLayers * layerWeights };
 }
 

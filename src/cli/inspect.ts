@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { ModelConfig } from "../models/config";
+import type { AttentionGeometry, MoeGeometry, SsmGeometry } from "../models/config/geometry";
 import { addModelArgument } from "./engine-flags";
 import { type Fact, printJson, renderFacts } from "./facts";
 import { type ModelFacts, readModelFacts } from "./model-facts";
@@ -33,36 +34,89 @@ function groups(facts: ModelFacts): Fact[][] {
       ["path", facts.path],
     ],
     architecture(config),
-    [...weights(facts), ["state", state(facts)]],
+    [...weights(facts), ...state(facts)],
     [...text(facts), ["sampling", sampling(config)]],
     [["files", files.map(({ name, bytes }) => `${name.padEnd(width)}  ${formatBytes(bytes).padStart(10)}`)]],
   ];
 }
 
 function architecture(config: ModelConfig): Fact[] {
-  const { numHeads, headDim, numGroups, stateSize, convKernel, convDim } = config;
-  const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ? "" : "s"}`;
   return [
     ["architecture", config.modelType],
-    ["layers", String(config.numLayers)],
+    ["layers", layers(config)],
     ["hidden size", formatCount(config.hiddenSize)],
-    ["heads", `${numHeads} of ${headDim}, ${plural(numGroups, "group")}`],
+    ...mixer(config.ssm),
+    ...("attention" in config && config.attention ? attention(config.attention) : []),
+    ...feedForward(config),
+  ];
+}
+
+/** How many there are, of which kinds. */
+function layers(config: ModelConfig): string {
+  const kinds = "layers" in config ? [...new Set(config.layers)] : [];
+  if (!("layers" in config) || kinds.length < 2) return String(config.numLayers);
+  const counts = kinds.map((kind) => `${config.layers.filter((other) => other === kind).length} ${kind}`);
+  return `${config.numLayers}: ${counts.join(", ")}`;
+}
+
+function mixer(ssm: SsmGeometry | null): Fact[] {
+  if (ssm === null) return [];
+  const { heads, headDim, groups, stateSize, convDim, convKernel } = ssm;
+  return [
+    ["heads", `${heads} of ${headDim}, ${groups} group${groups === 1 ? "" : "s"}`],
     ["state size", String(stateSize)],
     ["convolution", `${formatCount(convDim)} channels, ${convKernel} tokens wide`],
   ];
 }
 
-function weights({ weights }: ModelFacts): Fact[] {
-  if ("error" in weights) return [["weights", `unreadable: ${weights.error}`]];
+function attention({ heads, kvHeads, headDim, rope }: AttentionGeometry): Fact[] {
+  const positions = rope === null ? "no position encoding" : `RoPE over ${rope.rotaryDim}`;
+  return [["attention", `${heads} heads of ${headDim}, ${kvHeads} of keys and values, ${positions}`]];
+}
+
+function feedForward(config: ModelConfig): Fact[] {
+  const mlps = "mlps" in config ? config.mlps : "mlp" in config && config.mlp ? [config.mlp] : [];
+  const sizes = [...new Set(mlps.map(({ kind, size }) => `${kind}, ${formatCount(size)} channels`))];
+  const moe = "moe" in config ? config.moe : null;
+  return [
+    ...sizes.map((size): Fact => ["mlp", size]),
+    ...(moe === null ? [] : [["experts", experts(moe)] satisfies Fact]),
+  ];
+}
+
+function experts({ experts, topK, kind, size, shared, latentSize }: MoeGeometry): string {
+  return [
+    `${topK} of ${experts} for a token`,
+    `${kind}, ${formatCount(size)} channels`,
+    ...(shared === null ? [] : [`one of ${formatCount(shared.size)} for all`]),
+    ...(latentSize === null ? [] : [`between latent rows of ${formatCount(latentSize)}`]),
+  ].join(", ");
+}
+
+function weights({ weights, parameters, activeParameters }: ModelFacts): Fact[] {
+  const active = activeParameters < parameters ? [`${formatMagnitude(activeParameters)} for a token`] : [];
+  const counted = (count: number, notes: readonly string[]) =>
+    notes.length === 0 ? formatCount(count) : `${formatCount(count)} (${notes.join(", ")})`;
+  if ("error" in weights) {
+    return [
+      ["parameters", counted(parameters, active)],
+      ["weights", `unreadable: ${weights.error}`],
+    ];
+  }
   const byType = Object.entries(weights.dtypes).map(([dtype, count]) => `${dtype} ${formatMagnitude(count)}`);
   return [
-    ["parameters", `${formatCount(weights.parameters)} (${byType.join(", ")})`],
+    ["parameters", counted(weights.parameters, [...byType, ...active])],
     ["weights", formatBytes(weights.bytes)],
   ];
 }
 
-function state({ stateBytes }: ModelFacts): string {
-  return `${formatBytes(stateBytes.float32)} for each sequence (${formatBytes(stateBytes.bfloat16)} with --state-dtype bfloat16)`;
+function state({ stateBytes, kvBytesPerToken }: ModelFacts): Fact[] {
+  const { float32, bfloat16 } = stateBytes;
+  const forSequence = `${formatBytes(float32)} for each sequence (${formatBytes(bfloat16)} with --state-dtype bfloat16)`;
+  return [
+    ...(float32 === 0 ? [] : [["state", forSequence] satisfies Fact]),
+    ...(kvBytesPerToken === 0 ? [] : [["kv cache", `${formatBytes(kvBytesPerToken)} for each token`] satisfies Fact]),
+  ];
 }
 
 function text({ config, tokenizer }: ModelFacts): Fact[] {

@@ -34,8 +34,13 @@ export interface ModelFacts {
   readonly config: ModelConfig;
   readonly weights: WeightFacts | Unreadable;
   readonly tokenizer: TokenizerFacts | Unreadable;
+  /** Parameters by the config alone, and how many of them a token uses: fewer where a router chooses among experts. */
+  readonly parameters: number;
+  readonly activeParameters: number;
   /** State of one sequence in bytes, by --state-dtype. */
   readonly stateBytes: { readonly float32: number; readonly bfloat16: number };
+  /** Keys and values of each token of a sequence; 0 without attention. */
+  readonly kvBytesPerToken: number;
   readonly files: readonly { readonly name: string; readonly bytes: number }[];
 }
 
@@ -57,6 +62,11 @@ export async function readModelFacts(model: string): Promise<ModelFacts> {
   const config = loadModelConfig(dir);
   const checkpoint = readable(() => Checkpoint.open(dir));
   const weightFiles = "error" in checkpoint ? [] : [...checkpoint.files].map(([file, { bytes }]) => ({ file, bytes }));
+  const plan = (stateDtype: "float32" | "bfloat16") => {
+    const { compute, state } = resolveDtypes({ stateDtype }, config);
+    return planModel(config, compute, state);
+  };
+  const [wide, narrow] = [await plan("float32"), await plan("bfloat16")];
   const present = smallFiles.filter((name) => existsSync(join(dir, name)));
   return {
     id: basename(resolve(dir)),
@@ -64,20 +74,15 @@ export async function readModelFacts(model: string): Promise<ModelFacts> {
     config,
     weights: "error" in checkpoint ? checkpoint : weightFacts(checkpoint, config),
     tokenizer: await tokenizerFacts(dir, config),
-    stateBytes: {
-      float32: await stateBytes(config, "float32"),
-      bfloat16: await stateBytes(config, "bfloat16"),
-    },
+    parameters: wide.parameters,
+    activeParameters: wide.activeParameters,
+    stateBytes: { float32: wide.stateBytes, bfloat16: narrow.stateBytes },
+    kvBytesPerToken: wide.kvBytesPerToken,
     files: [
       ...present.map((name) => ({ name, bytes: statSync(join(dir, name)).size })),
       ...weightFiles.map(({ file, bytes }) => ({ name: basename(file), bytes })),
     ],
   };
-}
-
-async function stateBytes(config: ModelConfig, stateDtype: "float32" | "bfloat16"): Promise<number> {
-  const { compute, state } = resolveDtypes({ stateDtype }, config);
-  return (await planModel(config, compute, state)).stateBytes;
 }
 
 function readable<T>(read: () => T): T | Unreadable {

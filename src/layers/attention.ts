@@ -11,7 +11,7 @@ import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
 import type { Forward } from "./forward";
-import { Linear } from "./linear";
+import { Linear, type LinearPart, type Projection } from "./linear";
 import { pagedCache } from "./paged-cache";
 import type { Input } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
@@ -32,12 +32,15 @@ export interface AttentionConfig {
   readonly scale: number;
   /** Whether the projections to q, k and v, and back, add one. */
   readonly bias: boolean;
+  /** Factors of the input and of the output; default 1. */
+  readonly inputScale?: number;
+  readonly outputScale?: number;
 }
 
-/** Widths of what attention takes and gives, where they differ. */
-export interface AttentionWidths {
-  readonly input: number;
-  readonly output: number;
+/** What attention projects with: to q, k and v side by side, and back. */
+export interface AttentionProjections {
+  readonly qkv: Projection;
+  readonly out: Linear;
 }
 
 /**
@@ -45,30 +48,18 @@ export interface AttentionWidths {
  * and store, attend, project.
  */
 export class Attention {
-  private readonly qkvProj: Linear;
-  private readonly oProj: Linear;
   private readonly invFreq: Tensor | undefined;
   private readonly dtype: DType;
   private readonly cache: CacheHandle<Readonly<Record<"kPages" | "vPages", Tensor>>>;
   private readonly decodeField: StepField<keyof DecodeAttention, DecodeAttention>;
 
-  /** `config` is the same object for all layers of one shape: they share a step's buffers. */
+  /** `config` is the same object for all layers of one shape: they share a step's buffers. Layers may share projections. */
   constructor(
     private readonly config: AttentionConfig,
-    { input, output }: AttentionWidths,
     build: ModelBuild,
-    weights: WeightScope,
+    private readonly projections: AttentionProjections,
   ) {
-    const { heads, kvHeads, headDim, rope, bias } = config;
-    const inner = heads * headDim;
-    const kvInner = kvHeads * headDim;
-    const parts = [
-      { weights: weights.scope("q_proj"), n: inner },
-      { weights: weights.scope("k_proj"), n: kvInner },
-      { weights: weights.scope("v_proj"), n: kvInner },
-    ];
-    this.qkvProj = Linear.stacked(build, parts, input, bias);
-    this.oProj = Linear.load(build, weights.scope("o_proj"), [output, inner], bias);
+    const { kvHeads, headDim, rope } = config;
     this.invFreq = rope === null ? undefined : build.loader.constant(rope.invFreq);
     this.dtype = build.dtype;
     this.cache = build.cache(pagedCache({ kvHeads, headDim, dtype: build.dtype }));
@@ -76,17 +67,35 @@ export class Attention {
     for (const field of [positions, kvSlots, prefillRows, prefillAttention]) build.field(field);
   }
 
-  /** out [tokens, output] += the attention of x [tokens, input]. */
-  forward(f: Forward, x: Input, out: Tensor): void {
+  /** With projections of its own, between rows of hiddenSize. */
+  static load(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Attention {
+    const { heads, headDim, bias, inputScale, outputScale } = config;
+    const parts = qkvParts(config, weights);
+    return new Attention(config, build, {
+      qkv: Linear.stacked(build, parts, hiddenSize, bias, { inputScale }),
+      out: Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, { outputScale }),
+    });
+  }
+
+  /** residual [tokens, hidden] += the attention of x. */
+  forward(f: Forward, x: Input, residual: Tensor): void {
+    this.projections.out.addTo(f, this.attended(f, x), residual);
+  }
+
+  /** The same without a residual. */
+  forwardInto(f: Forward, x: Input, out: Tensor): void {
+    this.projections.out.of(f, this.attended(f, x), out);
+  }
+
+  private attended(f: Forward, x: Input): Tensor {
     const step = f.once(this.config, () => this.prepare(f));
-    const { config } = this;
+    const { rope, scale } = this.config;
     const pools = f.cache(this.cache);
-    this.qkvProj.of(f, x, step.qkv);
-    const ropeFactor = config.rope?.attentionFactor ?? 1;
-    ropeStoreKv(f.stream, { ...step.rope, invFreq: this.invFreq, ropeFactor, ...pools });
-    if (step.prefill !== null) attentionVarlen(f.stream, { ...step.prefill, scale: config.scale, ...pools });
-    if (step.decode !== null) pagedAttention(f.stream, { ...step.decode, scale: config.scale, ...pools });
-    this.oProj.addTo(f, step.attended, out);
+    this.projections.qkv.of(f, x, step.qkv);
+    ropeStoreKv(f.stream, { ...step.rope, invFreq: this.invFreq, ropeFactor: rope?.attentionFactor ?? 1, ...pools });
+    if (step.prefill !== null) attentionVarlen(f.stream, { ...step.prefill, scale, ...pools });
+    if (step.decode !== null) pagedAttention(f.stream, { ...step.decode, scale, ...pools });
+    return step.attended;
   }
 
   /** The buffers of a step and their parts. */
@@ -134,6 +143,15 @@ export class Attention {
       bytes: (sequences * context + tokens) * this.cache.spec.bytesPerToken,
       flops: 4 * pairs * heads * headDim,
     };
-    return sumWork([this.qkvProj.work(tokens), this.oProj.work(tokens), attend]);
+    return sumWork([this.projections.qkv.work({ tokens }), this.projections.out.work({ tokens }), attend]);
   }
+}
+
+/** The projections to q, k and v: three matrices that take the same rows. */
+export function qkvParts({ heads, kvHeads, headDim }: AttentionConfig, weights: WeightScope): LinearPart[] {
+  return [
+    { weights: weights.scope("q_proj"), n: heads * headDim },
+    { weights: weights.scope("k_proj"), n: kvHeads * headDim },
+    { weights: weights.scope("v_proj"), n: kvHeads * headDim },
+  ];
 }

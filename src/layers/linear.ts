@@ -1,14 +1,29 @@
 import { linear, rmsNormLinear } from "../ops/linear";
 import { sizeOf } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
-import { concatRows } from "../weights/descriptor";
+import { concatRows, type WeightDescriptor } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { WeightView } from "../weights/view";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { type Input, Normed } from "./rms-norm";
-import type { Work } from "./work";
+import type { StepLoad, Work } from "./work";
+
+/** What maps rows of one width to rows of another. */
+export interface Projection {
+  of(f: Forward, x: Input, out: Tensor): void;
+  work(load: Pick<StepLoad, "tokens">): Work;
+}
+
+export interface LinearOptions {
+  /** Factor of the input; default 1. */
+  readonly inputScale?: number | undefined;
+  /** Factor of the output, bias included; default 1. */
+  readonly outputScale?: number | undefined;
+  /** Keeps the weight in the type that it is stored in. */
+  readonly exact?: boolean;
+}
 
 /** One of several projections of the same input. */
 export interface LinearPart {
@@ -17,26 +32,53 @@ export interface LinearPart {
 }
 
 /** y = x Wᵀ + b. */
-export class Linear {
+export class Linear implements Projection {
   private constructor(
     private readonly weight: WeightView,
     private readonly bias: Tensor | undefined,
+    private readonly alpha: number,
   ) {}
 
-  static load(build: ModelBuild, weights: WeightScope, [n, k]: [number, number], bias: boolean): Linear {
-    return Linear.stacked(build, [{ weights, n }], k, bias);
+  static load(
+    build: ModelBuild,
+    weights: WeightScope,
+    [n, k]: [number, number],
+    bias: boolean,
+    options?: LinearOptions,
+  ): Linear {
+    return Linear.stacked(build, [{ weights, n }], k, bias, options);
   }
 
-  /** Several matrices with one input, as one: the results [rows, n] of each stand side by side. */
-  static stacked({ loader }: ModelBuild, parts: readonly LinearPart[], k: number, bias: boolean): Linear {
+  /** Several as one, their outputs beside each other. */
+  static stacked(
+    build: ModelBuild,
+    parts: readonly LinearPart[],
+    k: number,
+    bias: boolean,
+    options?: LinearOptions,
+  ): Linear {
     const weight = concatRows(parts.map(({ weights, n }) => weights.tensor("weight", [n, k])));
     const biasOf = ({ weights, n }: LinearPart) => weights.tensor("bias", [n], initial.zeros);
-    return new Linear(loader.matrix(weight), bias ? loader.vector(concatRows(parts.map(biasOf))) : undefined);
+    return Linear.of(build, weight, bias ? concatRows(parts.map(biasOf)) : null, options);
+  }
+
+  static of(
+    { loader }: ModelBuild,
+    weight: WeightDescriptor,
+    bias: WeightDescriptor | null,
+    { inputScale = 1, outputScale = 1, exact = false }: LinearOptions = {},
+  ): Linear {
+    const scaled = (values: Float32Array) => values.map((value) => value * outputScale);
+    return new Linear(
+      loader.matrix(weight, { exact }),
+      bias === null ? undefined : loader.vector(bias, { change: scaled }),
+      inputScale * outputScale,
+    );
   }
 
   /** x [rows, k] -> out [rows, n]. */
   forwardInto(f: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
-    linear(f.stream, { out, x, weight: this.weight.data, bias: this.bias });
+    linear(f.stream, { out, x, weight: this.weight.data, bias: this.bias, alpha: this.alpha });
   }
 
   /** The same of a norm that need not be computed before. */
@@ -51,10 +93,10 @@ export class Linear {
 
   private product(f: Forward, x: Input, out: Tensor, accumulate: boolean): void {
     const { stream } = f;
-    const { bias } = this;
+    const { bias, alpha } = this;
     const weight = this.weight.data;
     if (!(x instanceof Normed)) {
-      linear(stream, { out, x, weight, bias, accumulate });
+      linear(stream, { out, x, weight, bias, alpha, accumulate });
       return;
     }
     const { norm, x: rows } = x;
@@ -67,13 +109,14 @@ export class Linear {
       normed,
       weight,
       bias,
+      alpha,
       accumulate,
     });
   }
 
-  /** What `rows` rows take; the matrix moves once. */
-  work(rows: number): Work {
+  /** The matrix moves once. */
+  work({ tokens }: Pick<StepLoad, "tokens">): Work {
     const [n, k] = this.weight.shape;
-    return { bytes: n * k * sizeOf(this.weight.data.dtype), flops: 2 * rows * n * k };
+    return { bytes: n * k * sizeOf(this.weight.data.dtype), flops: 2 * tokens * n * k };
   }
 }

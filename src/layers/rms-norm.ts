@@ -66,6 +66,11 @@ export class RmsNorm {
   forwardInto({ stream }: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
     rmsNorm(stream, { out, x, weight: this.weight, eps: this.eps });
   }
+
+  /** sum += x; out = norm(sum). */
+  forwardSumInto({ stream }: Pick<Forward, "stream">, x: Tensor, sum: Tensor, out: Tensor): void {
+    rmsNorm(stream, { out, x, residual: sum, weight: this.weight, eps: this.eps });
+  }
 }
 
 /** norm(x silu(gate)), each group of channels normalised apart. */

@@ -45,9 +45,22 @@ const readers: Readonly<Record<string, (file: ConfigFile) => ReadableConfig>> = 
 };
 
 /** A config that registry.ts has an architecture for. */
-export type ModelConfig = Mamba2Config;
+export type ModelConfig =
+  | Mamba2Config
+  | BambaConfig
+  | GraniteMoeHybridConfig
+  | NemotronHConfig
+  | FalconH1Config
+  | Zamba2Config;
 
-const served: readonly ReadableConfig["modelType"][] = ["mamba2"] satisfies ModelConfig["modelType"][];
+const served: readonly ModelConfig["modelType"][] = [
+  "mamba2",
+  "bamba",
+  "granitemoehybrid",
+  "nemotron_h",
+  "falcon_h1",
+  "zamba2",
+];
 
 /** Values of model_type whose models can be loaded. */
 export const knownModelTypes: readonly string[] = served;

@@ -3,23 +3,38 @@ import type { DType } from "../tensor/dtype";
 import { PlannedLoader } from "../weights/planned-loader";
 import { WeightScope } from "../weights/scope";
 import type { ComputeDtype } from "../weights/weight-loader";
+import { loadBamba } from "./bamba";
 import type { ModelConfig } from "./config";
-import { Mamba2 } from "./mamba2";
+import { loadFalconH1 } from "./falcon-h1";
+import { loadGraniteMoeHybrid } from "./granitemoehybrid";
+import { loadMamba2 } from "./mamba2";
 import type { Model } from "./model";
+import { loadNemotronH } from "./nemotron-h";
+import { loadZamba2 } from "./zamba2";
 
-type Load = (config: ModelConfig, build: ModelBuild, weights: WeightScope) => Promise<Model>;
+type Load<Config> = (config: Config, build: ModelBuild, weights: WeightScope) => Promise<Model>;
 
-/** One entry per model_type that config.ts reads. */
-const architectures: Readonly<Record<ModelConfig["modelType"], Load>> = { mamba2: Mamba2.load };
+/** One entry per model_type that config.ts says is served. */
+const architectures: { readonly [Type in ModelConfig["modelType"]]: Load<Extract<ModelConfig, { modelType: Type }>> } =
+  {
+    mamba2: loadMamba2,
+    bamba: loadBamba,
+    granitemoehybrid: loadGraniteMoeHybrid,
+    nemotron_h: loadNemotronH,
+    falcon_h1: loadFalconH1,
+    zamba2: loadZamba2,
+  };
 
 /** Builds a model with the loader of `build`. */
 export function loadModel(config: ModelConfig, build: ModelBuild, weights: WeightScope): Promise<Model> {
-  return architectures[config.modelType](config, build, weights);
+  return (architectures[config.modelType] as Load<ModelConfig>)(config, build, weights);
 }
 
 export interface ModelPlan {
   readonly model: Model;
   readonly parameters: number;
+  /** Of `parameters`, those that a token uses. */
+  readonly activeParameters: number;
   /** Bytes that one sequence's states take over all layers, and each of its tokens. */
   readonly stateBytes: number;
   readonly kvBytesPerToken: number;
@@ -28,10 +43,12 @@ export interface ModelPlan {
 /** The model that a config describes, built without weights and without a device. */
 export async function planModel(config: ModelConfig, dtype: ComputeDtype, stateDtype: DType): Promise<ModelPlan> {
   const loader = new PlannedLoader(dtype);
-  const model = await loadModel(config, new ModelBuild(loader, stateDtype), WeightScope.ofDummy());
+  const build = new ModelBuild(loader, stateDtype);
+  const model = await loadModel(config, build, WeightScope.ofDummy());
   return {
     model,
     parameters: loader.parameters,
+    activeParameters: loader.parameters - build.idleParameters,
     stateBytes: stateBytes(model),
     kvBytesPerToken: kvBytesPerToken(model),
   };

@@ -1,4 +1,5 @@
 import { EngineError } from "../errors";
+import { elementsOf } from "../tensor/shape";
 import type { DummyWeights } from "./dummy";
 
 export type WeightDtype = "f32" | "bf16" | "f16";
@@ -44,6 +45,14 @@ export function concatRows(weights: readonly WeightDescriptor[]): WeightDescript
     shape: [rows, ...first.shape.slice(1)],
     source: "dummy" in first.source ? first.source : { parts: weights.flatMap(partsOf) },
   };
+}
+
+/** The same elements in another shape. */
+export function reshaped(weight: WeightDescriptor, shape: readonly number[]): WeightDescriptor {
+  if (elementsOf(shape) !== elementsOf(weight.shape)) {
+    throw new EngineError("ERR_SHAPE", `${weight.name}: [${weight.shape}] cannot become [${shape}]`);
+  }
+  return { ...weight, shape };
 }
 
 /** None of a dummy. */

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { EngineError } from "../errors";
+import { packExpertWeights } from "../ops/pack-expert-weights";
 import { type MatrixSource, packLinearWeight } from "../ops/pack-linear-weight";
 import type { Device } from "../tensor/device";
 import { sizeOf } from "../tensor/dtype";
@@ -9,8 +10,8 @@ import { WeightFile } from "../tensor/weight-file";
 import { type FilePart, partsOf, type WeightDescriptor, type WeightDtype } from "./descriptor";
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
-import type { WeightView } from "./view";
-import type { ComputeDtype, VectorOptions, WeightLoader } from "./weight-loader";
+import type { ExpertsView, WeightView } from "./view";
+import type { ComputeDtype, MatrixOptions, VectorOptions, WeightLoader } from "./weight-loader";
 
 /** A checkpoint's file: as the device's threads read it, and as this one reads small tensors. */
 interface OpenFile {
@@ -37,13 +38,27 @@ export class DeviceLoader implements WeightLoader {
   ) {}
 
   /** Under f32 activations weights stay what they are: products with them are exact. */
-  matrix(weight: WeightDescriptor): WeightView {
+  matrix(weight: WeightDescriptor, { exact = false }: MatrixOptions = {}): WeightView {
     const shape = weight.shape as [number, number];
-    const to = this.dtype === "f32" ? weight.dtype : this.dtype;
+    const to = exact ? weight.dtype : this.productDtype(weight);
     this.count(weight);
     const [source, from] =
       "dummy" in weight.source ? ([this.dummyBits(weight, to), to] as const) : [this.sourceOf(weight), weight.dtype];
     return { format: "plain", data: packLinearWeight(this.device.stream, source, shape, from, to), shape };
+  }
+
+  experts(weight: WeightDescriptor): ExpertsView {
+    const shape = weight.shape as [number, number, number];
+    const to = this.productDtype(weight);
+    this.count(weight);
+    const files = () => partsOf(weight).map(({ file, offset }) => ({ file: this.open(file).weights.handle, offset }));
+    const [source, from] =
+      "dummy" in weight.source ? ([this.dummyBits(weight, to), to] as const) : [files(), weight.dtype];
+    return { format: "plain", data: packExpertWeights(this.device.stream, source, shape, from, to), shape };
+  }
+
+  private productDtype(weight: WeightDescriptor): WeightDtype {
+    return this.dtype === "f32" ? weight.dtype : this.dtype;
   }
 
   /** One part is read by the device's threads, several by this one. */

@@ -1,8 +1,8 @@
 import { elementsOf } from "../tensor/shape";
 import { Tensor } from "../tensor/tensor";
 import type { WeightDescriptor } from "./descriptor";
-import type { WeightView } from "./view";
-import type { ComputeDtype, VectorOptions, WeightLoader } from "./weight-loader";
+import type { ExpertsView, WeightView } from "./view";
+import type { ComputeDtype, MatrixOptions, VectorOptions, WeightLoader } from "./weight-loader";
 
 /** No tensor on any device. */
 const NO_HANDLE = 0 as Tensor["handle"];
@@ -15,10 +15,17 @@ export class PlannedLoader implements WeightLoader {
 
   constructor(readonly dtype: ComputeDtype) {}
 
-  matrix(weight: WeightDescriptor): WeightView {
+  matrix(weight: WeightDescriptor, { exact = false }: MatrixOptions = {}): WeightView {
+    return { format: "plain", data: this.product(weight, exact), shape: weight.shape as [number, number] };
+  }
+
+  experts(weight: WeightDescriptor): ExpertsView {
+    return { format: "plain", data: this.product(weight, false), shape: weight.shape as [number, number, number] };
+  }
+
+  private product(weight: WeightDescriptor, exact: boolean): Tensor {
     this.count(weight);
-    const dtype = this.dtype === "f32" ? weight.dtype : this.dtype;
-    return { format: "plain", data: this.planned(dtype, weight.shape), shape: weight.shape as [number, number] };
+    return this.planned(exact || this.dtype === "f32" ? weight.dtype : this.dtype, weight.shape);
   }
 
   table(weight: WeightDescriptor): Tensor {

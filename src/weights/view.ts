@@ -8,3 +8,10 @@ export interface WeightView {
   readonly data: Tensor;
   readonly shape: readonly [n: number, k: number];
 }
+
+/** Matrices of one shape, as a product of each expert's rows reads them. */
+export interface ExpertsView {
+  readonly format: "plain";
+  readonly data: Tensor;
+  readonly shape: readonly [experts: number, n: number, k: number];
+}

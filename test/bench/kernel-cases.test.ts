@@ -4,7 +4,7 @@ import { convDimOf, geometries, projectedOf } from "../../src/bench/geometries";
 import { judgedCases } from "../../src/bench/judged";
 import { kernelCases } from "../../src/bench/kernel-cases";
 import { type PeerFigures, peerOfKernel } from "../../src/bench/peers";
-import { loadModelConfig } from "../../src/models/config";
+import { loadModelConfig, type Mamba2Config } from "../../src/models/config";
 import { planModel } from "../../src/models/registry";
 
 const all = kernelCases();
@@ -59,16 +59,17 @@ test("layers of models that are in bench/models are the same there", () => {
     ["mamba2-2.7b", "mamba2-2.7b"],
     ["codestral-7b", "mamba-codestral-7b"],
   ]) {
-    const config = loadModelConfig(join(__dirname, "..", "..", "bench", "models", folder!));
+    const config = loadModelConfig(join(__dirname, "..", "..", "bench", "models", folder!)) as Mamba2Config;
+    const { heads, headDim, groups, stateSize, convKernel, chunkSize } = config.ssm;
     expect(geometries.find((geometry) => geometry.model === model)).toEqual({
       model,
       hidden: config.hiddenSize,
-      heads: config.numHeads,
-      headDim: config.headDim,
-      groups: config.numGroups,
-      stateSize: config.stateSize,
-      convKernel: config.convKernel,
-      chunkSize: config.chunkSize,
+      heads,
+      headDim,
+      groups,
+      stateSize,
+      convKernel,
+      chunkSize,
       vocab: config.vocabSize,
     });
   }

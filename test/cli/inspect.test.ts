@@ -11,7 +11,14 @@ test("--json tells all about the bundled model", async () => {
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   expect(JSON.parse(stdout)).toMatchObject({
     id: "storyteller-6m",
-    config: { modelType: "mamba2", numLayers: 7, hiddenSize: 320, numHeads: 10, vocabSize: 4096, eosTokenIds: [0, 4] },
+    config: {
+      modelType: "mamba2",
+      numLayers: 7,
+      hiddenSize: 320,
+      ssm: { heads: 10 },
+      vocabSize: 4096,
+      eosTokenIds: [0, 4],
+    },
     weights: { parameters: 6_245_970, dtypes: { BF16: 6_245_760, F32: 210 }, bytes: 12_492_360 },
     tokenizer: {
       vocabSize: 4096,
@@ -48,5 +55,18 @@ test("what a directory lacks is said in its place", async () => {
     });
   } finally {
     rmSync(dir, { recursive: true });
+  }
+});
+
+test("a hybrid: its kinds of layers, what a token uses, and what it keeps of each", async () => {
+  const { stdout } = await run(["inspect", join(__dirname, "../../bench/models/granite-4.0-h-tiny")]);
+  for (const line of [
+    "layers        40: 36 mamba, 4 attention",
+    "attention     12 heads of 128, 4 of keys and values, no position encoding",
+    "experts       6 of 64 for a token, swiglu, 512 channels, one of 1,024 for all",
+    "parameters    6,939,037,248 (1.5 B for a token)",
+    "kv cache      8.0 KiB for each token",
+  ]) {
+    expect(stdout).toContain(`\n${line}\n`);
   }
 });

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadModelConfig } from "../../src/models/config";
+import { loadModelConfig, type Mamba2Config } from "../../src/models/config";
 import { huggingFace, stateSpaces } from "../weights/configs";
 import type { Target } from "./fuzz";
 
@@ -32,23 +32,24 @@ export const configTarget: Target = {
     ];
   },
   run: (dir) => {
-    const config = loadModelConfig(dir);
-    const { numHeads, headDim, numGroups, dInner, convDim, stateSize, vocabSize, normEps, dtMin, dtMax } = config;
-    const sizes = [numHeads, headDim, numGroups, dInner, convDim, stateSize, vocabSize, config.hiddenSize];
-    const state = config.numLayers * (dInner * stateSize + (config.convKernel - 1) * convDim) * 4; // bytes in f32
+    const config = loadModelConfig(dir) as Mamba2Config;
+    const { vocabSize, normEps, ssm } = config;
+    const { heads, headDim, groups, inner, convDim, convKernel, stateSize, dtMin, dtMax } = ssm;
+    const sizes = [heads, headDim, groups, inner, convDim, stateSize, vocabSize, config.hiddenSize];
+    const state = config.numLayers * (inner * stateSize + (convKernel - 1) * convDim) * 4; // bytes in f32
     const eos = config.eosTokenIds.every((id) => Number.isInteger(id) && id >= 0 && id < vocabSize);
     const sound =
-      [...sizes, config.numLayers, config.chunkSize, config.convKernel, state].every(isSize) &&
-      dInner === numHeads * headDim &&
-      numHeads % numGroups === 0 &&
-      convDim === dInner + 2 * numGroups * stateSize &&
+      [...sizes, config.numLayers, ssm.chunkSize, convKernel, state].every(isSize) &&
+      inner === heads * headDim &&
+      heads % groups === 0 &&
+      convDim === inner + 2 * groups * stateSize &&
       normEps > 0 &&
       0 <= dtMin &&
       dtMin <= dtMax &&
       eos;
     if (!sound) throw new Error(`accepted ${JSON.stringify(config)}`);
-    const { useBias, useConvBias, tieWordEmbeddings, residualInFp32, rmsNorm, torchDtype } = config;
-    const flags = [useBias, useConvBias, tieWordEmbeddings, residualInFp32, rmsNorm];
+    const { tieWordEmbeddings, residualInFp32, torchDtype } = config;
+    const flags = [ssm.inProjBias, ssm.convBias, tieWordEmbeddings, residualInFp32, ssm.norm !== null];
     return `${flags} ${torchDtype} ${config.eosTokenIds.length} ${Object.keys(config.generationDefaults)} ${Object.keys(config).length}`;
   },
 };

@@ -46,10 +46,22 @@ export class Golden {
   }
 }
 
+const golden = (name: string) => new Golden(name, join(root, "test", "golden", name));
+
 export const goldens = [
-  new Golden("mamba2", join(root, "test", "golden", "mamba2")),
-  new Golden("mamba2_groups", join(root, "test", "golden", "mamba2_groups")),
+  golden("mamba2"),
+  golden("mamba2_groups"),
   new Golden("storyteller-6m", join(root, "models", "storyteller-6m")),
+  golden("bamba"),
+  golden("granitemoehybrid"),
+  golden("granitemoehybrid_dense"),
+  golden("granitemoehybrid_attention"),
+  golden("nemotron_h"),
+  golden("nemotron_h_moe"),
+  golden("nemotron_h_latent"),
+  golden("falcon_h1"),
+  golden("falcon_h1_large_state"),
+  golden("zamba2"),
 ];
 
 /** Norm of the difference over the norm of the reference. */

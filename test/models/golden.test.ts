@@ -7,6 +7,18 @@ import { ModelHarness } from "../helpers/model-harness";
 
 /** Largest norm of the difference over the norm of the reference logits. */
 const tolerances = { f32: 2e-3, f16: 3e-3, bf16: 2e-2 };
+/** Of the hybrids, whose goldens have sharper attention and more roundings in a row. */
+const hybridTolerances = { f32: 2e-3, f16: 6e-3, bf16: 3e-2 };
+/**
+ * The scores of this one's attention have a deviation of 12 before the softmax, which is nearly a choice of one key. A run in
+ * f64 that rounds queries and keys to bf16, and nothing else, is off by 0.05; one that rounds all that is stored, by 0.11.
+ */
+const sharpTolerances = { f32: 2e-3, f16: 2.5e-2, bf16: 0.2 };
+
+function tolerancesOf(name: string): Readonly<Record<"f32" | "f16" | "bf16", number>> {
+  if (name === "zamba2") return sharpTolerances;
+  return name.startsWith("mamba2") || name === "storyteller-6m" ? tolerances : hybridTolerances;
+}
 
 describe.each(goldens)("$name", (golden) => {
   const prompts = Array.from({ length: golden.numPrompts }, (_, i) => i);
@@ -18,7 +30,7 @@ describe.each(goldens)("$name", (golden) => {
       const [logits] = await harness.step([{ tokens: ids, start: 0, slot: 0 }]);
       const expected = golden.floats(`logits.${i}`).values;
       const error = relativeError(logits!.slice(logits!.length - expected.length), expected);
-      expect(error).toBeLessThan(tolerances[dtype]);
+      expect(error).toBeLessThan(tolerancesOf(golden.name)[dtype]);
     }
     harness.close();
   });

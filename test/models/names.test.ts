@@ -1,19 +1,61 @@
+import { bambaName } from "../../src/models/bamba";
+import { falconH1Name } from "../../src/models/falcon-h1";
+import { graniteMoeHybridName } from "../../src/models/granitemoehybrid";
 import { mamba2Name } from "../../src/models/mamba2";
+import { nemotronHName } from "../../src/models/nemotron-h";
+import { zamba2Name } from "../../src/models/zamba2";
+import type { NameRule } from "../../src/weights/names";
 
-describe("mamba2", () => {
-  test.each([
-    ["backbone.embeddings.weight", "embeddings.weight"],
-    ["backbone.embedding.weight", "embeddings.weight"],
-    ["model.backbone.embedding.weight", "embeddings.weight"],
-    ["model.embeddings.weight", "embeddings.weight"],
-    ["backbone.norm_f.weight", "norm_f.weight"],
-    ["lm_head.weight", "lm_head.weight"],
-    ["model.lm_head.weight", "lm_head.weight"],
-    ["backbone.layers.12.mixer.in_proj.weight", "layers.12.mixer.in_proj.weight"],
-    ["model.backbone.layers.0.mixer.A_log", "layers.0.mixer.A_log"],
-    ["layers.0.norm.weight", "layers.0.norm.weight"],
-    ["visual.backbone.weight", "visual.backbone.weight"],
-  ])("%s is %s", (name, internal) => {
-    expect(mamba2Name(name)).toBe(internal);
+const names: readonly [model: string, rule: NameRule, rows: readonly [name: string, internal: string][]][] = [
+  [
+    "mamba2",
+    mamba2Name,
+    [
+      ["backbone.embeddings.weight", "embeddings.weight"],
+      ["backbone.embedding.weight", "embeddings.weight"],
+      ["model.backbone.embedding.weight", "embeddings.weight"],
+      ["model.embeddings.weight", "embeddings.weight"],
+      ["backbone.norm_f.weight", "norm_f.weight"],
+      ["lm_head.weight", "lm_head.weight"],
+      ["model.lm_head.weight", "lm_head.weight"],
+      ["backbone.layers.12.mixer.in_proj.weight", "layers.12.mixer.in_proj.weight"],
+      ["model.backbone.layers.0.mixer.A_log", "layers.0.mixer.A_log"],
+      ["layers.0.norm.weight", "layers.0.norm.weight"],
+      ["visual.backbone.weight", "visual.backbone.weight"],
+    ],
+  ],
+  ["bamba", bambaName, [["model.layers.0.feed_forward.up_proj.weight", "layers.0.feed_forward.up_proj.weight"]]],
+  [
+    "granitemoehybrid",
+    graniteMoeHybridName,
+    [
+      ["model.layers.0.block_sparse_moe.router.layer.weight", "layers.0.block_sparse_moe.router.weight"],
+      ["model.layers.0.block_sparse_moe.router.weight", "layers.0.block_sparse_moe.router.weight"],
+      ["model.layers.0.block_sparse_moe.input_linear.weight", "layers.0.block_sparse_moe.experts.gate_up_proj"],
+      ["model.layers.0.block_sparse_moe.experts.gate_up_proj", "layers.0.block_sparse_moe.experts.gate_up_proj"],
+      ["model.layers.0.block_sparse_moe.output_linear.weight", "layers.0.block_sparse_moe.experts.down_proj"],
+      ["model.layers.0.shared_mlp.input_linear.weight", "layers.0.shared_mlp.gate_up_proj.weight"],
+      ["model.layers.0.shared_mlp.output_linear.weight", "layers.0.shared_mlp.down_proj.weight"],
+      ["model.norm.weight", "norm.weight"],
+    ],
+  ],
+  [
+    "nemotron_h",
+    nemotronHName,
+    [
+      ["backbone.embeddings.weight", "embeddings.weight"],
+      ["model.norm_f.weight", "norm_f.weight"],
+      ["backbone.layers.1.mixer.experts.7.up_proj.weight", "layers.1.mixer.experts.7.up_proj.weight"],
+      ["mtp.layers.0.norm.weight", "mtp.layers.0.norm.weight"],
+      ["lm_head.weight", "lm_head.weight"],
+    ],
+  ],
+  ["falcon_h1", falconH1Name, [["model.final_layernorm.weight", "final_layernorm.weight"]]],
+  ["zamba2", zamba2Name, [["model.layers.1.linear.weight", "layers.1.linear.weight"]]],
+];
+
+describe.each(names)("%s", (_, rule, rows) => {
+  test.each(rows)("%s is %s", (name, internal) => {
+    expect(rule(name)).toBe(internal);
   });
 });

@@ -4,7 +4,7 @@ import { ModelRunner } from "../../src/engine/model-runner";
 import { engineConfig } from "../../src/engine/policy/config";
 import { greedyRequest } from "../../src/engine/policy/request";
 import { loadWeights } from "../../src/llm/load-weights";
-import { loadModelConfig } from "../../src/models/config";
+import { loadModelConfig, type Mamba2Config } from "../../src/models/config";
 import { Device } from "../../src/tensor/device";
 import { testDevices } from "../helpers/backends";
 import { goldens } from "../helpers/golden";
@@ -15,10 +15,10 @@ const lengths = [1, 2, 15, 16, 17, 63, 100, 127, 128, 129, 255, 256, 270, 259 + 
 
 async function answers(capturesPrefills: boolean) {
   const { modelDir } = goldens[1]!; // two groups, chunks of 128
-  const config = loadModelConfig(modelDir);
+  const config = loadModelConfig(modelDir) as Mamba2Config;
   const device = Device.open({ kind: testDevices[0]!, threads: 2 });
   const { model } = await loadWeights(modelDir, config, device, { dtype: "float32" });
-  const limits = engineConfig(options, { kind: device.kind, chunkSize: config.chunkSize });
+  const limits = engineConfig(options, { kind: device.kind, chunkSize: config.ssm.chunkSize });
   const pools = createPools({ device, model }, { slots: limits.maxNumSeqs, pages: 0 });
   const target = { device, model, pools, vocabSize: config.vocabSize };
   const runner = new ModelRunner(target, limits, { capturesPrefills });

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { EngineError, type ErrorCode } from "../../src/errors";
-import { loadModelConfig } from "../../src/models/config";
+import { knownModelTypes, loadModelConfig, type Mamba2Config } from "../../src/models/config";
 import { goldenConfig, huggingFace, loadFrom, stateSpaces, withChanges, withMixer } from "./configs";
 import { engineError, makeTestDir, type TestDir } from "./files";
 
@@ -11,6 +11,8 @@ beforeAll(() => {
   dir = makeTestDir();
 });
 afterAll(() => dir.remove());
+
+const known = knownModelTypes.join(", ");
 
 describe("rejects", () => {
   const rows: [string, ErrorCode, string | Uint8Array | object, string][] = [
@@ -22,10 +24,15 @@ describe("rejects", () => {
     ["deep nesting", "ERR_CONFIG", "[".repeat(500_000), "expected JSON"],
     ["null", "ERR_CONFIG", "null", "expected an object, got null"],
     ["a list of lists", "ERR_CONFIG", "[[1], 2]", "expected an object, got [an array, 2]"],
-    ["{}", "ERR_CONFIG", {}, "model_type: expected one of mamba2, or a state-spaces config with d_model, got nothing"],
-    ["a number for model_type", "ERR_CONFIG", { model_type: 2 }, "model_type: expected one of mamba2"],
-    ["another model", "ERR_MODEL_UNSUPPORTED", { model_type: "llama" }, 'expected one of mamba2, got "llama"'],
-    ["Mamba-1", "ERR_MODEL_UNSUPPORTED", { model_type: "mamba" }, 'expected one of mamba2, got "mamba"'],
+    [
+      "{}",
+      "ERR_CONFIG",
+      {},
+      `model_type: expected one of ${known}, or a state-spaces config with d_model, got nothing`,
+    ],
+    ["a number for model_type", "ERR_CONFIG", { model_type: 2 }, `model_type: expected one of ${known}`],
+    ["another model", "ERR_MODEL_UNSUPPORTED", { model_type: "llama" }, `expected one of ${known}, got "llama"`],
+    ["Mamba-1", "ERR_MODEL_UNSUPPORTED", { model_type: "mamba" }, `expected one of ${known}, got "mamba"`],
     ["a name of objects", "ERR_MODEL_UNSUPPORTED", '{"model_type":"__proto__"}', 'got "__proto__"'],
     [
       "only model_type",
@@ -148,8 +155,8 @@ describe("rejects", () => {
   });
 
   test("models that can be read and not loaded, by name", () => {
-    const { message } = engineError("ERR_MODEL_UNSUPPORTED", () => loadFrom(dir, goldenConfig("nemotron_h")));
-    expect(message).toContain('config.json: model_type: expected one of mamba2, got "nemotron_h"');
+    const { message } = engineError("ERR_MODEL_UNSUPPORTED", () => loadFrom(dir, goldenConfig("qwen3_next")));
+    expect(message).toContain(`config.json: model_type: expected one of ${known}, got "qwen3_next"`);
   });
 
   test("a directory that is not there", () => {
@@ -172,9 +179,10 @@ describe("whatever config.json holds, it is a config that fits together or an er
   const run = (config: string | Uint8Array | object) => {
     dir.write("random/config.json", config);
     try {
-      const { numHeads, headDim, dInner, numGroups, convDim } = loadModelConfig(join(dir.path, "random"));
-      expect(numHeads * headDim).toBe(dInner);
-      expect(numHeads % numGroups).toBe(0);
+      const { heads, headDim, inner, groups, convDim } = (loadModelConfig(join(dir.path, "random")) as Mamba2Config)
+        .ssm;
+      expect(heads * headDim).toBe(inner);
+      expect(heads % groups).toBe(0);
       expect(Number.isSafeInteger(convDim)).toBe(true);
     } catch (error) {
       if (!EngineError.is(error) || !["ERR_CONFIG", "ERR_MODEL_UNSUPPORTED"].includes(error.code)) throw error;

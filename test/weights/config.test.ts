@@ -20,22 +20,25 @@ describe("configs in this repository", () => {
       vocabSize: 256,
       hiddenSize: 64,
       numLayers: 2,
-      numHeads: 2,
-      headDim: 64,
-      stateSize: 128,
-      numGroups: 1,
-      convKernel: 4,
-      chunkSize: 256,
-      dInner: 128,
-      convDim: 384,
       normEps: 1e-5,
-      useBias: false,
-      useConvBias: true,
       tieWordEmbeddings: true,
-      dtMin: 0,
-      dtMax: Number.POSITIVE_INFINITY,
       residualInFp32: true,
-      rmsNorm: true,
+      ssm: {
+        heads: 2,
+        headDim: 64,
+        groups: 1,
+        stateSize: 128,
+        convKernel: 4,
+        chunkSize: 256,
+        inner: 128,
+        convDim: 384,
+        inProjBias: false,
+        outProjBias: false,
+        convBias: true,
+        dtMin: 0,
+        dtMax: Number.POSITIVE_INFINITY,
+        norm: { groups: 1, eps: 1e-5, beforeGate: false },
+      },
       torchDtype: "bfloat16",
       bosTokenId: 0,
       eosTokenIds: [1],
@@ -46,19 +49,25 @@ describe("configs in this repository", () => {
 
   test("golden with groups", () => {
     const config = loadModelConfig(join(root, "test/golden/mamba2_groups"));
-    expect(config).toMatchObject({ numGroups: 2, numHeads: 4, headDim: 32, convDim: 640, tieWordEmbeddings: false });
+    expect(config).toMatchObject({
+      tieWordEmbeddings: false,
+      ssm: { groups: 2, heads: 4, headDim: 32, convDim: 640, norm: { groups: 2 } },
+    });
   });
 
   test("the storyteller, with its generation defaults", () => {
     const config = loadModelConfig(join(root, "models/storyteller-6m"));
-    expect(config).toMatchObject({ hiddenSize: 320, numLayers: 7, dtMax: 1e38, eosTokenIds: [0, 4] });
+    expect(config).toMatchObject({ hiddenSize: 320, numLayers: 7, ssm: { dtMax: 1e38 }, eosTokenIds: [0, 4] });
     expect(config.generationDefaults).toEqual({ temperature: 0.8, topK: 40, topP: 0.95 });
   });
 
   test.each([
-    ["mamba2-130m", { numLayers: 24, hiddenSize: 768, numHeads: 24, convDim: 1792, tieWordEmbeddings: true }],
-    ["mamba2-2.7b", { numLayers: 64, hiddenSize: 2560, numHeads: 80, convDim: 5376, vocabSize: 50288 }],
-    ["mamba-codestral-7b", { numLayers: 64, numGroups: 8, convDim: 10240, tieWordEmbeddings: false, rmsNorm: true }],
+    ["mamba2-130m", { numLayers: 24, hiddenSize: 768, ssm: { heads: 24, convDim: 1792 }, tieWordEmbeddings: true }],
+    ["mamba2-2.7b", { numLayers: 64, hiddenSize: 2560, ssm: { heads: 80, convDim: 5376 }, vocabSize: 50288 }],
+    [
+      "mamba-codestral-7b",
+      { numLayers: 64, ssm: { groups: 8, convDim: 10240, norm: { groups: 8 } }, tieWordEmbeddings: false },
+    ],
   ])("%s for benchmarks, as published", (name, geometry) => {
     expect(loadModelConfig(join(root, "bench/models", name))).toMatchObject(geometry);
   });
@@ -92,7 +101,7 @@ describe("dialects", () => {
 
   test("mamba_ssm's defaults: a vocabulary padded to 8, tied embeddings", () => {
     const config = load({ d_model: 2560, n_layer: 64, vocab_size: 50277, ssm_cfg: { layer: "Mamba2" } });
-    expect(config).toMatchObject({ vocabSize: 50280, numHeads: 80, tieWordEmbeddings: true, torchDtype: null });
+    expect(config).toMatchObject({ vocabSize: 50280, ssm: { heads: 80 }, tieWordEmbeddings: true, torchDtype: null });
   });
 });
 
@@ -130,11 +139,11 @@ describe("keys that the reference implementation does not read change nothing", 
 
 describe("keys that mamba_ssm reads", () => {
   test("rmsnorm", () => {
-    expect(load(withMixer({ rmsnorm: false }))).toEqual({ ...load(stateSpaces), rmsNorm: false });
+    expect(load(withMixer({ rmsnorm: false }))).toMatchObject({ modelType: "mamba2", ssm: { norm: null } });
   });
 
   test("norm_before_gate orders a norm, and nothing where there is none", () => {
-    expect(load(withMixer({ rmsnorm: false, norm_before_gate: true }))).toMatchObject({ rmsNorm: false });
+    expect(load(withMixer({ rmsnorm: false, norm_before_gate: true }))).toMatchObject({ ssm: { norm: null } });
   });
 });
 
@@ -143,11 +152,15 @@ describe("values", () => {
     [
       "nulls are defaults",
       { chunk_size: null, use_bias: null, eos_token_id: null },
-      { chunkSize: 256, eosTokenIds: [] },
+      { ssm: { chunkSize: 256 }, eosTokenIds: [] },
     ],
     ["a list of end tokens, once each", { eos_token_id: [2, 0, 2] }, { eosTokenIds: [2, 0] }],
     ["no special tokens", { bos_token_id: null }, { eosTokenIds: [] }],
-    ["initial time steps are no clamps", { time_step_min: 0.001, time_step_max: 0.1 }, { dtMin: 0, dtMax: Infinity }],
+    [
+      "initial time steps are no clamps",
+      { time_step_min: 0.001, time_step_max: 0.1 },
+      { ssm: { dtMin: 0, dtMax: Infinity } },
+    ],
     ["swish is silu", { hidden_act: "swish" }, { hiddenSize: 768 }],
     ["old name of the dtype", { torch_dtype: "float16" }, { torchDtype: "float16" }],
     ["new name of the dtype", { dtype: "float32", torch_dtype: "float16" }, { torchDtype: "float32" }],
@@ -170,7 +183,7 @@ describe("values", () => {
         "{",
         `{"time_step_limit":${limit},"_name":"an Infinity \\" NaN",`,
       );
-      expect(load(text)).toMatchObject({ dtMin: 0, dtMax: Number.POSITIVE_INFINITY });
+      expect(load(text)).toMatchObject({ ssm: { dtMin: 0, dtMax: Number.POSITIVE_INFINITY } });
     },
   );
 

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { mamba2Initial } from "../../../src/layers/mamba2-initial";
-import { loadModelConfig } from "../../../src/models/config";
+import { loadModelConfig, type Mamba2Config } from "../../../src/models/config";
 import { mamba2Name } from "../../../src/models/mamba2";
 import { elementsOf } from "../../../src/tensor/shape";
 import { Checkpoint } from "../../../src/weights/checkpoint";
@@ -116,10 +116,11 @@ interface Entry {
  * `tokenizerDir`, its vocabulary filled up with unused tokens.
  */
 export function writeGguf(modelDir: string, target: string, options: { dummy: boolean; tokenizerDir: string }): void {
-  const config = loadModelConfig(modelDir);
+  const config = loadModelConfig(modelDir) as Mamba2Config;
   const checkpoint = options.dummy ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(Checkpoint.open(modelDir));
   const weights = checkpoint.named(mamba2Name);
-  const { hiddenSize, vocabSize, numLayers, dInner, convDim, convKernel, numHeads, numGroups, stateSize } = config;
+  const { hiddenSize, vocabSize, numLayers } = config;
+  const { inner, convDim, convKernel, heads, groups, stateSize } = config.ssm;
 
   const metadata = new Metadata();
   metadata.string("general.architecture", "mamba2");
@@ -130,10 +131,10 @@ export function writeGguf(modelDir: string, target: string, options: { dummy: bo
   metadata.uint32("mamba2.attention.head_count", 0);
   metadata.uint32("mamba2.block_count", numLayers);
   metadata.uint32("mamba2.ssm.conv_kernel", convKernel);
-  metadata.uint32("mamba2.ssm.inner_size", dInner);
+  metadata.uint32("mamba2.ssm.inner_size", inner);
   metadata.uint32("mamba2.ssm.state_size", stateSize);
-  metadata.uint32("mamba2.ssm.time_step_rank", numHeads);
-  metadata.uint32("mamba2.ssm.group_count", numGroups);
+  metadata.uint32("mamba2.ssm.time_step_rank", heads);
+  metadata.uint32("mamba2.ssm.group_count", groups);
   metadata.float32("mamba2.attention.layer_norm_rms_epsilon", config.normEps);
   addTokenizer(metadata, options.tokenizerDir, vocabSize);
 
@@ -151,7 +152,7 @@ export function writeGguf(modelDir: string, target: string, options: { dummy: bo
     const layer = weights.scope("layers").scope(i);
     const mixer = layer.scope("mixer");
     const block = (name: string) => `blk.${i}.${name}`;
-    const width = dInner + convDim + numHeads;
+    const width = inner + convDim + heads;
     add(block("attn_norm.weight"), "f32", [hiddenSize], layer.tensor("norm.weight", [hiddenSize], initial.ones));
     add(block("ssm_in.weight"), "bf16", [hiddenSize, width], mixer.tensor("in_proj.weight", [width, hiddenSize]));
     add(
@@ -161,18 +162,13 @@ export function writeGguf(modelDir: string, target: string, options: { dummy: bo
       mixer.tensor("conv1d.weight", [convDim, 1, convKernel], mamba2Initial.taps(convKernel)),
     );
     add(block("ssm_conv1d.bias"), "f32", [convDim], mixer.tensor("conv1d.bias", [convDim], initial.zeros));
-    add(block("ssm_dt.bias"), "f32", [numHeads], mixer.tensor("dt_bias", [numHeads], mamba2Initial.timeStepBias));
-    add(block("ssm_a"), "f32", [1, numHeads], mixer.tensor("A_log", [numHeads], mamba2Initial.logDecay), (values) =>
+    add(block("ssm_dt.bias"), "f32", [heads], mixer.tensor("dt_bias", [heads], mamba2Initial.timeStepBias));
+    add(block("ssm_a"), "f32", [1, heads], mixer.tensor("A_log", [heads], mamba2Initial.logDecay), (values) =>
       values.map((a) => -Math.exp(a)),
     );
-    add(block("ssm_d"), "f32", [1, numHeads], mixer.tensor("D", [numHeads], mamba2Initial.skip));
-    add(
-      block("ssm_norm.weight"),
-      "f32",
-      [dInner / numGroups, numGroups],
-      mixer.tensor("norm.weight", [dInner], initial.ones),
-    );
-    add(block("ssm_out.weight"), "bf16", [dInner, hiddenSize], mixer.tensor("out_proj.weight", [hiddenSize, dInner]));
+    add(block("ssm_d"), "f32", [1, heads], mixer.tensor("D", [heads], mamba2Initial.skip));
+    add(block("ssm_norm.weight"), "f32", [inner / groups, groups], mixer.tensor("norm.weight", [inner], initial.ones));
+    add(block("ssm_out.weight"), "bf16", [inner, hiddenSize], mixer.tensor("out_proj.weight", [hiddenSize, inner]));
   }
   write(target, metadata, entries);
 }

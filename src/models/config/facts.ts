@@ -1,6 +1,5 @@
 import type { ReadableConfig } from "../config";
 import type { AttentionGeometry, GdnGeometry, MlpGeometry, MoeGeometry, SsmGeometry } from "./geometry";
-import type { Mamba2Config } from "./mamba2";
 import type { QwenHybridConfig } from "./qwen3-next";
 import type { Zamba2Config } from "./zamba2";
 
@@ -79,7 +78,7 @@ function partsOf(config: ReadableConfig): Part[] {
   const { hiddenSize } = config;
   switch (config.modelType) {
     case "mamba2":
-      return Array<Part>(config.numLayers).fill(normed(ssmPart(ssmOf(config), hiddenSize), hiddenSize));
+      return Array<Part>(config.numLayers).fill(normed(ssmPart(config.ssm, hiddenSize), hiddenSize));
     case "bamba": {
       const mlp = normed(mlpPart(config.mlp, hiddenSize), hiddenSize);
       return config.layers.flatMap((kind) => [mixerPart(kind, config, hiddenSize), mlp]);
@@ -130,21 +129,6 @@ function mixerPart(
 ): Part {
   const part = kind === "mamba" ? ssmPart(config.ssm!, hidden) : attentionPart(config.attention!, hidden, hidden);
   return normed(part, hidden);
-}
-
-function ssmOf(config: Mamba2Config): SsmGeometry {
-  const { numHeads: heads, numGroups: groups, dInner: inner, normEps: eps, useBias } = config;
-  const norm = config.rmsNorm ? { groups, eps, beforeGate: false } : null;
-  return {
-    ...config,
-    heads,
-    groups,
-    inner,
-    inProjBias: useBias,
-    outProjBias: useBias,
-    convBias: config.useConvBias,
-    norm,
-  };
 }
 
 function ssmPart(ssm: SsmGeometry, hidden: number): Part {

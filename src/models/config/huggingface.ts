@@ -30,26 +30,29 @@ const schema = z.object({
  */
 export function readHuggingFaceMamba2(file: ConfigFile): Mamba2Config {
   const fields = file.fields(schema);
-  const config = {
-    ...checkedLanguageModel(file, fields),
-    numLayers: fields.num_hidden_layers,
-    numHeads: fields.num_heads,
-    headDim: fields.head_dim,
-    stateSize: fields.state_size,
-    numGroups: fields.n_groups,
-    convKernel: fields.conv_kernel,
-    chunkSize: fields.chunk_size,
-    normEps: fields.layer_norm_epsilon,
-    useBias: fields.use_bias,
-    useConvBias: fields.use_conv_bias,
-    tieWordEmbeddings: fields.tie_word_embeddings,
-    dtMin: fields.time_step_limit?.min ?? 0,
-    dtMax: fields.time_step_limit?.max ?? Number.POSITIVE_INFINITY,
-    residualInFp32: fields.residual_in_fp32,
-    rmsNorm: true,
-  };
+  const eps = fields.layer_norm_epsilon;
   return checkedMamba2(file, {
-    config,
+    config: {
+      ...checkedLanguageModel(file, fields),
+      numLayers: fields.num_hidden_layers,
+      normEps: eps,
+      tieWordEmbeddings: fields.tie_word_embeddings,
+      residualInFp32: fields.residual_in_fp32,
+    },
+    ssm: {
+      heads: fields.num_heads,
+      headDim: fields.head_dim,
+      groups: fields.n_groups,
+      stateSize: fields.state_size,
+      convKernel: fields.conv_kernel,
+      chunkSize: fields.chunk_size,
+      inProjBias: fields.use_bias,
+      outProjBias: fields.use_bias,
+      convBias: fields.use_conv_bias,
+      dtMin: fields.time_step_limit?.min ?? 0,
+      dtMax: fields.time_step_limit?.max ?? Number.POSITIVE_INFINITY,
+      norm: { groups: fields.n_groups, eps, beforeGate: false },
+    },
     expand: fields.expand,
     activation: fields.hidden_act,
     keys: {

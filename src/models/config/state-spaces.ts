@@ -49,29 +49,32 @@ export function readStateSpacesMamba2(file: ConfigFile): Mamba2Config {
   const dInner = Math.trunc(mixer.expand * fields.d_model);
   if (dInner % mixer.headdim !== 0) file.reject("ssm_cfg.headdim", `a divisor of expand * d_model = ${dInner}`);
   const padding = fields.pad_vocab_size_multiple;
-  const config = {
-    vocabSize: Math.ceil(fields.vocab_size / padding) * padding,
-    hiddenSize: fields.d_model,
-    numLayers: fields.n_layer,
-    numHeads: dInner / mixer.headdim,
-    headDim: mixer.headdim,
-    stateSize: mixer.d_state,
-    numGroups: mixer.ngroups,
-    convKernel: mixer.d_conv,
-    chunkSize: mixer.chunk_size,
-    normEps: 1e-5,
-    useBias: mixer.bias,
-    useConvBias: mixer.conv_bias,
-    tieWordEmbeddings: fields.tie_embeddings,
-    dtMin: mixer.dt_limit?.min ?? 0,
-    dtMax: mixer.dt_limit?.max ?? Number.POSITIVE_INFINITY,
-    residualInFp32: fields.residual_in_fp32,
-    rmsNorm: mixer.rmsnorm,
-    torchDtype: null,
-    eosTokenIds: [],
-  };
+  const eps = 1e-5;
   return checkedMamba2(file, {
-    config,
+    config: {
+      vocabSize: Math.ceil(fields.vocab_size / padding) * padding,
+      hiddenSize: fields.d_model,
+      numLayers: fields.n_layer,
+      normEps: eps,
+      tieWordEmbeddings: fields.tie_embeddings,
+      residualInFp32: fields.residual_in_fp32,
+      torchDtype: null,
+      eosTokenIds: [],
+    },
+    ssm: {
+      heads: dInner / mixer.headdim,
+      headDim: mixer.headdim,
+      groups: mixer.ngroups,
+      stateSize: mixer.d_state,
+      convKernel: mixer.d_conv,
+      chunkSize: mixer.chunk_size,
+      inProjBias: mixer.bias,
+      outProjBias: mixer.bias,
+      convBias: mixer.conv_bias,
+      dtMin: mixer.dt_limit?.min ?? 0,
+      dtMax: mixer.dt_limit?.max ?? Number.POSITIVE_INFINITY,
+      norm: mixer.rmsnorm ? { groups: mixer.ngroups, eps, beforeGate: false } : null,
+    },
     expand: mixer.expand,
     activation: mixer.activation,
     keys: {

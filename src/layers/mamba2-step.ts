@@ -1,0 +1,104 @@
+import type { CausalConv1dUpdateArgs, CausalConv1dVarlenArgs } from "../ops/conv1d";
+import type { SsdChunkScanArgs, SsdStateUpdateArgs } from "../ops/ssd";
+import type { StepField } from "../step/field";
+import type { Chunks } from "../step/fields/chunks";
+import { convBlocks } from "../step/fields/conv-blocks";
+import { decodeSlots } from "../step/fields/decode-slots";
+import { prefillRows } from "../step/fields/prefill-rows";
+import type { DType } from "../tensor/dtype";
+import type { Tensor } from "../tensor/tensor";
+import type { Forward } from "./forward";
+
+/** Arguments that are a layer's own, not a step's. */
+type ConvOwn = "state" | "weight" | "bias" | "silu";
+type ScanOwn = "state" | "a" | "d" | "dtBias" | "dtMin" | "dtMax" | "dtSoftplus";
+
+/** Some rows of a step's buffers, as the ops take them. */
+interface Part {
+  readonly y: Tensor;
+  readonly z: Tensor;
+  readonly conv: Pick<CausalConv1dUpdateArgs, "x" | "out">;
+  readonly scan: Pick<SsdStateUpdateArgs, "out" | "x" | "dt" | "b" | "c">;
+}
+
+/** What all mixers of one shape share in a step. */
+export interface MixerStep {
+  /** [tokens, inner + convDim + H]: gate, convolution's channels, time steps. */
+  readonly zxbcdt: Tensor;
+  /** Both [tokens, inner]. */
+  readonly y: Tensor;
+  readonly z: Tensor;
+  readonly prefill:
+    | (Pick<Part, "y" | "z"> & { conv: Omit<CausalConv1dVarlenArgs, ConvOwn>; scan: Omit<SsdChunkScanArgs, ScanOwn> })
+    | null;
+  readonly decode:
+    | (Pick<Part, "y" | "z"> & { conv: Omit<CausalConv1dUpdateArgs, ConvOwn>; scan: Omit<SsdStateUpdateArgs, ScanOwn> })
+    | null;
+}
+
+export interface MixerShape {
+  readonly heads: number;
+  readonly headDim: number;
+  readonly groups: number;
+  readonly stateSize: number;
+  /** Of all activations. */
+  readonly dtype: DType;
+  /** Whether the state update multiplies decode rows with their gates. */
+  readonly gatesDecodes: boolean;
+  readonly chunks: StepField<keyof Chunks, Chunks>;
+}
+
+/** The buffers of a step and their parts. */
+export function mixerStep(f: Forward, shape: MixerShape): MixerStep {
+  const { heads, headDim, groups, stateSize, dtype } = shape;
+  const { numTokens } = f;
+  const inner = heads * headDim;
+  const convDim = inner + 2 * groups * stateSize;
+  const zxbcdt = f.arena.tensor(dtype, [numTokens, inner + convDim + heads]);
+  const xbc = f.arena.tensor(dtype, [numTokens, convDim]);
+  const y = f.arena.tensor(dtype, [numTokens, inner]);
+  const z = zxbcdt.columns(0, [inner]);
+  const part = (begin: number, end: number) => {
+    const rows = { zxbcdt: zxbcdt.rows(begin, end), xbc: xbc.rows(begin, end), y: y.rows(begin, end) };
+    return {
+      y: rows.y,
+      z: z.rows(begin, end),
+      conv: { x: rows.zxbcdt.columns(inner, [convDim]), out: rows.xbc },
+      scan: {
+        out: rows.y.columns(0, [heads, headDim]),
+        x: rows.xbc.columns(0, [heads, headDim]),
+        dt: rows.zxbcdt.columns(inner + convDim, [heads]),
+        b: rows.xbc.columns(inner, [groups, stateSize]),
+        c: rows.xbc.columns(inner + groups * stateSize, [groups, stateSize]),
+      },
+    };
+  };
+  return { zxbcdt, y, z, prefill: prefillOf(f, shape, part), decode: decodeOf(f, shape, part) };
+}
+
+function prefillOf(
+  f: Forward,
+  { chunks }: MixerShape,
+  part: (begin: number, end: number) => Part,
+): MixerStep["prefill"] {
+  const rows = f.view(prefillRows);
+  if (rows === null) return null;
+  const { conv, scan, ...own } = part(0, f.numPrefillTokens);
+  return {
+    ...own,
+    conv: { ...conv, ...rows, ...f.view(convBlocks)! },
+    scan: { ...scan, ...rows, ...f.view(chunks)! },
+  };
+}
+
+function decodeOf(
+  f: Forward,
+  { heads, headDim, gatesDecodes }: MixerShape,
+  part: (begin: number, end: number) => Part,
+): MixerStep["decode"] {
+  const slots = f.view(decodeSlots);
+  if (slots === null) return null;
+  const { conv, scan, ...own } = part(f.numPrefillTokens, f.numTokens);
+  const gate = gatesDecodes ? own.z.columns(0, [heads, headDim]) : undefined;
+  return { ...own, conv: { ...conv, slots }, scan: { ...scan, z: gate, slots } };
+}

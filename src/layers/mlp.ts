@@ -1,0 +1,92 @@
+import { activation } from "../ops/activation";
+import { activationCodes } from "../ops/codes";
+import type { Tensor } from "../tensor/tensor";
+import type { WeightScope } from "../weights/scope";
+import type { ModelBuild } from "./build";
+import type { Forward } from "./forward";
+import { Linear, type LinearPart, type Projection } from "./linear";
+import type { Input } from "./rms-norm";
+import { type StepLoad, sumWork, type Work } from "./work";
+
+/** swiglu: down(silu(gate) * up); gelu_glu: with the exact GELU; relu2: down(relu(up)^2). */
+export type MlpKind = "swiglu" | "gelu_glu" | "relu2";
+
+export interface MlpConfig {
+  readonly kind: MlpKind;
+  /** Channels between the projections. */
+  readonly size: number;
+  readonly bias: boolean;
+  /** Factor of the gate before its activation; default 1. */
+  readonly gateScale?: number;
+  /** Factor of the output; default 1. */
+  readonly outputScale?: number;
+}
+
+export const activationOf: Readonly<Record<MlpKind, number>> = {
+  swiglu: activationCodes.silu,
+  gelu_glu: activationCodes.gelu,
+  relu2: activationCodes.relu2,
+};
+
+export function isGated(kind: MlpKind): boolean {
+  return kind !== "relu2";
+}
+
+/** Two projections with an activation between them; a gated one (Shazeer 2020, arXiv 2002.05202) projects up twice. */
+export class Mlp {
+  /** Of the rows between the projections, which all MLPs of one width share. */
+  private readonly key: object;
+
+  /** `up` gives [rows, size], or gate and up beside each other, [rows, 2 size]. */
+  constructor(
+    private readonly config: MlpConfig,
+    private readonly build: ModelBuild,
+    private readonly up: Projection,
+    private readonly down: Linear,
+  ) {
+    this.key = build.shared(`rows of an MLP of ${config.kind} ${config.size}`);
+  }
+
+  static load(config: MlpConfig & { readonly hiddenSize: number }, build: ModelBuild, weights: WeightScope): Mlp {
+    const { size, bias, hiddenSize, outputScale } = config;
+    const up = Linear.stacked(build, upParts(config, weights), hiddenSize, bias);
+    const down = Linear.load(build, weights.scope("down_proj"), [hiddenSize, size], bias, { outputScale });
+    return new Mlp(config, build, up, down);
+  }
+
+  /** residual [rows, hidden] += the MLP of x [rows, hidden]. */
+  forward(f: Forward, x: Input, residual: Tensor): void {
+    this.down.addTo(f, this.between(f, x), residual);
+  }
+
+  /** The same without a residual. */
+  forwardInto(f: Forward, x: Input, out: Tensor): void {
+    this.down.of(f, this.between(f, x), out);
+  }
+
+  private between(f: Forward, x: Input): Tensor {
+    const { kind, gateScale = 1 } = this.config;
+    const { projected, gate, up } = f.once(this.key, () => this.prepare(f));
+    this.up.of(f, x, projected);
+    activation(f.stream, { out: gate, x: gate, up, activation: activationOf[kind], scale: gateScale });
+    return gate;
+  }
+
+  private prepare(f: Forward): { projected: Tensor; gate: Tensor; up: Tensor | undefined } {
+    const { kind, size } = this.config;
+    const projected = f.arena.tensor(this.build.dtype, [f.numTokens, isGated(kind) ? 2 * size : size]);
+    if (!isGated(kind)) return { projected, gate: projected, up: undefined };
+    return { projected, gate: projected.columns(0, [size]), up: projected.columns(size, [size]) };
+  }
+
+  work(load: Pick<StepLoad, "tokens">): Work {
+    return sumWork([this.up.work(load), this.down.work(load)]);
+  }
+}
+
+/** What projects up: one matrix, or a gate and another in one tensor or in two. */
+export function upParts({ kind, size }: Pick<MlpConfig, "kind" | "size">, weights: WeightScope): LinearPart[] {
+  if (!isGated(kind)) return [{ weights: weights.scope("up_proj"), n: size }];
+  if (weights.has("gate_up_proj.weight")) return [{ weights: weights.scope("gate_up_proj"), n: 2 * size }];
+  return ["gate_proj", "up_proj"].map((name) => ({ weights: weights.scope(name), n: size }));
+}

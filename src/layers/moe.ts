@@ -1,0 +1,208 @@
+import { activationCodes, routerScoreCodes } from "../ops/codes";
+import { linear } from "../ops/linear";
+import { groupedLinear, moeCombine, route, sortByExpert } from "../ops/moe";
+import { decodeSlots } from "../step/fields/decode-slots";
+import { sizeOf } from "../tensor/dtype";
+import { elementsOf } from "../tensor/shape";
+import type { Tensor } from "../tensor/tensor";
+import { concatRows, reshaped, type WeightDescriptor } from "../weights/descriptor";
+import { type Initial, initial } from "../weights/dummy";
+import type { WeightScope } from "../weights/scope";
+import type { ExpertsView, WeightView } from "../weights/view";
+import type { ModelBuild } from "./build";
+import type { Forward } from "./forward";
+import { Linear } from "./linear";
+import { activationOf, isGated, type Mlp, type MlpKind } from "./mlp";
+import { type Input, rowsOf } from "./rms-norm";
+import { type StepLoad, sumWork, type Work } from "./work";
+
+export interface MoeConfig {
+  /** Of each expert. */
+  readonly kind: MlpKind;
+  readonly experts: number;
+  /** Experts of a token. */
+  readonly topK: number;
+  /** Channels between an expert's projections. */
+  readonly size: number;
+  readonly router: {
+    /**
+     * What becomes a weight: softmax over the selected logits, softmax over all of them, or sigmoid of each, with a
+     * correction bias that counts for the selection only.
+     */
+    readonly kind: "softmax_selected" | "softmax" | "sigmoid";
+    /** Weights of a token are divided by their sum. */
+    readonly normalise: boolean;
+    /** Factor of the weights. */
+    readonly scaling: number;
+    /** Experts are selected within the `topkGroups` best of `groups` groups. */
+    readonly groups: number;
+    readonly topkGroups: number;
+  };
+  /** Width that tokens are projected to before the routed experts and back from after; null: none. */
+  readonly latentSize: number | null;
+  readonly hiddenSize: number;
+  /** Factor of what the routed experts give; default 1. */
+  readonly outputScale?: number;
+}
+
+/** Where the weights of an MoE layer lie. */
+export interface MoeWeights {
+  /** weight [experts, hidden], and e_score_correction_bias of a router with a bias. */
+  readonly router: WeightScope;
+  /** All experts in one tensor for each projection, or a scope for each expert. */
+  readonly experts: WeightScope;
+  /** Has fc1_latent_proj and fc2_latent_proj, where latentSize is not null. */
+  readonly latent?: WeightScope;
+}
+
+const correctionBias: Initial = { ...initial.zeros, f32: true };
+
+/**
+ * A mixture of experts (Shazeer et al. 2017, arXiv 1701.06538): a router sends each token to a few MLPs. Rows of the experts'
+ * products are sorted by expert, so that each expert that is used is read once.
+ */
+export class Moe {
+  private readonly router: WeightView;
+  private readonly bias: Tensor | undefined;
+  private readonly up: ExpertsView;
+  private readonly down: ExpertsView;
+  private readonly latent: { readonly to: Linear; readonly from: Linear } | null;
+  /** Width of what experts take and give. */
+  private readonly width: number;
+  private readonly key: object;
+
+  /** `shared` is an expert that every token uses. */
+  constructor(
+    private readonly config: MoeConfig,
+    private readonly build: ModelBuild,
+    weights: MoeWeights,
+    private readonly shared: Mlp | null,
+  ) {
+    const { kind, experts, size, latentSize, hiddenSize, outputScale } = config;
+    const { loader } = build;
+    this.width = latentSize ?? hiddenSize;
+    this.router = loader.matrix(weights.router.tensor("weight", [experts, hiddenSize]), { exact: true });
+    if (config.router.kind === "sigmoid") {
+      this.bias = loader.vector(weights.router.tensor("e_score_correction_bias", [experts], correctionBias));
+    }
+    this.up = loader.experts(upOf(weights.experts, config, this.width));
+    this.down = loader.experts(stacked(weights.experts, ["down_proj"], experts, [this.width, size]));
+    this.latent =
+      latentSize === null
+        ? null
+        : {
+            to: Linear.load(build, weights.latent!.scope("fc1_latent_proj"), [latentSize, hiddenSize], false),
+            from: Linear.load(build, weights.latent!.scope("fc2_latent_proj"), [hiddenSize, latentSize], false, {
+              outputScale,
+            }),
+          };
+    this.key = build.shared(`rows of ${experts} experts of ${kind} ${size}, ${config.topK} for a token`);
+    build.field(decodeSlots);
+    build.idleParameters +=
+      ((experts - config.topK) / experts) * (elementsOf(this.up.shape) + elementsOf(this.down.shape));
+  }
+
+  /** residual [tokens, hidden] += the experts of x [tokens, hidden]. */
+  forward(f: Forward, x: Input, residual: Tensor): void {
+    const { stream } = f;
+    const { kind, router, outputScale = 1 } = this.config;
+    const step = f.once(this.key, () => this.prepare(f));
+    const { ids, weights, logits, rowToken, offsets, positions, slots } = step;
+    const rows = rowsOf(f, x);
+    linear(stream, { out: logits, x: rows, weight: this.router.data });
+    route(stream, {
+      ids,
+      weights,
+      logits,
+      bias: this.bias,
+      slots,
+      score: router.kind === "sigmoid" ? routerScoreCodes.sigmoid : routerScoreCodes.softmax,
+      groups: router.groups,
+      keptGroups: router.topkGroups,
+      normalise: router.normalise || router.kind === "softmax_selected",
+      scale: router.scaling,
+    });
+    sortByExpert(stream, { rowToken, offsets, positions, ids });
+    const input = this.latent === null ? rows : step.latent!;
+    this.latent?.to.of(f, rows, input);
+    groupedLinear(stream, {
+      out: step.up,
+      x: input,
+      weight: this.up.data,
+      offsets,
+      rowToken,
+      activation: activationOf[kind],
+      gated: isGated(kind),
+    });
+    groupedLinear(stream, {
+      out: step.down,
+      x: step.up,
+      weight: this.down.data,
+      offsets,
+      activation: activationCodes.identity,
+    });
+    if (this.latent === null) {
+      moeCombine(stream, { out: residual, y: step.down, weights, positions, alpha: outputScale, accumulate: true });
+    } else {
+      moeCombine(stream, { out: input, y: step.down, weights, positions });
+      this.latent.from.addTo(f, input, residual);
+    }
+    this.shared?.forward(f, rows, residual);
+  }
+
+  private prepare(f: Forward) {
+    const { experts, topK, size } = this.config;
+    const { arena, numTokens } = f;
+    const pairs = numTokens * topK;
+    const { dtype } = this.build;
+    return {
+      logits: arena.tensor("f32", [numTokens, experts]),
+      ids: arena.tensor("i32", [numTokens, topK]),
+      weights: arena.tensor("f32", [numTokens, topK]),
+      rowToken: arena.tensor("i32", [pairs]),
+      offsets: arena.tensor("i32", [experts + 1]),
+      positions: arena.tensor("i32", [numTokens, topK]),
+      up: arena.tensor(dtype, [pairs, size]),
+      down: arena.tensor(dtype, [pairs, this.width]),
+      latent: this.latent === null ? null : arena.tensor(dtype, [numTokens, this.width]),
+      /** Padding is in steps of decodes only; there it uses no expert. */
+      slots: f.numPrefillTokens === 0 ? (f.view(decodeSlots) ?? undefined) : undefined,
+    };
+  }
+
+  /** Of the experts, those that some token is expected to use, if all are as likely. */
+  work(load: Pick<StepLoad, "tokens">): Work {
+    const { tokens } = load;
+    const { experts, topK } = this.config;
+    const elements = [this.up, this.down].reduce((sum, { shape: [, n, k] }) => sum + n * k, 0);
+    const touched = experts * (1 - (1 - topK / experts) ** tokens);
+    const [n, k] = this.router.shape;
+    return sumWork([
+      { bytes: n * k * sizeOf(this.router.data.dtype), flops: 2 * tokens * n * k },
+      { bytes: touched * elements * sizeOf(this.up.data.dtype), flops: 2 * tokens * topK * elements },
+      ...(this.latent === null ? [] : [this.latent.to.work(load), this.latent.from.work(load)]),
+      ...(this.shared === null ? [] : [this.shared.work(load)]),
+    ]);
+  }
+}
+
+function upOf(weights: WeightScope, { kind, experts, size }: MoeConfig, width: number): WeightDescriptor {
+  if (!isGated(kind)) return stacked(weights, ["up_proj"], experts, [size, width]);
+  if (weights.has("gate_up_proj")) return weights.tensor("gate_up_proj", [experts, 2 * size, width]);
+  return stacked(weights, ["gate_proj", "up_proj"], experts, [size, width]);
+}
+
+/** [experts, names * n, k]: one tensor of that name, or the named ones of each expert below each other. */
+function stacked(
+  weights: WeightScope,
+  names: readonly string[],
+  experts: number,
+  [n, k]: readonly [number, number],
+): WeightDescriptor {
+  const [name, ...others] = names as [string];
+  if (others.length === 0 && weights.has(name)) return weights.tensor(name, [experts, n, k]);
+  const parts = Array.from({ length: experts }, (_, expert) =>
+    names.map((part) => weights.scope(expert).tensor(`${part}.weight`, [n, k])),
+  );
+  return reshaped(concatRows(parts.flat()), [experts, names.length * n, k]);
+}

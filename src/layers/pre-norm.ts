@@ -1,0 +1,55 @@
+import type { Tensor } from "../tensor/tensor";
+import type { ModelBuild } from "./build";
+import type { Forward } from "./forward";
+import { type Input, Normed, type RmsNorm } from "./rms-norm";
+import { type StepLoad, sumWork, type Work } from "./work";
+
+/** What adds to a residual stream: a mixer, attention, an MLP, experts. */
+export interface Branch {
+  /** residual [tokens, hidden] += the branch of x [tokens, hidden]. */
+  forward(f: Forward, x: Input, residual: Tensor): void;
+  work(load: StepLoad): Work;
+}
+
+/** x += branch(norm(x)). */
+export class PreNorm {
+  constructor(
+    private readonly norm: RmsNorm,
+    private readonly branch: Branch,
+  ) {}
+
+  forward(f: Forward, residual: Tensor): void {
+    this.branch.forward(f, this.norm.of(residual), residual);
+  }
+
+  work(load: StepLoad): Work {
+    return this.branch.work(load);
+  }
+}
+
+/** Branches of one input, side by side: their norm is taken once. */
+export class Parallel implements Branch {
+  private readonly key: object;
+
+  constructor(
+    build: ModelBuild,
+    private readonly branches: readonly Branch[],
+  ) {
+    this.key = build.shared("rows of branches side by side");
+  }
+
+  forward(f: Forward, x: Input, residual: Tensor): void {
+    let rows = x;
+    if (x instanceof Normed) {
+      // Not the norm's own scratch: a branch may take norms of the same width.
+      const normed = f.once(this.key, () => f.arena.tensor(x.dtype, x.x.shape));
+      x.norm.forwardInto(f, x.x, normed);
+      rows = normed;
+    }
+    for (const branch of this.branches) branch.forward(f, rows, residual);
+  }
+
+  work(load: StepLoad): Work {
+    return sumWork(this.branches.map((branch) => branch.work(load)));
+  }
+}

@@ -1,0 +1,99 @@
+import type { ModelBuild } from "../layers/build";
+import type { CacheSpec } from "../layers/cache";
+import { Embedding } from "../layers/embedding";
+import type { Forward } from "../layers/forward";
+import { Linear } from "../layers/linear";
+import { RmsNorm } from "../layers/rms-norm";
+import { type StepLoad, sumWork, type Work } from "../layers/work";
+import { scale } from "../ops/activation";
+import type { AnyField } from "../step/field";
+import { tokenIds } from "../step/fields/token-ids";
+import type { DType } from "../tensor/dtype";
+import type { Tensor } from "../tensor/tensor";
+import type { WeightScope } from "../weights/scope";
+import type { Model } from "./model";
+
+/** A layer, or a part of one, that adds to the residual stream. */
+export interface Block {
+  /** residual [tokens, hidden], in place. */
+  forward(f: Forward, residual: Tensor): void;
+  work(load: StepLoad): Work;
+}
+
+export interface DecoderConfig {
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  readonly numLayers: number;
+  readonly normEps: number;
+  readonly tieWordEmbeddings: boolean;
+}
+
+export interface DecoderOptions {
+  /** Names of the embedding and of the final norm. */
+  readonly embeddings: string;
+  readonly norm: string;
+  /** Factors of the embeddings and of the logits; default 1. */
+  readonly embeddingScale?: number;
+  readonly logitsScale?: number;
+  /** Default f32: what every layer adds to would lose most in a smaller type, and it moves little beside the weights. */
+  readonly residualDtype?: DType;
+  /** Where the residual stream lies, if not in a tensor of its own: gives the embeddings [tokens, hidden] a place there. */
+  readonly place?: (f: Forward, embedded: Tensor) => Tensor;
+}
+
+/** A language model: an embedding, blocks around a residual stream, a final norm and a head. */
+export class Decoder implements Model {
+  private constructor(
+    private readonly config: DecoderConfig,
+    private readonly options: DecoderOptions,
+    private readonly residualDtype: DType,
+    readonly caches: readonly CacheSpec[],
+    readonly fields: readonly AnyField[],
+    private readonly embeddings: Embedding,
+    private readonly blocks: readonly Block[],
+    private readonly norm: RmsNorm,
+    private readonly lmHead: Linear,
+  ) {}
+
+  /** `blocksOf` builds the blocks of one layer from the weights under layers.N. */
+  static async load(
+    config: DecoderConfig,
+    build: ModelBuild,
+    weights: WeightScope,
+    options: DecoderOptions,
+    blocksOf: (layer: WeightScope, i: number) => readonly Block[],
+  ): Promise<Decoder> {
+    const { vocabSize, hiddenSize, numLayers, normEps, tieWordEmbeddings } = config;
+    const embeddings = Embedding.load(build, weights.scope(options.embeddings), [vocabSize, hiddenSize]);
+    const blocks: Block[] = [];
+    for (let i = 0; i < numLayers; i++) {
+      blocks.push(...blocksOf(weights.scope("layers").scope(i), i));
+      await build.loader.settle();
+    }
+    const norm = RmsNorm.load(build, weights.scope(options.norm), hiddenSize, normEps);
+    const head = weights.scope(tieWordEmbeddings ? options.embeddings : "lm_head");
+    const lmHead = Linear.load(build, head, [vocabSize, hiddenSize], false, { outputScale: options.logitsScale });
+    if (tieWordEmbeddings) weights.ignore("lm_head.weight");
+    await build.loader.settle();
+    const residual = options.residualDtype ?? "f32";
+    return new Decoder(config, options, residual, build.caches, build.fields, embeddings, blocks, norm, lmHead);
+  }
+
+  forward(f: Forward): Tensor {
+    const { embeddingScale = 1, place = (_, embedded) => embedded } = this.options;
+    const embedded = f.arena.tensor(this.residualDtype, [f.numTokens, this.config.hiddenSize]);
+    this.embeddings.forwardInto(f, f.view(tokenIds)!, embedded);
+    if (embeddingScale !== 1) scale(f.stream, { out: embedded, x: embedded, alpha: embeddingScale });
+    const residual = place(f, embedded);
+    for (const block of this.blocks) block.forward(f, residual);
+    return this.norm.of(residual).value(f);
+  }
+
+  logits(f: Pick<Forward, "stream">, hidden: Tensor, out: Tensor): void {
+    this.lmHead.forwardInto(f, hidden, out);
+  }
+
+  work(load: StepLoad): Work {
+    return sumWork([...this.blocks.map((block) => block.work(load)), this.lmHead.work({ tokens: load.sequences })]);
+  }
+}

@@ -1,0 +1,56 @@
+import { EngineError } from "../errors";
+import { Attention } from "../layers/attention";
+import type { ModelBuild } from "../layers/build";
+import { Mamba2Mixer } from "../layers/mamba2-mixer";
+import { Mlp } from "../layers/mlp";
+import { type Branch, Parallel, PreNorm } from "../layers/pre-norm";
+import { RmsNorm } from "../layers/rms-norm";
+import type { WeightScope } from "../weights/scope";
+import type { FalconH1Config } from "./config/falcon-h1";
+import { Decoder } from "./decoder";
+import type { Model } from "./model";
+
+export function falconH1Name(name: string): string {
+  return name.replace(/^model\./, "");
+}
+
+/** Falcon-H1 (TII 2025, arXiv 2507.22448): in each layer attention and a Mamba-2 mixer side by side, then an MLP. */
+export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
+  const { hiddenSize, normEps, multipliers: factors } = config;
+  if (config.ssm.norm?.beforeGate) {
+    const message = "mamba_norm_before_gate with mamba_rms_norm: a norm before the gate is not implemented";
+    throw new EngineError("ERR_MODEL_UNSUPPORTED", message);
+  }
+  const mixer = {
+    ...config.ssm,
+    hiddenSize,
+    inputScale: factors.ssmIn,
+    partScales: factors.ssm,
+    outputScale: factors.ssmOut,
+  };
+  const attention = {
+    ...config.attention,
+    scale: config.attention.scale * factors.key, // of the keys, with which only queries are multiplied
+    inputScale: factors.attentionIn,
+    outputScale: factors.attentionOut,
+  };
+  const mlp = { ...config.mlp, hiddenSize, gateScale: factors.mlpGate, outputScale: factors.mlpDown };
+  const options = {
+    embeddings: "embed_tokens",
+    norm: "final_layernorm",
+    embeddingScale: factors.embedding,
+    logitsScale: factors.lmHead,
+  };
+  return Decoder.load(config, build, checkpoint.named(falconH1Name), options, (layer) => {
+    const behind = (norm: string, branch: Branch) =>
+      new PreNorm(RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
+    const mixers = new Parallel(build, [
+      new Mamba2Mixer(mixer, build, layer.scope("mamba")),
+      Attention.load(attention, hiddenSize, build, layer.scope("self_attn")),
+    ]);
+    return [
+      behind("input_layernorm", mixers),
+      behind("pre_ff_layernorm", Mlp.load(mlp, build, layer.scope("feed_forward"))),
+    ];
+  });
+}

@@ -1,0 +1,50 @@
+import { Attention } from "../layers/attention";
+import type { ModelBuild } from "../layers/build";
+import { Mamba2Mixer } from "../layers/mamba2-mixer";
+import { Mlp } from "../layers/mlp";
+import { Moe } from "../layers/moe";
+import { type Branch, PreNorm } from "../layers/pre-norm";
+import { RmsNorm } from "../layers/rms-norm";
+import type { WeightScope } from "../weights/scope";
+import type { NemotronHConfig } from "./config/nemotron-h";
+import { Decoder } from "./decoder";
+import type { Model } from "./model";
+
+/** NVIDIA writes `backbone.` before all but lm_head, transformers `model.`. */
+export function nemotronHName(name: string): string {
+  return name.replace(/^(backbone|model)\./, "");
+}
+
+/** Nemotron-H (NVIDIA 2025, arXiv 2504.03624), Nano 2 and Nemotron 3: one branch in each layer, of four kinds. */
+export function loadNemotronH(config: NemotronHConfig, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
+  const { hiddenSize, normEps, layers, attention, mlps, moe } = config;
+  const weights = checkpoint.named(nemotronHName);
+  weights.ignore("mtp"); // heads that predict several tokens
+  const mixer = config.ssm && { ...config.ssm, hiddenSize };
+  const experts = moe && { ...moe, hiddenSize };
+  const shared = moe?.shared && { kind: moe.kind, size: moe.shared.size, bias: false, hiddenSize };
+  let mlpsBefore = 0;
+
+  const branch = (kind: (typeof layers)[number], scope: WeightScope): Branch => {
+    switch (kind) {
+      case "mamba":
+        return new Mamba2Mixer(mixer!, build, scope);
+      case "attention":
+        return Attention.load(attention!, hiddenSize, build, scope);
+      case "mlp":
+        return Mlp.load({ ...mlps[mlpsBefore++]!, hiddenSize }, build, scope);
+      case "moe": {
+        const parts = { router: scope.scope("gate"), experts: scope.scope("experts"), latent: scope };
+        const always = shared ? Mlp.load(shared, build, scope.scope("shared_experts")) : null;
+        return new Moe(experts!, build, parts, always);
+      }
+    }
+  };
+  const options = { embeddings: "embeddings", norm: "norm_f" };
+  return Decoder.load(config, build, weights, options, (layer, i) => [
+    new PreNorm(
+      RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps),
+      branch(layers[i]!, layer.scope("mixer")),
+    ),
+  ]);
+}

@@ -1,0 +1,179 @@
+import { AdaptedLinear, type Adapter } from "../layers/adapted-linear";
+import { Attention, qkvParts } from "../layers/attention";
+import type { ModelBuild } from "../layers/build";
+import type { Forward } from "../layers/forward";
+import { Linear } from "../layers/linear";
+import { Mamba2Mixer } from "../layers/mamba2-mixer";
+import { Mlp } from "../layers/mlp";
+import { PreNorm } from "../layers/pre-norm";
+import { RmsNorm } from "../layers/rms-norm";
+import { type StepLoad, sumWork, type Work } from "../layers/work";
+import { scale } from "../ops/activation";
+import type { Tensor } from "../tensor/tensor";
+import type { WeightScope } from "../weights/scope";
+import type { Zamba2Config } from "./config/zamba2";
+import { type Block, Decoder } from "./decoder";
+import type { Model } from "./model";
+
+export function zamba2Name(name: string): string {
+  return name.replace(/^model\./, "");
+}
+
+/** Zamba2 (Zyphra 2024, arXiv 2411.15242): Mamba-2 layers, and transformer blocks that several hybrid layers share. */
+export function loadZamba2(config: Zamba2Config, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
+  const { hiddenSize, normEps, layers } = config;
+  const weights = checkpoint.named(zamba2Name);
+  const mixer = { ...config.ssm, hiddenSize };
+  const stream = new DoubleStream(build, hiddenSize);
+  const blocks: SharedBlock[] = [];
+  let uses = 0;
+
+  const mambaOf = (layer: WeightScope) => ({
+    norm: RmsNorm.load(build, layer.scope("input_layernorm"), hiddenSize, normEps),
+    mixer: new Mamba2Mixer(mixer, build, layer.scope("mamba")),
+  });
+  const options = {
+    embeddings: "embed_tokens",
+    norm: "final_layernorm",
+    place: (f: Forward, embedded: Tensor) => stream.place(f, embedded),
+  };
+  return Decoder.load(config, build, weights, options, (layer, i) => {
+    if (layers[i] === "mamba") {
+      const { norm, mixer: branch } = mambaOf(layer);
+      return [new PreNorm(norm, branch)];
+    }
+    const use = uses++;
+    // The first layers with a block hold its weights; files may repeat them in others.
+    if (use < config.sharedBlocks) blocks.push(new SharedBlock(config, build, layer.scope("shared_transformer")));
+    else layer.ignore("shared_transformer");
+    const block = blocks[use % config.sharedBlocks]!;
+    const back = Linear.load(build, layer.scope("linear"), [hiddenSize, hiddenSize], false);
+    return [new HybridLayer(build, stream, hiddenSize, block.use(use), back, mambaOf(layer.scope("mamba_decoder")))];
+  });
+}
+
+/** The residual stream beside the embeddings, so that both are one row for a shared block. */
+class DoubleStream {
+  private readonly key: object;
+
+  constructor(
+    build: ModelBuild,
+    private readonly hiddenSize: number,
+  ) {
+    this.key = build.shared("residual stream beside the embeddings");
+  }
+
+  /** [tokens, 2 hidden]. */
+  rows(f: Forward): Tensor {
+    return f.once(this.key, () => f.arena.tensor("f32", [f.numTokens, 2 * this.hiddenSize]));
+  }
+
+  place(f: Forward, embedded: Tensor): Tensor {
+    const rows = this.rows(f);
+    const [residual, embeddings] = [0, this.hiddenSize].map((begin) => rows.columns(begin, [this.hiddenSize]));
+    for (const out of [residual!, embeddings!]) scale(f.stream, { out, x: embedded });
+    return residual!;
+  }
+}
+
+/** One use of a shared block. */
+interface SharedBlockUse {
+  readonly attentionNorm: RmsNorm;
+  readonly attention: Attention;
+  readonly mlpNorm: RmsNorm;
+  readonly mlp: Mlp;
+}
+
+/** The weights of a transformer block, which several layers use. Each use has adapters and keys and values of its own. */
+class SharedBlock {
+  private readonly attentionNorm: RmsNorm;
+  private readonly mlpNorm: RmsNorm;
+  private readonly qkv: Linear;
+  private readonly attentionOut: Linear;
+  private readonly gateUp: Linear;
+  private readonly down: Linear;
+
+  constructor(
+    private readonly config: Zamba2Config,
+    private readonly build: ModelBuild,
+    private readonly weights: WeightScope,
+  ) {
+    const { hiddenSize, normEps, attention, mlp } = config;
+    const [attentionWeights, mlpWeights] = [weights.scope("self_attn"), weights.scope("feed_forward")];
+    const inner = attention.heads * attention.headDim;
+    this.attentionNorm = RmsNorm.load(build, weights.scope("input_layernorm"), 2 * hiddenSize, normEps);
+    this.qkv = Linear.stacked(build, qkvParts(attention, attentionWeights), 2 * hiddenSize, attention.bias);
+    this.attentionOut = Linear.load(build, attentionWeights.scope("o_proj"), [hiddenSize, inner], attention.bias);
+    this.mlpNorm = RmsNorm.load(build, weights.scope("pre_ff_layernorm"), hiddenSize, normEps);
+    this.gateUp = Linear.load(build, mlpWeights.scope("gate_up_proj"), [2 * mlp.size, hiddenSize], mlp.bias);
+    this.down = Linear.load(build, mlpWeights.scope("down_proj"), [hiddenSize, mlp.size], mlp.bias);
+  }
+
+  /** By the `use`-th hybrid layer. */
+  use(use: number): SharedBlockUse {
+    const { config, build, weights } = this;
+    const { hiddenSize, attention, attentionAdapters, mlp } = config;
+    const adapter = (name: string, input: number, begin: number, size: number) =>
+      this.adapter(weights.scope(name).scope(use), input, begin, size);
+    let begin = 0;
+    const projected = attentionAdapters
+      ? qkvParts(attention, weights).map(({ n }, i) => {
+          begin += n;
+          return adapter(`self_attn.linear_${"qkv"[i]}_adapter_list`, 2 * hiddenSize, begin - n, n);
+        })
+      : [];
+    const gateUp = adapter("feed_forward.gate_up_proj_adapter_list", hiddenSize, 0, 2 * mlp.size);
+    return {
+      attentionNorm: this.attentionNorm,
+      attention: new Attention(attention, build, {
+        qkv: projected.length === 0 ? this.qkv : new AdaptedLinear(build, this.qkv, projected),
+        out: this.attentionOut,
+      }),
+      mlpNorm: this.mlpNorm,
+      mlp: new Mlp(mlp, build, new AdaptedLinear(build, this.gateUp, [gateUp]), this.down),
+    };
+  }
+
+  private adapter(weights: WeightScope, input: number, begin: number, size: number): Adapter {
+    const { adapterRank: rank } = this.config;
+    const down = Linear.load(this.build, weights.scope(0), [rank, input], false);
+    return { down, up: Linear.load(this.build, weights.scope(1), [size, rank], false), rank, begin, size };
+  }
+}
+
+/** A Mamba-2 layer whose input, and only that, has what a shared block makes of the stream and the embeddings. */
+class HybridLayer implements Block {
+  private readonly key: object;
+
+  constructor(
+    private readonly build: ModelBuild,
+    private readonly stream: DoubleStream,
+    private readonly hiddenSize: number,
+    private readonly block: SharedBlockUse,
+    private readonly back: Linear,
+    private readonly mamba: { readonly norm: RmsNorm; readonly mixer: Mamba2Mixer },
+  ) {
+    this.key = build.shared("rows of a shared block");
+  }
+
+  forward(f: Forward, residual: Tensor): void {
+    const { attentionNorm, attention, mlpNorm, mlp } = this.block;
+    const { attended, transformed, input } = f.once(this.key, () => this.prepare(f));
+    attention.forwardInto(f, attentionNorm.of(this.stream.rows(f)), attended);
+    mlp.forwardInto(f, mlpNorm.of(attended), transformed);
+    this.back.of(f, transformed, input);
+    this.mamba.norm.forwardSumInto(f, residual, input, transformed);
+    this.mamba.mixer.forward(f, transformed, residual);
+  }
+
+  /** All [tokens, hidden]. */
+  private prepare(f: Forward) {
+    const rows = () => f.arena.tensor(this.build.dtype, [f.numTokens, this.hiddenSize]);
+    return { attended: rows(), transformed: rows(), input: rows() };
+  }
+
+  work(load: StepLoad): Work {
+    const { attention, mlp } = this.block;
+    return sumWork([attention, mlp, this.back, this.mamba.mixer].map((part) => part.work(load)));
+  }
+}
