@@ -9,7 +9,7 @@ export class ModelBuild {
   readonly caches: CacheSpec[] = [];
   /** Step metadata that the layers read, each field once. */
   readonly fields: AnyField[] = [];
-  /** Of the parameters, those that a token does not use. */
+  /** How many of the parameters a token does not use. */
   idleParameters = 0;
   private readonly keys = new Map<string, object>();
 

@@ -35,7 +35,7 @@ export interface Mamba2MixerConfig {
   readonly convBias: boolean;
   readonly dtMin: number;
   readonly dtMax: number;
-  /** Of the gated channels, each of `groups` parts apart; null where they are only gated. */
+  /** The norm of the gated channels, each of `groups` parts apart; null where they are only gated. */
   readonly norm: { readonly groups: number; readonly eps: number } | null;
   /** Factors of the input, of the parts of in_proj's output, and of the output; default 1. */
   readonly inputScale?: number;
@@ -217,7 +217,7 @@ export class Mamba2Mixer {
     return y;
   }
 
-  /** Of the matrices and the states; the rest is in caches or small beside them. */
+  /** Counts the matrices and the states; the rest is in caches or small beside them. */
   work({ tokens, sequences }: StepLoad): Work {
     const states = { bytes: 2 * sequences * this.cache.spec.bytesPerSequence, flops: 0 };
     return sumWork([this.inProj.work({ tokens }), this.outProj.work({ tokens }), states]);

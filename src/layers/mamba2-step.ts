@@ -41,7 +41,7 @@ export interface MixerShape {
   readonly headDim: number;
   readonly groups: number;
   readonly stateSize: number;
-  /** Of all activations. */
+  /** Type of all activations. */
   readonly dtype: DType;
   /** Whether the state update multiplies decode rows with their gates. */
   readonly gatesDecodes: boolean;

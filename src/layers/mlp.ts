@@ -34,7 +34,7 @@ export function isGated(kind: MlpKind): boolean {
 
 /** Two projections with an activation between them; a gated one (Shazeer 2020, arXiv 2002.05202) projects up twice. */
 export class Mlp {
-  /** Of the rows between the projections, which all MLPs of one width share. */
+  /** Key of the rows between the projections, which all MLPs of one width share. */
   private readonly key: object;
 
   /** `up` gives [rows, size], or gate and up beside each other, [rows, 2 size]. */

@@ -17,7 +17,7 @@ import { type Input, rowsOf } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 export interface MoeConfig {
-  /** Of each expert. */
+  /** Form of each expert. */
   readonly kind: MlpKind;
   readonly experts: number;
   /** Experts of a token. */
@@ -170,7 +170,7 @@ export class Moe {
     };
   }
 
-  /** Of the experts, those that some token is expected to use, if all are as likely. */
+  /** Counts, among the experts, those that some token is expected to use, if all are as likely. */
   work(load: Pick<StepLoad, "tokens">): Work {
     const { tokens } = load;
     const { experts, topK } = this.config;

@@ -33,7 +33,7 @@ export function loadModel(config: ModelConfig, build: ModelBuild, weights: Weigh
 export interface ModelPlan {
   readonly model: Model;
   readonly parameters: number;
-  /** Of `parameters`, those that a token uses. */
+  /** How many of them a token uses. */
   readonly activeParameters: number;
   /** Bytes that one sequence's states take over all layers, and each of its tokens. */
   readonly stateBytes: number;

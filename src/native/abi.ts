@@ -64,17 +64,17 @@ export interface Addon extends OpFunctions {
   openFile(path: string): FileHandle;
   closeFile(file: FileHandle): void;
   uploadFile(device: DeviceHandle, tensor: TensorHandle, file: FileHandle, offset: number): void;
-  /** `source` is a file with an offset in bytes, or a typed array with offset -1. */
+  /** `source` is the matrix in a typed array or, with offsets in bytes, the files of as many equal parts. */
   packLinearWeight(
     device: DeviceHandle,
     dtype: number,
     n: number,
     k: number,
     sourceDtype: number,
-    source: FileHandle | ArrayBufferView,
-    offset: number,
+    source: ArrayBufferView,
+    offsets: Float64Array,
   ): TensorHandle;
-  /** `source` is the matrices [experts, n, k] in a typed array or, with offsets in bytes, the files of as many equal parts. */
+  /** The same of matrices [experts, n, k]. */
   packExpertWeights(
     device: DeviceHandle,
     dtype: number,

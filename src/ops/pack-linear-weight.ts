@@ -4,10 +4,19 @@ import { codeOf, type DType } from "../tensor/dtype";
 import type { Stream } from "../tensor/stream";
 import { Tensor } from "../tensor/tensor";
 
-/** A row-major matrix [n, k]: in a file at a byte offset, or in a typed array. */
-export type MatrixSource = { file: FileHandle; offset: number } | ArrayBufferView;
+/**
+ * Row-major matrices: in a typed array, or in any number of equal parts, in order, each in a file at a byte offset. So what is one
+ * matrix here may be several tensors there.
+ */
+export type MatrixSource = readonly { file: FileHandle; offset: number }[] | ArrayBufferView;
 
-/** Converts a matrix to `to` in the order that the device's linear reads. */
+/** As the addon takes it. */
+export function sourceArgs(source: MatrixSource): readonly [data: ArrayBufferView, offsets: Float64Array] {
+  if (ArrayBuffer.isView(source)) return [source, new Float64Array(0)];
+  return [Int32Array.from(source, ({ file }) => file), Float64Array.from(source, ({ offset }) => offset)];
+}
+
+/** Converts a matrix [n, k] to `to` in the order that the device's linear reads. */
 export function packLinearWeight(
   stream: Stream,
   source: MatrixSource,
@@ -15,7 +24,6 @@ export function packLinearWeight(
   from: DType,
   to: "f32" | "bf16" | "f16",
 ): Tensor {
-  const [data, offset] = ArrayBuffer.isView(source) ? ([source, -1] as const) : ([source.file, source.offset] as const);
-  const handle = addon().packLinearWeight(stream.handle, codeOf(to), n, k, codeOf(from), data, offset);
+  const handle = addon().packLinearWeight(stream.handle, codeOf(to), n, k, codeOf(from), ...sourceArgs(source));
   return new Tensor(handle, to, [n, k]);
 }

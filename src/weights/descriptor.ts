@@ -59,3 +59,16 @@ export function reshaped(weight: WeightDescriptor, shape: readonly number[]): We
 export function partsOf({ source }: WeightDescriptor): readonly FilePart[] {
   return "dummy" in source ? [] : source.parts;
 }
+
+/** The same values in parts of one size, as few as there can be. */
+export function equalParts(weight: WeightDescriptor): readonly FilePart[] {
+  const parts = partsOf(weight);
+  const bytes = parts.reduce((size, part) => commonDivisor(size, part.bytes), 0);
+  return parts.flatMap(({ file, offset, bytes: all }) =>
+    Array.from({ length: all / bytes }, (_, i) => ({ file, offset: offset + i * bytes, bytes })),
+  );
+}
+
+function commonDivisor(a: number, b: number): number {
+  return b === 0 ? a : commonDivisor(b, a % b);
+}

@@ -7,7 +7,7 @@ import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import { WeightFile } from "../tensor/weight-file";
-import { type FilePart, partsOf, type WeightDescriptor, type WeightDtype } from "./descriptor";
+import { equalParts, type FilePart, partsOf, type WeightDescriptor, type WeightDtype } from "./descriptor";
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
 import type { ExpertsView, WeightView } from "./view";
@@ -40,32 +40,29 @@ export class DeviceLoader implements WeightLoader {
   /** Under f32 activations weights stay what they are: products with them are exact. */
   matrix(weight: WeightDescriptor, { exact = false }: MatrixOptions = {}): WeightView {
     const shape = weight.shape as [number, number];
-    const to = exact ? weight.dtype : this.productDtype(weight);
-    this.count(weight);
-    const [source, from] =
-      "dummy" in weight.source ? ([this.dummyBits(weight, to), to] as const) : [this.sourceOf(weight), weight.dtype];
+    const { source, from, to } = this.packing(weight, exact ? weight.dtype : this.productDtype(weight));
     return { format: "plain", data: packLinearWeight(this.device.stream, source, shape, from, to), shape };
   }
 
   experts(weight: WeightDescriptor): ExpertsView {
     const shape = weight.shape as [number, number, number];
-    const to = this.productDtype(weight);
-    this.count(weight);
-    const files = () => partsOf(weight).map(({ file, offset }) => ({ file: this.open(file).weights.handle, offset }));
-    const [source, from] =
-      "dummy" in weight.source ? ([this.dummyBits(weight, to), to] as const) : [files(), weight.dtype];
+    const { source, from, to } = this.packing(weight, this.productDtype(weight));
     return { format: "plain", data: packExpertWeights(this.device.stream, source, shape, from, to), shape };
+  }
+
+  /** Dummy values come in the type that they are packed in. */
+  private packing(
+    weight: WeightDescriptor,
+    to: WeightDtype,
+  ): { source: MatrixSource; from: WeightDtype; to: WeightDtype } {
+    this.count(weight);
+    if ("dummy" in weight.source) return { source: this.dummyBits(weight, to), from: to, to };
+    const source = equalParts(weight).map(({ file, offset }) => ({ file: this.open(file).weights.handle, offset }));
+    return { source, from: weight.dtype, to };
   }
 
   private productDtype(weight: WeightDescriptor): WeightDtype {
     return this.dtype === "f32" ? weight.dtype : this.dtype;
-  }
-
-  /** One part is read by the device's threads, several by this one. */
-  private sourceOf(weight: WeightDescriptor): MatrixSource {
-    const [part, ...others] = partsOf(weight) as [FilePart];
-    if (others.length > 0) return this.read(weight);
-    return { file: this.open(part.file).weights.handle, offset: part.offset };
   }
 
   /** A source that is one tensor of a file. */

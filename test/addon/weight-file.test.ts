@@ -59,7 +59,7 @@ test("a failure to read is an error of the stream, which goes on", async () => {
   const unreadable = WeightFile.open(dir); // a directory can be opened, and has a size
   unreadable.upload(stream, device.tensor("f32", [1]), 0);
   await expect(stream.done()).rejects.toMatchObject({ code: "ERR_IO" });
-  packLinearWeight(stream, { file: unreadable.handle, offset: 0 }, [1, 1], "f32", "bf16");
+  packLinearWeight(stream, [{ file: unreadable.handle, offset: 0 }], [1, 1], "f32", "bf16");
   await expect(stream.done()).rejects.toMatchObject({ code: "ERR_IO" });
   unreadable.close();
 

@@ -7,7 +7,7 @@ import { ModelHarness } from "../helpers/model-harness";
 
 /** Largest norm of the difference over the norm of the reference logits. */
 const tolerances = { f32: 2e-3, f16: 3e-3, bf16: 2e-2 };
-/** Of the hybrids, whose goldens have sharper attention and more roundings in a row. */
+/** The same for the hybrids, whose goldens have sharper attention and more roundings in a row. */
 const hybridTolerances = { f32: 2e-3, f16: 6e-3, bf16: 3e-2 };
 /**
  * The scores of this one's attention have a deviation of 12 before the softmax, which is nearly a choice of one key. A run in

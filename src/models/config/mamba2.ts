@@ -7,7 +7,7 @@ export interface Mamba2Config extends LanguageModelConfig {
   readonly modelType: "mamba2";
   readonly normEps: number;
   readonly residualInFp32: boolean;
-  /** Of every layer. */
+  /** The mixer of every layer. */
   readonly ssm: SsmGeometry;
 }
 
