@@ -53,19 +53,47 @@ function bracketed({ elements, negate }: AST.CharacterClass): CodePoints | null 
 
 const properties = new Map<string, CodePoints>();
 
+/** Code points from `first` on, each of `units` UTF-16 units, as one text. */
+interface Plane {
+  readonly first: number;
+  readonly units: number;
+  readonly text: string;
+}
+
+let planes: readonly Plane[] | undefined;
+
+/** All code points but surrogates. */
+function allPlanes(): readonly Plane[] {
+  planes ??= (
+    [
+      [0, 0xd7ff],
+      [0xe000, 0xffff],
+      [0x10000, MAX_CODE_POINT],
+    ] as const
+  ).map(([first, last]) => {
+    const parts: string[] = [];
+    for (let from = first; from <= last; from += 0x1000) {
+      const length = Math.min(0x1000, last - from + 1);
+      parts.push(String.fromCodePoint(...Array.from({ length }, (_, i) => from + i)));
+    }
+    return { first, units: first < 0x10000 ? 1 : 2, text: parts.join("") };
+  });
+  return planes;
+}
+
 /** Such as `\p{Letter}`: asks the engine's own tables, once for each property; there are some hundred. */
 function propertyOf(source: string): CodePoints {
   let set = properties.get(source);
   if (set === undefined) {
-    const property = new RegExp(source, "u");
-    const ranges: [number, number][] = [];
-    for (let point = 0; point <= MAX_CODE_POINT; point++) {
-      if (!property.test(String.fromCodePoint(point))) continue;
-      const last = ranges.at(-1);
-      if (last !== undefined && last[1] === point - 1) last[1] = point;
-      else ranges.push([point, point]);
-    }
-    set = codePoints(ranges);
+    const runs = new RegExp(`${source}+`, "gu");
+    set = codePoints(
+      allPlanes().flatMap(({ first, units, text }) =>
+        Array.from(text.matchAll(runs), ({ index, 0: run }): Range => {
+          const low = first + index / units;
+          return [low, low + run.length / units - 1];
+        }),
+      ),
+    );
     properties.set(source, set);
   }
   return set;

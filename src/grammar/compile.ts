@@ -9,9 +9,10 @@ import {
   refused,
 } from "./budget";
 import { isWellFormed } from "./code-points";
+import { Completions, uniqueCallsNeeded } from "./completions";
 import { TokenConstraint } from "./constraint";
-import { call, character, choice, literal, Rule } from "./expression";
-import { type RuleTexts, schemaRules } from "./json-schema";
+import { call, character, choice, type Expression, literal, Rule } from "./expression";
+import { type SchemaRules, schemaRules } from "./json-schema";
 import { JsonRules } from "./json-text";
 import { findNeeds } from "./needs";
 import { patternOf } from "./pattern";
@@ -46,7 +47,7 @@ export function compileConstraint(
   const { kind } = constraint;
   checkSize(constraint);
   const budget = new Budget(kind, limits);
-  const texts = textsOf(constraint, trie, budget);
+  const { texts, reasons } = rulesOf(constraint, trie, budget);
   const machines = texts.map(([rule, expression]) => {
     const machine = automatonOf(expression, budget);
     rule.machine = machine;
@@ -55,24 +56,32 @@ export function compileConstraint(
   findNeeds(machines, trie.alphabet, budget);
   const [root] = texts[0]!;
   if (root.machine!.need(root.machine!.start) > MAX_DEPTH) {
-    throw refused(kind, `the ${kind} stands for no text that ends and can be written with the model's tokens`);
+    const why = `the ${kind} stands for no text that ends and can be written with the model's tokens`;
+    throw refused(kind, reasons[0] ?? why);
+  }
+  const completions = new Completions(trie.alphabet);
+  for (const machine of machines) {
+    if (machine.remembers && uniqueCallsNeeded(machine) > completions.uniqueWays(machine)) {
+      throw refused(kind, `the ${kind} asks for more different items or names than there are`);
+    }
   }
   const bytes = machines.reduce((sum, machine) => sum + machine.bytes, KEPT_BYTES);
-  return new TokenConstraint(root, trie, bytes);
+  return new TokenConstraint(root, trie, completions, bytes);
 }
 
-function textsOf(constraint: Constraint, trie: TokenTrie, budget: Budget): RuleTexts {
+function rulesOf(constraint: Constraint, trie: TokenTrie, budget: Budget): SchemaRules {
   const root = new Rule("text");
+  const only = (expression: Expression): SchemaRules => ({ texts: [[root, expression]], reasons: [] });
   const json = JsonRules.of(trie);
   switch (constraint.kind) {
     case "json_schema":
       return schemaRules(constraint.schema, trie, budget);
     case "json_object":
-      return [[root, json.document(call(json.object))]];
+      return only(json.document(call(json.object)));
     case "regex":
-      return [[root, patternOf(constraint.pattern, character, budget).expression]];
+      return only(patternOf(constraint.pattern, character, budget).expression);
     case "choice":
-      return [[root, choice(constraint.choices.map(literal))]];
+      return only(choice(constraint.choices.map(literal)));
   }
 }
 

@@ -1,5 +1,7 @@
 import { MAX_READINGS } from "./budget";
+import type { Completions } from "./completions";
 import type { Rule } from "./expression";
+import type { Memory } from "./memory";
 import { type Frame, type Readings, ReadingTable } from "./readings";
 import type { Mask, TokenTrie } from "./token-trie";
 
@@ -18,18 +20,20 @@ let constraints = 0;
 /** What may follow a text so that it can still become one of a grammar, in terms of tokens. */
 export class TokenConstraint {
   private readonly id: number;
-  private readonly table = new ReadingTable();
+  private readonly table: ReadingTable;
   private readonly first: Readings;
 
   constructor(
     root: Rule,
     private readonly trie: TokenTrie,
+    completions: Completions,
     /** Memory that is kept for it, about, masks not counted. */
     readonly bytes: number,
   ) {
     constraints += 1;
     this.id = constraints;
     const machine = root.machine!;
+    this.table = new ReadingTable(completions);
     this.first = this.table.closure([this.table.frame(machine, machine.start, null)]);
   }
 
@@ -44,7 +48,8 @@ export class TokenConstraint {
   }
 
   /** The tokens that may follow, a bit for each. Not to be written to. */
-  mask(readings: Readings): Int32Array {
+  mask(of: Readings): Int32Array {
+    const readings = this.table.coarse(of);
     const key = `${this.id}/${readings.id}`;
     const known = this.trie.masks.get(key);
     if (known !== undefined) return known.words;
@@ -60,9 +65,10 @@ export class TokenConstraint {
         work += own.work;
         for (let i = 0; i < words.length; i++) words[i]! |= own.words[i]!;
       }
-      for (const { node, state } of own.exits) {
+      for (const { node, state, memory } of own.exits) {
         if (work > limit) break;
-        work += this.walkBelow(node, this.table.onward(this.table.frame(frame.machine, state, frame.parent)), words);
+        const left = this.table.frame(frame.machine, state, frame.parent, memory ?? frame.memory);
+        work += this.walkBelow(node, this.table.onward(left), words);
       }
     }
     if (readings.complete) for (const id of this.trie.endIds) words[id >>> 5]! |= 1 << (id & 31);
@@ -77,15 +83,17 @@ export class TokenConstraint {
     const found: Frame[] = [];
     let complete = false;
     // As in mask(): along the frame's own rule, and wherever that is left or another one entered, along all that follows.
-    for (const { machine, state: from, parent } of readings.frames) {
+    for (const { machine, state: from, parent, memory: before } of readings.frames) {
       if (found.length >= MAX_READINGS) break;
       let state = from;
+      let memory = before;
       for (let i = 0; i < bytes.length && state >= 0; i++) {
         state = machine.step(state, bytes[i]!);
         if (state < 0) break;
+        memory = memory?.after(bytes[i]!) ?? null;
         const last = i + 1 === bytes.length;
         if (!last && !machine.leaves(state)) continue;
-        const frame = this.table.frame(machine, state, parent);
+        const frame = this.table.frame(machine, state, parent, memory);
         if (last) {
           if (frame.alive) found.push(frame);
         } else {
@@ -106,14 +114,17 @@ export class TokenConstraint {
   }
 
   /** Tokens that a frame's own rule reads, and where they may go on outside of it. */
-  private ownMask({ machine, state, slack }: Frame): Mask {
-    const key = `${machine.maskKey(state)}:${slack}`;
+  private ownMask(frame: Frame): Mask {
+    const { machine, state, slack, memory: remembered } = frame;
+    const { isFree } = frame;
+    const key = `${machine.maskKey(state)}:${slack}${isFree ? "" : `:${remembered!.id}`}`;
     const known = this.trie.masks.get(key);
     if (known !== undefined) return known;
     const { byte, depth, end, firstToken, longest } = this.trie;
     const words = new Int32Array(this.trie.words);
-    const exits: { node: number; state: number }[] = [];
+    const exits: Mask["exits"][number][] = [];
     const path = new Array<number>(longest + 1).fill(state);
+    const memories = new Array<Memory | null>(longest + 1).fill(isFree ? null : remembered);
     let work = 0;
     for (let node = 1; node < byte.length; ) {
       work += 1;
@@ -124,10 +135,13 @@ export class TokenConstraint {
         continue;
       }
       path[level] = next;
-      if (firstToken[node]! < firstToken[node + 1]! && machine.need(next) <= slack) this.trie.allow(words, node);
-      if (end[node]! > node + 1 && machine.leaves(next)) {
-        exits.push({ node, state: next });
+      const memory = memories[level - 1]?.after(byte[node]!) ?? null;
+      memories[level] = memory;
+      const isToken = firstToken[node]! < firstToken[node + 1]!;
+      if (isToken && machine.need(next) <= slack && (isFree || frame.isDifferent(next, memory))) {
+        this.trie.allow(words, node);
       }
+      if (end[node]! > node + 1 && machine.leaves(next)) exits.push({ node, state: next, memory });
       node += 1;
     }
     return this.keep(key, { words, exits, work });

@@ -19,15 +19,18 @@ export type Expression =
   | { readonly kind: "choice"; readonly options: readonly Expression[] }
   /** `max` may be Infinity. */
   | { readonly kind: "repeat"; readonly body: Expression; readonly min: number; readonly max: number }
-  | { readonly kind: "call"; readonly rule: Rule }
+  /** `isUnique`: what it stands for is none of what the same kind of call stood for before, in the rule that calls. */
+  | { readonly kind: "call"; readonly rule: Rule; readonly isUnique: boolean }
   /** What an automaton without calls accepts. */
   | { readonly kind: "automaton"; readonly automaton: Automaton }
   | Members
   | List;
 
-/** Members in this order with separators between them; those not required may be left out. */
+/** `min` to `max` members in this order with separators between them; those not required may be left out. */
 export interface Members {
   readonly kind: "members";
+  readonly min: number;
+  readonly max: number;
   readonly members: readonly { readonly body: Expression; readonly required: boolean }[];
   /** Any number of these at the end. */
   readonly extra: Expression | null;
@@ -51,7 +54,7 @@ export const sequence = (...parts: Expression[]): Expression =>
   parts.length === 1 ? parts[0]! : { kind: "sequence", parts };
 export const choice = (options: readonly Expression[]): Expression =>
   options.length === 1 ? options[0]! : { kind: "choice", options };
-export const call = (rule: Rule): Expression => ({ kind: "call", rule });
+export const call = (rule: Rule, isUnique = false): Expression => ({ kind: "call", rule, isUnique });
 export const automaton = (automaton: Automaton): Expression => ({ kind: "automaton", automaton });
 export const repeat = (body: Expression, min: number, max = min): Expression => ({ kind: "repeat", body, min, max });
 export const optional = (body: Expression): Expression => repeat(body, 0, 1);

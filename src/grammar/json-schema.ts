@@ -1,215 +1,230 @@
-import type { Budget } from "./budget";
-import { call, choice, type Expression, literal, Rule } from "./expression";
-import { JsonRules, memberOf, quoted } from "./json-text";
-import { keyOtherThan, MAX_NAME } from "./property-names";
-import { ScalarRules } from "./scalar-rules";
-import {
-  badSchema,
-  countAt,
-  isObject,
-  type JsonType,
-  type Keywords,
-  keywordsOf,
-  listAt,
-  merged,
-  typesOf,
-  without,
-} from "./schema-keywords";
+import { stringifyJson } from "../json/stringify";
+import { isObject } from "../json/value";
+import { arrays } from "./array-rules";
+import { type Budget, MAX_VALUES } from "./budget";
+import { type Conjunction, typesLeft } from "./conjunction";
+import { decimalOf } from "./decimal";
+import { Expansion } from "./expansion";
+import { call, choice, type Expression, literal, nothing, Rule } from "./expression";
+import { JsonRules, memberOf } from "./json-text";
+import { NumberRules } from "./number-rules";
+import { objects } from "./object-rules";
+import { References } from "./references";
+import { isOf } from "./satisfaction";
+import { badSchema, type JsonType, keywordsOf, type Located, schemasAt } from "./schema-keywords";
+import { StringRules } from "./string-rules";
 import type { TokenTrie } from "./token-trie";
+import type { ValueReader } from "./value-reader";
 
-/** How often schemas may be combined within each other before it must be a loop. */
-const MAX_COMBINED = 32;
-
-/** What it takes to read the keywords of a schema, and the name of a property. */
+/** What it takes to read a schema. */
 const SCHEMA_WORK = 60;
-const NAME_WORK = 20;
 
 /** Rules to compile, the first of which stands for the whole text. */
 export type RuleTexts = readonly (readonly [Rule, Expression])[];
 
-/** @throws EngineError ERR_REQUEST, with the place in the schema, for what is malformed, unsupported or contradictory. */
-export function schemaRules(schema: unknown, trie: TokenTrie, budget: Budget): RuleTexts {
+/** Rules, and why some part of them has no text. */
+export interface SchemaRules {
+  readonly texts: RuleTexts;
+  readonly reasons: readonly string[];
+}
+
+/** @throws EngineError ERR_REQUEST, with the place in the schema, for what is malformed or unsupported. */
+export function schemaRules(schema: unknown, trie: TokenTrie, budget: Budget): SchemaRules {
   return new SchemaReader(schema, trie, budget).rules();
 }
 
-class SchemaReader {
-  private readonly json: JsonRules;
+class SchemaReader implements ValueReader {
+  readonly json: JsonRules;
+  readonly strings: StringRules;
+  private readonly numbers: NumberRules;
+  private readonly references: References;
+  private readonly expansion: Expansion;
   private readonly texts: [Rule, Expression][] = [];
-  private readonly scalars: ScalarRules;
-  /** Rules by the schema that a $ref points to. */
-  private readonly byTarget = new Map<unknown, Rule>();
-  private readonly pending: { rule: Rule; schema: unknown; path: string }[] = [];
+  private readonly reasons: string[] = [];
+  /** Rules by the numbers of the schemas that all hold. */
+  private readonly byKey = new Map<string, Rule>();
+  private readonly numberOf = new Map<unknown, number>();
+  private readonly referring = new Map<unknown, boolean>();
+  private readonly pending: (() => void)[] = [];
+  private oneWayValue: Expression | undefined;
 
   constructor(
     private readonly root: unknown,
     trie: TokenTrie,
-    private readonly budget: Budget,
+    readonly budget: Budget,
   ) {
     this.json = JsonRules.of(trie);
-    this.scalars = new ScalarRules(trie, budget, this.texts);
+    this.strings = new StringRules(trie, budget);
+    this.numbers = new NumberRules(trie, budget, this.texts);
+    this.references = new References(root);
+    this.expansion = new Expansion(this.references, budget);
   }
 
-  rules(): RuleTexts {
-    this.texts.push([new Rule("text"), this.json.document(call(this.ruleOf(this.root, "#")))]);
-    for (let next = this.pending.pop(); next !== undefined; next = this.pending.pop()) {
-      this.texts.push([next.rule, this.schema(next.schema, next.path)]);
+  rules(): SchemaRules {
+    const root = this.ruleOf([{ schema: this.root, path: "#" }], false);
+    this.texts.push([new Rule("text"), this.json.document(call(root))]);
+    for (let next = this.pending.pop(); next !== undefined; next = this.pending.pop()) next();
+    return { texts: this.texts, reasons: this.reasons };
+  }
+
+  values(schemas: readonly Located[], isOneWay: boolean): Expression {
+    this.budget.spend(SCHEMA_WORK);
+    const simple = this.simple(schemas, isOneWay);
+    if (simple !== null) return simple;
+    // What combines schemas that are referred to may be within itself.
+    const isCombined = schemas.length > 1 || [...keywordsOf(schemas[0]!).keys()].some((name) => combining.has(name));
+    if (isCombined && schemas.some(({ schema }) => this.refers(schema))) return call(this.ruleOf(schemas, isOneWay));
+    return this.expanded(schemas, isOneWay);
+  }
+
+  /** What is said by referring to others only; null where there is more to it. */
+  private simple(schemas: readonly Located[], isOneWay: boolean): Expression | null {
+    const [only] = schemas;
+    if (schemas.length > 1) return null;
+    const { schema, path } = only!;
+    if (schema === false) return this.impossible(path, "false allows no value");
+    const keywords = keywordsOf(only!);
+    if (keywords.size === 0) return this.anyValue(isOneWay);
+    if (keywords.size > 1) return null;
+    if (keywords.has("$ref")) {
+      return call(this.ruleOf([this.references.resolve(keywords.get("$ref"), path)], isOneWay));
     }
-    return this.texts;
+    if (!keywords.has("anyOf")) return null;
+    return this.oneOf(schemasAt(keywords, "anyOf", path).map((option) => this.values([option], isOneWay)));
   }
 
-  private ruleOf(schema: unknown, path: string): Rule {
-    let rule = this.byTarget.get(schema);
+  private oneOf(options: readonly Expression[]): Expression {
+    const possible = options.filter((option) => option !== nothing);
+    return possible.length === 0 ? nothing : choice(possible);
+  }
+
+  private ruleOf(schemas: readonly Located[], isOneWay: boolean): Rule {
+    const numbers = schemas.map(({ schema }) => this.numbered(schema)).sort((a, b) => a - b);
+    const key = `${isOneWay ? "=" : ""}${[...new Set(numbers)].join()}`;
+    let rule = this.byKey.get(key);
     if (rule === undefined) {
-      rule = new Rule(path);
-      this.byTarget.set(schema, rule);
-      this.pending.push({ rule, schema, path });
+      const made = new Rule(schemas[0]!.path);
+      rule = made;
+      this.byKey.set(key, rule);
+      this.pending.push(() => {
+        this.texts.push([made, this.simple(schemas, isOneWay) ?? this.expanded(schemas, isOneWay)]);
+      });
     }
     return rule;
   }
 
-  private schema(schema: unknown, path: string): Expression {
-    return this.values(keywordsOf(schema, path), path, 0);
+  private numbered(schema: unknown): number {
+    const key = isObject(schema) ? schema : stringifyJson(schema);
+    const number = this.numberOf.get(key) ?? this.numberOf.size;
+    this.numberOf.set(key, number);
+    return number;
   }
 
-  private values(keywords: Keywords, path: string, combined: number): Expression {
-    this.budget.spend(SCHEMA_WORK);
-    if (combined > MAX_COMBINED) throw badSchema(path, "the schema is combined with itself without end");
-    if (keywords.size === 0) return call(this.json.value);
-    const nullable = keywords.get("nullable");
-    if (nullable !== undefined) {
-      if (typeof nullable !== "boolean") throw badSchema(path, "nullable must be true or false");
-      const rest = without(keywords, "nullable");
-      const value = this.values(rest, path, combined);
-      return nullable && rest.size > 0 ? choice([value, literal("null")]) : value;
+  /** Whether there is a $ref in it. */
+  private refers(schema: unknown): boolean {
+    if (typeof schema !== "object" || schema === null) return false;
+    let known = this.referring.get(schema);
+    if (known === undefined) {
+      this.budget.spend(1);
+      known =
+        (isObject(schema) && Object.hasOwn(schema, "$ref")) ||
+        Object.values(schema).some((value) => this.refers(value));
+      this.referring.set(schema, known);
     }
-    if (keywords.has("allOf")) {
-      const all = listAt(keywords, "allOf", path).map((part, i) => this.inlined(part, `${path}/allOf/${i}`, combined));
-      const both = all.reduce<Keywords>((a, b) => merged(a, b, path, this.budget), without(keywords, "allOf"));
-      return this.values(both, path, combined + 1);
-    }
-    if (keywords.has("$ref")) {
-      const { target, pointer } = this.resolve(keywords.get("$ref"), path);
-      if (keywords.size === 1) return call(this.ruleOf(target, pointer));
-      const own = without(keywords, "$ref");
-      return this.values(merged(own, this.inlined(target, pointer, combined), path, this.budget), path, combined + 1);
-    }
-    const union = ["anyOf", "oneOf"].find((name) => keywords.has(name));
-    if (union !== undefined) {
-      const own = without(keywords, union);
-      const options = listAt(keywords, union, path).map((option, i) => {
-        const at = `${path}/${union}/${i}`;
-        if (own.size === 0) return this.schema(option, at);
-        return this.values(merged(own, this.inlined(option, at, combined), at, this.budget), at, combined + 1);
-      });
-      return choice(options);
-    }
-    if (keywords.has("enum") || keywords.has("const")) return this.scalars.constants(keywords, path);
-    return choice(typesOf(keywords, path).map((type) => this.ofType(type, keywords, path)));
+    return known;
   }
 
-  /** Keywords of a schema that is combined with others, its references replaced by what they point to. */
-  private inlined(schema: unknown, path: string, combined: number): Keywords {
-    this.budget.spend(SCHEMA_WORK);
-    if (combined > MAX_COMBINED) throw badSchema(path, "the schema is combined with itself without end");
-    const keywords = keywordsOf(schema, path);
-    if (!keywords.has("$ref")) return keywords;
-    const { target, pointer } = this.resolve(keywords.get("$ref"), path);
-    return merged(without(keywords, "$ref"), this.inlined(target, pointer, combined + 1), path, this.budget);
+  private expanded(schemas: readonly Located[], isOneWay: boolean): Expression {
+    const { path } = schemas[0]!;
+    const ways = this.ways(schemas);
+    if (ways.length === 0) return this.impossible(path, "no value satisfies all that is combined here");
+    return this.oneOf(ways.map((way) => this.conjunction(way, path, isOneWay)));
   }
 
-  private resolve(reference: unknown, path: string): { target: unknown; pointer: string } {
-    if (typeof reference !== "string" || !/^#(\/|$)/.test(reference)) {
-      throw badSchema(
-        path,
-        `$ref must point into this schema, as "#/$defs/name" does; got ${JSON.stringify(reference)}`,
-      );
-    }
-    let target = this.root;
-    for (const part of reference.split("/").slice(1)) {
-      const name = decoded(part).replaceAll("~1", "/").replaceAll("~0", "~");
-      const owner: unknown = target;
-      if (typeof owner !== "object" || owner === null || !Object.hasOwn(owner, name)) {
-        throw badSchema(path, `$ref ${JSON.stringify(reference)} points to nothing`);
-      }
-      target = (owner as Record<string, unknown>)[name];
-    }
-    return { target, pointer: reference };
+  ways(schemas: readonly Located[]): readonly Conjunction[] {
+    return this.expansion.ways(schemas);
   }
 
-  private ofType(type: JsonType, keywords: Keywords, path: string): Expression {
+  private conjunction(known: Conjunction, path: string, isOneWay: boolean): Expression {
+    if (known.constants !== null) return this.constants(known, path);
+    return this.oneOf(typesLeft(known).map((type) => this.ofType(type, known, path, isOneWay)));
+  }
+
+  private constants(known: Conjunction, path: string): Expression {
+    const values = known.constants!;
+    if (values.length > MAX_VALUES) {
+      throw badSchema(path, `enum has ${values.length} values; at most ${MAX_VALUES} are allowed`);
+    }
+    const left = values.filter((value) => isOf(value, known, this));
+    if (left.length === 0) return this.impossible(path, "no value of the enum or const is what is asked for besides");
+    return choice(left.map((value) => literal(stringifyJson(value))));
+  }
+
+  private ofType(type: JsonType, known: Conjunction, path: string, isOneWay: boolean): Expression {
+    const { excluded } = known;
+    const words = (...texts: string[]) => this.oneOf(texts.filter((text) => !excluded.includes(text)).map(literal));
     switch (type) {
-      case "string":
-        return this.scalars.string(keywords, path);
-      case "integer":
-      case "number":
-        return this.scalars.number(type, keywords, path);
-      case "boolean":
-        return choice([literal("true"), literal("false")]);
-      case "null":
-        return literal("null");
-      case "object":
-        return this.object(keywords, path);
-      case "array":
-        return this.array(keywords, path);
-    }
-  }
-
-  private object(keywords: Keywords, path: string): Expression {
-    const properties = keywords.get("properties") ?? {};
-    if (!isObject(properties)) throw badSchema(path, "properties must be an object");
-    const listed = keywords.get("required") ?? [];
-    if (!Array.isArray(listed) || !listed.every((name) => typeof name === "string")) {
-      throw badSchema(path, "required must be a list of names");
-    }
-    const required = new Set<string>(listed);
-    const names = [...new Set([...Object.keys(properties), ...required])];
-    // Without a word about other properties, those of an object that names some are all it has.
-    const others = keywords.get("additionalProperties") ?? names.length === 0;
-    if (names.length === 0 && others === true) return call(this.json.object);
-    const extra = others === false ? null : this.schema(others, `${path}/additionalProperties`);
-    const members = names.flatMap((name) => {
-      const at = `${path}/properties/${name}`;
-      if (name.length > MAX_NAME) throw badSchema(path, `a property's name may have at most ${MAX_NAME} characters`);
-      this.budget.spend(NAME_WORK);
-      const own = Object.hasOwn(properties, name);
-      if (own && properties[name] === false && !required.has(name)) return [];
-      if (!own && keywords.get("additionalProperties") === false) {
-        throw badSchema(path, `required names ${JSON.stringify(name)}, which additionalProperties forbids`);
+      case "string": {
+        const { parts, min, max } = known.strings;
+        const texts = excluded.filter((text) => text.startsWith('"')).map((text) => JSON.parse(text) as string);
+        const all = [...parts, ...texts.map((text) => ({ kind: "text", text, negated: true }) as const)];
+        const found = this.strings.strings(all, { min, max }, isOneWay);
+        if (max < min) return this.impossible(path, `maxLength ${max} is less than minLength ${min}`);
+        return found ?? this.impossible(path, "no string has such a pattern, format and length");
       }
-      const value = own ? this.schema(properties[name], at) : (extra ?? call(this.json.value));
-      return [{ body: memberOf(literal(JSON.stringify(name)), value), required: required.has(name) }];
-    });
-    return this.json.objectOf(
-      members,
-      extra === null ? null : memberOf(quoted(keyOtherThan(names, this.budget)), extra),
-    );
+      case "integer":
+      case "number": {
+        const values = excluded.flatMap((text) => (/^[-\d]/.test(text) ? (decimalOf(Number(text)) ?? []) : []));
+        const found = this.numbers.numbers(type, { ...known.numbers, excluded: values }, isOneWay);
+        return found ?? this.impossible(path, `no ${type} of at most 18 digits is within the bounds`);
+      }
+      case "boolean":
+        return words("true", "false");
+      case "null":
+        return words("null");
+      default:
+        if (excluded.some((text) => text.startsWith(type === "object" ? "{" : "["))) {
+          return this.impossible(path, `an ${type} that is not one of some values is not supported`);
+        }
+        return type === "object" ? objects(known, path, isOneWay, this) : arrays(known, path, isOneWay, this);
+    }
   }
 
-  private array(keywords: Keywords, path: string): Expression {
-    const min = countAt(keywords, "minItems", path, 0);
-    const max = countAt(keywords, "maxItems", path, Infinity);
-    const prefix = keywords.has("prefixItems") ? listAt(keywords, "prefixItems", path) : [];
-    const items = keywords.get("items");
-    if (Array.isArray(items)) throw badSchema(path, "items must be a schema; a list of them is prefixItems");
-    // As with properties: a list that names its items has no others, unless it must.
-    const closed = items === false || (items === undefined && prefix.length > 0 && min <= prefix.length);
-    const longest = closed ? Math.min(max, prefix.length) : max;
-    if (min > longest) throw badSchema(path, `minItems is ${min}, and at most ${longest} items are allowed`);
-    if (prefix.length === 0 && items === undefined && min === 0 && max === Infinity) return call(this.json.array);
-    const rest = closed ? null : this.schema(items ?? true, `${path}/items`);
-    return this.json.arrayOf(
-      prefix.map((item, i) => this.schema(item, `${path}/prefixItems/${i}`)),
-      rest,
-      min,
-      max,
-    );
+  anyValue(isOneWay: boolean): Expression {
+    if (!isOneWay) return call(this.json.value);
+    if (this.oneWayValue === undefined) {
+      const rule = new Rule("value, in one way");
+      this.oneWayValue = call(rule);
+      const value = this.oneWayValue;
+      const string = this.strings.strings([], { min: 0, max: Infinity }, true)!;
+      const { numbers } = this;
+      const number = numbers.numbers("number", noNumberKeywords, true)!;
+      const member = memberOf(string, value, true);
+      const object = this.json.objectOf(
+        { members: [{ body: member, required: false }], extra: null, min: 0, max: 1 },
+        true,
+      );
+      const array = this.json.arrayOf({ items: [], rest: value, min: 0, max: Infinity }, true);
+      this.texts.push([rule, choice([string, number, object, array, ...["true", "false", "null"].map(literal)])]);
+    }
+    return this.oneWayValue;
+  }
+
+  impossible(path: string, reason: string): Expression {
+    if (this.reasons.length < MAX_REASONS) this.reasons.push(badSchema(path, reason).message);
+    return nothing;
+  }
+
+  named(name: string, expression: Expression): Expression & { readonly kind: "call" } {
+    const rule = new Rule(name);
+    this.texts.push([rule, expression]);
+    return { kind: "call", rule, isUnique: false };
   }
 }
 
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part;
-  }
-}
+const MAX_REASONS = 10;
+const noNumberKeywords = { low: null, high: null, multiples: [], notMultiples: [], excluded: [], isFractional: false };
+const combining = new Set<string | symbol>([
+  ...["$ref", "allOf", "anyOf", "oneOf", "not", "if", "then", "else"],
+  ...["dependencies", "dependentRequired", "dependentSchemas"],
+]);

@@ -6,6 +6,8 @@ import {
   character,
   choice,
   type Expression,
+  empty,
+  type List,
   literal,
   type Members,
   optional,
@@ -71,10 +73,12 @@ const anyNumber = sequence(
   optional(sequence(choice(["e", "E"].map(literal)), optional(choice(["+", "-"].map(literal))), repeat(digit, 1, 2))),
 );
 
-/** A property with its value. */
-export function memberOf(key: Expression, value: Expression): Expression {
-  return sequence(key, colon, value);
+/** A property with its value. `isCompact`: without white space. */
+export function memberOf(key: Expression, value: Expression, isCompact = false): Expression {
+  return sequence(key, isCompact ? literal(":") : colon, value);
 }
+
+export const anyCount = { min: 0, max: Infinity } as const;
 
 /** The rules of JSON itself, which all constraints of a model share with the masks that are known for them. */
 export class JsonRules {
@@ -104,12 +108,12 @@ export class JsonRules {
       [this.string, anyString],
       [this.integer, anyInteger],
       [this.number, anyNumber],
-      [this.object, this.objectOf([], memberOf(call(this.string), value))],
-      [this.array, this.arrayOf([], value, 0, Infinity)],
+      [this.object, this.objectOf({ members: [], extra: memberOf(call(this.string), value), ...anyCount })],
+      [this.array, this.arrayOf({ items: [], rest: value, ...anyCount })],
       [
         this.value,
         choice([
-          ...[this.string, this.number, this.object, this.array].map(call),
+          ...[this.string, this.number, this.object, this.array].map((rule) => call(rule)),
           ...["true", "false", "null"].map(literal),
         ]),
       ],
@@ -123,13 +127,19 @@ export class JsonRules {
     findNeeds(machines, trie.alphabet, budget);
   }
 
-  /** Members in this order, and any number of `extra` after them. */
-  objectOf(members: Members["members"], extra: Expression | null): Expression {
-    return this.enclosed("{", { kind: "members", members, extra, separator: this.comma }, "}");
+  /** `isCompact`: without white space. */
+  objectOf(members: Omit<Members, "kind" | "separator">, isCompact = false): Expression {
+    const separator = this.separator(isCompact);
+    return this.enclosed("{", { kind: "members", separator, ...members }, "}", isCompact);
   }
 
-  arrayOf(items: readonly Expression[], rest: Expression | null, min: number, max: number): Expression {
-    return this.enclosed("[", { kind: "list", items, rest, min, max, separator: this.comma }, "]");
+  arrayOf(list: Omit<List, "kind" | "separator">, isCompact = false): Expression {
+    return this.enclosed("[", { kind: "list", separator: this.separator(isCompact), ...list }, "]", isCompact);
+  }
+
+  /** Between members and between items. */
+  separator(isCompact: boolean): Expression {
+    return isCompact ? literal(",") : sequence(literal(","), this.spaces);
   }
 
   /** A text that is one JSON value: white space may come before it, and nothing after it. */
@@ -141,11 +151,8 @@ export class JsonRules {
     return optional(call(this.space));
   }
 
-  private get comma(): Expression {
-    return sequence(literal(","), this.spaces);
-  }
-
-  private enclosed(open: string, body: Expression, close: string): Expression {
-    return sequence(literal(open), this.spaces, body, this.spaces, literal(close));
+  enclosed(open: string, body: Expression, close: string, isCompact = false): Expression {
+    const spaces = isCompact ? empty : this.spaces;
+    return sequence(literal(open), spaces, body, spaces, literal(close));
   }
 }

@@ -4,6 +4,8 @@ import type { Rule } from "./expression";
 export interface Call {
   readonly rule: Rule;
   readonly back: number;
+  /** What the rule stands for this time is none of what it stood for in unique calls before. */
+  readonly isUnique: boolean;
 }
 
 /**
@@ -29,6 +31,12 @@ export interface Machine {
   need(state: number): number;
   /** The highest finite need. */
   readonly maxNeed: number;
+  /** Whether there are unique calls, so that what they stood for must be remembered. */
+  readonly remembers: boolean;
+  /** The calls of all states. */
+  readonly everyCall: Iterable<Call>;
+  /** Whether the rule can come to its end without another unique call. */
+  endsAlone(state: number): boolean;
   /** States with the same key, of all machines, allow the same tokens up to where a call is entered or the rule ends. */
   maskKey(state: number): string;
 }

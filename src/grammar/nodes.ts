@@ -9,7 +9,7 @@ import type { Expression, List, Members, Rule } from "./expression";
 export type Node =
   | { readonly kind: "end" }
   | { readonly kind: "range"; readonly low: number; readonly high: number; readonly to: number }
-  | { readonly kind: "call"; readonly rule: Rule; readonly to: number }
+  | { readonly kind: "call"; readonly rule: Rule; readonly isUnique: boolean; readonly to: number }
   | { readonly kind: "split"; readonly to: number[] };
 
 /** The node where every text ends. */
@@ -56,7 +56,7 @@ export class Nodes {
       case "range":
         return this.range(expression.low, expression.high, next);
       case "call":
-        return this.add({ kind: "call", rule: expression.rule, to: next });
+        return this.add({ kind: "call", rule: expression.rule, isUnique: expression.isUnique, to: next });
       case "automaton":
         return this.buildAutomaton(expression.automaton, next);
       case "sequence":
@@ -101,7 +101,11 @@ export class Nodes {
     return at;
   }
 
-  private buildMembers({ members, extra, separator }: Members, next: number): number {
+  private buildMembers(expression: Members, next: number): number {
+    const { members, extra, separator, min, max } = expression;
+    const least = members.filter(({ required }) => required).length;
+    const most = extra === null ? members.length : Infinity;
+    if (min > least || max < most) return this.buildCounted(expression, next);
     // `after`: a member has been written. `open`: one has to be, from member i on. -1 = there is none.
     let after = next;
     let open = -1;
@@ -121,6 +125,56 @@ export class Nodes {
     }
     if (open < 0) return next;
     return allOptional ? this.split(open, next) : open;
+  }
+
+  /** With a node for each member and each number of those before it. */
+  private buildCounted({ members, extra, separator, min, max }: Members, next: number): number {
+    const most = max === Infinity ? min : max;
+    /** After `count` members, the last of them before member i, by count; -1 = no way. */
+    let after: number[] = [];
+    for (let count = 0; count <= most; count++) after[count] = count >= min ? next : -1;
+    let open: number[] = new Array<number>(most + 1).fill(-1);
+    if (extra !== null) {
+      for (let count = most; count >= 0; count--) {
+        if (count === most && max < Infinity) continue;
+        if (count < most) {
+          open[count] = this.either(after[count + 1]!, (to) => this.build(extra, to));
+          after[count] = this.split(
+            ...this.known(
+              after[count]!,
+              this.either(open[count]!, (to) => this.build(separator, to)),
+            ),
+          );
+        } else {
+          after[count] = this.loop(next, (start) => {
+            open[count] = this.build(extra, start);
+            return this.build(separator, open[count]!);
+          });
+        }
+      }
+    }
+    for (const { body, required } of [...members].reverse()) {
+      const [laterAfter, laterOpen] = [after, open];
+      after = [];
+      open = [];
+      for (let count = most; count >= 0; count--) {
+        const more = count < most ? count + 1 : max === Infinity ? most : -1;
+        const own = more < 0 ? -1 : this.either(laterAfter[more]!, (to) => this.build(body, to));
+        const ways = required ? this.known(own) : this.known(own, laterOpen[count]!);
+        open[count] = ways.length === 0 ? -1 : ways.length === 1 ? ways[0]! : this.split(...ways);
+        const another = own < 0 ? -1 : this.build(separator, own);
+        after[count] = this.split(...(required ? this.known(another) : this.known(another, laterAfter[count]!)));
+      }
+    }
+    return this.split(...this.known(open[0]!, min === 0 && members.every(({ required }) => !required) ? next : -1));
+  }
+
+  private either(to: number, build: (to: number) => number): number {
+    return to < 0 ? -1 : build(to);
+  }
+
+  private known(...nodes: number[]): number[] {
+    return nodes.filter((node) => node >= 0);
   }
 
   private buildList({ items, rest, min, max, separator }: List, next: number): number {

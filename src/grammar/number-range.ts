@@ -1,20 +1,26 @@
+import { ceiling, compare, type Decimal, negated, normal } from "./decimal";
 import { byteRange, choice, type Expression, literal, optional, repeat, sequence } from "./expression";
 import { MAX_DIGITS } from "./json-text";
 
-/** Decimal digits that a double keeps apart: texts of no more are in the order of their values. */
-const EXACT_DIGITS = 15;
+/** Decimal digits that a double keeps apart: texts of no more are in the order of their values, and differ if those do. */
+export const EXACT_DIGITS = 15;
+/** Digits after the point of a bound, and before it, at most. */
+const MAX_PLACES = 40;
+const FARTHEST = 10n ** 40n;
 const LARGEST = 10n ** BigInt(MAX_DIGITS) - 1n;
 const digit = byteRange(0x30, 0x39);
 
 export interface Bound {
-  readonly value: number;
+  readonly value: Decimal;
   readonly exclusive: boolean;
 }
 
 /** Integers between two bounds (null = none), as JSON writes them; null where there is none. */
 export function integersBetween(low: Bound | null, high: Bound | null): Expression | null {
-  const from = low === null ? -LARGEST : clamp(ceiling(low));
-  const to = high === null ? LARGEST : clamp(-ceiling({ ...high, value: -high.value }));
+  const first = low === null ? null : clamp(smallest(low));
+  const last = high === null ? null : clamp(-smallest(opposite(high)));
+  const from = first ?? -largest(last === null ? 0n : -last);
+  const to = last ?? largest(first ?? 0n);
   const options: Expression[] = [];
   if (from <= 0n && to >= 0n) options.push(literal("0"));
   const positive = counting(from > 1n ? from : 1n, to);
@@ -24,21 +30,27 @@ export function integersBetween(low: Bound | null, high: Bound | null): Expressi
   return options.length === 0 ? null : choice(options);
 }
 
-/** The smallest integer that is not below a bound. */
-function ceiling({ value, exclusive }: Bound): bigint {
-  const up = BigInt(Math.ceil(value));
-  return exclusive && Number.isInteger(value) ? up + 1n : up;
+/** As good as endless where numbers begin at `from`. */
+function largest(from: bigint): bigint {
+  const sameLength = 10n ** BigInt(String(from).length) - 1n;
+  return from < FARTHEST && sameLength > LARGEST ? sameLength : LARGEST;
 }
 
-/** One more than the largest keeps a range beyond it empty. */
+const opposite = ({ value, exclusive }: Bound): Bound => ({ value: negated(value), exclusive });
+
+/** The smallest integer that is not below a bound. */
+function smallest({ value, exclusive }: Bound): bigint {
+  const { units } = ceiling(value, 0);
+  return exclusive && value.places === 0 ? units + 1n : units;
+}
+
+/** What reaches farther is as good as endless. */
 function clamp(value: bigint): bigint {
-  const limit = LARGEST + 1n;
-  return value > limit ? limit : value < -limit ? -limit : value;
+  return value > FARTHEST ? FARTHEST : value < -FARTHEST ? -FARTHEST : value;
 }
 
 /** Integers of at least 1 in a range; null where it is empty. */
-function counting(from: bigint, last: bigint): Expression | null {
-  const to = last > LARGEST ? LARGEST : last;
+function counting(from: bigint, to: bigint): Expression | null {
   const options: Expression[] = [];
   for (let start = from; start <= to; start = 10n ** BigInt(String(start).length)) {
     const longest = 10n ** BigInt(String(start).length) - 1n;
@@ -63,7 +75,7 @@ function between(low: string, high: string): Expression {
 }
 
 /** A bound without its sign. */
-interface Decimal {
+interface Limit {
   readonly whole: bigint;
   /** Without zeros at the end. */
   readonly fraction: string;
@@ -71,49 +83,61 @@ interface Decimal {
 }
 
 /** Zero that is not in the range: the part below zero has no "-0". */
-const aboveZero: Decimal = { whole: 0n, fraction: "", exclusive: true };
-const fromZero: Decimal = { ...aboveZero, exclusive: false };
+const aboveZero: Limit = { whole: 0n, fraction: "", exclusive: true };
+const fromZero: Limit = { ...aboveZero, exclusive: false };
 
-/** null for a bound with more than 15 digits. */
-export function isExact({ value }: Bound): boolean {
-  const text = Math.abs(value).toFixed(EXACT_DIGITS);
-  return (
-    Math.abs(value) < 10 ** EXACT_DIGITS &&
-    Number(text) === Math.abs(value) &&
-    room(decimal({ value, exclusive: false })) >= 0
-  );
+function limitOf({ value: { units, places }, exclusive }: Bound): Limit {
+  const digits = String(units < 0n ? -units : units).padStart(places + 1, "0");
+  const whole = BigInt(digits.slice(0, digits.length - places));
+  return { whole, fraction: places === 0 ? "" : digits.slice(-places), exclusive };
 }
 
-function decimal({ value, exclusive }: Bound): Decimal {
-  const [whole, fraction] = Math.abs(value).toFixed(EXACT_DIGITS).split(".") as [string, string];
-  return { whole: BigInt(whole), fraction: fraction.replace(/0+$/, ""), exclusive };
+const wholeDigits = ({ whole }: Limit) => (whole === 0n ? 0 : String(whole).length);
+
+/**
+ * A lower bound whose digits can be told apart as texts and as doubles. Doubles are in the order of their texts, so one that
+ * belongs to the range only has to be short; next to one that does not, the first value is two units away if it is long.
+ */
+function told(bound: Bound): Bound {
+  const places = bound.exclusive ? Math.max(0, EXACT_DIGITS - wholeDigits(limitOf(bound))) : MAX_PLACES;
+  if (bound.value.places <= places) return bound;
+  const { units, places: kept } = ceiling(bound.value, places);
+  const unit = 10n ** BigInt(places - kept);
+  return { value: normal(units * unit + (bound.exclusive ? 1n : 0n), places), exclusive: false };
 }
 
-/** Digits after the point that a number near a bound may have, less those that the bound has itself if negative. */
-function room({ whole, fraction }: Decimal): number {
-  const digits = EXACT_DIGITS - (whole === 0n ? 0 : String(whole).length);
-  return digits < fraction.length ? -1 : digits;
+/** Digits after the point that a number near a bound may have. */
+function placesNear(bound: Bound | null): number {
+  if (bound === null) return EXACT_DIGITS;
+  if (bound.exclusive) return Math.max(0, EXACT_DIGITS - wholeDigits(limitOf(bound)));
+  return Math.max(EXACT_DIGITS, bound.value.places);
 }
 
-/** Numbers between two exact bounds (null = none), without exponents; null where there is none. */
-export function numbersBetween(low: Bound | null, high: Bound | null): Expression | null {
-  const places = Math.min(...[low, high].map((bound) => (bound === null ? EXACT_DIGITS : room(decimal(bound)))));
+const isNegative = ({ value }: Bound) => value.units < 0n;
+
+/** Numbers between two bounds (null = none), without exponents; null where there is none. */
+export function numbersBetween(from: Bound | null, to: Bound | null): Expression | null {
+  const low = from && told(from);
+  const high = to && opposite(told(opposite(to)));
+  if (low !== null && high !== null && compare(low.value, high.value) > 0) return null;
+  const places = Math.min(placesNear(low), placesNear(high));
   const options: Expression[] = [];
-  if (high === null || high.value >= 0) {
-    options.push(...decimals(low === null || low.value < 0 ? fromZero : decimal(low), high && decimal(high), places));
+  if (high === null || !isNegative(high)) {
+    const near = low === null || isNegative(low) ? fromZero : limitOf(low);
+    options.push(...decimals(near, high && limitOf(high), places));
   }
-  if (low === null || low.value < 0) {
-    const near = high === null || high.value >= 0 ? aboveZero : decimal(high);
-    options.push(...decimals(near, low && decimal(low), places).map((option) => sequence(literal("-"), option)));
+  if (low === null || isNegative(low)) {
+    const near = high === null || !isNegative(high) ? aboveZero : limitOf(high);
+    options.push(...decimals(near, low && limitOf(low), places).map((option) => sequence(literal("-"), option)));
   }
   return options.length === 0 ? null : choice(options);
 }
 
 /** From `low` on, up to `high`, neither below zero. */
-function decimals(low: Decimal, high: Decimal | null, places: number): Expression[] {
+function decimals(low: Limit, high: Limit | null, places: number): Expression[] {
   const options: Expression[] = [];
   const anyFraction = fractions(null, null, places)!;
-  const last = high === null ? LARGEST : high.whole - 1n;
+  const last = high === null ? largest(low.whole) : clamp(high.whole) - 1n;
   const inner = counting(low.whole + 1n, last);
   if (inner !== null) options.push(sequence(inner, anyFraction));
   if (high !== null && high.whole < low.whole) return options;
@@ -126,7 +150,7 @@ function decimals(low: Decimal, high: Decimal | null, places: number): Expressio
 }
 
 /** Nothing or a point and digits, from the fraction of `low` to that of `high`; null where there is none. */
-function fractions(low: Decimal | null, high: Decimal | null, places: number): Expression | null {
+function fractions(low: Limit | null, high: Limit | null, places: number): Expression | null {
   const options: Expression[] = [];
   const from = low?.fraction ?? null;
   const to = high?.fraction ?? null;

@@ -38,17 +38,18 @@ export interface Pattern {
  */
 export function patternOf(source: string, encode: Encode, budget: Budget, anywhere = false): Pattern {
   const tree = parsePattern(source, budget);
-  const lengths = anywhere ? takeLengths(tree) : null;
+  const lengths = anywhere ? takeLengths(tree, budget) : null;
   return { expression: new PatternReader(encode, budget).whole(tree, anywhere), lengths };
 }
 
-/** Takes the assertion on the length off the start of the only alternative. */
-function takeLengths({ alternatives }: AST.Pattern): Lengths | null {
+/** Takes the length out of an assertion at the start of the only alternative. */
+function takeLengths({ alternatives }: AST.Pattern, budget: Budget): Lengths | null {
   const [start, assertion] = alternatives[0]!.elements;
   if (alternatives.length > 1 || !isStart(start) || assertion?.type !== "Assertion") return null;
-  const match = assertion.kind === "lookahead" ? /^\(\?=\.\{(\d+),(\d+)\}\$\)$/.exec(assertion.raw) : null;
+  // A dot that may follow counts with the others.
+  const match = assertion.kind === "lookahead" ? /^\(\?=\.\{(\d+),(\d+)\}(?:\\\.\?)?\$\)$/.exec(assertion.raw) : null;
   if (match === null) return null;
-  alternatives[0]!.elements.splice(1, 1);
+  alternatives[0]!.elements.splice(1, 1, ...parsePattern("(?=.*$)", budget).alternatives[0]!.elements);
   return { min: Number(match[1]), max: Number(match[2]) };
 }
 
@@ -92,8 +93,9 @@ class PatternReader {
     this.budget.spend(WAY_WORK);
     if (at > 0) {
       const head = sequence(...elements.slice(0, at).map((element) => this.plain(element)));
-      if (atStart && isNullable(head) && mentionsStart(elements[at]!.raw)) {
-        throw badPattern(this.budget, `has "^" at ${elements[at]!.start}, where it may or may not be the start`);
+      const isTold = !elements.slice(at).some(({ raw }) => mentionsStart(raw));
+      if (atStart && isNullable(head) && !isTold) {
+        throw badPattern(this.budget, `has "^" after ${elements[at]!.start}, where it may or may not be the start`);
       }
       return sequence(head, this.suffix(elements.slice(at), after, false));
     }

@@ -1,50 +1,95 @@
 import type { EngineError } from "../errors";
-import { type Budget, refused } from "./budget";
+import { stringifyJson } from "../json/stringify";
+import { isObject, JsonNumber, toNumber } from "../json/value";
+import { refused } from "./budget";
+import { type Decimal, decimalOf } from "./decimal";
+
+/** A schema and where it stands, as a JSON pointer such as "#/properties/name". */
+export interface Located {
+  readonly schema: unknown;
+  readonly path: string;
+}
 
 /** The keywords of a schema that say something about values, by name. */
-export type Keywords = ReadonlyMap<string, unknown>;
+export type Keywords = ReadonlyMap<string | symbol, unknown>;
 
-/** Say nothing about values. `$defs` and `definitions` are read where something refers to them. */
-const annotations = new Set([
-  ...["title", "description", "default", "example", "examples", "deprecated", "readOnly", "writeOnly", "$comment"],
-  ...["$schema", "$id", "$defs", "definitions", "discriminator"],
-]);
+/** Keywords that no schema has and that only negations bring: what a value is not, and that a number is not whole. */
+export const notEnum = Symbol("not enum");
+export const notPattern = Symbol("not pattern");
+export const notMultipleOf = Symbol("not multipleOf");
+export const isFractional = Symbol("not integer");
 
-const supported = new Set([
-  ...["type", "nullable", "enum", "const", "anyOf", "oneOf", "allOf", "$ref"],
-  ...["properties", "required", "additionalProperties"],
-  ...["items", "prefixItems", "minItems", "maxItems"],
-  ...["minLength", "maxLength", "pattern", "format"],
-  ...["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
+/** Keywords by the type of the values that they are about. */
+const about = {
+  object: [
+    ...["properties", "required", "additionalProperties", "patternProperties", "propertyNames"],
+    ...["minProperties", "maxProperties", "unevaluatedProperties"],
+    ...["dependencies", "dependentRequired", "dependentSchemas"],
+  ],
+  array: ["items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems", "contains", "minContains"],
+  string: ["minLength", "maxLength", "pattern", "format"],
+  number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"],
+} as const;
+
+const combining = ["allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref"];
+const supported = new Set([...Object.values(about).flat(), ...combining, "type", "nullable", "enum", "const"]);
+/** Say something about values that is not read. */
+const refusedNames = new Set([
+  "$dynamicRef",
+  "$recursiveRef",
+  "maxContains",
+  "unevaluatedItems",
+  "divisibleBy",
+  "extends",
 ]);
 
 /** `path` is a JSON pointer such as "#/properties/name". */
 export function badSchema(path: string, message: string): EngineError {
-  return refused("json_schema", `json_schema, at ${shortened(path)}: ${message}`);
+  const shortened = path.length > 200 ? `${path.slice(0, 200)}...` : path;
+  return refused("json_schema", `json_schema, at ${shortened}: ${message}`);
 }
 
-function shortened(path: string): string {
-  return path.length > 200 ? `${path.slice(0, 200)}...` : path;
-}
-
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** @throws EngineError ERR_REQUEST for what is no schema and for keywords that are not supported. */
-export function keywordsOf(schema: unknown, path: string): Keywords {
+/**
+ * What says something about values; other keywords are annotations, as the standard has it.
+ *
+ * @throws EngineError ERR_REQUEST for what is no schema, and for keywords that are not supported or nearly supported ones.
+ */
+export function keywordsOf({ schema, path }: Located): Keywords {
   if (schema === true) return new Map();
-  if (schema === false) throw badSchema(path, "false allows no value");
-  if (!isObject(schema)) throw badSchema(path, `expected a schema, an object, got ${JSON.stringify(schema)}`);
-  const keywords = Object.entries(schema).filter(([name]) => !annotations.has(name) && !name.startsWith("x-"));
-  for (const [name] of keywords) {
-    if (!supported.has(name)) throw badSchema(path, `the keyword ${JSON.stringify(name)} is not supported`);
+  if (!isObject(schema)) throw badSchema(path, `expected a schema, an object, got ${stringifyJson(schema)}`);
+  const keywords = new Map<string | symbol, unknown>();
+  for (const [name, value] of Object.entries(schema)) {
+    if (supported.has(name)) keywords.set(name, value);
+    else if (refusedNames.has(name)) throw badSchema(path, `the keyword ${JSON.stringify(name)} is not supported`);
+    else checkSpelling(name, path);
   }
-  return new Map(keywords);
+  for (const name of Object.getOwnPropertySymbols(schema)) keywords.set(name, Reflect.get(schema as object, name));
+  return keywords;
 }
 
-export function without(keywords: Keywords, ...names: string[]): Keywords {
-  return new Map([...keywords].filter(([name]) => !names.includes(name)));
+/** A misspelled keyword would be ignored without a word. */
+function checkSpelling(name: string, path: string): void {
+  for (const known of supported) {
+    const most = known.length < 5 ? 0 : known.length < 8 ? 1 : 2;
+    if (name.toLowerCase() === known.toLowerCase() || distance(name, known, most) <= most) {
+      throw badSchema(path, `the keyword ${JSON.stringify(name)} is not supported; ${JSON.stringify(known)} is`);
+    }
+  }
+}
+
+/** Letters to change, add or leave out (Levenshtein's distance), or more than `most`. */
+function distance(a: string, b: string, most: number): number {
+  if (Math.abs(a.length - b.length) > most) return most + 1;
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const changed = row[j - 1]! + Number(a[i - 1] !== b[j - 1]);
+      next.push(Math.min(changed, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
 }
 
 export function listAt(keywords: Keywords, name: string, path: string): readonly unknown[] {
@@ -53,100 +98,72 @@ export function listAt(keywords: Keywords, name: string, path: string): readonly
   throw badSchema(path, `${name} must be a list that is not empty`);
 }
 
+/** The schemas of a list. */
+export function schemasAt(keywords: Keywords, name: string, path: string): readonly Located[] {
+  return listAt(keywords, name, path).map((schema, i) => ({ schema, path: `${path}/${name}/${i}` }));
+}
+
+export function objectAt(keywords: Keywords, name: string, path: string): Readonly<Record<string, unknown>> {
+  const value = keywords.get(name) ?? {};
+  if (isObject(value)) return value;
+  throw badSchema(path, `${name} must be an object`);
+}
+
+export function namesAt(keywords: Keywords, name: string, path: string): readonly string[] {
+  return namesOf(keywords.get(name) ?? [], name, path);
+}
+
+export function namesOf(value: unknown, name: string, path: string): readonly string[] {
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
+  throw badSchema(path, `${name} must be a list of names`);
+}
+
 /** A length or a number of items; `missing` where the keyword is not there. */
 export function countAt(keywords: Keywords, name: string, path: string, missing: number): number {
-  const value = keywords.get(name) ?? missing;
+  const value = toNumber(keywords.get(name)) ?? missing;
   if (value === Infinity || (Number.isSafeInteger(value) && (value as number) >= 0)) return value as number;
-  throw badSchema(path, `${name} must be an integer of at least 0, got ${JSON.stringify(value)}`);
+  throw badSchema(path, `${name} must be an integer of at least 0, got ${stringifyJson(keywords.get(name))}`);
+}
+
+/** null where it is not there. */
+export function numberAt(keywords: Keywords, name: string | symbol, path: string): Decimal | null {
+  const value = keywords.get(name);
+  if (value === undefined) return null;
+  if (typeof value !== "number" && !(value instanceof JsonNumber)) {
+    throw badSchema(path, `${String(name)} must be a number, got ${stringifyJson(value)}`);
+  }
+  const decimal = decimalOf(value);
+  if (decimal === null) throw badSchema(path, `${String(name)} is too far from 1: ${stringifyJson(value)}`);
+  return decimal;
 }
 
 const jsonTypes = ["string", "integer", "number", "boolean", "null", "object", "array"] as const;
 export type JsonType = (typeof jsonTypes)[number];
+export const allTypes: readonly JsonType[] = jsonTypes.filter((type) => type !== "integer");
 
-/** The types that `type` allows, or those that the other keywords are about. */
-export function typesOf(keywords: Keywords, path: string): readonly JsonType[] {
+/** What `type` allows; null where it is not there. No integer beside number, which has them. */
+export function typesAt(keywords: Keywords, path: string): readonly JsonType[] | null {
   const type = keywords.get("type");
-  if (type !== undefined) {
-    const types = Array.isArray(type) ? type : [type];
-    const unknown = types.find((name) => !jsonTypes.includes(name));
-    if (unknown !== undefined || types.length === 0) {
-      throw badSchema(path, `type must be among ${jsonTypes.join(", ")}, got ${JSON.stringify(type)}`);
-    }
-    return types.includes("number") ? types.filter((name) => name !== "integer") : [...new Set(types)];
+  if (type === undefined) return null;
+  const types: unknown[] = Array.isArray(type) ? type : [type];
+  if (types.length === 0 || !types.every((name) => (jsonTypes as readonly unknown[]).includes(name))) {
+    throw badSchema(path, `type must be among ${jsonTypes.join(", ")}, got ${stringifyJson(type)}`);
   }
-  const about: [JsonType, RegExp][] = [
-    ["object", /^(properties|required|additionalProperties)$/],
-    ["array", /^(items|prefixItems|minItems|maxItems)$/],
-    ["string", /^(minLength|maxLength|pattern|format)$/],
-    ["number", /^(minimum|maximum|exclusiveMinimum|exclusiveMaximum)$/],
-  ];
-  return about.filter(([, names]) => [...keywords.keys()].some((name) => names.test(name))).map(([name]) => name);
+  return [...new Set(types as JsonType[])].filter((name) => name !== "integer" || !types.includes("number"));
 }
 
-export function isOfType(value: unknown, type: JsonType): boolean {
-  if (type === "null") return value === null;
-  if (type === "array") return Array.isArray(value);
-  if (type === "object") return isObject(value);
-  return type === "integer" ? Number.isInteger(value) : typeof value === type;
+/** The types that keywords are about. */
+export function typesOf(keywords: Keywords): readonly JsonType[] {
+  return (Object.keys(about) as (keyof typeof about)[]).filter((type) =>
+    about[type].some((name) => keywords.has(name)),
+  );
 }
 
-const lower = new Set(["minimum", "exclusiveMinimum", "minLength", "minItems"]);
-const upper = new Set(["maximum", "exclusiveMaximum", "maxLength", "maxItems"]);
-
-/** What satisfies both. @throws EngineError ERR_REQUEST where that cannot be said with the keywords of one schema. */
-export function merged(a: Keywords, b: Keywords, path: string, budget: Budget): Keywords {
-  for (const [one, other] of [
-    [a, b],
-    [b, a],
-  ] as const) {
-    if ((one.get("additionalProperties") ?? true) !== true) {
-      const names = new Set(Object.keys(one.get("properties") ?? {}));
-      const added = Object.keys(other.get("properties") ?? {}).find((name) => !names.has(name));
-      if (added !== undefined) {
-        throw badSchema(
-          path,
-          `additionalProperties forbids ${JSON.stringify(added)} of the schema it is combined with`,
-        );
-      }
-    }
-    if (one.has("prefixItems") && other.has("items"))
-      throw badSchema(path, "prefixItems and items of two schemas cannot be combined");
+export function typeOf(value: unknown): JsonType {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "array";
+  if (typeof value === "number" || value instanceof JsonNumber) {
+    return decimalOf(value)?.places === 0 ? "integer" : "number";
   }
-  const both = new Map(a);
-  for (const [name, value] of b) {
-    const known = both.get(name);
-    const texts = [JSON.stringify(known) ?? "", JSON.stringify(value)] as const;
-    budget.spend(5 + Math.ceil((texts[0].length + texts[1].length) / 4));
-    if (known === undefined || texts[0] === texts[1]) both.set(name, value);
-    else both.set(name, mergedValue(name, known, value, path));
-  }
-  // null is allowed only where both allow it.
-  if (!(a.has("nullable") && b.has("nullable"))) both.delete("nullable");
-  return both;
-}
-
-function mergedValue(name: string, a: unknown, b: unknown, path: string): unknown {
-  if (lower.has(name) && typeof a === "number" && typeof b === "number") return Math.max(a, b);
-  if (upper.has(name) && typeof a === "number" && typeof b === "number") return Math.min(a, b);
-  if ((name === "required" || name === "allOf") && Array.isArray(a) && Array.isArray(b)) return [...a, ...b];
-  if (name === "properties" && isObject(a) && isObject(b)) {
-    const names = [...new Set([...Object.keys(a), ...Object.keys(b)])];
-    const own = (schema: Readonly<Record<string, unknown>>, key: string) =>
-      Object.hasOwn(schema, key) ? [schema[key]] : [];
-    return Object.fromEntries(
-      names.map((key) => {
-        const schemas = [...own(a, key), ...own(b, key)];
-        return [key, schemas.length === 1 ? schemas[0] : { allOf: schemas }];
-      }),
-    );
-  }
-  if (name === "type") {
-    const [left, right] = [a, b].map((type) => typesOf(new Map([["type", type]]), path));
-    const common = [
-      ...left!.filter((type) => right!.includes(type) || (type === "integer" && right!.includes("number"))),
-      ...right!.filter((type) => type === "integer" && left!.includes("number")),
-    ];
-    if (common.length > 0) return common;
-  }
-  throw badSchema(path, `${name} is given twice, and the two cannot be combined`);
+  return typeof value === "object" ? "object" : (typeof value as JsonType);
 }

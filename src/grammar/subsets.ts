@@ -37,27 +37,33 @@ class Subsets implements Tables {
 
   private expand(state: number, set: Int32Array): void {
     const ranges: (Node & { kind: "range" })[] = [];
-    const returns = new Map<Rule, number[]>();
+    const calls: (Node & { kind: "call" })[] = [];
     let final = 0;
     for (const index of set) {
       const node = this.nodes.all[index]!;
       if (node.kind === "range") ranges.push(node);
       else if (node.kind === "end") final = 1;
-      else if (node.kind === "call") {
-        const to = returns.get(node.rule);
-        if (to === undefined) returns.set(node.rule, [node.to]);
-        else to.push(node.to);
-      }
+      else if (node.kind === "call") calls.push(node);
     }
     this.finals.push(final);
     this.addEdges(ranges);
-    if (returns.size > 0) {
-      this.calls.set(
-        state,
-        Array.from(returns, ([rule, to]) => ({ rule, back: this.stateOf(to) })),
-      );
-    }
+    if (calls.length > 0) this.addCalls(state, calls);
     this.edgesFrom.push(this.to.length);
+  }
+
+  /** One call for each rule, and one more for unique calls of it. */
+  private addCalls(state: number, nodes: readonly (Node & { kind: "call" })[]): void {
+    const found: { rule: Rule; isUnique: boolean; to: number[] }[] = [];
+    for (const { rule, isUnique, to } of nodes) {
+      const same = found.find((one) => one.rule === rule && one.isUnique === isUnique);
+      if (same === undefined) found.push({ rule, isUnique, to: [to] });
+      else same.to.push(to);
+      this.budget.spend(found.length);
+    }
+    this.calls.set(
+      state,
+      found.map(({ rule, isUnique, to }) => ({ rule, isUnique, back: this.stateOf(to) })),
+    );
   }
 
   /** One edge for each stretch of bytes that the same ranges hold. */

@@ -1,4 +1,5 @@
 import { LRUCache } from "lru-cache";
+import type { Memory } from "./memory";
 
 /** The tokens of a model, as constraints see them. */
 export interface Tokens {
@@ -16,8 +17,8 @@ export interface Tokens {
 export interface Mask {
   /** A bit for each token, the lowest first. */
   readonly words: Int32Array;
-  /** Where a token may go on in another rule: a node of the trie, and the state there. */
-  readonly exits: readonly { readonly node: number; readonly state: number }[];
+  /** Where a token may go on in another rule: a node of the trie, and the state there; null = remembered is what was before. */
+  readonly exits: readonly { readonly node: number; readonly state: number; readonly memory: Memory | null }[];
   /** Nodes that were looked at. */
   readonly work: number;
 }

@@ -1,4 +1,5 @@
 import Ajv from "ajv/dist/2020";
+import addFormats from "ajv-formats";
 import fc from "fast-check";
 import { compileConstraint } from "../../src/grammar/compile";
 import { Rng } from "../helpers/rng";
@@ -9,20 +10,7 @@ import { accepts, crossing, randomText, storyteller } from "./walks";
 const compile = (schema: unknown, trie = crossing) =>
   compileConstraint({ kind: "json_schema", schema: schema as object }, trie);
 
-const isTime = (text: string) => !Number.isNaN(Date.parse(text));
-const ajv = new Ajv({
-  strict: false,
-  ownProperties: true,
-  formats: {
-    date: (text: string) => isTime(text) && new Date(text).toISOString().startsWith(text),
-    time: (text: string) => isTime(`2024-01-01T${text}`),
-    "date-time": isTime,
-    uuid: /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/,
-    ipv4: (text: string) =>
-      text.split(".").length === 4 && text.split(".").every((part) => /^\d+$/.test(part) && Number(part) < 256),
-    email: /^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$/,
-  },
-});
+const ajv = addFormats(new Ajv({ strict: false, ownProperties: true, logger: false, multipleOfPrecision: 9 }));
 
 function expectValid(schema: unknown, text: string): void {
   const value = JSON.parse(text);

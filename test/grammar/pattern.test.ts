@@ -150,7 +150,7 @@ test.each(
     ["a(?<!b)b", "(?<!b) at 1, which is not supported"],
     ["(?:a(?!b))*", "an assertion at 0 within"],
     ["(?:^a|b){0,17}", "an assertion at 0 within"],
-    ["a*(?:^b)", 'has "^" at 2, where it may or may not be the start'],
+    ["a*(?:^b)", 'has "^" after 2, where it may or may not be the start'],
     ["(?i)a", "Invalid group"],
     ["(?i:a)", "(?i:a) at 0, which is not supported"],
     ["(?", "Invalid group"],

@@ -142,14 +142,34 @@ export function randomText(trie: TokenTrie, constraint: TokenConstraint, rng: Rn
     if (!state.accept(id)) throw new Error(`token ${id} is allowed and refused after ${JSON.stringify(text())}`);
     ids.push(id);
   }
-  ids.push(...shortestEnd(trie, state));
+  ids.push(...(remembers(state) ? greedyEnd(trie, state, rng) : shortestEnd(trie, state)));
   return text();
+}
+
+const readingsOf = (state: ConstraintState) => (state as unknown as { readings: Readings }).readings;
+const remembers = (state: ConstraintState) => readingsOf(state).frames.some(({ memory }) => memory !== null);
+
+/** Where no two texts have the same readings: closes what can be closed, and is otherwise at random. */
+function greedyEnd(trie: TokenTrie, from: ConstraintState, rng: Rng): number[] {
+  for (let round = 0; round < 20; round++) {
+    const state = from.copy();
+    const ids: number[] = [];
+    while (!state.isComplete && ids.length < 400) {
+      const choices = allowed(trie, state).filter((id) => trie.bytes(id).length === 1);
+      if (choices.length === 0) throw new Error(`a dead end after ${JSON.stringify(Buffer.from(ids).toString())}`);
+      const closing = ['"', "]", "}", ","].map((mark) => mark.charCodeAt(0)).find((byte) => choices.includes(byte));
+      const id = closing ?? choices[rng.integer(0, choices.length - 1)]!;
+      if (!state.accept(id)) throw new Error(`token ${id} is allowed and refused`);
+      ids.push(id);
+    }
+    if (state.isComplete) return ids;
+  }
+  throw new Error("no end is to be found");
 }
 
 /** Tokens of one byte that complete a text. Looks where values are least nested, and there where the text is short. */
 function shortestEnd(trie: TokenTrie, from: ConstraintState): number[] {
-  const readings = (state: ConstraintState) => (state as unknown as { readings: Readings }).readings;
-  const seen = new Set([readings(from)]);
+  const seen = new Set([readingsOf(from)]);
   const byCost: { state: ConstraintState; ids: number[] }[][] = [[{ state: from, ids: [] }]];
   for (let cost = 0; cost < byCost.length; cost++) {
     for (let at = byCost[cost]?.pop(); at !== undefined; at = byCost[cost]?.pop()) {
@@ -159,7 +179,7 @@ function shortestEnd(trie: TokenTrie, from: ConstraintState): number[] {
       for (const id of allowed(trie, state).filter((id) => trie.bytes(id).length === 1)) {
         const longer = state.copy();
         if (!longer.accept(id)) throw new Error(`token ${id} is allowed and refused`);
-        const next = readings(longer);
+        const next = readingsOf(longer);
         if (seen.has(next)) continue;
         seen.add(next);
         const nesting = Math.min(...next.frames.map(({ depth }) => depth), next.complete ? 0 : Infinity);
