@@ -12,6 +12,7 @@ import { isWellFormed } from "./code-points";
 import { Completions, uniqueCallsNeeded } from "./completions";
 import { TokenConstraint } from "./constraint";
 import { call, character, choice, type Expression, literal, Rule } from "./expression";
+import { grammarRules } from "./gbnf";
 import { type SchemaRules, schemaRules } from "./json-schema";
 import { JsonRules } from "./json-text";
 import { findNeeds } from "./needs";
@@ -27,6 +28,8 @@ export type Constraint =
   | { readonly kind: "json_schema"; readonly schema: object | boolean }
   /** Matches the regular expression as a whole. */
   | { readonly kind: "regex"; readonly pattern: string }
+  /** What the rule `root` stands for of a grammar in llama.cpp's notation (GBNF). */
+  | { readonly kind: "grammar"; readonly grammar: string }
   /** One of these texts. */
   | { readonly kind: "choice"; readonly choices: readonly string[] };
 
@@ -80,6 +83,8 @@ function rulesOf(constraint: Constraint, trie: TokenTrie, budget: Budget): Schem
       return only(json.document(call(json.object)));
     case "regex":
       return only(patternOf(constraint.pattern, character, budget).expression);
+    case "grammar":
+      return { texts: grammarRules(constraint.grammar, budget), reasons: [] };
     case "choice":
       return only(choice(constraint.choices.map(literal)));
   }
@@ -89,6 +94,10 @@ function rulesOf(constraint: Constraint, trie: TokenTrie, budget: Budget): Schem
 export function checkSize(constraint: Constraint): void {
   const { kind } = constraint;
   if (kind === "regex" && typeof constraint.pattern !== "string") throw refused(kind, "regex must be a string");
+  if (kind === "grammar") {
+    if (typeof constraint.grammar !== "string") throw refused(kind, "grammar must be a string");
+    checkBytes(kind, constraint.grammar);
+  }
   if (kind === "choice") {
     const { choices } = constraint;
     const texts = Array.isArray(choices) && choices.every((text) => typeof text === "string" && isWellFormed(text));

@@ -22,6 +22,7 @@ export class CountedString implements Machine {
   private readonly fewest: Int32Array;
   /** Whether characters can be added at will: where it is false, `min` must be 0. */
   private readonly canGrow: boolean;
+  /** With as much room, a token and the characters that must come after it always fit. */
   private readonly horizon: number;
   private readonly min: number;
   private readonly max: number;
@@ -40,7 +41,8 @@ export class CountedString implements Machine {
     this.fewest = fewestCharacters(plain, between);
     const first = plain.step(plain.start, QUOTE);
     this.canGrow = alphabet.some((known, byte) => known === 1 && first >= 0 && plain.step(first, byte) === first);
-    this.horizon = this.fewest.reduce((most, count) => (count === NEVER ? most : Math.max(most, count)), longest);
+    const most = this.fewest.reduce((found, count) => (count === NEVER ? found : Math.max(found, count)), 0);
+    this.horizon = longest + most;
   }
 
   step(state: number, byte: number): number {

@@ -71,7 +71,9 @@ export function waysToFail({ schema, path }: Located): readonly Claims[] {
     if (of !== true) way({ type: "object", required: [name], properties: { [name]: { not: of } } });
   }
   const items = keywords.get("items");
-  if (items === false || isObject(items)) way({ type: "array", contains: { not: items } });
+  // Items after the first ones only, where there are such.
+  if (!keywords.has("prefixItems") && (items === false || isObject(items)))
+    way({ type: "array", contains: { not: items } });
   if (keywords.has("contains") && !keywords.has("minContains")) {
     way({ type: "array", items: { not: keywords.get("contains") } });
   }

@@ -36,6 +36,11 @@ const zeros = repeat(literal("0"), 1, Infinity);
 const moreZeros = sequence(repeat(literal("0"), 0, Infinity), optional(sequence(literal("."), zeros)));
 const digit = byteRange(0x30, 0x39);
 const sign = optional(literal("-"));
+/** Digits so few that a double is equal to no other text than those that are equal as decimals. */
+const told = choice([
+  sequence(sign, repeat(digit, 1, EXACT_DIGITS)),
+  sequence(sign, repeat(digit, 1, 8), literal("."), repeat(digit, 1, EXACT_DIGITS - 8)),
+]);
 const withFraction = sequence(
   sign,
   repeat(digit, 1, Infinity),
@@ -107,6 +112,9 @@ export class NumberRules {
     for (const multiple of multiples) {
       intersect(this.multiples(type === "integer" ? wholeMultiple(multiple) : multiple));
     }
+    // Readers of doubles are to find what readers of decimals do, unless the bounds ask for more digits.
+    const short = product(numbers, automatonOf(told, this.budget), this.budget).automaton;
+    if (!acceptsNothing(short)) numbers = short;
     for (const multiple of notMultiples) intersect(sequence(this.multiples(multiple), moreZeros), true);
     if (excluded.length > 0) intersect(choice(excluded.map(everyWay)), true);
     if (isFractional) intersect(withFraction);

@@ -152,7 +152,11 @@ export class StringRules {
     findNeeds([machine], this.trie.alphabet, this.budget);
     rule.machine = machine;
     const between = this.any.step(this.any.start, QUOTE);
-    if (second !== null) this.betweenOf.set(rule, second.map((state) => Number(state === between)));
+    if (second !== null)
+      this.betweenOf.set(
+        rule,
+        second.map((state) => Number(state === between)),
+      );
     return rule;
   }
 

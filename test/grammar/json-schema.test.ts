@@ -19,6 +19,9 @@ function expectValid(schema: unknown, text: string): void {
     throw new Error(`${text} is not of ${JSON.stringify(schema)}: ${ajv.errorsText(validate.errors)}`);
 }
 
+const contradictory =
+  /no value|18 digits|no string|forbids|no text that ends|minItems|minProperties|maxLength|false allows|different|not one of some|500 ways|too long|too large|combined|no item/;
+
 /** allOf of objects can be contradictory, or not to be said in one schema. */
 function compiled(of: unknown, trie = crossing) {
   try {
@@ -26,7 +29,7 @@ function compiled(of: unknown, trie = crossing) {
   } catch (error) {
     expect(error).toMatchObject({
       code: "ERR_REQUEST",
-      message: expect.stringMatching(/combined|18 digits|enum/),
+      message: expect.stringMatching(contradictory),
     });
     return null;
   }
@@ -42,9 +45,9 @@ test("what is made under the masks satisfies the schema, and every walk comes to
       for (let i = 0; i < 3; i++) expectValid(of, randomText(crossing, constraint, rng, 25));
       made += 1;
     }),
-    { numRuns: 400, endOnFailure: true },
+    { numRuns: 150, endOnFailure: true },
   );
-  expect(made).toBeGreaterThan(200);
+  expect(made).toBeGreaterThan(75);
 });
 
 test.each(examples)("%s", (_, of, yes, no) => {
