@@ -1,3 +1,5 @@
+import { stringifyJson } from "../json/stringify";
+import { JsonNumber } from "../json/value";
 import {
   Budget,
   defaultLimits,
@@ -109,7 +111,7 @@ export function checkSize(constraint: Constraint): void {
   }
   if (kind === "json_schema") {
     checkJson(constraint.schema);
-    checkBytes(kind, JSON.stringify(constraint.schema));
+    checkBytes(kind, stringifyJson(constraint.schema));
   }
 }
 
@@ -134,6 +136,7 @@ function checkJson(schema: unknown): void {
     }
     const next: unknown[] = [];
     for (const value of level) {
+      if (value instanceof JsonNumber) continue;
       if (typeof value === "object" && value !== null) for (const inner of Object.values(value)) next.push(inner);
       else if (!(["string", "boolean"].includes(typeof value) || value === null || Number.isFinite(value))) {
         throw refused("json_schema", `json_schema holds ${String(value)}, which is no JSON value`);

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
+import { stringifyJson } from "../json/stringify";
 import { type Constraint, checkSize, compileConstraint } from "./compile";
 import type { TokenConstraint } from "./constraint";
 import type { TokenTrie } from "./token-trie";
@@ -20,7 +21,7 @@ export class ConstraintCache {
   /** @throws EngineError ERR_REQUEST as compileConstraint does. */
   get(constraint: Constraint): TokenConstraint {
     checkSize(constraint);
-    const key = createHash("sha256").update(JSON.stringify(constraint)).digest("base64");
+    const key = createHash("sha256").update(stringifyJson(constraint)).digest("base64");
     let compiled = this.compiled.get(key);
     if (compiled === undefined) {
       compiled = compileConstraint(constraint, this.trie);

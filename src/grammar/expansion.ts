@@ -101,8 +101,8 @@ export class Expansion {
       const both = merged(all, keywords, path);
       if (both === null) return null;
       all = both;
+      if (keywords.has("allOf")) pending.push(...schemasAt(keywords, "allOf", path).map(claimAt).reverse());
       if (keywords.has("$ref")) pending.push(claimAt(this.references.resolve(keywords.get("$ref"), path)));
-      if (keywords.has("allOf")) pending.push(...schemasAt(keywords, "allOf", path).map(claimAt));
       if (keywords.has("not"))
         pending.push(inner({ located: { schema: keywords.get("not"), path: `${path}/not` }, negated: true }));
       found.push(...this.branches(keywords, path, claimAt));

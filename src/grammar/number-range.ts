@@ -106,11 +106,11 @@ function told(bound: Bound): Bound {
   return { value: normal(units * unit + (bound.exclusive ? 1n : 0n), places), exclusive: false };
 }
 
-/** Digits after the point that a number near a bound may have. */
-function placesNear(bound: Bound | null): number {
-  if (bound === null) return EXACT_DIGITS;
-  if (bound.exclusive) return Math.max(0, EXACT_DIGITS - wholeDigits(limitOf(bound)));
-  return Math.max(EXACT_DIGITS, bound.value.places);
+/** Digits after the point that a number between bounds may have. */
+function placesBetween(bounds: readonly Bound[]): number {
+  const exclusive = bounds.filter((bound) => bound.exclusive);
+  if (exclusive.length === 0) return Math.max(EXACT_DIGITS, ...bounds.map(({ value }) => value.places));
+  return Math.max(0, EXACT_DIGITS - Math.max(...exclusive.map((bound) => wholeDigits(limitOf(bound)))));
 }
 
 const isNegative = ({ value }: Bound) => value.units < 0n;
@@ -120,7 +120,7 @@ export function numbersBetween(from: Bound | null, to: Bound | null): Expression
   const low = from && told(from);
   const high = to && opposite(told(opposite(to)));
   if (low !== null && high !== null && compare(low.value, high.value) > 0) return null;
-  const places = Math.min(placesNear(low), placesNear(high));
+  const places = placesBetween([low, high].filter((bound) => bound !== null));
   const options: Expression[] = [];
   if (high === null || !isNegative(high)) {
     const near = low === null || isNegative(low) ? fromZero : limitOf(low);

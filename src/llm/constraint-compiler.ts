@@ -16,18 +16,12 @@ export function constraintCompiler(dir: string, config: ModelConfig): (constrain
     try {
       checkSize(constraint);
       cache ??= new ConstraintCache(trieOf(dir, config));
-      return cache.get(withDoubles(constraint));
+      return cache.get(constraint);
     } catch (cause) {
       if (!EngineError.is(cause) || cause.code !== "ERR_REQUEST") throw cause;
       throw new EngineError("ERR_REQUEST", cause.message, { subject: "constraint", cause });
     }
   };
-}
-
-/** The automata know numbers as doubles. */
-function withDoubles(constraint: Constraint): Constraint {
-  if (constraint.kind !== "json_schema") return constraint;
-  return { kind: "json_schema", schema: JSON.parse(JSON.stringify(constraint.schema)) as object | boolean };
 }
 
 function trieOf(dir: string, { vocabSize, eosTokenIds }: ModelConfig): TokenTrie {

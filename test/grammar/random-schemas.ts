@@ -4,8 +4,8 @@ const small = fc.integer({ min: -20, max: 20 });
 const between = (low: string, high: string, values: fc.Arbitrary<number>) =>
   fc.tuple(values, values).map(([a, b]) => ({ [low]: Math.min(a, b), [high]: Math.max(a, b) }));
 const names = fc.constantFrom("a", "name", "na", 'quote"', "é", "constructor", "日本", "x y");
-/** ajv compares by calling these where a value has them. */
-const called = /"(toString|valueOf|constructor)":/;
+/** ajv compares by calling these where a value has them, and takes tiny numbers for multiples of anything. */
+const called = /"(toString|valueOf|constructor)":|\de-\d/;
 const constants = fc.oneof(
   fc.jsonValue({ maxDepth: 2 }).filter((value) => !called.test(JSON.stringify(value))),
   fc.constantFrom("red", "green", 1, 1.5, null, true),

@@ -202,7 +202,7 @@ function draw(number: number, bias: Readonly<Record<number, number>> = {}): numb
   return allowed.length === 0 ? 0 : allowed[number % allowed.length]!;
 }
 
-/** A text of the form that a constraint asks for; regular expressions are taken for literal texts. */
+/** A text of the form that a constraint asks for; regular expressions and grammars are taken for literal texts. */
 function satisfying(constraint: Constraint | undefined): string | undefined {
   switch (constraint?.kind) {
     case "json_object":
@@ -213,6 +213,8 @@ function satisfying(constraint: Constraint | undefined): string | undefined {
       return constraint.choices[0];
     case "regex":
       return constraint.pattern;
+    case "grammar":
+      return constraint.grammar;
   }
   return undefined;
 }

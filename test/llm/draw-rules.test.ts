@@ -39,6 +39,8 @@ describe.each(testDevices)("on %s", (device) => {
     const choice = await run({ constraint: { kind: "choice", choices: ["yes", "no", "maybe"] } });
     expect(choice.finishReason).toBe("stop");
     expect(["yes", "no", "maybe"]).toContain(choice.text);
+    const grammar = 'root ::= "<" ("a" | "b"){3} ">"';
+    expect((await run({ constraint: { kind: "grammar", grammar } })).text).toMatch(/^<[ab]{3}>$/);
     const { text } = await run({ constraint: { kind: "regex", pattern: "[0-9]{3}-[a-f]{2}" }, temperature: 1.5 });
     expect(text).toMatch(/^[0-9]{3}-[a-f]{2}$/);
   });
@@ -79,7 +81,7 @@ describe.each(testDevices)("on %s", (device) => {
 
   test.each([
     [{ constraint: { kind: "regex", pattern: "(" } as const }, "constraint"],
-    [{ constraint: { kind: "json_schema", schema: { type: "object", if: {} } } as const }, "constraint"],
+    [{ constraint: { kind: "json_schema", schema: { type: "object", not: {} } } as const }, "constraint"],
     [{ logitBias: { 999999: 1 } }, "logitBias"],
     [{ logitBias: { 3: 101 } }, "logitBias"],
     [{ minTokens: 5, maxTokens: 4 }, "minTokens"],

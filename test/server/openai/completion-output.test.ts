@@ -129,6 +129,12 @@ it("best_of keeps the likeliest per token, in order; what was left out counts as
 
 it("holds to a constraint, a bias and a least length", async () => {
   expect((await complete({ structured_outputs: { choice: ["red", "blue"] } })).choices[0].text).toBe("red");
+  const grammar = 'root ::= "red"';
+  for (const field of [{ grammar }, { guided_grammar: grammar }, { structured_outputs: { grammar } }]) {
+    // The fake takes the first three words of it for the text.
+    expect((await complete(field)).choices[0].text).toBe("root ::= ");
+  }
+  expect((await complete({ grammar: "" })).usage.completion_tokens).toBe(3);
   const all = Object.fromEntries(Array.from({ length: model.info.vocabSize }, (_, id) => [id, -100]));
   expect((await complete({ logit_bias: all })).usage.completion_tokens).toBe(3);
   expect((await complete({ logit_bias: { 4: 100 } })).choices[0].text).toBe(" stone stone stone");

@@ -23,7 +23,7 @@ const send = async (on: typeof app, url: keyof typeof bases, change: object) => 
 
 describe.each(urls)("%s", (url) => {
   it.each<[string, unknown, unknown]>([
-    ["grammar", 'root ::= "a"', ""],
+    ["grammar_lazy", true, false],
     ["guided_json", {}, null],
     ["repeat_penalty", 1.1, 1],
     ["repeat_penalty", 1.5, "1.0"],

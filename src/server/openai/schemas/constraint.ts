@@ -53,6 +53,10 @@ const readers: Readonly<Record<string, (value: unknown, path: readonly string[],
     }
     return reject({ message: `expected a list of 1 to ${maxChoices} strings, none of them empty`, path });
   },
+  grammar(value, path, reject) {
+    if (typeof value === "string" && value.length <= maxText) return { kind: "grammar", grammar: value };
+    return reject({ message: `expected a grammar in GBNF, a string of at most ${maxText} characters`, path });
+  },
   json_object(value, path, reject) {
     return value === true ? { kind: "json_object" } : reject({ message: "expected true", path });
   },
@@ -64,7 +68,7 @@ export interface NamedConstraint {
   readonly constraint: Constraint;
 }
 
-/** vLLM's: one of `{ json, regex, choice, json_object }`. */
+/** vLLM's: one of `{ json, regex, choice, grammar, json_object }`. */
 const structuredOutputs = field((input, reject): NamedConstraint | undefined => {
   if (!isObject(input)) return reject({ message: "expected an object" });
   const given = Object.entries(input).filter(([, value]) => value !== null && value !== undefined);
@@ -77,12 +81,17 @@ const structuredOutputs = field((input, reject): NamedConstraint | undefined => 
 
 const alone = (reader: keyof typeof readers) => field((input, reject) => readers[reader]!(input, [], reject));
 
-/** How an output can be given its form; of `json_schema` and `regex`, other servers' names, the value is the form itself. */
+/** llama.cpp's, where no text asks for nothing. */
+const grammar = field((input, reject) => (input === "" ? undefined : readers.grammar!(input, [], reject)));
+
+/** How an output can be given its form; of all but the first two, other servers' names, the value is the form itself. */
 export const constraintFields = {
   response_format: optional(responseFormat),
   structured_outputs: optional(structuredOutputs),
   json_schema: optional(alone("json")),
   regex: optional(alone("regex")),
+  grammar: optional(grammar),
+  guided_grammar: optional(alone("grammar")),
 };
 
 export type ConstraintFields = z.output<z.ZodObject<typeof constraintFields>>;
