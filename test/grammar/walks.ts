@@ -154,7 +154,7 @@ function greedyEnd(trie: TokenTrie, from: ConstraintState, rng: Rng): number[] {
   for (let round = 0; round < 20; round++) {
     const state = from.copy();
     const ids: number[] = [];
-    while (!state.isComplete && ids.length < 600) {
+    while (!state.isComplete && ids.length < 6000) {
       const choices = allowed(trie, state).filter((id) => trie.bytes(id).length === 1);
       if (choices.length === 0) throw new Error(`a dead end after ${JSON.stringify(Buffer.from(ids).toString())}`);
       const letters = choices.filter((id) => "abcnx019\\é".includes(String.fromCharCode(trie.bytes(id)[0]!)));
@@ -177,7 +177,7 @@ function shortestEnd(trie: TokenTrie, from: ConstraintState): number[] | null {
     for (let at = byCost[cost]?.pop(); at !== undefined; at = byCost[cost]?.pop()) {
       const { state, ids } = at;
       if (state.isComplete) return ids;
-      if (seen.size > 5000) return null;
+      if (seen.size > 20_000) return null;
       for (const id of allowed(trie, state).filter((id) => trie.bytes(id).length === 1)) {
         const longer = state.copy();
         if (!longer.accept(id)) throw new Error(`token ${id} is allowed and refused`);
