@@ -69,6 +69,8 @@ export function keywordsOf({ schema, path }: Located): Keywords {
 
 /** A misspelled keyword would be ignored without a word. */
 function checkSpelling(name: string, path: string): void {
+  // A mark says that it is another keyword on purpose.
+  if (!/^[A-Za-z]+$/.test(name)) return;
   for (const known of supported) {
     const most = known.length < 5 ? 0 : known.length < 8 ? 1 : 2;
     if (name.toLowerCase() === known.toLowerCase() || distance(name, known, most) <= most) {
