@@ -101,7 +101,7 @@ export class Completions {
       if (isUnique && !withUnique) continue;
       if (rule.machine!.need(rule.machine!.start) === Infinity || machine.need(back) === Infinity) continue;
       const callee = value({ machine: rule.machine!, state: rule.machine!.start, withUnique: true });
-      // Of few parts, some may have been there.
+      // Where there are few different parts, they may all have been there.
       if (isUnique && callee < ENDLESS) continue;
       const after = value({ machine, state: back, withUnique: withUnique && !isUnique });
       most = Math.max(most, Math.min(ENDLESS, callee * after));

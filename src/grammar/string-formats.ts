@@ -25,7 +25,7 @@ const ipv6 = [
   "::",
 ].join("|");
 
-/** Of a host's name: with up to seven of them it has at most 253 characters. */
+/** A part of a host's name: seven of them have at most 253 characters. */
 const label = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,30}[A-Za-z0-9])?";
 const hostname = String.raw`${label}(?:\.${label}){0,6}`;
 const email = String.raw`[A-Za-z0-9_+-]{1,32}(?:\.[A-Za-z0-9_+-]{1,32}){0,3}@${label}(?:\.${label}){1,4}`;
