@@ -1,6 +1,7 @@
 // grouped_linear. An expert's weight is row-major [n, k], as linear's. Kernels:
 //   fragments  few rows of each expert (decode): the weights' bytes are all of the time
-//   tiles      more rows, 16-bit operands: grouped_linear_tiles.cuh
+//   walk       more rows, 16-bit operands, on a Hopper GPU: grouped_linear_walk.cuh
+//   tiles      the same on others: grouped_linear_tiles.cuh
 //   general    what neither takes: floats, two types, an odd k, no alignment
 // Which rows an expert has is known on the device alone: a launch has as many blocks as there can be tiles, and each
 // finds its own from the offsets. Sums are taken in an order that depends on k alone: within one kernel a row has the
@@ -10,6 +11,7 @@
 #include "cuda/dispatch.h"
 #include "cuda/grouped_linear.cuh"
 #include "cuda/grouped_linear_tiles.cuh"
+#include "cuda/grouped_linear_walk.h"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
 
@@ -19,6 +21,7 @@ namespace {
 
 constexpr int64_t kLongestRow = 1 << 26;  // elements, for 32-bit offsets of bytes within a block's rows
 constexpr int64_t kMostBlocksY = 65535;
+constexpr int64_t kFewRows = 64;
 
 // --- general --------------------------------------------------------------------------------------------------------
 // CUDA cores: a block has 16 rows x 64 columns of out, a thread one row and four columns; 16 of k at a time lie in
@@ -99,8 +102,6 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
   const char* weight = weight_of(p, tile.expert, expert_bytes) + (first_n + group) * p.k * 2 + place;
   const uint32_t eight_rows = static_cast<uint32_t>(p.k) * 16;
   const int64_t up = p.n / 2 * p.k * 2;
-  const char* x_row =
-      static_cast<const char*>(p.x) + row_of_x(p, tile.begin + min(group, tile.count - 1)) * p.x_stride * 2 + place;
   constexpr int kTurn = Warps * kStepK * 2;
   const int end = static_cast<int>(p.k) * 2;
   uint4 w[Depth][kProducts][2], x[Depth];
@@ -111,11 +112,18 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
       w[d][j][0] = load_weight(weight + j * up + k);
       w[d][j][1] = load_weight(weight + j * up + (eight_rows + k));
     }
-    x[d] = load_x<true>(x_row + k);
   };
   int k = warp * kStepK * 2;
 #pragma unroll
   for (int d = 0; d < Depth; ++d) fetch(d, k + d * kTurn);
+  // Only now, for which row it is has to be loaded first.
+  const char* x_row =
+      static_cast<const char*>(p.x) + row_of_x(p, tile.begin + min(group, tile.count - 1)) * p.x_stride * 2 + place;
+  const auto fetch_x = [&](int d, int k) {
+    if (k < end) x[d] = load_x<true>(x_row + k);
+  };
+#pragma unroll
+  for (int d = 0; d < Depth; ++d) fetch_x(d, k + d * kTurn);
   float acc[kProducts][1][4] = {};
   for (; k < end; k += Depth * kTurn) {
 #pragma unroll
@@ -124,6 +132,7 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
 #pragma unroll
       for (int j = 0; j < kProducts; ++j) multiply_step<T>(acc[j][0], w[d][j][0], w[d][j][1], x[d]);
       fetch(d, k + (d + Depth) * kTurn);
+      fetch_x(d, k + (d + Depth) * kTurn);
     }
   }
 #pragma unroll
@@ -144,12 +153,12 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
   }
 }
 
-template <class T>
+template <class T, int Warps = 4, int Depth = 4, int Blocks = 6>
 void run_fragments(const GroupedLinearParams& p, int64_t expert_bytes, Context& context) {
   const dim3 grid(static_cast<unsigned>(row_tiles(p.columns)), static_cast<unsigned>(most_tiles(p, 8)));
-  const LaunchShape shape = {.grid = grid, .block = 256};
-  p.gated ? launch(context, shape, fragments_kernel<T, true, 8, 2, 3>, p, expert_bytes)
-          : launch(context, shape, fragments_kernel<T, false, 8, 4, 3>, p, expert_bytes);
+  const LaunchShape shape = {.grid = grid, .block = Warps * 32};
+  p.gated ? launch(context, shape, fragments_kernel<T, true, Warps, Depth / 2, Blocks>, p, expert_bytes)
+          : launch(context, shape, fragments_kernel<T, false, Warps, Depth, Blocks>, p, expert_bytes);
 }
 
 // --- tiles ----------------------------------------------------------------------------------------------------------
@@ -172,11 +181,15 @@ void run_grouped_linear(const GroupedLinearParams& p, Context& context) {
   const bool halves = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
                       aligned(p.x) && p.x_stride % 8 == 0 && aligned(p.weight);
   if (!halves || most_tiles(p, kTileM) > kMostBlocksY) return run_general(p, expert_bytes, context);
-  // Up to four rows of an expert on average; a weight is read once for each eight rows.
-  if (p.rows <= 4 * p.experts && p.k % kStepK == 0 && most_tiles(p, 8) <= kMostBlocksY) {
-    return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, expert_bytes, context)
-                                    : run_fragments<f16>(p, expert_bytes, context);
-  }
+  const auto fragments = [&] {
+    p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, expert_bytes, context)
+                             : run_fragments<f16>(p, expert_bytes, context);
+  };
+  // A weight is read once for each eight rows of its expert.
+  const bool whole_steps = p.k % kStepK == 0 && most_tiles(p, 8) <= kMostBlocksY;
+  if (whole_steps && p.rows <= kFewRows) return fragments();
+  if (run_grouped_linear_walk(p, expert_bytes, context)) return;
+  if (whole_steps && p.rows <= 4 * p.experts) return fragments();
   p.x_dtype == DType::bf16 ? run_tiles<bf16>(p, expert_bytes, context) : run_tiles<f16>(p, expert_bytes, context);
 }
 

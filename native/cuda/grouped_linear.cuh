@@ -18,30 +18,59 @@ __device__ __forceinline__ Rows rows_of(const GroupedLinearParams& p, int expert
   return {expert, begin, max(end - begin, 0)};
 }
 
-// Experts' rows are cut into tiles of at most `most` rows, in order; this is the index-th. Whole warps call it. False
-// behind the last tile.
-__device__ __forceinline__ bool find_tile(const GroupedLinearParams& p, int index, int most, Rows& tile) {
-  const int lane = threadIdx.x % 32, experts = static_cast<int>(p.experts);
-  for (int first = 0; first < experts; first += 32) {
-    const Rows rows = first + lane < experts ? rows_of(p, first + lane) : Rows{0, 0, 0};
-    const int tiles = (rows.count + most - 1) / most;
-    int sum = tiles;
+__device__ __forceinline__ int inclusive_scan(int value) {
 #pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const int other = __shfl_up_sync(~0u, sum, step);
-      if (lane >= step) sum += other;
-    }
-    const unsigned past = __ballot_sync(~0u, sum > index);
-    if (past) {
-      const int owner = __ffs(past) - 1;
-      const int nth = index - __shfl_sync(~0u, sum - tiles, owner);
-      const int begin = __shfl_sync(~0u, rows.begin, owner), count = __shfl_sync(~0u, rows.count, owner);
-      tile = {first + owner, begin + nth * most, min(count - nth * most, most)};
-      return true;
-    }
-    index -= __shfl_sync(~0u, sum, 31);
+  for (int step = 1; step < 32; step *= 2) {
+    const int other = __shfl_up_sync(~0u, value, step);
+    if (static_cast<int>(threadIdx.x) % 32 >= step) value += other;
   }
-  return false;
+  return value;
+}
+
+// The experts' rows make units of work, units_of(rows) for each expert, which are numbered in the order of experts.
+// Each lane counts those of a run of experts, so that their offsets are on their way at once. Whole warps call it.
+template <class UnitsOf>
+struct Schedule {
+  const GroupedLinearParams& p;
+  UnitsOf units_of;
+  int each;           // experts of a lane, at most 32
+  int before, total;  // units before the lane's, and of all
+
+  __device__ __forceinline__ Schedule(const GroupedLinearParams& params, UnitsOf of) : p(params), units_of(of) {
+    const int experts = static_cast<int>(p.experts);
+    each = (experts + 31) / 32;
+    const int first = static_cast<int>(threadIdx.x) % 32 * each;
+    int sum = 0;
+#pragma unroll 4
+    for (int i = 0; i < each; ++i) {
+      if (first + i < experts) sum += units_of(rows_of(p, first + i).count);
+    }
+    const int upto = inclusive_scan(sum);
+    before = upto - sum, total = __shfl_sync(~0u, upto, 31);
+  }
+
+  // The expert's rows, and which of its units has the number. False behind the last.
+  __device__ __forceinline__ bool find(int number, Rows& rows, int& nth) const {
+    if (number >= total) return false;
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int owner = 31 - __clz(static_cast<int>(__ballot_sync(~0u, before <= number)));
+    const int expert = owner * each + lane, first = __shfl_sync(~0u, before, owner);
+    const Rows mine = lane < each && expert < p.experts ? rows_of(p, expert) : Rows{expert, 0, 0};
+    const int units = units_of(mine.count), upto = first + inclusive_scan(units);
+    const int who = __ffs(static_cast<int>(__ballot_sync(~0u, upto > number))) - 1;
+    rows = {owner * each + who, __shfl_sync(~0u, mine.begin, who), __shfl_sync(~0u, mine.count, who)};
+    nth = number - __shfl_sync(~0u, upto - units, who);
+    return true;
+  }
+};
+
+// Experts' rows are cut into tiles of at most `most` rows, in order; this is the index-th. False behind the last.
+__device__ __forceinline__ bool find_tile(const GroupedLinearParams& p, int index, int most, Rows& tile) {
+  const auto tiles_of = [most](int rows) { return (rows + most - 1) / most; };
+  int nth;
+  if (!Schedule(p, tiles_of).find(index, tile, nth)) return false;
+  tile.begin += nth * most, tile.count = min(tile.count - nth * most, most);
+  return true;
 }
 
 // The most tiles that rows can be cut into.
