@@ -1,62 +1,38 @@
-import { randomUUID } from "node:crypto";
 import type { ChoiceResult, Choices } from "./choices";
 import { toFinishReason } from "./finish-reason";
+import { type ItemEvent, newId, type OutputItem, ResponseItems, type Status } from "./response-items";
 import type { ResponseRequest } from "./schemas/response";
-
-type Status = "in_progress" | "completed" | "incomplete";
-
-interface OutputText {
-  readonly type: "output_text";
-  readonly text: string;
-  readonly annotations: readonly never[];
-  readonly logprobs: readonly never[];
-}
-
-interface OutputMessage {
-  readonly id: string;
-  readonly type: "message";
-  readonly status: Status;
-  readonly role: "assistant";
-  readonly content: readonly OutputText[];
-}
+import { OutputReader } from "./tools/output-reader";
+import type { ToolPlan } from "./tools/plan";
 
 /** OpenAI's response object. */
 export interface ResponseBody {
   readonly id: string;
   readonly object: "response";
   readonly status: Status;
-  readonly output: readonly OutputMessage[];
+  readonly output: readonly OutputItem[];
   readonly [field: string]: unknown;
 }
 
-export interface ResponseEvent {
-  readonly type: string;
+export interface ResponseEvent extends ItemEvent {
   readonly sequence_number: number;
-  readonly [field: string]: unknown;
 }
 
 /** What stays the same in every state of a response. */
 export interface ResponseShape {
   readonly request: ResponseRequest;
+  readonly tools: Pick<ToolPlan, "parser" | "maxCalls">;
   readonly model: string;
   readonly id: string;
-  readonly messageId: string;
   /** Unix time in seconds. */
   readonly createdAt: number;
 }
 
-const newId = (prefix: string) => `${prefix}_${randomUUID().replaceAll("-", "")}`;
-
-export function newResponseShape(request: ResponseRequest, model: string): ResponseShape {
-  const createdAt = Math.floor(Date.now() / 1000);
-  return { request, model, id: newId("resp"), messageId: newId("msg"), createdAt };
+export function newResponseShape(request: ResponseRequest, tools: ToolPlan, model: string): ResponseShape {
+  return { request, tools, model, id: newId("resp"), createdAt: Math.floor(Date.now() / 1000) };
 }
 
-const toPart = (text: string): OutputText => ({ type: "output_text", text, annotations: [], logprobs: [] });
-
-function toItem({ messageId: id }: ResponseShape, status: Status, content: readonly OutputText[]): OutputMessage {
-  return { id, type: "message", status, role: "assistant", content };
-}
+const newReader = ({ tools: { parser, maxCalls } }: ResponseShape) => new OutputReader(parser?.() ?? null, maxCalls);
 
 function toUsage({ promptTokens, completionTokens }: Choices["usage"]) {
   return {
@@ -68,10 +44,14 @@ function toUsage({ promptTokens, completionTokens }: Choices["usage"]) {
   };
 }
 
+function toToolChoice({ tool_choice: choice = "auto" }: ResponseRequest) {
+  return typeof choice === "string" ? choice : { type: "function", name: choice.name };
+}
+
 function toBody(
   { request, model, id, createdAt }: ResponseShape,
   status: Status,
-  output: readonly OutputMessage[],
+  output: readonly OutputItem[],
   usage: Choices["usage"] | null,
 ): ResponseBody {
   return {
@@ -87,14 +67,14 @@ function toBody(
     metadata: request.metadata ?? {},
     model,
     output,
-    parallel_tool_calls: true,
+    parallel_tool_calls: request.parallel_tool_calls ?? true,
     previous_response_id: null,
-    reasoning: { effort: null, summary: null },
+    reasoning: { effort: request.reasoning?.effort ?? null, summary: null },
     store: false,
     temperature: request.temperature ?? null,
     text: { format: request.text?.format ?? { type: "text" } },
-    tool_choice: "auto",
-    tools: [],
+    tool_choice: toToolChoice(request),
+    tools: request.tools?.given ?? [],
     top_p: request.top_p ?? null,
     truncation: "disabled",
     usage: usage && toUsage(usage),
@@ -106,35 +86,31 @@ const toStatus = (reason: ChoiceResult["finishReason"]): Status =>
 
 export function toResponse(shape: ResponseShape, result: ChoiceResult, usage: Choices["usage"]): ResponseBody {
   const status = toStatus(result.finishReason);
-  return toBody(shape, status, [toItem(shape, status, [toPart(result.text)])], usage);
+  const reader = newReader(shape);
+  const items = new ResponseItems();
+  for (const event of [...reader.push(result.text), ...reader.end()]) items.push(event);
+  items.end(status);
+  return toBody(shape, status, items.items, usage);
 }
 
 /** Begins once the first tokens have come: what fails before that is answered with a status. */
 export async function* toResponseEvents(shape: ResponseShape, choices: Choices): AsyncGenerator<ResponseEvent> {
   let sequence = 0;
-  const event = (type: string, fields: object): ResponseEvent => ({ type, sequence_number: sequence++, ...fields });
-  const where = { item_id: shape.messageId, output_index: 0, content_index: 0 };
-  let text = "";
-  let isOpen = false;
+  const numbered = (event: ItemEvent): ResponseEvent => ({ ...event, sequence_number: sequence++ });
+  const reader = newReader(shape);
+  const items = new ResponseItems();
   let status: Status = "in_progress";
   for await (const { chunk } of choices.chunks()) {
-    if (!isOpen) {
-      isOpen = true;
+    if (sequence === 0) {
       const response = toBody(shape, "in_progress", [], null);
-      yield event("response.created", { response });
-      yield event("response.in_progress", { response });
-      yield event("response.output_item.added", { output_index: 0, item: toItem(shape, "in_progress", []) });
-      yield event("response.content_part.added", { ...where, part: toPart("") });
+      yield numbered({ type: "response.created", response });
+      yield numbered({ type: "response.in_progress", response });
     }
-    text += chunk.text;
-    if (chunk.text !== "") yield event("response.output_text.delta", { ...where, delta: chunk.text, logprobs: [] });
+    for (const read of reader.push(chunk.text)) yield* items.push(read).map(numbered);
     if (chunk.finishReason !== null) status = toStatus(chunk.finishReason);
   }
-  const part = toPart(text);
-  const item = toItem(shape, status, [part]);
-  yield event("response.output_text.done", { ...where, text, logprobs: [] });
-  yield event("response.content_part.done", { ...where, part });
-  yield event("response.output_item.done", { output_index: 0, item });
+  for (const read of reader.end()) yield* items.push(read).map(numbered);
+  yield* items.end(status).map(numbered);
   const type = status === "incomplete" ? "response.incomplete" : "response.completed";
-  yield event(type, { response: toBody(shape, status, [item], choices.usage) });
+  yield numbered({ type, response: toBody(shape, status, items.items, choices.usage) });
 }

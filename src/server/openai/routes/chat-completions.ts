@@ -11,7 +11,7 @@ import { type ChatCompletionRequest, chatCompletionRequest } from "../schemas/ch
 import { constraintFieldOf } from "../schemas/constraint";
 import { toChatCompletion, toChatEvents } from "../to-chat-completion";
 import { toGenerateParams } from "../to-generate-params";
-import { detectFormat } from "../tools/formats";
+import { chooseFormat } from "../tools/formats";
 import { planTools, type ToolPlan } from "../tools/plan";
 import { requireModel } from "./models";
 
@@ -60,7 +60,7 @@ export function chatCompletionRoutes(app: FastifyInstance, { model, options, run
     tags: ["text"],
     body: chatCompletionRequest({ ...model.info, strict: options.strict }),
   };
-  const format = options.toolFormat === "auto" ? detectFormat(model.info.chatTemplate) : options.toolFormat;
+  const format = chooseFormat(options.toolFormat, model.info.chatTemplate);
   app.withTypeProvider<ZodTypeProvider>().post("/v1/chat/completions", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
     const tools = planTools(body, format);

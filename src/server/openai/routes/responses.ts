@@ -3,19 +3,34 @@ import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { stringifyJson } from "../../../json/stringify";
 import type { GenerateParams } from "../../../llm/types";
 import type { ServerContext } from "../../context";
+import { HttpError } from "../../http/http-error";
 import { namedEvents, sendEvents } from "../../http/sse";
 import { Choices } from "../choices";
 import { type ResponseRequest, responseRequest } from "../schemas/response";
 import { toTemperature } from "../to-generate-params";
 import { newResponseShape, toResponse, toResponseEvents } from "../to-response";
+import { chooseFormat } from "../tools/formats";
+import { planTools, type ToolPlan } from "../tools/plan";
 import { requireModel } from "./models";
 
-function toParams({ max_output_tokens, temperature, top_p, text }: ResponseRequest): GenerateParams {
+function toParams(body: ResponseRequest, { tools, constraint }: ToolPlan): GenerateParams {
+  const { max_output_tokens, temperature, top_p, text, reasoning } = body;
   const params: GenerateParams = {};
   if (max_output_tokens !== undefined) params.maxTokens = max_output_tokens;
   if (temperature !== undefined) params.temperature = toTemperature(temperature);
   if (top_p !== undefined) params.topP = top_p;
-  if (text?.constraint !== undefined) params.constraint = text.constraint;
+  if (text?.constraint !== undefined && constraint !== undefined) {
+    throw new HttpError(400, "tool_choice: not allowed together with text.format", { param: "tool_choice" });
+  }
+  const form = text?.constraint ?? constraint;
+  if (form !== undefined) params.constraint = form;
+  const effort = reasoning?.effort;
+  if (tools !== undefined || effort !== undefined) {
+    params.chat = {
+      ...(tools === undefined ? {} : { tools }),
+      ...(effort === undefined ? {} : { templateArguments: { reasoning_effort: effort } }),
+    };
+  }
   return params;
 }
 
@@ -25,14 +40,21 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
     tags: ["text"],
     body: responseRequest({ ...model.info, strict: options.strict }),
   };
+  const format = chooseFormat(options.toolFormat, model.info.chatTemplate);
   app.withTypeProvider<ZodTypeProvider>().post("/v1/responses", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
-    const { instructions } = body;
+    const { instructions, tools: given, tool_choice, parallel_tool_calls } = body;
+    const plan = planTools({ tools: given?.tools, tool_choice, parallel_tool_calls }, format);
     const system = instructions === undefined ? [] : [{ role: "system", content: instructions }];
-    const names = { constraint: "text.format", maxTokens: "max_output_tokens" };
-    const request = { prompts: [[...system, ...body.input]], n: 1, params: toParams(body), names };
+    const constraintField = body.text?.constraint === undefined ? plan.constraintField : "text.format";
+    const names = {
+      ...(constraintField === undefined ? {} : { constraint: constraintField }),
+      tools: constraintField === "tools",
+      maxTokens: "max_output_tokens",
+    };
+    const request = { prompts: [[...system, ...body.input]], n: 1, params: toParams(body, plan), names };
     const choices = new Choices(model, request, running.begin(reply), metrics);
-    const shape = newResponseShape(body, model.info.id);
+    const shape = newResponseShape(body, plan, model.info.id);
     if (body.stream) return sendEvents(reply, toResponseEvents(shape, choices), options, namedEvents);
     const [result] = await choices.results();
     reply.type("application/json; charset=utf-8").serializer(stringifyJson);

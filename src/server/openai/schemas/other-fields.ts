@@ -135,6 +135,7 @@ const harmless = [
     "rid",
     "return_text_in_logprobs",
   ],
+  ...["max_tool_calls", "client_metadata"],
   ...["keep_alive", "details", "decoder_input_details", "top_n_tokens"],
 ] as const;
 
@@ -164,13 +165,9 @@ const inResponses = {
   conversation: never,
   grammar: is(""),
   guided_grammar: never,
-  include: isEmpty,
   previous_response_id: never,
   prompt: never,
   store: isFalse,
-  reasoning: (value: unknown) => isObject(value) && Object.values(value).every((one) => one === null),
-  tools: isEmpty,
-  tool_choice: is("none", "auto"),
   top_logprobs: is(0),
   truncation: is("disabled"),
 } satisfies Record<string, Neutral>;

@@ -1,36 +1,13 @@
 import { z } from "zod";
 import { isObject } from "../../../json/value";
-import type { ChatMessage, Constraint } from "../../../llm/types";
+import type { Constraint } from "../../../llm/types";
 import { readSchema } from "./constraint";
-import { type BodyRules, bodyOf, field, type Issue, optional } from "./field";
-import { maxMessages, readContent, readRole } from "./messages";
+import { type BodyRules, bodyOf, field, optional } from "./field";
 import { otherFieldsOfResponses } from "./other-fields";
+import { responseInput } from "./response-input";
+import { responseToolChoice, responseTools } from "./response-tools";
 import { maxNewTokens } from "./sampling";
-
-type Reject = (issue: Issue) => never;
-
-function readItem(item: unknown, i: number, reject: Reject): ChatMessage {
-  if (!isObject(item)) return reject({ message: "expected an object", path: [i] });
-  if (item.type !== undefined && item.type !== "message") {
-    return reject({ message: 'only items of type "message" are supported', path: [i, "type"] });
-  }
-  const role = readRole(item.role, [i, "role"], reject);
-  if (role === "tool") reject({ message: 'expected "system", "developer", "user" or "assistant"', path: [i, "role"] });
-  return { role, content: readContent(item.content, [i, "content"], reject, ["input_text", "output_text", "text"]) };
-}
-
-/** A text, or a conversation. */
-const input = field(
-  (given, reject): readonly ChatMessage[] => {
-    if (given === undefined || given === null) return reject({ message: "is required" });
-    if (typeof given === "string") return [{ role: "user", content: given }];
-    if (!Array.isArray(given)) return reject({ message: "expected a string or a list of messages" });
-    if (given.length === 0) reject({ message: "must not be empty" });
-    if (given.length > maxMessages) reject({ message: `expected at most ${maxMessages} messages` });
-    return given.map((item, i) => readItem(item, i, reject));
-  },
-  { anyOf: [{ type: "string" }, { type: "array", items: { type: "object" } }] },
-);
+import { refineTools } from "./tools";
 
 /** How the text is formatted; the format as it came goes into the answer. */
 export interface TextOptions {
@@ -54,6 +31,22 @@ const text = field((given, reject): TextOptions => {
   }
 });
 
+/** How much a model should think. It is a variable for the chat templates that know it; summaries are not made. */
+const reasoning = z.object({ effort: optional(z.string().max(64)), summary: optional(z.string().max(64)) });
+
+/** What an answer should have besides; there is never any of these. */
+const include = z.array(
+  z.enum([
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+  ]),
+);
+
 const metadata = z.record(z.string().max(64), z.string().max(512));
 
 /** Body of POST /v1/responses. */
@@ -62,16 +55,24 @@ export const responseRequest = ({ strict }: BodyRules) =>
     {
       ...otherFieldsOfResponses,
       model: optional(z.string()),
-      input,
+      input: responseInput,
       instructions: optional(z.string()),
       max_output_tokens: optional(z.int().min(1).max(maxNewTokens)),
       temperature: optional(z.number().min(0).max(2)),
       top_p: optional(z.number().gt(0).max(1)),
       text: optional(text),
+      tools: optional(responseTools),
+      tool_choice: optional(responseToolChoice),
+      parallel_tool_calls: optional(z.boolean()),
+      reasoning: optional(reasoning),
+      include: optional(include),
+      stream_options: optional(z.object({ include_obfuscation: optional(z.boolean()) })),
       metadata: optional(metadata),
       stream: optional(z.boolean()).transform((stream) => stream ?? false),
     },
     strict,
-  );
+  ).superRefine((body, context) => {
+    refineTools({ ...body, tools: body.tools?.tools }, context);
+  });
 
 export type ResponseRequest = z.output<ReturnType<typeof responseRequest>>;

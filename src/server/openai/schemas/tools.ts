@@ -23,7 +23,7 @@ const toolName = /^[\w.-]{1,64}$/;
 type Reject = (issue: Issue) => never;
 type Fields = Readonly<Record<string, unknown>>;
 
-function readTool(tool: unknown, path: readonly PropertyKey[], reject: Reject): Tool {
+export function readTool(tool: unknown, path: readonly PropertyKey[], reject: Reject): Tool {
   if (!isObject(tool)) return reject({ message: "expected an object", path });
   if (tool.type !== "function") return reject({ message: 'expected "function"', path: [...path, "type"] });
   const definition = tool.function;

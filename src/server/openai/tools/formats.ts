@@ -30,6 +30,11 @@ export function detectFormat(template: string | null): ToolFormat | null {
   return signs.find(([sign]) => template.includes(sign))?.[1] ?? null;
 }
 
+/** The format that is set, or where it is "auto" the template's. */
+export function chooseFormat(format: ToolFormat | "auto", template: string | null): ToolFormat | null {
+  return format === "auto" ? detectFormat(template) : format;
+}
+
 /** All of the output is the arguments of one function: a constraint sees to that. */
 class NamedCallParser implements ToolParser {
   #started = false;

@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { ToolEvent, ToolParser } from "./events";
+import { OutputReader } from "./output-reader";
 
 /** A tool call of an answer. */
 export interface ToolCallBody {
@@ -19,37 +20,38 @@ export interface MessageDelta {
 
 /** Turns the text of one choice into the parts of a message. */
 export class MessageReader {
-  readonly #parser: ToolParser | null;
-  readonly #maxCalls: number;
-  #calls = 0;
+  readonly #reader: OutputReader;
+  /** The place of the call that is read among the calls. */
+  #index = -1;
 
-  /** @param parser null: all is content */
+  /** See OutputReader. */
   constructor(parser: ToolParser | null, maxCalls: number) {
-    this.#parser = parser;
-    this.#maxCalls = maxCalls;
+    this.#reader = new OutputReader(parser, maxCalls);
   }
 
   get hasCalls(): boolean {
-    return this.#calls > 0;
+    return this.#reader.calls > 0;
   }
 
   push(text: string): MessageDelta[] {
-    if (this.#parser === null) return text === "" ? [] : [{ content: text }];
-    return this.#parser.push(text).flatMap((event) => this.#toDelta(event));
+    return this.#toDeltas(this.#reader.push(text));
   }
 
   end(): MessageDelta[] {
-    return this.#parser?.end().flatMap((event) => this.#toDelta(event)) ?? [];
+    return this.#toDeltas(this.#reader.end());
   }
 
-  #toDelta(event: ToolEvent): MessageDelta[] {
-    if (event.kind === "text") return [{ content: event.text }];
-    if (event.kind === "call") this.#calls++;
-    if (this.#calls > this.#maxCalls) return [];
-    const index = this.#calls - 1;
-    if (event.kind === "arguments") return [{ tool_calls: [{ index, function: { arguments: event.text } }] }];
-    const id = `call_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
-    return [{ tool_calls: [{ index, id, type: "function", function: { name: event.name, arguments: "" } }] }];
+  #toDeltas(events: readonly ToolEvent[]): MessageDelta[] {
+    return events.map((event) => {
+      if (event.kind === "text") return { content: event.text };
+      if (event.kind === "call") this.#index++;
+      if (event.kind === "arguments") {
+        return { tool_calls: [{ index: this.#index, function: { arguments: event.text } }] };
+      }
+      const id = `call_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
+      const named = { name: event.name, arguments: "" };
+      return { tool_calls: [{ index: this.#index, id, type: "function", function: named }] };
+    });
   }
 }
 
