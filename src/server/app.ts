@@ -4,6 +4,8 @@ import type { IncomingMessage } from "node:http";
 import path from "node:path";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { LanguageModel } from "../llm/types";
+import { toAnthropicError } from "./anthropic/error-body";
+import { messageRoutes } from "./anthropic/routes";
 import type { ServerContext } from "./context";
 import { requireApiKey } from "./http/api-keys";
 import { limitConnections } from "./http/connection-limit";
@@ -25,10 +27,13 @@ import { RunningRequests } from "./http/running-requests";
 import { validatorCompiler } from "./http/validator";
 import { chatCompletionRoutes } from "./openai/routes/chat-completions";
 import { completionRoutes } from "./openai/routes/completions";
+import { missingRoutes } from "./openai/routes/missing";
 import { modelRoutes } from "./openai/routes/models";
 import { responseRoutes } from "./openai/routes/responses";
 import { tokenizeRoutes } from "./openai/routes/tokenize";
 import { defaultOptions, type ServerOptions } from "./options";
+
+const isAnthropic = ({ routeOptions: { url = "" } }: FastifyRequest) => url.startsWith("/v1/messages");
 
 const clientRequestId = /^[\w.-]{1,64}$/;
 
@@ -53,7 +58,7 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     return reply
       .code(status)
       .headers({ ...headers, "x-request-id": request.id })
-      .send(body);
+      .send(isAnthropic(request) ? toAnthropicError(body, status) : body);
   };
 
   const timeouts = {
@@ -123,6 +128,8 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     completionRoutes(scope, context);
     chatCompletionRoutes(scope, context);
     responseRoutes(scope, context);
+    messageRoutes(scope, context);
+    missingRoutes(scope);
     tokenizeRoutes(scope, context);
     endpoints.refuseOtherMethods();
   });

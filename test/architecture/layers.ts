@@ -81,9 +81,15 @@ export const typescriptLayers: readonly Layer[] = [
     packages: ["fastify", "fastify-type-provider-zod", "zod"],
   },
   {
+    name: "anthropic",
+    files: /^src\/server\/anthropic\//,
+    imports: ["errors", "json", "http", "openai", "src/llm/types", "src/llm/param-rules"],
+    packages: ["fastify", "fastify-type-provider-zod", "zod"],
+  },
+  {
     name: "server",
     files: /^src\/server\//,
-    imports: ["errors", "http", "openai", "src/llm/types"],
+    imports: ["errors", "http", "openai", "anthropic", "src/llm/types"],
     packages: ["fastify"],
   },
   { name: "client", files: /^src\/bench\/serve\//, imports: ["errors"] },

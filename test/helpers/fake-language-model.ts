@@ -175,7 +175,9 @@ export class FakeLanguageModel implements LanguageModel {
         const start = characters;
         characters += [...own].length;
         text += own;
-        const stopAt = Math.min(...stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0));
+        const included = (stop: string) => (params.includeStop ? stop.length : 0);
+        const ends = stops.flatMap((stop) => (text.includes(stop) ? text.indexOf(stop) + included(stop) : []));
+        const stopAt = Math.min(...ends);
         const isStop = stopAt < Number.POSITIVE_INFINITY || i === end - 1;
         const finishReason = isStop ? "stop" : i === limit - 1 ? "length" : null;
         const ready = finishReason === null ? text.length - withhold : text.length;

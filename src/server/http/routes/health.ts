@@ -4,7 +4,13 @@ import type { ServerContext } from "../../context";
 import type { Drain } from "../drain";
 
 /** Answered as long as the process lives, also while it drains. */
-export const healthPaths: ReadonlySet<string> = new Set(["/health", "/health/live", "/ready"]);
+export const healthPaths: ReadonlySet<string> = new Set([
+  "/health",
+  "/health/live",
+  "/health/ready",
+  "/ping",
+  "/ready",
+]);
 
 const messages: Readonly<Record<Exclude<EngineState, "ready"> | "draining", string>> = {
   loading: "the model is being loaded",
@@ -30,7 +36,7 @@ export function healthRoutes(app: FastifyInstance, { model, options, version, dr
 
   const described = (summary: string) => ({ schema: { summary, tags: ["server"] } });
   app.get("/health", described("Whether a request would be taken now"), readiness);
-  app.get("/ready", described("The same as /health"), readiness);
+  for (const url of ["/ready", "/health/ready", "/ping"]) app.get(url, described("The same as /health"), readiness);
   app.get("/health/live", described("Whether the process answers"), async () => ({ status: "ok" }));
   app.get("/version", described("Version of mamba-serve"), async () => ({ version }));
 }

@@ -1,0 +1,74 @@
+import type { FastifyInstance } from "fastify";
+import type { ZodTypeProvider } from "fastify-type-provider-zod";
+import { stringifyJson } from "../../json/stringify";
+import type { ChatMessage, GenerateParams } from "../../llm/types";
+import type { ServerContext } from "../context";
+import { sendEvents } from "../http/sse";
+import { Choices } from "../openai/choices";
+import { requireModel } from "../openai/routes/models";
+import { toTemperature } from "../openai/to-generate-params";
+import { chooseFormat } from "../openai/tools/formats";
+import { planTools, type ToolPlan } from "../openai/tools/plan";
+import { countTokensRequest, type MessageRequest, messageRequest } from "./schema";
+import { messageEvents, newMessageShape, toMessage, toMessageEvents } from "./to-message";
+
+type Conversation = Pick<MessageRequest, "system" | "messages">;
+
+const toPrompt = ({ system, messages }: Conversation): readonly ChatMessage[] =>
+  system === undefined ? messages : [{ role: "system", content: system }, ...messages];
+
+function toParams(body: MessageRequest, { tools, constraint }: ToolPlan): GenerateParams {
+  const { temperature, top_p, top_k, stop_sequences = [] } = body;
+  const params: GenerateParams = { maxTokens: body.max_tokens };
+  if (temperature !== undefined) params.temperature = toTemperature(temperature);
+  if (top_p !== undefined) params.topP = top_p;
+  if (top_k !== undefined) params.topK = top_k;
+  if (stop_sequences.length > 0) {
+    params.stop = stop_sequences;
+    // The answer names the one that ended it.
+    params.includeStop = true;
+  }
+  if (constraint !== undefined) params.constraint = constraint;
+  if (tools !== undefined) params.chat = { tools };
+  return params;
+}
+
+/** Anthropic's Messages API, as far as text and tools go. */
+export function messageRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
+  const rules = { ...model.info, strict: options.strict };
+  const format = chooseFormat(options.toolFormat, model.info.chatTemplate);
+  const typed = app.withTypeProvider<ZodTypeProvider>();
+  const plan = ({ tools, tool_choice }: Pick<MessageRequest, "tools" | "tool_choice">) =>
+    planTools({ tools, tool_choice: tool_choice?.choice, parallel_tool_calls: tool_choice?.isParallel }, format);
+
+  const answer = {
+    summary: "Answers a conversation, in Anthropic's shape",
+    tags: ["text"],
+    body: messageRequest(rules),
+  };
+  typed.post("/v1/messages", { schema: answer }, async ({ body }, reply) => {
+    requireModel(body.model, model.info);
+    const tools = plan(body);
+    const constraint = tools.constraintField?.replace("function.parameters", "input_schema");
+    const names = { ...(constraint === undefined ? {} : { constraint }), tools: constraint === "tools" };
+    const request = { prompts: [toPrompt(body)], n: 1, params: toParams(body, tools), names };
+    const choices = new Choices(model, request, running.begin(reply), metrics);
+    const shape = newMessageShape(model.info.id, body.stop_sequences ?? [], tools);
+    if (body.stream) return sendEvents(reply, toMessageEvents(shape, choices), options, messageEvents);
+    const [result] = await choices.results();
+    reply.type("application/json; charset=utf-8").serializer(stringifyJson);
+    return toMessage(shape, result!, choices.usage);
+  });
+
+  const count = {
+    summary: "Tokens of a conversation, in Anthropic's shape",
+    tags: ["tokens"],
+    body: countTokensRequest(rules),
+  };
+  typed.post("/v1/messages/count_tokens", { schema: count }, async ({ body }) => {
+    requireModel(body.model, model.info);
+    const { tools } = plan(body);
+    const text = await model.renderChat(toPrompt(body), tools === undefined ? {} : { tools });
+    return { input_tokens: (await model.tokenize(text, { addSpecialTokens: false })).length };
+  });
+}

@@ -1,0 +1,91 @@
+import { z } from "zod";
+import { isObject } from "../../json/value";
+import { MAX_STOPS } from "../../llm/param-rules";
+import { type BodyRules, bodyOf, field, optional } from "../openai/schemas/field";
+import { maxNewTokens, maxStopLength } from "../openai/schemas/sampling";
+import { maxTools, readTool, refineTools, type Tool, type ToolChoice } from "../openai/schemas/tools";
+import { messagesField, systemField } from "./input";
+
+/** Anthropic's own tools have a type; the model is not told of them, as if it never chose them. */
+const toolsField = field(
+  (input, reject): readonly Tool[] | undefined => {
+    if (!Array.isArray(input)) return reject({ message: "expected a list of tools" });
+    if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
+    const names = new Set<string>();
+    const tools = input.flatMap((item: unknown, i) => {
+      if (!isObject(item)) return reject({ message: "expected an object", path: [i] });
+      if (item.type !== undefined && item.type !== null && item.type !== "custom") return [];
+      const { name, description, input_schema: parameters } = item;
+      const given = { name, ...(description === undefined ? {} : { description }), parameters };
+      const tool = readTool({ type: "function", function: given }, [i], (issue) => {
+        const path = (issue.path ?? []).filter((key) => key !== "function");
+        return reject({ ...issue, path: path.map((key) => (key === "parameters" ? "input_schema" : key)) });
+      });
+      if (names.has(tool.function.name)) reject({ message: "two tools have this name", path: [i, "name"] });
+      names.add(tool.function.name);
+      return [tool];
+    });
+    return tools.length === 0 ? undefined : tools;
+  },
+  { type: "array", maxItems: maxTools, items: { type: "object", required: ["name"] } },
+);
+
+interface Choice {
+  readonly choice: ToolChoice;
+  readonly isParallel: boolean;
+}
+
+const toolChoiceField = field((input, reject): Choice => {
+  const isParallel = !(isObject(input) && input.disable_parallel_tool_use === true);
+  const type = isObject(input) ? input.type : undefined;
+  if (type === "auto" || type === "none") return { choice: type, isParallel };
+  if (type === "any") return { choice: "required", isParallel };
+  if (isObject(input) && type === "tool" && typeof input.name === "string") {
+    return { choice: { name: input.name }, isParallel };
+  }
+  return reject({ message: 'expected {"type": "auto"}, "any", "none" or {"type": "tool", "name": ...}' });
+});
+
+const anything = z.unknown().meta({ description: "Accepted; it does not change the answer." }).optional();
+
+const conversation = {
+  model: optional(z.string()),
+  messages: messagesField,
+  system: optional(systemField),
+  tools: optional(toolsField),
+  tool_choice: optional(toolChoiceField),
+  thinking: anything,
+  output_config: anything,
+  context_management: anything,
+  cache_control: anything,
+};
+
+type Fields = z.output<z.ZodObject<typeof conversation>>;
+
+function refine({ tools, tool_choice }: Fields, context: z.RefinementCtx): void {
+  refineTools({ tools, tool_choice: tool_choice?.choice, parallel_tool_calls: undefined }, context);
+}
+
+/** Body of POST /v1/messages. */
+export const messageRequest = ({ strict }: BodyRules) =>
+  bodyOf(
+    {
+      ...conversation,
+      max_tokens: z.int().min(1).max(maxNewTokens),
+      temperature: optional(z.number().min(0).max(1)),
+      top_p: optional(z.number().gt(0).max(1)),
+      top_k: optional(z.int().min(0).max(maxNewTokens)),
+      stop_sequences: optional(z.array(z.string().min(1).max(maxStopLength)).max(MAX_STOPS)),
+      stream: optional(z.boolean()).transform((stream) => stream ?? false),
+      metadata: anything,
+      service_tier: anything,
+      betas: anything,
+      inference_geo: anything,
+    },
+    strict,
+  ).superRefine(refine);
+
+export type MessageRequest = z.output<ReturnType<typeof messageRequest>>;
+
+/** Body of POST /v1/messages/count_tokens. */
+export const countTokensRequest = ({ strict }: BodyRules) => bodyOf(conversation, strict).superRefine(refine);
