@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "cuda/attention_any.cuh"
 #include "cuda/attention_tiles.cuh"
+#include "cuda/attention_walk.h"
 #include "cuda/dispatch.h"
 #include "cuda/kernels.h"
 
@@ -89,6 +90,7 @@ void run(const Job& job, int64_t tiles, int64_t rows, Context& context) {
 
 void run_attention_varlen(const AttentionVarlenParams& p, Context& context) {
   const Job job = attention::job_of(p);
+  if (run_attention_walk(job, p.tokens, context)) return;
   run<false>(job, p.tiles, kAttentionTile * job.group, context);
 }
 
