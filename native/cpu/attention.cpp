@@ -85,7 +85,8 @@ void run_rope_store_kv(const RopeStoreKvParams& p, ThreadPool& pool) {
 
 // A task is kAttentionRows queries of one tile and KV head. The last ones attend to the most keys, so they come first.
 void run_attention_varlen(const AttentionVarlenParams& p, ThreadPool& pool) {
-  const int64_t group = p.heads / p.pages.kv_heads, per_head = ceil_div(kAttentionTile * group, kAttentionRows);
+  const int64_t group = p.heads / p.pages.kv_heads, tile_rows = attention_tile(p.pages.head_dim) * group;
+  const int64_t per_head = ceil_div(tile_rows, kAttentionRows);
   const int64_t per_tile = p.pages.kv_heads * per_head, tasks = p.tiles * per_tile;
   const int64_t work = 2 * p.tokens * p.heads * p.pages.head_dim;  // for each key
   const bool small = work * kAttentionKeys < kSmallAttention;
@@ -93,9 +94,8 @@ void run_attention_varlen(const AttentionVarlenParams& p, ThreadPool& pool) {
     const int64_t tile = p.tiles - 1 - task / per_tile, sequence = p.tile_seq[tile];
     if (sequence < 0 || sequence >= p.rows) return;
     const int64_t first = p.query_start_loc[sequence], query_len = p.query_start_loc[sequence + 1] - first;
-    const int64_t row = (p.tile_offset[tile] * kAttentionTile * group) + task % per_head * kAttentionRows;
-    const int64_t end =
-        std::min({row + kAttentionRows, (p.tile_offset[tile] + 1) * kAttentionTile * group, query_len * group});
+    const int64_t row = p.tile_offset[tile] * tile_rows + task % per_head * kAttentionRows;
+    const int64_t end = std::min({row + kAttentionRows, (p.tile_offset[tile] + 1) * tile_rows, query_len * group});
     attend(p, queries_of(p, sequence, first, query_len, task % per_tile / per_head), row, end, scratch);
   });
 }

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "cuda/attention_any.cuh"
+#include "cuda/attention_decode.h"
 #include "cuda/attention_tiles.cuh"
 #include "cuda/attention_walk.h"
 #include "cuda/dispatch.h"
@@ -91,12 +92,14 @@ void run(const Job& job, int64_t tiles, int64_t rows, Context& context) {
 void run_attention_varlen(const AttentionVarlenParams& p, Context& context) {
   const Job job = attention::job_of(p);
   if (run_attention_walk(job, p.tokens, context)) return;
-  run<false>(job, p.tiles, kAttentionTile * job.group, context);
+  run<false>(job, p.tiles, int64_t{job.tile_tokens} * job.group, context);
 }
 
 void run_paged_attention(const PagedAttentionParams& p, Context& context) {
   const Job job = attention::job_of(p);
-  if (p.items > 0) run<true>(job, p.items, p.query_len * job.group, context);
+  if (p.items > 0 && !run_attention_decode(job, p.items, context)) {
+    run<true>(job, p.items, p.query_len * job.group, context);
+  }
   launch(context, {.grid = static_cast<unsigned>(p.rows * p.query_len * p.heads), .block = attention::kCombineThreads},
          attention::combine_kernel, job);
 }

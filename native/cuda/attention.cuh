@@ -25,7 +25,7 @@ struct Job {
   DType dtype;
   // attention_varlen
   const int32_t *query_start_loc = nullptr, *tile_seq = nullptr, *tile_offset = nullptr;
-  int tiles = 0;
+  int tiles = 0, tile_tokens = 0;
   // paged_attention
   const int32_t *split_items = nullptr, *split_start = nullptr;
   float *partial_out = nullptr, *partial_lse = nullptr;
@@ -46,7 +46,8 @@ inline Job job_of(const AttentionVarlenParams& p) {
           .query_start_loc = p.query_start_loc,
           .tile_seq = p.tile_seq,
           .tile_offset = p.tile_offset,
-          .tiles = static_cast<int>(p.tiles)};
+          .tiles = static_cast<int>(p.tiles),
+          .tile_tokens = static_cast<int>(attention_tile(p.pages.head_dim))};
 }
 inline Job job_of(const PagedAttentionParams& p) {
   return {.q = p.q,
@@ -79,14 +80,13 @@ struct Unit {
 // Units are counted from 0: all those of a KV head and tile (item) are neighbours.
 __device__ __forceinline__ int units_of(const Job& job, int rows_of_unit, bool paged) {
   const int kv_heads = static_cast<int>(job.pages.kv_heads);
-  if (!paged)
-    return job.tiles * kv_heads * ((static_cast<int>(kAttentionTile) * job.group + rows_of_unit - 1) / rows_of_unit);
+  if (!paged) return job.tiles * kv_heads * ((job.tile_tokens * job.group + rows_of_unit - 1) / rows_of_unit);
   return job.split_start[job.rows] * kv_heads * ((job.query_len * job.group + rows_of_unit - 1) / rows_of_unit);
 }
 
 __device__ __forceinline__ Unit unit_of(const Job& job, int index, int rows_of_unit, bool paged) {
   const int kv_heads = static_cast<int>(job.pages.kv_heads), window = static_cast<int>(job.context.window);
-  const int tokens = paged ? job.query_len : static_cast<int>(kAttentionTile);
+  const int tokens = paged ? job.query_len : job.tile_tokens;
   const int blocks = (tokens * job.group + rows_of_unit - 1) / rows_of_unit;
   const int of = index / blocks / kv_heads;
   Unit unit = {};

@@ -316,7 +316,7 @@ __global__ __launch_bounds__(Shape::kThreads, 1) void attention_walk_kernel(cons
 #endif
 }
 
-// False if the driver refuses one of the maps. `tokens`: of q.
+// False if the driver refuses one of the maps. `tokens`: of q. Tiles have Shape::kRows tokens.
 template <class T, class Shape>
 bool launch_walk(const Job& job, int64_t tokens, Context& context) {
   const KvPages& pages = job.pages;

@@ -10,7 +10,7 @@ struct WalkShape {
   static constexpr int kD = kHeadDim, kKeys = kTileOfKeys, kGroups = kWarpgroups;
   static constexpr int kChunks = (kD + 63) / 64;
   static constexpr int kStagesK = kKeyStages, kStagesV = kValueStages, kStagesQ = kQueryBuffers;
-  static constexpr int kThreads = 128 * (kGroups + 1), kRows = 64 * kGroups;
+  static constexpr int kThreads = 128 * (kGroups + 1), kRows = 64 * kGroups;             // queries, a tile's
   static constexpr uint32_t kTile = kChunks * kKeys * 128, kQuery = kChunks * 64 * 128;  // bytes
   static constexpr uint32_t kQueries = kStagesQ * kGroups * kQuery;
   static constexpr int kBarriers = 2 * (kStagesK + kStagesV + kStagesQ * kGroups);

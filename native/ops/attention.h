@@ -7,7 +7,9 @@ namespace mamba {
 inline constexpr int64_t kMinPageSize = 16, kMaxPageSize = 256;  // tokens; a power of two
 inline constexpr int64_t kMaxHeadDim = 256;                      // a multiple of 8
 inline constexpr int64_t kMaxQueryLen = 8;                       // tokens of a row of paged_attention
-inline constexpr int64_t kAttentionTile = 128;                   // query tokens of a tile of attention_varlen
+
+// Query tokens of a tile of attention_varlen: what fills a block with three groups of four warps, or with two.
+inline constexpr int64_t attention_tile(int64_t head_dim) { return head_dim <= 96 ? 192 : 128; }
 
 // The KV cache of one layer. A token is at slot page * page_size + offset; a sequence's pages are listed in its row of
 // a block table. What a page outside of the pool would hold reads as zeros and is stored nowhere.
@@ -59,7 +61,7 @@ struct AttentionVarlenParams {
   void* out;  // [tokens, heads, head_dim], row stride out_stride; not q
   int64_t out_stride;
   const int32_t* query_start_loc;  // [rows + 1]
-  const int32_t* tile_seq;         // [tiles]: the row of each tile of kAttentionTile tokens; -1 = no tile
+  const int32_t* tile_seq;         // [tiles]: the row of each tile of attention_tile(head_dim) tokens; -1 = no tile
   const int32_t* tile_offset;      // [tiles]: which tile of its row it is
   AttentionContext context;
   KvPages pages;

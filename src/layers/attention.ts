@@ -1,9 +1,10 @@
 import { attentionVarlen, pagedAttention, ropeStoreKv } from "../ops/attention";
+import { attentionTileTokens } from "../ops/attention-limits";
 import type { StepField } from "../step/field";
 import { type DecodeAttention, decodeAttention } from "../step/fields/decode-attention";
 import { kvSlots } from "../step/fields/kv-slots";
 import { positions } from "../step/fields/positions";
-import { prefillAttention } from "../step/fields/prefill-attention";
+import { type PrefillAttention, prefillAttention } from "../step/fields/prefill-attention";
 import { prefillRows } from "../step/fields/prefill-rows";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
@@ -51,6 +52,7 @@ export class Attention {
   private readonly invFreq: Tensor | undefined;
   private readonly dtype: DType;
   private readonly cache: CacheHandle<Readonly<Record<"kPages" | "vPages", Tensor>>>;
+  private readonly prefillField: StepField<keyof PrefillAttention, PrefillAttention>;
   private readonly decodeField: StepField<keyof DecodeAttention, DecodeAttention>;
 
   /** `config` is the same object for all layers of one shape: they share a step's buffers. Layers may share projections. */
@@ -63,8 +65,9 @@ export class Attention {
     this.invFreq = rope === null ? undefined : build.loader.constant(rope.invFreq);
     this.dtype = build.dtype;
     this.cache = build.cache(pagedCache({ kvHeads, headDim, dtype: build.dtype }));
+    this.prefillField = build.field(prefillAttention(attentionTileTokens(headDim)));
     this.decodeField = build.field(decodeAttention({ kvHeads, window: 0 }));
-    for (const field of [positions, kvSlots, prefillRows, prefillAttention]) build.field(field);
+    for (const field of [positions, kvSlots, prefillRows]) build.field(field);
   }
 
   /** With projections of its own, between rows of hiddenSize. */
@@ -117,7 +120,7 @@ export class Attention {
       rope: { q, k, v, positions: f.view(positions)!, slotMapping: f.view(kvSlots)! },
       prefill: rows && {
         ...part(0, numPrefillTokens),
-        ...f.view(prefillAttention)!,
+        ...f.view(this.prefillField)!,
         queryStartLoc: rows.queryStartLoc,
       },
       decode: decode && { ...part(numPrefillTokens, numTokens), ...decode, ...this.partials(f, decode) },

@@ -82,9 +82,9 @@ export interface AttentionVarlenArgs {
 
 /**
  * Prefill, causal attention of packed queries over the pages: query i of row r is at position kvLens[r] - query_len + i.
- * Query head h reads KV head h / (heads / kv_heads). Tiles come from the host: one entry for each attentionTileTokens tokens
- * of each row, longest contexts first for the best balance. Tokens of no tile are not written. Sums are in float and in an
- * order that depends on positions only: a prompt in pieces has the bits of the whole.
+ * Query head h reads KV head h / (heads / kv_heads). Tiles come from the host: one entry for each
+ * attentionTileTokens(head_dim) tokens of each row, longest contexts first for the best balance. Tokens of no tile are not
+ * written. Sums are in float and in an order that depends on positions only: a prompt in pieces has the bits of the whole.
  */
 export function attentionVarlen(stream: Stream, args: AttentionVarlenArgs): void {
   addon().attentionVarlen(

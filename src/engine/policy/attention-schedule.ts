@@ -17,20 +17,22 @@ export interface AttentionSchedule {
 }
 
 const shortestSplit = 128; // tokens; a result of a split is a thirtieth of its keys then
-const longestSplit = 1024;
+const shortContext = 2048; // above it splits are twice as long at least: a lone row gains nothing from shorter ones
 const mostSplits = 256; // of a row
-/** Items of one row and all its KV heads that fill a GPU of 132 multiprocessors. */
-const workersFilled = 256;
+/** Units (an item and KV head) that a GPU of 132 multiprocessors with seven warps each takes at a time. */
+const workers = 924;
+/** Splits end at multiples of this, as the kernels' tiles of keys do. */
+const grain = 32;
 
-function powerOfTwoBelow(x: number): number {
-  return 2 ** Math.floor(Math.log2(Math.max(1, x)));
-}
+const roundedUp = (tokens: number) => Math.ceil(tokens / grain) * grain;
 
-/** Tokens of a row's splits but for the first and the last. Depends on that row alone, so a batch changes no bits of it. */
+/**
+ * Tokens of a row's splits but for the first and the last: as many splits as keep a GPU busy with this row alone. Depends on
+ * that row alone, so a batch changes no bits of it.
+ */
 export function splitTokens(attended: number, { kvHeads }: AttentionGeometry): number {
-  const wanted = powerOfTwoBelow((attended * kvHeads) / workersFilled);
-  const least = 2 * powerOfTwoBelow((attended - 1) / mostSplits);
-  return Math.max(Math.min(Math.max(wanted, shortestSplit), longestSplit), attended > mostSplits ? least : 1);
+  const least = attended > shortContext ? 2 * shortestSplit : shortestSplit;
+  return Math.max(least, roundedUp((attended * kvHeads) / workers), roundedUp(attended / mostSplits));
 }
 
 /** The first position that any of a row's queries attends to. */

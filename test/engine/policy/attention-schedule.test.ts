@@ -36,10 +36,11 @@ test.each([
   [1, 8, 128],
   [1024, 8, 128],
   [8192, 8, 256],
-  [65536, 8, 1024],
-  [131072, 8, 1024],
-  [1048576, 8, 4096],
-  [8192, 2, 128],
+  [2048, 8, 128],
+  [65536, 8, 576],
+  [131072, 8, 1152],
+  [1048576, 8, 9088],
+  [65536, 2, 256],
 ])("a row of %d tokens and %d KV heads is cut every %d", (kvLen, kvHeads, expected) => {
   expect(splitTokens(kvLen, { ...geometry, kvHeads })).toBe(expected);
 });

@@ -115,9 +115,9 @@ function placePages(backend: Backend, shape: AttentionRow, sequences: readonly A
 }
 
 /** One entry for each tile of a row, the last ones first. */
-function tilesOf(lengths: readonly number[]) {
+function tilesOf(lengths: readonly number[], headDim: number) {
   const tiles = lengths.flatMap((length, seq) =>
-    Array.from({ length: Math.ceil(length / attentionTileTokens) }, (_, offset) => ({ seq, offset })),
+    Array.from({ length: Math.ceil(length / attentionTileTokens(headDim)) }, (_, offset) => ({ seq, offset })),
   );
   return tiles.reverse();
 }
@@ -150,7 +150,7 @@ export async function launchAttention(
     window,
   };
   if (form === "varlen") {
-    const tiles = [...tilesOf(lengths), { seq: -1, offset: 0 }]; // and one of padding
+    const tiles = [...tilesOf(lengths, headDim), { seq: -1, offset: 0 }]; // and one of padding
     attentionVarlen(backend.stream, {
       ...common,
       queryStartLoc: backend.integers(starts),

@@ -7,12 +7,14 @@ import { StepBlock } from "../../../src/step/block";
 import { decodeAttention } from "../../../src/step/fields/decode-attention";
 import { kvSlots } from "../../../src/step/fields/kv-slots";
 import { positions } from "../../../src/step/fields/positions";
-import { ATTENTION_TILE, prefillAttention } from "../../../src/step/fields/prefill-attention";
+import { prefillAttention } from "../../../src/step/fields/prefill-attention";
 import { makeRequest } from "../../helpers/engine-request";
 
+const tileTokens = 128;
+const prefillField = prefillAttention(tileTokens);
 const decodeField = decodeAttention({ kvHeads: 2, window: 0 });
 const limits = { maxRows: 8, maxTokens: 2048, maxDraws: 8, maxModelLen: 4096, maxKvTokens: 8 * 4096 };
-const fields = [positions, kvSlots, prefillAttention, decodeField];
+const fields = [positions, kvSlots, prefillField, decodeField];
 
 const pages = new KvPages(1000);
 
@@ -54,7 +56,7 @@ test("every token knows its position and its place in its sequence's pages; ever
           ),
         );
         for (const [field, part] of [
-          [prefillAttention, rows.slice(0, prefills.length)],
+          [prefillField, rows.slice(0, prefills.length)],
           [decodeField, rows.slice(prefills.length)],
         ] as const) {
           const written = block.written(field);
@@ -69,14 +71,14 @@ test("every token knows its position and its place in its sequence's pages; ever
             expect(written.kvLens![i]).toBe(start + numTokens);
           }
         }
-        const tiles = block.written(prefillAttention);
+        const tiles = block.written(prefillField);
         const covered = new Set(
           tiles === null ? [] : Array.from(tiles.tileSeq!, (row, i) => `${row}:${tiles.tileOffset![i]}`),
         );
         const wanted = rows
           .slice(0, prefills.length)
           .flatMap(({ numTokens }, row) =>
-            Array.from({ length: Math.ceil(numTokens / ATTENTION_TILE) }, (_, i) => `${row}:${i}`),
+            Array.from({ length: Math.ceil(numTokens / tileTokens) }, (_, i) => `${row}:${i}`),
           );
         expect([...covered].sort()).toEqual(wanted.sort());
         const items = block.written(decodeField);

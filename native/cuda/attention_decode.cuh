@@ -1,0 +1,379 @@
+#pragma once
+// paged_attention on a GPU with the bulk copy engine (sm_90 on), 16-bit queries and pages of their type or e4m3.
+//
+// Idea. The pages' bytes are the bound, so memory must never wait: each warp takes units (the keys of an item for a KV
+// head) by itself, from one to the next without a pause, and has a ring of tiles in shared memory that the copy engine
+// fills. No warp waits for another one.
+//
+// Mapping. scores^T = K q^T and sums^T = V^T weights^T with mma.sync: keys and channels are the rows of a product, and
+// the query heads of a KV head its eight columns, so that few heads waste little. The weights turn from a result into
+// an operand by movmatrix. A warp's lane 0 asks for a tile as soon as the warp has read the one in its place.
+//
+// Layout. A tile is kKeys of K, then of V, in chunks of 128 bytes a row, swizzled. Codes (e4m3) are widened in
+// registers; their channels come in the order of the words (see attention_tiles.cuh). Tiles begin at multiples of
+// kKeys: a row's bits depend on its own length only.
+//
+// Bound. Bytes: 2 head_dim elements a key.
+#include <algorithm>
+#include <type_traits>
+
+#include "cuda/attention.cuh"
+#include "cuda/attention_tiles.cuh"
+#include "cuda/hopper.cuh"
+#include "cuda/mma.cuh"
+#include "cuda/tensor_map.h"
+
+namespace mamba::cuda::attention {
+
+template <bool kIsCodes, int kHeadDim, int kTileOfKeys, int kBlockWarps, int kRing>
+struct DecodeShape {
+  static constexpr bool kCodes = kIsCodes;
+  static constexpr int kD = kHeadDim, kKeys = kTileOfKeys, kWarps = kBlockWarps, kStages = kRing;  // kD: padded to 64
+  static constexpr int kChunks = kD * (kCodes ? 1 : 2) / 128 > 0 ? kD*(kCodes ? 1 : 2) / 128 : 1;
+  static constexpr int kMatrix = kChunks * kKeys * 128, kStage = 2 * kMatrix;  // bytes
+  static constexpr size_t kShared = static_cast<size_t>(kWarps) * kStages * kStage + kWarps * kStages * 8 + 1024;
+};
+
+struct DecodeMaps {
+  CUtensorMap k, v;  // (16-bit word of a token, offset in the page, head, page) in boxes of 64 x box_rows x 1 x 1
+};
+
+__device__ __forceinline__ uint32_t transposed(uint32_t matrix) {
+  uint32_t r;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(matrix));
+  return r;
+}
+
+// A warp's walk over tiles of its units, one after the other.
+template <class Shape>
+struct DecodeWalk {
+  const Job& job;
+  const int step, units;  // units of all warps
+  int index;
+  Unit unit = {};
+  int tile = 0, tiles = 0;
+
+  __device__ __forceinline__ DecodeWalk(const Job& j, int first, int warps, int count)
+      : job(j), step(warps), units(count), index(first - warps) {}
+
+  __device__ __forceinline__ bool next_unit() {
+    for (index += step; index < units; index += step) {
+      unit = unit_of(job, index, 8, true);
+      if (unit.rows == 0) continue;
+      tile = unit.begin / Shape::kKeys;
+      tiles = unit.end > unit.begin ? (unit.end - 1) / Shape::kKeys + 1 : tile;
+      return true;
+    }
+    return false;
+  }
+  // Units without tiles are passed over.
+  __device__ __forceinline__ bool next_tile() {
+    if (index < units) ++tile;
+    while (tile >= tiles) {
+      if (!next_unit()) return false;
+    }
+    return true;
+  }
+};
+
+template <class T, class Shape>
+struct DecodeWarp {
+  static constexpr int kD = Shape::kD, kKeys = Shape::kKeys;
+  const Job& job;
+  const DecodeMaps& maps;
+  const uint32_t ring;  // address
+  uint64_t* const full;
+  const int lane, box_rows, shift, head_dim;
+  int stage = 0;
+  uint32_t phase = 0;
+  uint32_t queries[kD / 16][2];
+  float sums[kD / 16][4], maximum[2], total[2];
+
+  // By all lanes; they agree.
+  __device__ __forceinline__ void copy_tile(const DecodeWalk<Shape>& at, int to) const {
+    const int boxes = kKeys / box_rows, row = lane * box_rows, key = at.tile * kKeys + row;
+    int page = -1;
+    if (lane < boxes && key >> shift < job.context.max_pages) page = at.unit.block_table[key >> shift];
+    if (lane == 0) hopper::barrier_expect(full + to, Shape::kStage);
+    __syncwarp();
+    if (lane < boxes) {
+      const uint32_t k = ring + to * Shape::kStage + row * 128;
+      const int offset = key & ((1 << shift) - 1);
+#pragma unroll
+      for (int c = 0; c < Shape::kChunks; ++c) {
+        const uint32_t matrix = k + c * kKeys * 128;
+        copy(matrix, &maps.k, full + to, 64 * c, offset, at.unit.kv_head, page);
+        copy(matrix + Shape::kMatrix, &maps.v, full + to, 64 * c, offset, at.unit.kv_head, page);
+      }
+    }
+    __syncwarp();
+  }
+  static __device__ __forceinline__ void copy(uint32_t to, const CUtensorMap* map, uint64_t* barrier, int x, int y,
+                                              int z, int w) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, "
+        "%6}], [%2];" ::"r"(to),
+        "l"(map), "r"(hopper::smem_address(barrier)), "r"(x), "r"(y), "r"(z), "r"(w)
+        : "memory");
+  }
+
+  // Column g is a row of the unit.
+  __device__ __forceinline__ void begin(const Unit& unit) {
+    const int g = lane / 4, t = lane % 4;
+    const auto* q =
+        static_cast<const uint16_t*>(job.q) + (g < unit.rows ? place_of_row(job, unit, g, job.q_stride) : 0);
+#pragma unroll
+    for (int c = 0; c < kD / 16; ++c) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int channel = 16 * c + (Shape::kCodes ? 4 * t + i : 2 * t + 8 * i);
+        uint32_t pair = 0;
+        if (g < unit.rows && channel < head_dim) {
+          pair = Shape::kCodes ? q[channel] | static_cast<uint32_t>(q[channel + 2]) << 16
+                               : *reinterpret_cast<const uint32_t*>(q + channel);
+        }
+        queries[c][i] = pair;
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[c][i] = 0;
+    }
+    maximum[0] = maximum[1] = -INFINITY;
+    total[0] = total[1] = 0;
+  }
+
+  // A row of a chunk: `piece` of 16 bytes from the token's first.
+  static __device__ __forceinline__ uint32_t at(uint32_t matrix, int row, int piece) {
+    return tile_at<128>(matrix + piece / 8 * (kKeys * 128), row, piece % 8);
+  }
+
+  __device__ __forceinline__ void attend(const Unit& unit, int tile) {
+    using namespace hopper;
+    const uint32_t k = ring + stage * Shape::kStage, v = k + Shape::kMatrix;
+    const int first_key = tile * kKeys;
+    float scores[kKeys / 16][4];
+#pragma unroll
+    for (int m = 0; m < kKeys / 16; ++m) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores[m][i] = 0;
+    }
+#pragma unroll
+    for (int c = 0; c < kD; c += 32) {
+      if (c >= head_dim) break;
+#pragma unroll
+      for (int m = 0; m < kKeys / 16; ++m) {
+        const int row = 16 * m + lane % 16;
+        if constexpr (Shape::kCodes) {
+          uint32_t codes[4];  // keys 0 to 7, 8 to 15; the next 16 channels of both
+          load_matrices(codes, at(k, row, c / 16 + lane / 16));
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            const uint32_t left[4] = {widen_codes<T>(codes[2 * j], false), widen_codes<T>(codes[2 * j + 1], false),
+                                      widen_codes<T>(codes[2 * j], true), widen_codes<T>(codes[2 * j + 1], true)};
+            multiply_add<T>(scores[m], left, queries[c / 16 + j][0], queries[c / 16 + j][1]);
+          }
+        } else {
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            uint32_t left[4];
+            load_matrices(left, at(k, row, c / 8 + 2 * j + lane / 16));
+            multiply_add<T>(scores[m], left, queries[c / 16 + j][0], queries[c / 16 + j][1]);
+          }
+        }
+      }
+    }
+
+    // Columns 2 t and 2 t + 1; keys g and g + 8 of each 16.
+    const int g = lane / 4, t = lane % 4;
+    const float scale = job.context.scale * job.pages.k_scale * kLog2e;
+    float shrink[2];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int position = position_of(job, unit, min(2 * t + j, unit.rows - 1));
+      const int first = max(unit.begin, first_key_of(job, position)) - first_key;
+      const int last = min(unit.end - 1, position) - first_key;
+      float grown = maximum[j];
+#pragma unroll
+      for (int m = 0; m < kKeys / 16; ++m) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const int key = 16 * m + g + 8 * r;
+          float& score = scores[m][2 * r + j];
+          score = key >= first && key <= last ? score * scale : -INFINITY;
+          grown = fmaxf(grown, score);
+        }
+      }
+#pragma unroll
+      for (int i = 4; i < 32; i *= 2) grown = fmaxf(grown, __shfl_xor_sync(~0u, grown, i));
+      const float base = grown == -INFINITY ? 0 : grown;  // no key yet
+      shrink[j] = fast_exp2(maximum[j] - base);
+      maximum[j] = grown;
+      total[j] *= shrink[j];
+#pragma unroll
+      for (int m = 0; m < kKeys / 16; ++m) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float& score = scores[m][2 * r + j];
+          score = fast_exp2(score - base);
+          total[j] += score;
+        }
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < kD / 16; ++c) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[c][i] *= shrink[i % 2];
+    }
+#pragma unroll
+    for (int m = 0; m < kKeys / 16; ++m) {
+      const uint32_t low = transposed(hopper::pack<T>(scores[m][0], scores[m][1]));
+      const uint32_t high = transposed(hopper::pack<T>(scores[m][2], scores[m][3]));
+      const int row = 16 * m + lane / 16 * 8 + lane % 8;
+#pragma unroll
+      for (int c = 0; c < kD; c += 32) {
+        if (c >= head_dim) break;
+        if constexpr (Shape::kCodes) {
+          uint32_t codes[4];  // 16 channels of keys 0 to 7, the next 16; keys 8 to 15 of both
+          load_transposed(codes, at(v, row, c / 16 + lane / 8 % 2));
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            const uint32_t left[4] = {widen_codes<T>(codes[j], false), widen_codes<T>(codes[j], true),
+                                      widen_codes<T>(codes[j + 2], false), widen_codes<T>(codes[j + 2], true)};
+            multiply_add<T>(sums[c / 16 + j], left, low, high);
+          }
+        } else {
+#pragma unroll
+          for (int j = 0; j < 2; ++j) {
+            uint32_t left[4];
+            load_transposed(left, at(v, row, c / 8 + 2 * j + lane / 8 % 2));
+            multiply_add<T>(sums[c / 16 + j], left, low, high);
+          }
+        }
+      }
+    }
+  }
+
+  // V of keys after the unit's last: their weights are zeros, but what lies there may be NaN. K's scores are masked.
+  __device__ __forceinline__ void clear_tail(const Unit& unit, int tile) const {
+    const int there = unit.end - tile * kKeys;
+    if (there >= kKeys) return;
+    const uint32_t v = ring + stage * Shape::kStage + Shape::kMatrix;
+    const int pieces = (kKeys - there) * 8;
+    for (int i = lane; i < pieces * Shape::kChunks; i += 32) {
+      asm volatile(
+          "st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(v + (i / pieces * kKeys + there) * 128 + i % pieces * 16),
+          "r"(0)
+          : "memory");
+    }
+    hopper::fence_async();
+    __syncwarp();
+  }
+
+  __device__ __forceinline__ void write_out(const Unit& unit) {
+    const int g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+#pragma unroll
+      for (int i = 4; i < 32; i *= 2) total[j] += __shfl_xor_sync(~0u, total[j], i);
+      const int row = 2 * t + j;
+      if (row >= unit.rows) continue;
+      const float factor = total[j] > 0 ? job.pages.v_scale / total[j] : 0;
+      const int64_t partial = unit.item >= 0 ? place_of_partial(job, unit, row) : 0;
+      const int64_t out = place_of_row(job, unit, row, job.out_stride);
+#pragma unroll
+      for (int c = 0; c < kD / 16; ++c) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const int channel = 16 * c + (Shape::kCodes ? 2 * g + r : g + 8 * r);
+          if (channel >= head_dim) continue;
+          const float value = sums[c][2 * r + j] * factor;
+          if (unit.item >= 0) {
+            job.partial_out[partial * head_dim + channel] = value;
+          } else {
+            static_cast<T*>(job.out)[out + channel] = T(value);
+          }
+        }
+      }
+      if (unit.item >= 0 && g == 0) {
+        job.partial_lse[partial] = total[j] > 0 ? maximum[j] + log2f(total[j]) : -INFINITY;
+      }
+    }
+  }
+
+  // `ahead` is kStages tiles further than `now`, if there are so many.
+  __device__ __forceinline__ void run(DecodeWalk<Shape> now, DecodeWalk<Shape> ahead) {
+    int asked = 0;
+    for (; asked < Shape::kStages && ahead.next_tile(); ++asked) copy_tile(ahead, asked);
+    const bool all = asked < Shape::kStages;
+    bool more = !all;
+    while (now.next_unit()) {
+      begin(now.unit);
+      for (; now.tile < now.tiles; ++now.tile) {
+        hopper::barrier_wait(full + stage, phase);
+        clear_tail(now.unit, now.tile);
+        attend(now.unit, now.tile);
+        __syncwarp();
+        if (more) more = ahead.next_tile();
+        if (more) copy_tile(ahead, stage);
+        if (++stage == Shape::kStages) stage = 0, phase ^= 1;
+      }
+      write_out(now.unit);
+    }
+  }
+};
+
+template <class T, class Shape>
+__global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(const __grid_constant__ Job job,
+                                                                              const __grid_constant__ DecodeMaps maps,
+                                                                              int box_rows) {
+#if __CUDA_ARCH__ >= 900
+  extern __shared__ uint8_t raw[];
+  uint8_t* memory = raw + (1024 - hopper::smem_address(raw) % 1024) % 1024;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  auto* full =
+      reinterpret_cast<uint64_t*>(memory + Shape::kWarps * Shape::kStages * Shape::kStage) + warp * Shape::kStages;
+  if (lane == 0) {
+    for (int i = 0; i < Shape::kStages; ++i) hopper::barrier_init(full + i, 1);
+    hopper::barrier_init_fence();
+    hopper::prefetch_map(&maps.k);
+    hopper::prefetch_map(&maps.v);
+  }
+  __syncwarp();
+  wait_for_inputs();
+  let_next_start();
+  // Neighbouring units go to different multiprocessors.
+  const DecodeWalk<Shape> walk(job, static_cast<int>(blockIdx.x) + warp * static_cast<int>(gridDim.x),
+                               Shape::kWarps * static_cast<int>(gridDim.x), units_of(job, 8, true));
+  DecodeWarp<T, Shape> decode{job,
+                              maps,
+                              hopper::smem_address(memory) + warp * Shape::kStages * Shape::kStage,
+                              full,
+                              lane,
+                              box_rows,
+                              __ffs(static_cast<int>(job.pages.page_size)) - 1,
+                              static_cast<int>(job.pages.head_dim)};
+  decode.run(walk, walk);
+#endif
+}
+
+// False if the driver refuses one of the maps.
+template <class T, class Shape>
+bool launch_decode(const Job& job, int64_t items, Context& context) {
+  const KvPages& pages = job.pages;
+  const int box_rows = static_cast<int>(std::min<int64_t>(pages.page_size, Shape::kKeys));
+  const int64_t width = Shape::kCodes ? pages.head_dim / 2 : pages.head_dim;
+  const auto pool = [&](const void* base, int64_t page_stride) {
+    return encode_tensor_map<4>(base, job.dtype, {width, pages.page_size, pages.kv_heads, pages.pages},
+                                {width, pages.page_size * width, Shape::kCodes ? page_stride / 2 : page_stride},
+                                {64, box_rows, 1, 1});
+  };
+  const auto k = pool(pages.k, pages.k_page_stride), v = pool(pages.v, pages.v_page_stride);
+  if (!k || !v) return false;
+  const int64_t units = items * pages.kv_heads * ((job.query_len * job.group + 7) / 8);
+  const auto resident = static_cast<int64_t>((size_t{227} << 10) / (Shape::kShared + 1024));
+  const auto blocks = std::min<int64_t>(context.multiprocessors * std::max<int64_t>(1, resident), units);
+  launch(context, {.grid = static_cast<unsigned>(blocks), .block = Shape::kWarps * 32, .shared_bytes = Shape::kShared},
+         attention_decode_kernel<T, Shape>, job, {*k, *v}, box_rows);
+  return true;
+}
+
+}  // namespace mamba::cuda::attention
