@@ -40,7 +40,7 @@ export function attribute(value: Value, name: string): Value {
 /** `value[key]`: an item, else the attribute of that name. */
 export function item(value: Value, key: Value | Slice): Value {
   if (value instanceof Undefined) value.fail();
-  if (key instanceof Slice) return orMissing(slice(value, key.bounds), value, "slice");
+  if (key instanceof Slice) return slice(value, key.bounds);
   const found = plainItem(value, key);
   const name = found === undefined ? stringOf(key) : undefined;
   return orMissing(name === undefined ? found : guarded(value, name), value, key);

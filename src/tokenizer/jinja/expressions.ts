@@ -2,6 +2,7 @@ import { attribute, call, item, Slice } from "./attributes";
 import { environment, hasFilter, hasTest } from "./environment";
 import type { Frame, Scope } from "./frame";
 import { syntaxError } from "./lexer";
+import { eachName } from "./names";
 import type { Arguments, Call, Expression, Filter, Test } from "./nodes";
 import { binary, test as compareBy, iterate, truthy, unary } from "./operators";
 import { repr, str } from "./text";
@@ -47,7 +48,12 @@ export function compileExpression(node: Expression, scope: Scope): Evaluate {
     case "test":
       return compileTest(node, scope);
     case "binary": {
-      const [left, right] = [compile(node.left), compile(node.right)];
+      const { left: base } = node;
+      if (node.operator === "**" && base.kind === "unary" && base.node.kind === "const" && !isConstant(node.right)) {
+        // Jinja writes such a constant into Python's source, where the power binds before the sign.
+        return compile({ ...base, node: { ...node, left: base.node } });
+      }
+      const [left, right] = [compile(base), compile(node.right)];
       const { operator } = node;
       return (frame) => binary(operator, left(frame), right(frame));
     }
@@ -100,6 +106,14 @@ export function compileName(name: string, scope: Scope): Evaluate {
     const value = frame.outer(hops).values[slot];
     return value === undefined ? Undefined.named(name) : value;
   };
+}
+
+function isConstant(node: Expression): boolean {
+  let constant = true;
+  eachName(node, () => {
+    constant = false;
+  });
+  return constant;
 }
 
 function compileItem(node: Expression, index: Expression, scope: Scope): Evaluate {

@@ -40,7 +40,7 @@ export function sizeOf(value: Value): number | undefined {
 /** What a loop over the value goes through; undefined where it cannot be looped over. */
 export function iterable(value: Value): Iterable<Value> | undefined {
   if (typeof value === "string") return value;
-  if (value instanceof Markup) return [...value.text].map((character) => new Markup(character));
+  if (value instanceof Markup) return value.text;
   if (isList(value) || value instanceof Range || value instanceof Iter || value instanceof DictView) return value;
   if (value instanceof Tuple) return value.items;
   if (value instanceof Dict) return value.keys();
@@ -226,8 +226,13 @@ function arithmetic(operator: string, left: Num, right: Num): Num {
   }
 }
 
+/** Items of a repeated sequence; more would not fit the memory of the process anyway. */
+const MAX_REPEATED = 1 << 26;
+
 function repeated(sequence: Value, times: bigint | boolean): Value | undefined {
-  const count = Math.max(0, toIndex(times));
+  const size = sizeOf(sequence) ?? 0;
+  const count = size === 0 ? 0 : Math.max(0, toIndex(times));
+  if (count * size > MAX_REPEATED) throw runtimeError("the repeated sequence is too long");
   if (typeof sequence === "string") return sequence.repeat(count);
   if (sequence instanceof Markup) return new Markup(sequence.text.repeat(count));
   const repeat = (items: readonly Value[]) => Array.from({ length: count }, () => items).flat();

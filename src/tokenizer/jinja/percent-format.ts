@@ -1,7 +1,7 @@
 import { formatNumber } from "./format-spec";
 import { type Num, toFloat } from "./numbers";
 import { repr, reprText, str } from "./text";
-import { Dict, isList, Markup, Range, runtimeError, Tuple, typeName, type Value } from "./values";
+import { Dict, isList, Markup, Range, runtimeError, Tuple, typeName, Undefined, type Value } from "./values";
 
 const conversion = /%(?:\(((?:[^()]|\([^()]*\))*)\))?([-#0 +]*)(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?(.|$)/gs;
 
@@ -50,7 +50,8 @@ export function formatPercent(text: string, right: Value, textOf: (value: Value)
 }
 
 /** What may stand at the right without being used: Python asks for `__getitem__`. */
-const isMapping = (value: Value) => value instanceof Dict || isList(value) || value instanceof Range;
+const isMapping = (value: Value) =>
+  value instanceof Dict || isList(value) || value instanceof Range || value instanceof Undefined;
 
 interface Options {
   readonly flags: string;

@@ -1,9 +1,9 @@
 import { lengthOf, points, sliceText } from "./characters";
 import { toIndex } from "./operators";
-import { isList, Markup, Range, runtimeError, stringOf, Tuple, type Value } from "./values";
+import { isList, Markup, Range, runtimeError, stringOf, Tuple, typeName, type Value } from "./values";
 
-/** `sequence[start:stop:step]`; undefined for what cannot be sliced. */
-export function slice(sequence: Value, bounds: readonly Value[]): Value | undefined {
+/** `sequence[start:stop:step]`; raises for what cannot be sliced, as Jinja does for slices alone. */
+export function slice(sequence: Value, bounds: readonly Value[]): Value {
   const text = stringOf(sequence);
   const items =
     text !== undefined
@@ -15,7 +15,7 @@ export function slice(sequence: Value, bounds: readonly Value[]): Value | undefi
           : sequence instanceof Range
             ? sequence
             : undefined;
-  if (items === undefined) return undefined;
+  if (items === undefined) throw runtimeError(`'${typeName(sequence)}' object cannot be sliced`);
   const [start, stop, step] = sliceBounds(bounds, typeof items === "string" ? lengthOf(items) : items.length);
   if (typeof items === "string") {
     const part = step === 1 ? sliceText(items, start, stop) : picked(points(items), start, stop, step).join("");

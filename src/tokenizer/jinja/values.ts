@@ -178,6 +178,8 @@ export function keyOf(value: Value): Key {
       .join("")}`;
   }
   if (value instanceof Undefined) return UNDEFINED_KEY;
+  if (value instanceof Range)
+    return `\0r${value.length === 0 ? "" : `${value.start},${value.at(value.length - 1)},${value.length}`}`;
   throw runtimeError(`unhashable type: '${typeName(value)}'`);
 }
 

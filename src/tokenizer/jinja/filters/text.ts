@@ -54,7 +54,7 @@ function truncated(
   const size = sizeOf(value);
   if (size === undefined) throw runtimeError("object has no len()");
   if (size <= limit + slack) return value;
-  const cut = slice(value, [null, BigInt(limit - lengthOf(ending)), null])!;
+  const cut = slice(value, [null, BigInt(limit - lengthOf(ending)), null]);
   if (truthy(killWords)) return binary("+", cut, end);
   const text = stringOf(cut);
   if (text === undefined) throw runtimeError("object has no attribute 'rsplit'");
@@ -97,8 +97,9 @@ function urlEncoded(value: Value): string {
   }
   return pairs
     .map((pair) => {
-      const [key, item] = [...iterate(pair)];
-      return `${urlQuoted(key!, true)}=${urlQuoted(item!, true)}`;
+      const items = [...iterate(pair)];
+      if (items.length !== 2) throw runtimeError(`expected 2 values to unpack, got ${items.length}`);
+      return items.map((item) => urlQuoted(item, true)).join("=");
     })
     .join("&");
 }
