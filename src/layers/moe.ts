@@ -40,6 +40,8 @@ export interface MoeConfig {
   };
   /** Width that tokens are projected to before the routed experts and back from after; null: none. */
   readonly latentSize: number | null;
+  /** Whether the projections to and from latent rows add one. */
+  readonly bias: boolean;
   readonly hiddenSize: number;
   /** Factor of what the routed experts give; default 1. */
   readonly outputScale?: number;
@@ -91,8 +93,8 @@ export class Moe {
       latentSize === null
         ? null
         : {
-            to: Linear.load(build, weights.latent!.scope("fc1_latent_proj"), [latentSize, hiddenSize], false),
-            from: Linear.load(build, weights.latent!.scope("fc2_latent_proj"), [hiddenSize, latentSize], false, {
+            to: Linear.load(build, weights.latent!.scope("fc1_latent_proj"), [latentSize, hiddenSize], config.bias),
+            from: Linear.load(build, weights.latent!.scope("fc2_latent_proj"), [hiddenSize, latentSize], config.bias, {
               outputScale,
             }),
           };

@@ -40,6 +40,7 @@ export function loadGraniteMoeHybrid(
 
   const feedForward = (layer: WeightScope): Branch => {
     const dense = mlp && Mlp.load(mlp, build, layer.scope("shared_mlp"));
+    if (dense === null) layer.ignore("shared_mlp"); // transformers writes one of no rows
     if (experts === null) return dense!;
     const sparse = layer.scope("block_sparse_moe");
     const weights = { router: sparse.scope("router"), experts: sparse.scope("experts") };

@@ -22,7 +22,7 @@ export function loadNemotronH(config: NemotronHConfig, build: ModelBuild, checkp
   weights.ignore("mtp"); // heads that predict several tokens
   const mixer = config.ssm && { ...config.ssm, hiddenSize };
   const experts = moe && { ...moe, hiddenSize };
-  const shared = moe?.shared && { kind: moe.kind, size: moe.shared.size, bias: false, hiddenSize };
+  const shared = moe?.shared && { kind: moe.kind, size: moe.shared.size, bias: moe.bias, hiddenSize };
   let mlpsBefore = 0;
 
   const branch = (kind: (typeof layers)[number], scope: WeightScope): Branch => {

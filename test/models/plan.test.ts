@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { knownModelTypes, type ModelConfig, readModelConfig } from "../../src/models/config";
 import { configFacts } from "../../src/models/config/facts";
 import { planModel } from "../../src/models/registry";
+import { goldenConfig, readFrom } from "../weights/configs";
+import { makeTestDir, type TestDir } from "../weights/files";
 
 const root = join(__dirname, "..", "..");
 
@@ -26,6 +28,36 @@ test.each(configs)("the model of $dir has the parameters and the caches that its
     activeParameters: parameters.active,
     stateBytes,
     kvBytesPerToken,
+  });
+});
+
+describe("options that no golden has", () => {
+  let dir: TestDir;
+  beforeAll(() => {
+    dir = makeTestDir();
+  });
+  afterAll(() => dir.remove());
+
+  test.each<[golden: string, changes: object]>([
+    ["bamba", { attention_bias: true, mlp_bias: true, mamba_proj_bias: true, mamba_conv_bias: false }],
+    ["granitemoehybrid", { shared_intermediate_size: 0, attention_bias: true, mamba_proj_bias: true }],
+    ["nemotron_h", { mlp_bias: true, use_bias: true, intermediate_size: [96, 64] }],
+    ["nemotron_h_latent", { mlp_bias: true, use_bias: true, tie_word_embeddings: true }],
+    ["falcon_h1", { attention_bias: true, mlp_bias: true, mamba_proj_bias: true, projectors_bias: true }],
+    ["falcon_h1", { mamba_rms_norm: true, mamba_norm_before_gate: false, tie_word_embeddings: true }],
+    ["zamba2", { use_shared_attention_adapter: true, num_mem_blocks: 2, use_mem_rope: true }],
+    ["zamba2", { add_bias_linear: true, tie_word_embeddings: false }],
+  ])("%s with %o", async (golden, changes) => {
+    const config = readFrom(dir, goldenConfig(golden, changes));
+    const { parameters, activeParameters } = await planModel(config as ModelConfig, "bf16", "f32");
+    const { total, active } = configFacts(config, { conv: 2, ssm: 4, kv: 2 }).parameters;
+    expect([parameters, activeParameters]).toEqual([total, active]);
+  });
+
+  test("a norm before the gate is refused", async () => {
+    const config = readFrom(dir, goldenConfig("falcon_h1", { mamba_rms_norm: true, mamba_norm_before_gate: true }));
+    const loading = planModel(config as ModelConfig, "bf16", "f32");
+    await expect(loading).rejects.toMatchObject({ code: "ERR_MODEL_UNSUPPORTED" });
   });
 });
 

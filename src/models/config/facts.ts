@@ -181,12 +181,12 @@ function mlpPart({ kind, size, bias }: MlpGeometry, hidden: number): Part {
 }
 
 function moePart(moe: MoeGeometry, hidden: number, correctionBias: boolean): Part {
-  const { kind, experts, topK, shared, latentSize } = moe;
+  const { kind, experts, topK, shared, latentSize, bias } = moe;
   const expert = mlpParameters(kind, latentSize ?? hidden, moe.size, false);
   const router = experts * (hidden + (correctionBias ? 1 : 0));
-  const latent = latentSize === null ? 0 : 2 * hidden * latentSize;
+  const latent = latentSize === null ? 0 : 2 * hidden * latentSize + (bias ? hidden + latentSize : 0);
   const sharedExpert =
-    shared === null ? 0 : mlpParameters(kind, hidden, shared.size, false) + (shared.gated ? hidden : 0);
+    shared === null ? 0 : mlpParameters(kind, hidden, shared.size, bias) + (shared.gated ? hidden : 0);
   return {
     name: "moe",
     parameters: experts * expert + router + latent + sharedExpert,

@@ -69,6 +69,8 @@ export interface MoeGeometry {
   readonly router: RouterGeometry;
   /** Width that tokens are projected to before the routed experts and back from after; null: none. */
   readonly latentSize: number | null;
+  /** Whether the shared expert and the projections to and from latent rows add one; experts and routers do not. */
+  readonly bias: boolean;
 }
 
 export interface RouterGeometry {

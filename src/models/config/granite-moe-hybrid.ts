@@ -113,5 +113,6 @@ function moeOf(file: ConfigFile, fields: z.output<typeof schema>): MoeGeometry {
     shared: shared === 0 ? null : { size: shared, gated: false },
     router: { kind: "softmax_selected", normalise: false, scaling: 1, groups: 1, topkGroups: 1 },
     latentSize: null,
+    bias: false,
   };
 }

@@ -109,7 +109,7 @@ export function readNemotronH(original: ConfigFile): NemotronHConfig {
       ? // The class has no bias in attention, whatever attention_bias says.
         { ...readAttention(file, { hiddenSize, maxPositions, partialRotaryFactor: null, headDim: 128 }), bias: false }
       : null,
-    moe: has("moe") ? moeOf(file) : null,
+    moe: has("moe") ? moeOf(file, fields.mlp_bias) : null,
     mlps: mlpsOf(file, layers.filter((kind) => kind === "mlp").length, fields.mlp_bias),
   };
 }
@@ -163,7 +163,7 @@ function mlpsOf(file: ConfigFile, count: number, bias: boolean): readonly MlpGeo
   return sizes.map((each) => ({ kind: "relu2", size: each, bias }));
 }
 
-function moeOf(file: ConfigFile): MoeGeometry {
+function moeOf(file: ConfigFile, bias: boolean): MoeGeometry {
   const fields = file.fields(moeSchema);
   const { n_routed_experts: experts, num_experts_per_tok: topK, n_group: groups, topk_group: topkGroups } = fields;
   if (topK > experts) file.reject("num_experts_per_tok", `at most the ${experts} experts`);
@@ -189,5 +189,6 @@ function moeOf(file: ConfigFile): MoeGeometry {
       topkGroups,
     },
     latentSize: fields.moe_latent_size ?? null,
+    bias,
   };
 }

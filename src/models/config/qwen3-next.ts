@@ -145,5 +145,6 @@ export function readQwenMoe(file: ConfigFile, normalise: boolean): MoeGeometry {
     shared: { size: fields.shared_expert_intermediate_size, gated: true },
     router: { kind: "softmax", normalise, scaling: 1, groups: 1, topkGroups: 1 },
     latentSize: null,
+    bias: false,
   };
 }

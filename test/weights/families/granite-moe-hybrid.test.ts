@@ -22,6 +22,7 @@ describe("granitemoehybrid", () => {
     shared: { size: 96, gated: false },
     router: { kind: "softmax_selected", normalise: false, scaling: 1, groups: 1, topkGroups: 1 },
     latentSize: null,
+    bias: false,
   };
 
   test("golden with experts", () => {

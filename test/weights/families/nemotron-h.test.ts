@@ -49,6 +49,7 @@ describe("nemotron_h", () => {
         shared: { size: 48, gated: false },
         router: { kind: "sigmoid", normalise: true, scaling: 5, groups: 2, topkGroups: 1 },
         latentSize: 24,
+        bias: false,
       },
       mlps: [],
     });

@@ -21,6 +21,7 @@ describe("qwen", () => {
     size: 32,
     router: { kind: "softmax", normalise: true, scaling: 1, groups: 1, topkGroups: 1 },
     latentSize: null,
+    bias: false,
   };
 
   test("golden of qwen3_next", () => {
