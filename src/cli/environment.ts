@@ -3,7 +3,8 @@ import os from "node:os";
 import { EngineError } from "../errors";
 import { addonPath, addon as nativeAddon } from "../native/load";
 import { Device, type DeviceDescription, type DeviceKind, deviceKinds } from "../tensor/device";
-import { gitCommit, packageVersion } from "./package-info";
+import { packageVersion } from "../version";
+import { gitCommit } from "./package-info";
 
 /** CPU features that some kernel is written for, as Linux names them. */
 const cpuFlags = ["avx2", "fma", "f16c", "avx512f", "avx512_bf16"] as const;

@@ -1,14 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 
 /** The same place from src/cli and from dist/cli. */
 const root = join(__dirname, "..", "..");
-
-export function packageVersion(): string {
-  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
-  return manifest.version;
-}
 
 /** The commit of a checkout, with "-dirty" where files differ from it; null for an installed package. */
 export function gitCommit(): string | null {

@@ -1,11 +1,12 @@
 import { Command } from "commander";
+import { packageVersion } from "../version";
 import { addBench } from "./bench";
 import { addChat } from "./chat";
 import { addDoctor } from "./doctor";
 import { addEval } from "./eval";
 import { addGenerate } from "./generate";
 import { addInspect } from "./inspect";
-import { packageVersion } from "./package-info";
+
 import { addServe } from "./serve";
 
 /** The command line; parsing it runs the command. */

@@ -1,9 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
-import path from "node:path";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { LanguageModel } from "../llm/types";
+import { packageVersion } from "../version";
 import { toAnthropicError } from "./anthropic/error-body";
 import { messageRoutes } from "./anthropic/routes";
 import type { ServerContext } from "./context";
@@ -40,11 +39,6 @@ const clientRequestId = /^[\w.-]{1,64}$/;
 function requestId(request: IncomingMessage): string {
   const given = request.headers["x-request-id"];
   return typeof given === "string" && clientRequestId.test(given) ? given : `req-${randomUUID()}`;
-}
-
-function packageVersion(): string {
-  const manifest = readFileSync(path.join(__dirname, "../../package.json"), "utf8");
-  return (JSON.parse(manifest) as { version: string }).version;
 }
 
 /** Builds the OpenAI-compatible server; does not listen. `close()` drains (see options); the model stays the caller's. */

@@ -16,6 +16,7 @@ export interface Layer {
 export const typescriptLayers: readonly Layer[] = [
   { name: "errors", files: /^src\/errors\.ts$/, imports: [] },
   { name: "json", files: /^src\/json\//, imports: [] },
+  { name: "version", files: /^src\/version\.ts$/, imports: [] },
   { name: "native", files: /^src\/native\//, imports: ["errors"] },
   { name: "tensor", files: /^src\/tensor\//, imports: ["errors", "native"] },
   { name: "ops", files: /^src\/ops\//, imports: ["errors", "native", "tensor"] },
@@ -89,10 +90,10 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "server",
     files: /^src\/server\//,
-    imports: ["errors", "http", "openai", "anthropic", "src/llm/types"],
+    imports: ["errors", "version", "http", "openai", "anthropic", "src/llm/types"],
     packages: ["fastify"],
   },
-  { name: "client", files: /^src\/bench\/serve\//, imports: ["errors"] },
+  { name: "client", files: /^src\/bench\/serve\//, imports: ["errors"], packages: ["eventsource-parser"] },
   {
     name: "bench",
     files: /^src\/bench\//,
@@ -103,6 +104,7 @@ export const typescriptLayers: readonly Layer[] = [
     files: /^src\/cli\//,
     imports: [
       "errors",
+      "version",
       "json",
       "policy",
       "models",
