@@ -39,12 +39,18 @@ export async function loadStepModel(dir: string, device: Device, options: StepMo
   const config = loadModelConfig(dir);
   const { model, dtypes } = await loadWeights(dir, config, device, options);
   const { maxNumSeqs, maxTokens } = options;
-  const prepared = await prepareRunner(device, model, config, {
-    maxNumSeqs,
-    maxNumBatchedTokens: Math.max(maxTokens, maxNumSeqs),
-    maxModelLen: maxTokens + MOST_NEW_TOKENS,
-    maxQueue: maxNumSeqs,
-  });
+  // A benchmark's positions are what they are, whatever length the model was trained on.
+  const prepared = await prepareRunner(
+    device,
+    model,
+    { vocabSize: config.vocabSize },
+    {
+      maxNumSeqs,
+      maxNumBatchedTokens: Math.max(maxTokens, maxNumSeqs),
+      maxModelLen: maxTokens + MOST_NEW_TOKENS,
+      maxQueue: maxNumSeqs,
+    },
+  );
   for (const pools of prepared.pools) for (const pool of Object.values(pools)) device.stream.fill(pool, 0);
   await device.stream.done();
   const { runner, config: limits } = prepared;
