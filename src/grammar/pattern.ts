@@ -4,7 +4,7 @@ import { classOf } from "./character-classes";
 import { allCodePoints, type CodePoints } from "./code-points";
 import { automaton, choice, type Expression, empty, isNullable, nothing, repeat, sequence } from "./expression";
 import { badPattern, parsePattern } from "./pattern-syntax";
-import { product } from "./product";
+import { product, shortest } from "./product";
 import { automatonOf } from "./subsets";
 
 /** How a character of a set is written in the text. */
@@ -68,15 +68,33 @@ class PatternReader {
   ) {}
 
   whole({ alternatives }: AST.Pattern, anywhere: boolean): Expression {
-    const after = anywhere ? this.anything : empty;
-    const match = (atStart: boolean) =>
-      choice(alternatives.map(({ elements }) => this.suffix(elements, after, atStart)));
-    if (!anywhere) return match(true);
-    const anchored = alternatives.every(({ elements }) => isStart(elements[0]));
-    if (anchored) return match(true);
-    if (!alternatives.some(({ raw }) => mentionsStart(raw))) return sequence(this.anything, match(true));
-    const later = sequence(this.character(allCodePoints), this.anything, match(false));
-    return choice([match(true), later]);
+    if (!anywhere) return choice(alternatives.map(({ elements }) => this.suffix(elements, empty, true)));
+    const isOpen = (elements: readonly AST.Element[]) =>
+      !elements.slice(isStart(elements[0]) ? 1 : 0).some((element) => this.looks(element));
+    const open = alternatives.filter(({ elements }) => isOpen(elements));
+    const others = alternatives.filter(({ elements }) => !isOpen(elements));
+    return choice([...(open.length > 0 ? [this.first(open)] : []), ...others.map((one) => this.found(one))]);
+  }
+
+  /** Texts that hold one of these, which have no assertions but "^" at the start: after the first one, anything may follow. */
+  private first(alternatives: readonly AST.Alternative[]): Expression {
+    const body = (elements: readonly AST.Element[]) => sequence(...elements.map((element) => this.plain(element)));
+    const [anchored, free] = [true, false].map((atStart) =>
+      alternatives.filter(({ elements }) => isStart(elements[0]) === atStart),
+    );
+    const ends = [
+      ...anchored!.map(({ elements }) => body(elements.slice(1))),
+      ...(free!.length > 0 ? [sequence(this.anything, choice(free!.map(({ elements }) => body(elements))))] : []),
+    ];
+    return sequence(automaton(shortest(automatonOf(choice(ends), this.budget))), this.anything);
+  }
+
+  /** Texts in which an alternative with assertions is found. */
+  private found({ elements, raw }: AST.Alternative): Expression {
+    const match = (atStart: boolean) => this.suffix(elements, this.anything, atStart);
+    if (isStart(elements[0])) return match(true);
+    if (!mentionsStart(raw)) return sequence(this.anything, match(true));
+    return choice([match(true), sequence(this.character(allCodePoints), this.anything, match(false))]);
   }
 
   private get anything(): Expression {

@@ -96,6 +96,23 @@ function trimmed(tables: Tables): { tables: Tables; states: readonly number[] } 
   return { tables: { ...kept, finals: states.map((state) => finals[state]!), calls: new Map() }, states };
 }
 
+/** The texts of an automaton without calls of which no beginning is one. */
+export function shortest(automaton: Automaton): Automaton {
+  const kept = { edgesFrom: [0], low: [] as number[], high: [] as number[], to: [] as number[] };
+  const finals: number[] = [];
+  for (let state = 0; state < automaton.states; state++) {
+    finals.push(Number(automaton.isFinal(state)));
+    const end = automaton.isFinal(state) ? -1 : automaton.edgesFrom[state + 1]!;
+    for (let edge = automaton.edgesFrom[state]!; edge < end; edge++) {
+      kept.low.push(automaton.low[edge]!);
+      kept.high.push(automaton.high[edge]!);
+      kept.to.push(automaton.to[edge]!);
+    }
+    kept.edgesFrom.push(kept.to.length);
+  }
+  return new Automaton(trimmed({ ...kept, finals, calls: new Map() }).tables);
+}
+
 /** Whether it accepts no text. */
 export function acceptsNothing(automaton: Automaton): boolean {
   return automaton.states === 1 && !automaton.isFinal(0) && !automaton.takesBytes(0);
