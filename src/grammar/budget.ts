@@ -8,7 +8,7 @@ export interface Limits {
   readonly nodes: number;
 }
 
-export const defaultLimits: Limits = { work: 1_500_000, nodes: 60_000 };
+export const defaultLimits: Limits = { work: 2_500_000, nodes: 60_000 };
 
 /** What a node and a state take, as measured. */
 const NODE_WORK = 3;

@@ -58,7 +58,10 @@ export function objects(known: Conjunction, path: string, isOneWay: boolean, rea
     const value = schemas.length === 0 ? reader.anyValue(isOneWay) : reader.values(schemas, isOneWay);
     if (value === nothing) return [];
     const key = allowed === null ? quoted(keyOtherThan(names, reader.budget)) : automaton(allowed);
-    return [memberOf(isCounted ? uniqueCall(key, reader) : key, value, isOneWay)];
+    // With a count, it is written once for each number of properties.
+    const isRepeated = count.min > 0 || count.max < Infinity;
+    const named = isRepeated ? { ...reader.named("key", key), isUnique: isCounted } : key;
+    return [memberOf(named, value, isOneWay)];
   });
   if (members.length + (extra.length === 0 ? 0 : isOneWay ? 1 : Infinity) < count.min) {
     return reader.impossible(path, `minProperties is ${count.min}, and there can be no more than ${members.length}`);
@@ -69,10 +72,6 @@ export function objects(known: Conjunction, path: string, isOneWay: boolean, rea
     { members, extra: extra.length === 0 || isOneWay ? null : choice(extra), ...count },
     isOneWay,
   );
-}
-
-function uniqueCall(key: Expression, reader: ValueReader): Expression {
-  return { ...reader.named("key", key), isUnique: true };
 }
 
 /** The names that propertyNames lists; null where it does not. */

@@ -146,7 +146,9 @@ class PatternReader {
         return isNullable(this.suffix(rest, after, atStart)) ? empty : nothing;
       case "lookahead": {
         const what = choice(element.alternatives.map(({ elements }) => this.suffix(elements, this.anything, atStart)));
-        const [own, asked] = [this.suffix(rest, after, atStart), what].map((part) => automatonOf(part, this.budget));
+        const [own, asked] = [this.suffix(rest, after, atStart), what].map((part) =>
+          part.kind === "automaton" ? part.automaton : automatonOf(part, this.budget),
+        );
         return automaton(product(own!, asked!, this.budget, element.negate).automaton);
       }
       default:
