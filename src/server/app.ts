@@ -123,9 +123,9 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     chatCompletionRoutes(scope, context);
     responseRoutes(scope, context);
     messageRoutes(scope, context);
-    missingRoutes(scope);
     tokenizeRoutes(scope, context);
     endpoints.refuseOtherMethods();
+    missingRoutes(scope);
   });
   return app;
 }

@@ -165,6 +165,8 @@ describe("small endpoints", () => {
       "GET /ui/*",
       "GET /health",
       "GET /ready",
+      "GET /health/ready",
+      "GET /ping",
       "GET /health/live",
       "GET /version",
       "GET /engine/stats",
@@ -175,6 +177,8 @@ describe("small endpoints", () => {
       "POST /v1/completions",
       "POST /v1/chat/completions",
       "POST /v1/responses",
+      "POST /v1/messages",
+      "POST /v1/messages/count_tokens",
       "POST /tokenize",
       "POST /detokenize",
     ]);
@@ -226,3 +230,12 @@ describe("Host header", () => {
     expect((await app.inject({ url: "/health", headers: { host } })).statusCode).toBe(200);
   });
 });
+
+it.each(["/v1/embeddings", "/rerank", "/v1/rerank", "/v2/rerank"])(
+  "501 for %s, which no model here can answer",
+  async (path) => {
+    const response = await app.inject({ method: "POST", url: path, payload: { input: "x" } });
+    expect(response.statusCode).toBe(501);
+    expect(response.json().error).toMatchObject({ type: "server_error", code: "not_implemented" });
+  },
+);

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { HttpError } from "../../http/http-error";
 
-/** What other servers have for models that this one does not run: 501 says so, where 404 would look like a wrong address. */
+/** Call after the last route, as these are in no list: what other servers have for models that this one does not run: 501 says so, where 404 would look like a wrong address. */
 const missing: Readonly<Record<string, string>> = {
   "/v1/embeddings": "embeddings",
   "/rerank": "reranking",
@@ -11,8 +11,7 @@ const missing: Readonly<Record<string, string>> = {
 
 export function missingRoutes(app: FastifyInstance): void {
   for (const [url, what] of Object.entries(missing)) {
-    const schema = { summary: `Not there: this server has no models for ${what}`, tags: ["text"] };
-    app.post(url, { schema }, async () => {
+    app.post(url, { schema: { hide: true } }, async () => {
       throw new HttpError(501, `this server generates text; it has no models for ${what}`, { code: "not_implemented" });
     });
   }
