@@ -1,10 +1,12 @@
-"""Turns a folder of public-domain books into a tokenizer and two token streams for train.py.
+"""Turns a folder of public-domain books into two token streams for train.py.
 
-CORPUS holds one folder per author with that author's books as markdown files. Written to OUTPUT:
-  tokenizer.json  byte-level BPE, 4096 entries, five special tokens with ids 0 to 4
-  train.bin       uint16 token ids: the books, then chat turns made from them
-  val.bin         the same for six held-out books, at most 400,000 + 100,000 tokens
-The result is the same for the same corpus: the random generator is seeded.
+CORPUS holds one folder per author with that author's books as markdown files. MODEL holds tokenizer.json and
+tokenizer_config.json, whose chat template writes the chat turns. Written to OUTPUT:
+  train.bin       uint16 token ids: the books, then chat turns made from them, then dialogues with tool calls
+  val.bin         the books of VALIDATION_BOOKS, then chat turns made from them
+  tokenizer.json  with --train-tokenizer only: byte-level BPE, 4096 entries, five special tokens with ids 0 to 4
+Passages with slurs and the vocabulary of degrading stereotypes are left out (passage_filter.py); the counts before and
+after are printed. The result is the same for the same corpus: the random generator is seeded.
 """
 
 import argparse
@@ -14,11 +16,14 @@ import random
 import re
 
 import numpy as np
+from passage_filter import PassageFilter
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tool_turns import ChatTemplate, call_dialogue, definition, draw_tools, maybe_system_message
 
 VOCAB_SIZE = 4096
 SPECIAL_TOKENS = ["<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"]
-VALIDATION_BOOKS = 6
+VALIDATION_BOOKS = {"The Chessmen of Mars", "A Christmas Carol", "The Stockbroker's Clerk"}
+TOOL_DIALOGUES = 12000
 
 AUTHORS = """
 Arthur Conan Doyle|Jules Verne|H.G. Wells|Mark Twain|Jack London|L. Frank Baum|Edith Nesbit|Frances Hodgson Burnett|
@@ -29,7 +34,9 @@ Maurice Leblanc|John Buchan|G.K. Chesterton|Charles Dickens|Rafael Sabatini|Gast
 Kenneth Grahame|Brothers Grimm|Aesop|Anna Sewell|Johanna Spyri|Carlo Collodi|Beatrix Potter|Washington Irving|
 Nathaniel Hawthorne|Anthony Hope|Hugh Lofting|Robert W. Chambers|M.R. James|William Hope Hodgson|Booth Tarkington|
 Jean Webster|Eleanor H. Porter|Kate Douglas Wiggin|Charles Kingsley|Thomas Hardy|Wilkie Collins|O. Henry|Saki|
-Anna Katharine Green|E. Nesbit|Willa Cather|Gene Stratton-Porter|Zane Grey|Andy Adams|Stephen Crane|Ambrose Bierce
+Anna Katharine Green|E. Nesbit|Willa Cather|Gene Stratton-Porter|Zane Grey|Andy Adams|Stephen Crane|Ambrose Bierce|
+J. M. Barrie|The Brothers Grimm|Alexandre Dumas|Walter Scott|William Morris|Johnston McCulley|Abraham Merritt|
+David Lindsay|James Stephens|Abbie Farwell Brown|R.D. Blackmore
 """.replace("\n", "").split("|")
 
 PLAIN_PUNCTUATION = {
@@ -89,7 +96,7 @@ def paragraphs_of(text):
 
 
 def read_books(corpus):
-    """One list of paragraphs per book, in the order of AUTHORS and file names."""
+    """(title, paragraphs) of each book, in the order of AUTHORS and file names."""
     books = []
     for author in AUTHORS:
         folder = os.path.join(corpus, author)
@@ -101,8 +108,30 @@ def read_books(corpus):
             with open(os.path.join(folder, name), encoding="utf8", errors="ignore") as file:
                 paragraphs = paragraphs_of(plain_text(file.read()))
             if len(paragraphs) > 20:
-                books.append(paragraphs)
+                books.append((name.removesuffix(".md").strip(), paragraphs))
     return books
+
+
+def filter_books(books, passages):
+    """(title, runs of paragraphs) of what is left of each book; prints what was found and left out."""
+    before, after = collections.Counter(), collections.Counter()
+    characters = [0, 0]
+    kept = []
+    for title, paragraphs in books:
+        runs = passages.keep(paragraphs)
+        before += passages.counts(paragraphs)
+        for run in runs:
+            after += passages.counts(run)
+        characters[0] += sum(map(len, paragraphs))
+        characters[1] += sum(len(paragraph) for run in runs for paragraph in run)
+        if runs:
+            kept.append((title, runs))
+        else:
+            print("left out:", title)
+    print("books", len(books), "to", len(kept), "characters", characters[0] / 1e6, "M to", characters[1] / 1e6, "M")
+    for category, count in sorted(before.items()):
+        print("matches of", category, count, "to", after[category])
+    return kept
 
 
 def train_tokenizer(books):
@@ -116,7 +145,8 @@ def train_tokenizer(books):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         min_frequency=2,
     )
-    tokenizer.train_from_iterator(["\n\n".join(book[:400]) for book in books], trainer)
+    starts = ([paragraph for run in runs for paragraph in run][:400] for _, runs in books)
+    tokenizer.train_from_iterator(["\n\n".join(start) for start in starts], trainer)
     return tokenizer
 
 
@@ -124,16 +154,20 @@ def words_of(text):
     return re.findall(r"[a-z]{4,12}", text)
 
 
-def topic_words(books):
+def topic_words(books, passages):
     """Words frequent enough to learn and specific enough to ask for: mostly concrete nouns."""
     counts = collections.Counter()
-    for book in books:
-        for paragraph in book:
-            counts.update(words_of(paragraph))
+    for _, runs in books:
+        for run in runs:
+            for paragraph in run:
+                counts.update(words_of(paragraph))
     return {
         word
         for word, count in counts.most_common(3500)
-        if word not in COMMON_WORDS and count > 300 and not word.endswith(("ly", "ed", "ing"))
+        if word not in COMMON_WORDS
+        and count > 300
+        and not word.endswith(("ly", "ed", "ing"))
+        and not passages.find(f"the {word}, a {word}.")
     }
 
 
@@ -154,82 +188,99 @@ def request_for(words):
 class StreamBuilder:
     """Encodes books as plain text and as chat turns whose answers are passages of the books."""
 
-    def __init__(self, tokenizer, topics):
+    def __init__(self, tokenizer, template, topics, passages):
         self.tokenizer = tokenizer
+        self.template = template
         self.topics = topics
-        ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
-        self.end_of_text, self.user, self.assistant, _, self.end = ids
+        self.passages = passages
+        self.end_of_text = tokenizer.token_to_id("<|endoftext|>")
 
-    def encode(self, text):
-        return self.tokenizer.encode(text).ids
+    def encode(self, texts):
+        """The ids of the texts, one after another."""
+        return np.concatenate([encoding.ids for encoding in self.tokenizer.encode_batch(texts)]).astype(np.uint16)
 
-    def build(self, books):
-        """(ids of the books, ids of the chat turns)"""
-        text, chat = [], []
-        for book in books:
-            text += self.book(book)
-            chat += self.chat(book)
-        return text, chat
+    def text(self, books):
+        parts = []
+        for _, runs in books:
+            paragraphs = [paragraph for run in runs for paragraph in run]
+            parts.append(
+                self.encode(
+                    ["\n\n".join(paragraphs[start : start + 40]) + "\n\n" for start in range(0, len(paragraphs), 40)]
+                )
+            )
+            parts.append(np.array([self.end_of_text], dtype=np.uint16))
+        return np.concatenate(parts)
 
-    def book(self, book):
-        ids = []
-        for start in range(0, len(book), 40):
-            ids += self.encode("\n\n".join(book[start : start + 40]) + "\n\n")
-        ids.append(self.end_of_text)
-        return ids
+    def chat(self, books):
+        return self.encode([text for _, runs in books for run in runs for text in self.story_turns(run)])
 
-    def chat(self, book):
+    def tool_calls(self, count):
+        return self.encode([self.dialogue(*call_dialogue()) for _ in range(count)])
+
+    def story_turns(self, run):
         """About half of the passages of 200 to 1600 characters that name two topics or more."""
-        ids = []
         start = 0
-        while start < len(book):
+        while start < len(run):
             stop, characters = start, 0
-            while stop < len(book) and characters < 700:
-                characters += len(book[stop])
+            while stop < len(run) and characters < 700:
+                characters += len(run[stop])
                 stop += 1
             if 200 < characters < 1600 and random.random() < 0.5:
-                passage = "\n\n".join(book[start:stop])
+                passage = "\n\n".join(run[start:stop])
                 words = [word for word in dict.fromkeys(words_of(passage)) if word in self.topics]
                 if len(words) >= 2:
-                    ids += self.turn(request_for(words), passage)
+                    yield self.story_turn(request_for(words), passage)
             start = stop
-        return ids
 
-    def turn(self, request, answer):
-        question = [self.user] + self.encode("\n" + request) + [self.end] + self.encode("\n")
-        return question + [self.assistant] + self.encode("\n" + answer) + [self.end, self.end_of_text]
+    def story_turn(self, request, answer):
+        """One in eight has a system message, one in ten tools that are of no use for it."""
+        messages = [*maybe_system_message(0.12), {"role": "user", "content": request}]
+        messages.append({"role": "assistant", "content": answer})
+        tools = [definition(tool) for tool in draw_tools()] if random.random() < 0.1 else None
+        return self.dialogue(messages, tools)
+
+    def dialogue(self, messages, tools):
+        text = self.template.render(messages, tools)
+        if self.passages.find(text):
+            raise ValueError(f"a chat turn has an unwanted word: {text}")
+        return text.removesuffix("\n") + "<|endoftext|>"
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", help="folder of author folders with markdown books")
-    parser.add_argument("output", help="existing folder for tokenizer.json, train.bin and val.bin")
+    parser.add_argument("model", help="folder with tokenizer.json and tokenizer_config.json")
+    parser.add_argument("output", help="existing folder for train.bin and val.bin")
+    parser.add_argument("--train-tokenizer", action="store_true", help="learn a new tokenizer.json from the books")
     return parser.parse_args()
 
 
 def main():
     arguments = parse_arguments()
     random.seed(0)
-    books = read_books(arguments.corpus)
-    characters = sum(len(paragraph) for book in books for paragraph in book)
-    print("books", len(books), "characters", characters / 1e6, "M")
+    passages = PassageFilter()
+    books = filter_books(read_books(arguments.corpus), passages)
 
-    tokenizer = train_tokenizer(books)
-    tokenizer.save(os.path.join(arguments.output, "tokenizer.json"))
-    topics = topic_words(books)
+    if arguments.train_tokenizer:
+        tokenizer = train_tokenizer(books)
+        tokenizer.save(os.path.join(arguments.output, "tokenizer.json"))
+    else:
+        tokenizer = Tokenizer.from_file(os.path.join(arguments.model, "tokenizer.json"))
+    topics = topic_words(books, passages)
     print("topic words", len(topics))
 
-    random.shuffle(books)
-    builder = StreamBuilder(tokenizer, topics)
-    val_text, val_chat = builder.build(books[:VALIDATION_BOOKS])
-    train_text, train_chat = builder.build(books[VALIDATION_BOOKS:])
-    print("train tokens", len(train_text) / 1e6, "M, chat", len(train_chat) / 1e6, "M")
-    print("val tokens", len(val_text) / 1e6, "M, chat", len(val_chat) / 1e6, "M")
-
-    train = np.array(train_text + train_chat, dtype=np.uint16)
-    train.tofile(os.path.join(arguments.output, "train.bin"))
-    val = np.array(val_text[:400000] + val_chat[:100000], dtype=np.uint16)
-    val.tofile(os.path.join(arguments.output, "val.bin"))
+    template = ChatTemplate(os.path.join(arguments.model, "tokenizer_config.json"))
+    builder = StreamBuilder(tokenizer, template, topics, passages)
+    held_out = [book for book in books if book[0] in VALIDATION_BOOKS]
+    training = [book for book in books if book[0] not in VALIDATION_BOOKS]
+    random.shuffle(training)
+    parts = {
+        "train": [builder.text(training), builder.chat(training), builder.tool_calls(TOOL_DIALOGUES)],
+        "val": [builder.text(held_out), builder.chat(held_out)],
+    }
+    for name, streams in parts.items():
+        print(name, "tokens of text, chat, tool calls in M:", [len(stream) / 1e6 for stream in streams])
+        np.concatenate(streams).tofile(os.path.join(arguments.output, f"{name}.bin"))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ describe("chats", () => {
       400,
     ],
     ["arguments it does not know", { chat_template_kwargs: { tokenize: true } }, 200],
-    ["tools in a model without", { tools: [{ type: "function", function: { name: "f" } }] }, 400],
+    ["a tool", { tools: [{ type: "function", function: { name: "f" } }] }, 200],
   ])("%s", async (_, change, expected) => {
     const { status, body } = await read(
       await post("chat/completions", { messages: [user("x")], max_tokens: 2, ...change }),

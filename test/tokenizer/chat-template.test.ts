@@ -28,6 +28,38 @@ describe("the bundled template", () => {
       {},
       "<|system|>\nBe brief.<|end|>\n<|user|>\nhi<|end|>\n<|assistant|>\nHello {{ 1 }}<|end|>\n<|user|>\nhi<|end|>\n<|assistant|>\n",
     ],
+    [
+      "tools, a call of one and its result",
+      [
+        ...hi,
+        {
+          role: "assistant",
+          content: "",
+          tool_calls: [{ type: "function", function: { name: "weather", arguments: { city: "Oslo" } } }],
+        },
+        { role: "tool", content: '{"sky": "clear"}' },
+      ] as TemplateMessage[],
+      {
+        tools: [
+          {
+            type: "function",
+            function: {
+              name: "weather",
+              description: "The weather in a city.",
+              parameters: { type: "object", properties: { city: { type: "string" }, day: { type: "string" } } },
+            },
+          },
+          { type: "function", function: { name: "roll" } },
+        ],
+      },
+      '<|system|>\nTools:\nweather(city, day): The weather in a city.\nroll()\nCall one with <tool_call>{"name": ..., "arguments": {...}}</tool_call>.<|end|>\n<|user|>\nhi<|end|>\n<|assistant|>\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call><|end|>\n<|user|>\n<tool_response>\n{"sky": "clear"}\n</tool_response><|end|>\n<|assistant|>\n',
+    ],
+    [
+      "tools without messages",
+      [],
+      { tools: [{ function: { name: "f" } }] },
+      '<|system|>\nTools:\nf()\nCall one with <tool_call>{"name": ..., "arguments": {...}}</tool_call>.<|end|>\n<|assistant|>\n',
+    ],
     ["no messages", [], {}, "<|assistant|>\n"],
     ["a role it does not know", [{ role: "wizard", content: "x" }], {}, "<|assistant|>\n"],
   ])("renders %s", async (_name, messages, options, expected) => {
