@@ -3,7 +3,7 @@ import type { EngineOptions } from "../engine/policy/config";
 import { ChatLoop } from "./chat-loop";
 import { ChatSession } from "./chat-session";
 import { addEngineFlags, addModelArgument, refuseDummy } from "./engine-flags";
-import { addSamplingFlags, type SamplingFlags } from "./sampling-flags";
+import { addSamplingFlags, type SamplingFlags, samplingOf } from "./sampling-flags";
 import { withModel } from "./with-model";
 
 interface Flags extends EngineOptions, SamplingFlags {
@@ -35,7 +35,12 @@ Example:
       const interactive = process.stdin.isTTY === true && process.stdout.isTTY === true;
       if (interactive) process.stdout.write(`${llm.info.id} on ${llm.info.device}. /help lists the commands.\n\n`);
       const { stdin: input, stdout: output, stderr: notices } = process;
-      const loop = new ChatLoop(new ChatSession(llm, flags, flags.system), { input, output, notices, interactive });
+      const loop = new ChatLoop(new ChatSession(llm, samplingOf(flags), flags.system), {
+        input,
+        output,
+        notices,
+        interactive,
+      });
       const answered = await loop.run();
       // Who types has seen the error and gone on.
       if (!answered && !interactive) process.exitCode = 1;

@@ -4,7 +4,7 @@ import type { EngineOptions } from "../engine/policy/config";
 import type { FinishReason } from "../engine/policy/request";
 import type { Generation } from "../llm/types";
 import { addEngineFlags, addModelArgument, refuseDummy } from "./engine-flags";
-import { addSamplingFlags, type SamplingFlags } from "./sampling-flags";
+import { addSamplingFlags, type SamplingFlags, samplingOf } from "./sampling-flags";
 import { formatMeasure } from "./units";
 import { withModel } from "./with-model";
 
@@ -35,7 +35,7 @@ Example:
     if (prompt === "") command.error("error: there is no prompt: give --prompt TEXT, or pipe a text into stdin");
     await withModel(model, flags, async (llm) => {
       const { signal } = abortOnInterrupt();
-      const answer = llm.generate(prompt, { ...flags, signal });
+      const answer = llm.generate(prompt, { ...samplingOf(flags), signal });
       const result = await stream(answer, flags.json ? () => {} : (text) => void process.stdout.write(text));
       // On one line, for tools: pretty printing gives each token id a line.
       if (flags.json) return void process.stdout.write(`${JSON.stringify(result)}\n`);

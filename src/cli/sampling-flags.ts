@@ -40,3 +40,22 @@ export function addSamplingFlags(command: Command, { maxTokens }: { maxTokens: n
   for (const option of options) command.addOption(option.helpGroup("Sampling:"));
   return command;
 }
+
+/** Only what addSamplingFlags() added, of all flags of a command: a model takes no others. */
+export function samplingOf(flags: SamplingFlags): SamplingFlags {
+  const { maxTokens, temperature, topP, topK, minP, repetitionPenalty, presencePenalty, frequencyPenalty } = flags;
+  const { seed, stop } = flags;
+  const all = {
+    maxTokens,
+    temperature,
+    topP,
+    topK,
+    minP,
+    repetitionPenalty,
+    presencePenalty,
+    frequencyPenalty,
+    seed,
+    stop,
+  };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+}
