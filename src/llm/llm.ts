@@ -110,13 +110,11 @@ export class LLM implements LanguageModel {
     const tokenizer = this.needTokenizer();
     const guard = (text: string) => tokenizer.escapeSpecial(text);
     const { tools, templateArguments, addGenerationPrompt = true, continueFinalMessage = false } = options;
-    // The template's library knows numbers as doubles: JsonNumbers become those.
-    const plain = <Value>(value: Value) => JSON.parse(JSON.stringify(value)) as Value;
     const shown = messages.map((message) => toTemplateMessage(message, guard));
-    const text = await this.template.render(plain(shown), {
+    const text = await this.template.render(shown, {
       addGenerationPrompt: addGenerationPrompt && !continueFinalMessage,
-      ...(tools === undefined ? {} : { tools: plain(mapStrings(tools, guard)) as object[] }),
-      ...(templateArguments === undefined ? {} : { kwargs: plain(templateArguments) }),
+      ...(tools === undefined ? {} : { tools: mapStrings(tools, guard) as object[] }),
+      ...(templateArguments === undefined ? {} : { kwargs: templateArguments }),
     });
     return continueFinalMessage ? openEnd(text, shown.at(-1)) : text;
   }

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { outcomeOf, run, start } from "./run";
 
 const greedy = ["--temperature", "0", "--max-tokens", "20"];
-const known = ", I was in a state of mind that I had not been in the habit of speaking to him";
+const known = ", and the next day, the 14th of June, the day of the month,";
 
 test("--json gives text, tokens, the reason it ended and timing", async () => {
   const { code, stdout, stderr } = await run(["generate", "--prompt", "Once upon a time", "--json", ...greedy]);
@@ -29,15 +29,16 @@ test("a piped prompt, without the newline at its end; only text comes out", asyn
 });
 
 test("--stop ends the text", async () => {
-  const { stdout } = await run(["generate", "-p", "Once upon a time", "--stop", " was", "--stop", "never", ...greedy]);
-  expect(stdout).toBe(", I\n");
+  const { stdout } = await run(["generate", "-p", "Once upon a time", "--stop", " next", "--stop", "never", ...greedy]);
+  expect(stdout).toBe(", and the\n");
 });
 
 test("penalties: no word comes twice", async () => {
   const flags = ["--presence-penalty", "100", "--frequency-penalty", "-0.5", "--repetition-penalty", "1.1"];
   const { stdout } = await run(["generate", "--prompt", "Once upon a time", "--json", ...greedy, ...flags]);
   const { tokenIds } = JSON.parse(stdout);
-  expect(new Set(tokenIds).size).toBe(20);
+  expect(tokenIds.length).toBeGreaterThan(10);
+  expect(new Set(tokenIds).size).toBe(tokenIds.length);
 });
 
 test("no prompt at all", async () => {

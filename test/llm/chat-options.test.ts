@@ -1,6 +1,7 @@
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseJson } from "../../src/json/parse";
 import { modelPath } from "../../src/llm/bundled-model";
 import { LLM } from "../../src/llm/llm";
 
@@ -34,6 +35,14 @@ test("a template gets tools, calls and variables", async () => {
     'dry[f: tells]<user>Cold?<assistant>f{"city": "Oslo"}<tool>5',
   );
   expect(await llm.renderChat([messages[0]!])).toBe("<user>Cold?<answer>");
+});
+
+test("numbers and the order of keys come to the template as they were written", async () => {
+  const given = parseJson('{"b":1.0,"10":9007199254740993,"a":1e2}') as Record<string, unknown>;
+  const call = { role: "assistant", content: "", toolCalls: [{ id: "1", name: "f", arguments: given }] };
+  expect(await llm.renderChat([call], { addGenerationPrompt: false })).toContain(
+    'f{"b": 1.0, "10": 9007199254740993, "a": 100.0}',
+  );
 });
 
 test("a generation is prompted with them", async () => {

@@ -99,7 +99,7 @@ it("results go back with the calls that they answer", async () => {
   ]);
 });
 
-/** The fields of Codex's requests to a Responses API, as its sources have them. */
+/** Requests of the shape that Codex sends to a Responses API. */
 const codex = {
   model: "fake-mamba",
   instructions: "You are Codex, a coding agent.",
