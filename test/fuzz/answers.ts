@@ -34,16 +34,17 @@ export function checkAnswer({
   const fail = (what: string): never => {
     throw new Error(`${what}: status ${statusCode}, ${body.slice(0, 500)}`);
   };
-  if (statusCode >= 500) fail("a fault of the server");
+  if (statusCode >= 500 && statusCode !== 501) fail("a fault of the server"); // 501: what this server never has
   if (statusCode === 499) fail("the client had not left");
   const type = String((headers as Record<string, unknown>)["content-type"] ?? "");
   if (statusCode !== 200) {
-    const { error } = JSON.parse(body) as { error?: Record<string, unknown> };
-    const shape =
-      typeof error?.message === "string" && typeof error.type === "string" && "param" in error && "code" in error;
-    if (statusCode < 400 || !shape) fail("no error of OpenAI's shape");
+    const { error, type: kind } = JSON.parse(body) as { error?: Record<string, unknown>; type?: string };
+    const isError = typeof error?.message === "string" && typeof error.type === "string";
+    const shape = isError && (kind === "error" || ("param" in error && "code" in error));
+    if (statusCode < 400 || !shape) fail("no error of OpenAI's or Anthropic's shape");
   } else if (type.startsWith("text/event-stream")) {
     if (/^data: \{.*"error":.*"server_error"/m.test(body)) fail("a fault of the server within a stream");
-    if (!/^data: \[DONE\]$|^event: response\.(completed|incomplete)/m.test(body)) fail("a stream without an end");
+    if (!/^data: \[DONE\]$|^event: (response\.(completed|incomplete)|message_stop)$/m.test(body))
+      fail("a stream without an end");
   } else if (typeof JSON.parse(body) !== "object") fail("no object");
 }

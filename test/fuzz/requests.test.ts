@@ -35,8 +35,8 @@ describe("an answer", () => {
   it.each([
     [500, JSON.stringify({ error }), json, "a fault"],
     [499, JSON.stringify({ error }), json, "had not left"],
-    [400, '{"message": "no"}', json, "OpenAI's shape"],
-    [302, JSON.stringify({ error }), json, "OpenAI's shape"],
+    [400, '{"message": "no"}', json, "Anthropic's shape"],
+    [302, JSON.stringify({ error }), json, "Anthropic's shape"],
     [200, "data: {}\n\n", sse, "without an end"],
     [200, 'data: {"error":{"type":"server_error"}}\n\ndata: [DONE]\n\n', sse, "within a stream"],
     [200, "7", json, "no object"],
