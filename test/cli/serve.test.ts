@@ -10,33 +10,42 @@ async function serving(...args: string[]) {
   child.stdout.on("data", (data) => {
     printed += data;
   });
-  while (!printed.includes("-d '")) await Promise.race([once(child.stdout, "data"), outcome]);
+  const ended = outcome.then(({ stderr }) => {
+    throw new Error(`it ended: ${stderr}`);
+  });
+  ended.catch(() => {}); // it ends in every test, and after it has served that is no failure
+  while (!printed.includes("-d '")) await Promise.race([once(child.stdout, "data"), ended]);
   const url = /^Listening on (http:\S+)$/m.exec(printed)?.[1] ?? "";
   return { child, outcome, printed, url };
 }
 
 test("prints its URL and a request that works, and stops on SIGTERM", async () => {
-  const { child, outcome, printed, url } = await serving("--model-name", "it's");
+  const { child, outcome, printed, url } = await serving("--model-name", "tales/one");
   expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
   expect((await fetch(`${url}/health`)).status).toBe(200);
 
   const target = /curl (\S+)/.exec(printed)?.[1] ?? "";
   const body = /-d '(.*)'\n/.exec(printed)?.[1]?.replaceAll("'\\''", "'") ?? "";
   const request = { ...JSON.parse(body), max_tokens: 5 };
-  expect(request.model).toBe("it's");
+  expect(request.model).toBe("tales/one");
   const answer = await fetch(target, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(request),
   });
   expect(answer.status).toBe(200);
-  expect(await answer.json()).toMatchObject({ model: "it's", usage: { completion_tokens: 5 } });
+  expect(await answer.json()).toMatchObject({ model: "tales/one", usage: { completion_tokens: 5 } });
 
   const start = performance.now();
   child.kill("SIGTERM");
   expect((await outcome).code).toBe(0);
   expect(performance.now() - start).toBeLessThan(10_000);
   expect((await outcome).stderr).toMatch(/^SIGTERM: closing once running requests are done; .*\n$/);
+});
+
+test("a name that would break a URL or a shell is refused", async () => {
+  const { code, stderr } = await run(["serve", "--model-name", "it's"]);
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("--model-name") });
 });
 
 test("a second signal stops it in the middle of a request", async () => {

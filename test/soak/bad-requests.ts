@@ -69,7 +69,6 @@ export function badRequests(model: { readonly vocabSize: number; readonly maxMod
     broken("JSON that is no object", 400, { body: "[1, 2]" }),
     broken("no body", 400, { body: "" }),
     broken("a body that is no UTF-8", 400, { body: Buffer.from([0x22, 0xff, 0xfe, 0x22]) }),
-    broken("a polluting key", 400, { body: '{"prompt": "x", "__proto__": {"n": 2}}' }),
     broken("text/plain", 415, { headers: { "content-type": "text/plain" } }),
     broken("a compressed body", 415, { headers: { "content-encoding": "gzip" } }),
     broken("a host that is not this one", 403, { headers: { host: "example.com" } }),
