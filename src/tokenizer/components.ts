@@ -1,4 +1,5 @@
-import { fileError, isObject, type JsonObject } from "./tokenizer-files";
+import { isObject } from "../json/value";
+import { fileError, type JsonObject } from "./tokenizer-files";
 
 /** Longest text that a step may put in the place of another, or before it: each space of a prompt can become it. */
 const MAX_INSERTED_CHARS = 16;

@@ -1,5 +1,6 @@
+import { isObject } from "../json/value";
 import { stepsOf } from "./components";
-import { fileError, isObject, type JsonObject } from "./tokenizer-files";
+import { fileError, type JsonObject } from "./tokenizer-files";
 
 /** Ids that are put before and after every sequence. */
 export interface Frame {

@@ -1,5 +1,6 @@
+import { isObject } from "../json/value";
 import { stepsOf } from "./components";
-import { isObject, type JsonObject } from "./tokenizer-files";
+import type { JsonObject } from "./tokenizer-files";
 import type { Vocabulary } from "./vocabulary";
 
 /** Gives a number of tokens that a text has at least. */

@@ -1,4 +1,5 @@
-import { isObject, type JsonObject } from "./tokenizer-files";
+import { isObject } from "../json/value";
+import type { JsonObject } from "./tokenizer-files";
 import { unfinishedTail, utf8Text } from "./utf8";
 import type { Vocabulary } from "./vocabulary";
 

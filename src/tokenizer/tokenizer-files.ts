@@ -1,8 +1,9 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError } from "../errors";
+import { isObject } from "../json/value";
 
-export type JsonObject = Record<string, unknown>;
+export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** JavaScript strings end at 512 MiB, and a parsed file takes several times its size. */
 const MAX_FILE_BYTES = 128 << 20;
@@ -51,10 +52,6 @@ export function readTokenizerFiles(dir: string): TokenizerFiles {
 /** An ERR_TOKENIZER whose message begins with the file at fault. */
 export function fileError(path: string, reason: string, cause?: unknown): EngineError {
   return new EngineError("ERR_TOKENIZER", `${path}: ${reason}`, { subject: path, cause });
-}
-
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function specialContents(config: JsonObject, named: readonly string[]): string[] {

@@ -1,4 +1,5 @@
-import { fileError, isObject, type JsonObject, type TokenizerFiles } from "./tokenizer-files";
+import { isObject } from "../json/value";
+import { fileError, type JsonObject, type TokenizerFiles } from "./tokenizer-files";
 
 /** Keeps the tables by id small; no known vocabulary comes near. */
 const MAX_TOKEN_ID = (1 << 22) - 1;

@@ -33,7 +33,7 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "models",
     files: /^src\/models\//,
-    imports: ["errors", "tensor", "ops", "weights", "layers", "step"],
+    imports: ["errors", "json", "tensor", "ops", "weights", "layers", "step"],
     packages: ["zod"],
   },
   {
@@ -73,7 +73,7 @@ export const typescriptLayers: readonly Layer[] = [
     name: "http",
     files: /^src\/server\/(http\/|context\.ts|options\.ts)/,
     imports: ["errors", "json", "src/llm/types", "src/engine/policy/request", "src/server/openai/tools/formats"],
-    packages: ["fastify", "@fastify/swagger", "fastify-type-provider-zod", "prom-client", "zod"],
+    packages: ["fastify", "@fastify/cors", "@fastify/swagger", "fastify-type-provider-zod", "prom-client", "zod"],
   },
   {
     name: "openai",

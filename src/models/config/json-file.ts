@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import type { z } from "zod";
 import { EngineError, type ErrorCode } from "../../errors";
+import { isObject } from "../../json/value";
 
 const maxBytes = 1_048_576;
 
@@ -81,10 +82,6 @@ export class ConfigFile {
 /** Neither missing nor null: transformers writes null for what a config leaves to the class. */
 export function isPresent(value: unknown): boolean {
   return value !== undefined && value !== null;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** A JSON number, or one of Python's non-finite ones; undefined for anything else. */
