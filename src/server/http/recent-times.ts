@@ -1,3 +1,5 @@
+import { createHistogram } from "node:perf_hooks";
+
 export interface Percentiles {
   /** Times in the window. */
   readonly count: number;
@@ -8,21 +10,14 @@ export interface Percentiles {
 }
 
 const seconds = 60;
-const shortestMs = 0.01;
-/** From one bucket to the next: results are off by half of it at most. */
-const ratio = 1.05;
-/** Up to 17 minutes; what is longer counts as that. */
-const buckets = 380;
-
-const bucketOf = (ms: number) =>
-  ms <= shortestMs ? 0 : Math.min(buckets - 1, Math.floor(Math.log(ms / shortestMs) / Math.log(ratio)));
-const middleOf = (bucket: number) => shortestMs * ratio ** (bucket + 0.5);
+/** A histogram holds whole microseconds, to within 1 %. What is out of its 1 us to 17 minutes counts as the nearest in it. */
+const shortestUs = 1;
+const longestUs = 2 ** 30;
+const emptyHistogram = () => createHistogram({ lowest: shortestUs, highest: longestUs, figures: 2 });
 
 /** Percentiles of the times of the last minute, in constant memory: a histogram for each second, in a ring. */
 export class RecentTimes {
-  readonly #counts = new Uint32Array(seconds * buckets);
-  /** The second that each histogram is of. */
-  readonly #secondOf = new Array<number>(seconds).fill(-1);
+  readonly #ring = Array.from({ length: seconds }, () => ({ second: -1, times: emptyHistogram() }));
 
   /**
    * @param ms the time, `count` times
@@ -30,34 +25,22 @@ export class RecentTimes {
    */
   add(ms: number, count = 1, now = performance.now()): void {
     const second = Math.floor(now / 1000);
-    const start = (second % seconds) * buckets;
-    if (this.#secondOf[second % seconds] !== second) {
-      this.#secondOf[second % seconds] = second;
-      this.#counts.fill(0, start, start + buckets);
+    const slot = this.#ring[second % seconds]!;
+    if (slot.second !== second) {
+      slot.second = second;
+      slot.times.reset();
     }
-    this.#counts[start + bucketOf(ms)]! += count;
+    const us = Math.min(Math.max(Math.round(ms * 1000), shortestUs), longestUs);
+    for (let i = 0; i < count; i++) slot.times.record(us);
   }
 
   /** Null where there was nothing in the last minute. */
   percentiles(now = performance.now()): Percentiles | null {
     const oldest = Math.floor(now / 1000) - seconds;
-    const sums = new Float64Array(buckets);
-    let count = 0;
-    for (const [slot, second] of this.#secondOf.entries()) {
-      if (second <= oldest) continue;
-      for (let i = 0; i < buckets; i++) {
-        const added = this.#counts[slot * buckets + i]!;
-        sums[i]! += added;
-        count += added;
-      }
-    }
-    if (count === 0) return null;
-    const at = (share: number) => {
-      let left = Math.ceil(share * count);
-      let bucket = 0;
-      while (left > sums[bucket]!) left -= sums[bucket++]!;
-      return middleOf(bucket);
-    };
-    return { count, p50: at(0.5), p90: at(0.9), p99: at(0.99) };
+    const all = emptyHistogram();
+    for (const { second, times } of this.#ring) if (second > oldest) all.add(times);
+    if (all.count === 0) return null;
+    const at = (percent: number) => all.percentile(percent) / 1000;
+    return { count: all.count, p50: at(50), p90: at(90), p99: at(99) };
   }
 }
