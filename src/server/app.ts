@@ -105,7 +105,6 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   app.addHook("onResponse", async ({ method, routeOptions }, reply) => {
     metrics.answered(method, routeOptions.url ?? "none", reply.statusCode);
   });
-  app.addHook("onClose", async () => metrics.close());
 
   const version = packageVersion();
   collectRoutes(app, version);

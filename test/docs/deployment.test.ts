@@ -36,8 +36,9 @@ async function unknownMetrics(text: string): Promise<string[]> {
   const known = [...body.matchAll(/^# TYPE (\S+) (\w+)$/gm)].flatMap(([, name, type]) =>
     type === "histogram" ? [name, `${name}_bucket`, `${name}_sum`, `${name}_count`] : [name],
   );
-  const named = text.matchAll(/mamba_serve(?::|_(?=num_))(\w+)/g);
-  return [...named].map(([, name]) => `mamba_serve:${name}`).filter((name) => !known.includes(name));
+  const ofServer = [...text.matchAll(/mamba_serve(?::|_(?=num_))(\w+)/g)].map(([, name]) => `mamba_serve:${name}`);
+  const ofProcess = [...text.matchAll(/\b(?:process|nodejs)_\w+/g)].map(([name]) => name);
+  return [...ofServer, ...ofProcess].filter((name) => !known.includes(name));
 }
 
 async function unknownRoutes(text: string): Promise<string[]> {
@@ -64,7 +65,7 @@ describe.each(all)("%s", (path) => {
 
 it("finds what there is not", async () => {
   expect(unknownFlags("--drain-time 5, MAMBA_SERVE_POTR=1")).toEqual(["--drain-time", "MAMBA_SERVE_POTR"]);
-  expect(await unknownMetrics("mamba_serve:num_waiting, mamba_serve_num_x")).toHaveLength(2);
+  expect(await unknownMetrics("mamba_serve:num_waiting, mamba_serve_num_x, nodejs_lag")).toHaveLength(3);
   expect(await unknownRoutes("httpGet: { path: /healthz }, `/readyz`")).toEqual(["/healthz", "/readyz"]);
 });
 

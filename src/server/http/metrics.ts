@@ -1,7 +1,7 @@
-import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineStats, FinishReason } from "../../engine/policy/request";
 import type { LanguageModel } from "../../llm/types";
+import { processMetrics } from "./process-metrics";
 import { RecentTimes } from "./recent-times";
 
 /** vLLM's, so that its dashboards show what they show there. In seconds. */
@@ -21,15 +21,12 @@ function countBuckets(most: number): number[] {
   return buckets.filter((bucket) => bucket <= most);
 }
 
-const toSeconds = (nanoseconds: number) => nanoseconds / 1e9;
-
 /** What GET /metrics shows, in Prometheus' format; README.md has the table of names. */
 export class ServerMetrics {
   /** Times of the last minute in milliseconds: from request to first token, and from one token to the next. */
   readonly recent = { firstToken: new RecentTimes(), betweenTokens: new RecentTimes() };
   readonly #registry = new Registry();
   readonly #prefix: string;
-  readonly #loopDelay: IntervalHistogram = monitorEventLoopDelay();
   readonly #firstToken: Histogram;
   readonly #betweenTokens: Histogram;
   readonly #perToken: Histogram;
@@ -47,7 +44,6 @@ export class ServerMetrics {
     this.#prefix = prefix;
     // vLLM numbers the engines of a server; dashboards group by it.
     this.#registry.setDefaultLabels({ model_name: model.info.id, engine: "0" });
-    this.#loopDelay.enable();
     const sizes = countBuckets(model.info.maxModelLen);
     this.#firstToken = this.#histogram("time_to_first_token_seconds", "From request to first token", firstTokenBuckets);
     this.#betweenTokens = this.#histogram("inter_token_latency_seconds", "From one token to the next", tokenBuckets);
@@ -72,8 +68,10 @@ export class ServerMetrics {
     return this.#registry.contentType;
   }
 
-  text(): Promise<string> {
-    return this.#registry.metrics();
+  /** Those of the server, then those of the process that answers. */
+  async text(): Promise<string> {
+    const [server, ofProcess] = await Promise.all([this.#registry.metrics(), processMetrics().metrics()]);
+    return server + ofProcess;
   }
 
   /** @param handler the route's pattern, not its URL: of those there is no end */
@@ -122,10 +120,6 @@ export class ServerMetrics {
     };
   }
 
-  close(): void {
-    this.#loopDelay.disable();
-  }
-
   #gauges(model: LanguageModel): void {
     const ofEngine = (name: string, help: string, read: (stats: EngineStats) => number) =>
       this.#gauge(name, help, () => read(model.stats()));
@@ -135,20 +129,6 @@ export class ServerMetrics {
     ofEngine("state_slots_total", "State slots", (stats) => stats.slotsTotal);
     ofEngine("engine_steps", "Steps since the engine started", (stats) => stats.steps);
     this.#gauge("engine_restarts", "Times that the engine's process was started again", () => model.health().restarts);
-    this.#gauge("event_loop_delay_p99_seconds", "Delay of the HTTP process's event loop", () =>
-      toSeconds(this.#loopDelay.percentile(99)),
-    );
-    // Read last of the two: each scrape covers the time since the one before.
-    this.#gauge("event_loop_delay_max_seconds", "Its maximum since the last scrape", () => {
-      const max = toSeconds(this.#loopDelay.max);
-      this.#loopDelay.reset();
-      return max;
-    });
-    this.#gauge("resident_memory_bytes", "Memory of the HTTP process", () => process.memoryUsage.rss());
-    this.#gauge("cpu_seconds", "CPU time of the HTTP process", () => {
-      const { user, system } = process.cpuUsage();
-      return (user + system) / 1e6;
-    });
   }
 
   #gauge(name: string, help: string, read: () => number): void {

@@ -16,17 +16,20 @@ function build(modelOptions: FakeLanguageModelOptions = {}, metricsPrefix = "mam
   return { model, app, post, scrape: () => scrape(app) };
 }
 
-/** Values by name and labels, without those that every series has. */
+const isOfProcess = (name: string) => /^(process|nodejs)_/.test(name);
+
+/** Values by name and labels, without those that every series of the server has. */
 async function scrape(app: ReturnType<typeof buildApp>): Promise<Map<string, number>> {
   const response = await app.inject("/metrics");
   expect(response.headers["content-type"]).toMatch(/^text\/plain/);
   const series = response.body.split("\n").filter((line) => line !== "" && !line.startsWith("#"));
   return new Map(
     series.map((line) => {
-      const [, name, labels, value] = /^(\S+?)\{(.*)\} (\S+)$/.exec(line)!;
+      const [, name = "", labels = "", value] = /^(\S+?)(?:\{(.*)\})? (\S+)$/.exec(line)!;
+      if (isOfProcess(name)) return [labels === "" ? name : `${name}{${labels}}`, Number(value)] as const;
       expect(labels).toContain('model_name="fake-mamba",engine="0"');
-      const own = labels!.replace(/,?model_name="fake-mamba",engine="0"/, "");
-      return [own === "" ? name! : `${name}{${own}}`, Number(value)] as const;
+      const own = labels.replace(/,?model_name="fake-mamba",engine="0"/, "");
+      return [own === "" ? name : `${name}{${own}}`, Number(value)] as const;
     }),
   );
 }
@@ -108,19 +111,37 @@ it("tells how often the engine was started again", async () => {
 it("can have vLLM's names", async () => {
   const { post, scrape } = build({}, "vllm:");
   await post({ max_tokens: 2 });
-  const names = [...(await scrape()).keys()];
+  const names = [...(await scrape()).keys()].filter((name) => !isOfProcess(name));
   expect(names.every((name) => name.startsWith("vllm:"))).toBe(true);
   for (const name of ["num_requests_waiting", "generation_tokens_total", "inter_token_latency_seconds_count"]) {
     expect(names).toContain(`vllm:${name}`);
   }
 });
 
-it("has the event loop's delay, of the time since the last scrape", async () => {
+it("has the default metrics of its process by the names that Prometheus' clients share, once for all servers", async () => {
+  const { scrape } = build({}, "vllm:");
+  const names = [...(await build().scrape()).keys()].filter(isOfProcess);
+  expect(names).toEqual(
+    expect.arrayContaining([
+      "process_cpu_seconds_total",
+      "process_start_time_seconds",
+      "process_resident_memory_bytes",
+      "process_open_fds",
+      "nodejs_eventloop_lag_p99_seconds",
+      "nodejs_heap_size_used_bytes",
+      "nodejs_active_handles_total",
+    ]),
+  );
+  expect([...(await scrape()).keys()].filter(isOfProcess)).toEqual(names);
+});
+
+it("has the event loop's lag of the time since the last scrape", async () => {
   const { scrape } = build();
-  await scrape();
+  const maximum = async () => (await scrape()).get("nodejs_eventloop_lag_max_seconds");
+  await maximum();
   await new Promise((resolve) => setTimeout(resolve, 30));
   const until = performance.now() + 100;
   while (performance.now() < until);
   await new Promise((resolve) => setTimeout(resolve, 30));
-  expect((await scrape()).get("mamba_serve:event_loop_delay_max_seconds")).toBeGreaterThan(0.05);
+  expect(await maximum()).toBeGreaterThan(0.05);
 });
