@@ -50,6 +50,7 @@ export interface AttentionProjections {
  */
 export class Attention {
   private readonly invFreq: Tensor | undefined;
+  private readonly ropeFactor: number;
   private readonly dtype: DType;
   private readonly cache: CacheHandle<Readonly<Record<"kPages" | "vPages", Tensor>>>;
   private readonly prefillField: StepField<keyof PrefillAttention, PrefillAttention>;
@@ -63,6 +64,7 @@ export class Attention {
   ) {
     const { kvHeads, headDim, rope } = config;
     this.invFreq = rope === null ? undefined : build.loader.constant(rope.invFreq);
+    this.ropeFactor = rope?.attentionFactor ?? 1;
     this.dtype = build.dtype;
     this.cache = build.cache(pagedCache({ kvHeads, headDim, dtype: build.dtype }));
     this.prefillField = build.field(prefillAttention(attentionTileTokens(headDim)));
@@ -91,14 +93,52 @@ export class Attention {
   }
 
   private attended(f: Forward, x: Input): Tensor {
-    const step = f.once(this.config, () => this.prepare(f));
-    const { rope, scale } = this.config;
-    const pools = f.cache(this.cache);
-    this.projections.qkv.of(f, x, step.qkv);
-    ropeStoreKv(f.stream, { ...step.rope, invFreq: this.invFreq, ropeFactor: rope?.attentionFactor ?? 1, ...pools });
-    if (step.prefill !== null) attentionVarlen(f.stream, { ...step.prefill, scale, ...pools });
-    if (step.decode !== null) pagedAttention(f.stream, { ...step.decode, scale, ...pools });
-    return step.attended;
+    const { qkv, attended, rope, prefill, decode } = f.once(this.config, () => this.prepare(f));
+    const { scale } = this.config;
+    const { kPages, vPages } = f.cache(this.cache);
+    this.projections.qkv.of(f, x, qkv);
+    // Arguments are written out: to spread two objects into a third takes longer than the call of an op.
+    ropeStoreKv(f.stream, {
+      q: rope.q,
+      k: rope.k,
+      v: rope.v,
+      positions: rope.positions,
+      slotMapping: rope.slotMapping,
+      invFreq: this.invFreq,
+      ropeFactor: this.ropeFactor,
+      kPages,
+      vPages,
+    });
+    if (prefill !== null) {
+      attentionVarlen(f.stream, {
+        out: prefill.out,
+        q: prefill.q,
+        kPages,
+        vPages,
+        blockTable: prefill.blockTable,
+        queryStartLoc: prefill.queryStartLoc,
+        kvLens: prefill.kvLens,
+        tileSeq: prefill.tileSeq,
+        tileOffset: prefill.tileOffset,
+        scale,
+      });
+    }
+    if (decode !== null) {
+      pagedAttention(f.stream, {
+        out: decode.out,
+        q: decode.q,
+        kPages,
+        vPages,
+        blockTable: decode.blockTable,
+        kvLens: decode.kvLens,
+        splitItems: decode.splitItems,
+        splitStart: decode.splitStart,
+        partialOut: decode.partialOut,
+        partialLse: decode.partialLse,
+        scale,
+      });
+    }
+    return attended;
   }
 
   /** The buffers of a step and their parts. */

@@ -73,15 +73,6 @@ export class StepBlock {
     return this.placed.map(({ used }) => (used === null ? "-" : Object.values(used).join(","))).join(" ");
   }
 
-  /** What a field wrote for this step, array by array; null where the step does not need it. */
-  written(field: AnyField): Readonly<Record<string, Int32Array>> | null {
-    const { arrays, used } = this.find(field);
-    if (used === null) return null;
-    return Object.fromEntries(
-      arrays.map(({ name, offset }) => [name, this.words.subarray(offset, offset + used[name]!)]),
-    );
-  }
-
   /** The step's fields as tensors over `block`, i32 [numWords] on the device. Each is sliced when it is first asked for. */
   views(block: Tensor): StepViews {
     return new StepViews(block, (field) => this.find(field));

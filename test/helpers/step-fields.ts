@@ -7,6 +7,7 @@ import { draws } from "../../src/step/fields/draws";
 import { penalties } from "../../src/step/fields/penalties";
 import { prefillRows } from "../../src/step/fields/prefill-rows";
 import { tokenIds } from "../../src/step/fields/token-ids";
+import type { Tensor } from "../../src/tensor/tensor";
 
 /** What a step of a Mamba-2 model takes to the device, by name. */
 export interface WrittenStep {
@@ -47,6 +48,15 @@ function sources(chunkSize: number): Readonly<Record<keyof WrittenStep, readonly
   };
 }
 
+/** What a field holds for the step that was written last, array by array; null where the step does not need it. */
+export function writtenBy(block: StepBlock, field: AnyField): Readonly<Record<string, Int32Array>> | null {
+  const onHost = {
+    view: ({ shape: [length], offset }: { shape: [number]; offset: number }) =>
+      block.words.subarray(offset, offset + length),
+  } as unknown as Tensor;
+  return block.views(onHost).get({ ...field, view: (arrays) => arrays as unknown as Record<string, Int32Array> });
+}
+
 /** Limits of steps without attention. */
 export type MambaLimits = Pick<StepLimits, "maxRows" | "maxTokens" | "maxDraws">;
 
@@ -64,7 +74,7 @@ export class MambaBlock extends StepBlock {
   /** One array, as far as the step uses it; it shares the block's memory. */
   array(name: keyof WrittenStep): Int32Array {
     const [field, array] = this.sources[name];
-    return this.written(field)?.[array] ?? new Int32Array(0);
+    return writtenBy(this, field)?.[array] ?? new Int32Array(0);
   }
 
   /** All arrays. */

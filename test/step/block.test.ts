@@ -8,7 +8,7 @@ import { CONV_BLOCK_SIZE } from "../../src/step/fields/conv-blocks";
 import { tokenIds } from "../../src/step/fields/token-ids";
 import { greedy, makeRequest, promptOf } from "../helpers/engine-request";
 import { referenceBatch } from "../helpers/reference-batch";
-import { MambaBlock, type WrittenStep } from "../helpers/step-fields";
+import { MambaBlock, type WrittenStep, writtenBy } from "../helpers/step-fields";
 
 /** A row to be scheduled: `computed` tokens are in the state, `take` go in now, `left` stay for later. */
 interface RowSpec {
@@ -224,7 +224,7 @@ describe("the block", () => {
 
   test("refuses to show a field that no layer declared", () => {
     const stranger = { ...tokenIds, id: "stranger" };
-    expect(() => mambaBlock().written(stranger)).toThrow(expect.objectContaining({ code: "ERR_ARGUMENT" }));
+    expect(() => writtenBy(mambaBlock(), stranger)).toThrow(expect.objectContaining({ code: "ERR_ARGUMENT" }));
   });
 });
 

@@ -9,6 +9,7 @@ import { kvSlots } from "../../../src/step/fields/kv-slots";
 import { positions } from "../../../src/step/fields/positions";
 import { prefillAttention } from "../../../src/step/fields/prefill-attention";
 import { makeRequest } from "../../helpers/engine-request";
+import { writtenBy } from "../../helpers/step-fields";
 
 const tileTokens = 128;
 const prefillField = prefillAttention(tileTokens);
@@ -48,8 +49,8 @@ test("every token knows its position and its place in its sequence's pages; ever
         const tokens = rows.flatMap(({ sequence, start, numTokens }) =>
           Array.from({ length: numTokens }, (_, i) => ({ sequence, position: start + i })),
         );
-        expect([...block.written(positions)!.positions!]).toEqual(tokens.map(({ position }) => position));
-        expect([...block.written(kvSlots)!.slots!]).toEqual(
+        expect([...writtenBy(block, positions)!.positions!]).toEqual(tokens.map(({ position }) => position));
+        expect([...writtenBy(block, kvSlots)!.slots!]).toEqual(
           tokens.map(
             ({ sequence, position }) =>
               sequence.pages[Math.floor(position / PAGE_SIZE)]! * PAGE_SIZE + (position % PAGE_SIZE),
@@ -59,7 +60,7 @@ test("every token knows its position and its place in its sequence's pages; ever
           [prefillField, rows.slice(0, prefills.length)],
           [decodeField, rows.slice(prefills.length)],
         ] as const) {
-          const written = block.written(field);
+          const written = writtenBy(block, field);
           expect(written === null).toBe(part.length === 0);
           if (written === null) continue;
           const width = written.blockTable!.length / part.length;
@@ -71,7 +72,7 @@ test("every token knows its position and its place in its sequence's pages; ever
             expect(written.kvLens![i]).toBe(start + numTokens);
           }
         }
-        const tiles = block.written(prefillField);
+        const tiles = writtenBy(block, prefillField);
         const covered = new Set(
           tiles === null ? [] : Array.from(tiles.tileSeq!, (row, i) => `${row}:${tiles.tileOffset![i]}`),
         );
@@ -81,7 +82,7 @@ test("every token knows its position and its place in its sequence's pages; ever
             Array.from({ length: Math.ceil(numTokens / tileTokens) }, (_, i) => `${row}:${i}`),
           );
         expect([...covered].sort()).toEqual(wanted.sort());
-        const items = block.written(decodeField);
+        const items = writtenBy(block, decodeField);
         for (const [i, start] of decodes.entries()) {
           const own = Array.from({ length: items!.splitItems!.length / 3 }, (_, n) => [
             ...items!.splitItems!.subarray(3 * n, 3 * n + 3),
@@ -101,9 +102,9 @@ test("padding attends to nothing and is stored nowhere", () => {
   const rows = rowsOf([{ start: 100, numTokens: 1 }]);
   const block = new StepBlock(fields, limits);
   block.write(padDecodes(batchOf(rows, 0), 4));
-  expect([...block.written(decodeField)!.kvLens!]).toEqual([101, 0, 0, 0]);
-  expect([...block.written(kvSlots)!.slots!].slice(1)).toEqual([-1, -1, -1]);
-  expect([...block.written(decodeField)!.splitStart!]).toEqual([0, 1, 1, 1, 1]);
+  expect([...writtenBy(block, decodeField)!.kvLens!]).toEqual([101, 0, 0, 0]);
+  expect([...writtenBy(block, kvSlots)!.slots!].slice(1)).toEqual([-1, -1, -1]);
+  expect([...writtenBy(block, decodeField)!.splitStart!]).toEqual([0, 1, 1, 1, 1]);
   release(rows);
 });
 
