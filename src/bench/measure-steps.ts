@@ -42,7 +42,7 @@ export async function measureSteps(
     const decode: StepTime[] = [];
     for (const size of doublings(1, maxDecodes)) {
       onProgress(`decode step, batch ${size}`);
-      decode.push({ size, ms: (await decodes.decode(size)).ms });
+      decode.push({ size, ms: (await decodes.decode(size, 1)).ms });
     }
     const prefill: StepTime[] = [];
     for (const size of doublings(Math.min(LEAST_PREFILL, maxPrefill), maxPrefill)) {

@@ -18,6 +18,8 @@ export interface StepRunOptions
   readonly models: readonly string[];
   /** Sequences of decode steps. */
   readonly batch: readonly number[];
+  /** Tokens that each of them has already. */
+  readonly context: number;
   /** Tokens of prompts. */
   readonly prefill: readonly number[];
   /** Timed runs of each step. Default: 41 on a GPU, 5 on the CPU; a quarter of it for prefills. */
@@ -49,14 +51,14 @@ async function runModel(dir: string, options: StepRunOptions, events: StepRunEve
     const target = await loadStepModel(dir, device, {
       ...options,
       maxNumSeqs: Math.max(1, ...options.batch),
-      maxTokens: Math.max(1, ...options.prefill),
+      maxTokens: Math.max(options.context, ...options.prefill),
       onProgress: (bytes) => events.onProgress(`loading ${name}: ${(bytes / 2 ** 30).toFixed(1)} GiB`),
     });
     const peers = peersOf(hardware);
     const decodes = new StepBench(device, target, rates, peers, runs);
     for (const sequences of options.batch) {
       events.onProgress(`${name}: decode step, batch ${sequences}`);
-      events.onResult(await decodes.decode(sequences));
+      events.onResult(await decodes.decode(sequences, options.context));
       events.onProgress(`${name}: the engine's loop, batch ${sequences}`);
       events.onEngine(await benchEngine(device, target, { sequences, overlap: options.overlap ?? true }));
     }

@@ -1,4 +1,6 @@
+import { KvPages } from "../engine/policy/kv-pages";
 import { batchOf, noDrafts, type ScheduledBatch, type ScheduledRow } from "../engine/policy/step-plan";
+import { EngineError } from "../errors";
 import type { Device, DeviceKind } from "../tensor/device";
 import { floorMicroseconds, type Rates } from "./floor";
 import { hardwareOf, rounded } from "./kernel-bench";
@@ -15,6 +17,8 @@ export interface StepResult {
   readonly model: string;
   /** Sequences of a decode step, tokens of a prefill. */
   readonly size: number;
+  /** Tokens that each sequence has already. */
+  readonly context: number;
   readonly device: DeviceKind;
   readonly hardware: string;
   readonly dtype: string;
@@ -41,6 +45,7 @@ export function comparedMs({ figure, ms, wall_ms }: Pick<StepResult, "figure" | 
 export class StepBench {
   private readonly timer: Timer;
   private readonly hardware: string;
+  private readonly pages: KvPages;
 
   constructor(
     private readonly device: Device,
@@ -51,11 +56,12 @@ export class StepBench {
   ) {
     this.timer = new Timer(device, runs);
     this.hardware = hardwareOf(device);
+    this.pages = new KvPages(target.limits.numPages);
   }
 
-  /** One more token for each of `sequences`. */
-  decode(sequences: number): Promise<StepResult> {
-    const rows = Array.from({ length: sequences }, (_, i) => rowOf(i, 1, 1));
+  /** One more token for each of `sequences`, which have `context` tokens already. Throws ERR_MEMORY. */
+  decode(sequences: number, context: number): Promise<StepResult> {
+    const rows = Array.from({ length: sequences }, (_, i) => rowOf(i, context, 1));
     return this.measure("decode_step_ms", sequences, batchOf(rows, 0));
   }
 
@@ -66,12 +72,15 @@ export class StepBench {
 
   private async measure(figure: StepFigure, size: number, batch: ScheduledBatch): Promise<StepResult> {
     const { target, rates } = this;
+    const context = batch.rows[0]!.start;
+    this.reserve(batch);
     const ms = (await this.timer.microseconds(target.runner.launchOf(batch), { flush: false })) / 1e3;
     const wallMs = await this.wallMilliseconds(batch);
+    for (const { sequence } of batch.rows) this.pages.release(sequence);
     const { bytes, flops } = target.model.work({
       tokens: batch.numTokens,
       sequences: batch.rows.length,
-      context: batch.rows[0]!.start,
+      context,
     });
     const floorMs = floorMicroseconds({ bytes, flops }, rates) / 1e3;
     const peer = this.peers === null ? null : peerOfStep(this.peers, target.name, figure, size);
@@ -79,6 +88,7 @@ export class StepBench {
       figure,
       model: target.name,
       size,
+      context,
       device: this.device.kind,
       hardware: this.hardware,
       dtype: target.dtypes.compute,
@@ -92,6 +102,15 @@ export class StepBench {
       peer: peer?.peer ?? null,
       peer_ms: peer?.ms ?? null,
     };
+  }
+
+  private reserve({ rows }: ScheduledBatch): void {
+    if (this.target.limits.numPages === 0) return;
+    for (const { sequence, start, numTokens } of rows) {
+      if (this.pages.reserve(sequence, start + numTokens)) continue;
+      const message = `${rows.length} sequences of ${start + numTokens} tokens need more pages than the ${this.pages.numPages} that there is memory for; take fewer (--batch) or shorter ones (--context)`;
+      throw new EngineError("ERR_MEMORY", message, { subject: "context" });
+    }
   }
 
   private async wallMilliseconds(batch: ScheduledBatch): Promise<number> {

@@ -5,6 +5,7 @@ import { addBenchFlags, type BenchFlags, wholeNumbers } from "./bench-flags";
 import { BenchRecords } from "./bench-records";
 import { engineRow, ratesText, stepHeading, stepRow } from "./bench-table";
 import { floatTypes, modelHelp } from "./engine-flags";
+import { wholeNumber } from "./numbers";
 import { StatusLine } from "./status-line";
 
 type Flags = BenchFlags & Omit<StepRunOptions, "models">;
@@ -15,6 +16,7 @@ export function addBenchStep(group: Command): void {
     .description("Time decode steps and prefills of whole models.")
     .argument("[MODEL...]", `${modelHelp}; several are measured in turn`, [BUNDLED_MODEL])
     .option("--batch <list>", "sequences of a decode step", wholeNumbers, [1, 8, 64])
+    .option("--context <n>", "tokens that each sequence of a decode step has already", wholeNumber(1, 2 ** 20), 1)
     .option("--prefill <list>", "tokens of a prompt", wholeNumbers, [2048, 8192])
     .addOption(new Option("--dtype <type>", "type of activations and matrices").choices(floatTypes).default("auto"))
     .addOption(new Option("--state-dtype <type>", "type of the SSM state").choices(floatTypes).default("bfloat16"))
@@ -28,7 +30,7 @@ export function addBenchStep(group: Command): void {
       "after",
       `
 ms is the device's time under graph replay, wall what the engine waits for a step; a prefill is launched eagerly there, a
-decode replays its graph. The floor is the longer of all matrices and states at the rate of a large copy and the arithmetic
+decode replays its graph. The floor is the longer of all matrices, states, keys and values at the rate of a large copy and the arithmetic
 at the rate of a large matrix product. A peer's decode is compared with ms, its prefill with wall.
 
 The line below a decode step is of the engine's own loop with as many requests: the time from step to step, the host's part
@@ -37,7 +39,7 @@ in which the device runs no step. The launch hands the step to a thread that mak
 
 Example:
   mamba-serve bench step
-  mamba-serve bench step bench/models/mamba2-2.7b --batch 1,64,256 --save bench/results/h200-step.jsonl`,
+  mamba-serve bench step bench/models/bamba-9b --batch 1,64,256 --context 1024 --save bench/results/h200-step.jsonl`,
     );
   addBenchFlags(command).action(async (models: string[], flags: Flags) => {
     const records = new BenchRecords("step", flags);

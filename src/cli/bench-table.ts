@@ -50,8 +50,9 @@ export function stepHeading({ model, dtype, state_dtype }: StepResult): string {
 }
 
 export function stepRow(result: StepResult): string {
-  const { figure, size, ms, wall_ms, floor_ms, share, peer, peer_ms } = result;
-  const name = figure === "decode_step_ms" ? `  decode step, batch ${size}` : `  prefill of ${size} tokens`;
+  const { figure, size, context, ms, wall_ms, floor_ms, share, peer, peer_ms } = result;
+  const after = context > 1 ? `, context ${context}` : "";
+  const name = figure === "decode_step_ms" ? `  decode step, batch ${size}${after}` : `  prefill of ${size} tokens`;
   const times = [ms, wall_ms, floor_ms].map(formatMeasure);
   return row(name, [...times, percent(share), ...peerCells(peer, peer_ms, comparedMs(result))], stepWidths);
 }

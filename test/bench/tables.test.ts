@@ -34,6 +34,7 @@ function step(fields: Partial<StepResult> = {}) {
     figure: "decode_step_ms",
     model: "mamba2-2.7b",
     size: 64,
+    context: 1,
     device: "cuda",
     hardware: "NVIDIA H200",
     dtype: "bf16",
@@ -80,13 +81,14 @@ test("steps: a decode by the device's time, a prefill by the clock on the wall",
     peer_ms: 98.01,
   } as const;
   expect(
-    stepTable([rates, step(), step({ ...prefill })])
+    stepTable([rates, step(), step({ context: 1024, ms: 9.5 }), step({ ...prefill })])
       .split("\n")
       .slice(2),
   ).toEqual([
     "| model | step | state | ms | floor, ms | share | best peer, ms | times faster |",
     "|---|---|---|---|---|---|---|---|",
     "| mamba2-2.7b | decode, batch 64 | bf16 | 4.9 | 3.8 | 78 % | mamba_ssm, CUDA graph 9.65 | 2.0x |",
+    "| mamba2-2.7b | decode, batch 64, context 1,024 | bf16 | 9.5 | 3.8 | 40 % | mamba_ssm, CUDA graph 9.65 | 1.0x |",
     "| mamba2-2.7b | prefill, 8,192 tokens | bf16 | 60 | 50 | 83 % | mamba_ssm 98 | 1.6x |",
   ]);
 });
