@@ -22,7 +22,7 @@ const noFloor = {
  */
 export async function measureSteps(
   model: string,
-  options: Pick<EngineOptions, "device" | "threads" | "dtype" | "stateDtype" | "loadFormat">,
+  options: Pick<EngineOptions, "device" | "threads" | "dtype" | "stateDtype" | "kvCacheDtype" | "loadFormat">,
   { maxDecodes, maxPrefill }: { maxDecodes: number; maxPrefill: number },
   onProgress: (what: string) => void,
 ): Promise<MeasuredSteps> {
@@ -32,6 +32,7 @@ export async function measureSteps(
     const target = await loadStepModel(modelPath(model), device, {
       dtype: options.dtype ?? "auto",
       stateDtype: options.stateDtype ?? "auto",
+      kvCacheDtype: options.kvCacheDtype ?? "auto",
       loadFormat: options.loadFormat ?? "auto",
       maxNumSeqs: maxDecodes,
       maxTokens: maxPrefill,

@@ -13,7 +13,7 @@ import { Timer } from "./timer";
 
 export interface StepRunOptions
   extends Pick<EngineOptions, "device" | "threads" | "overlap">,
-    Pick<StepModelOptions, "dtype" | "stateDtype" | "loadFormat"> {
+    Pick<StepModelOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "loadFormat"> {
   /** Directories, or names of bundled models. */
   readonly models: readonly string[];
   /** Sequences of decode steps. */

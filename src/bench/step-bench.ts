@@ -23,6 +23,8 @@ export interface StepResult {
   readonly hardware: string;
   readonly dtype: string;
   readonly state_dtype: string;
+  /** Of keys and values; u8: codes of e4m3. */
+  readonly kv_dtype: string;
   /** On the device, under graph replay. */
   readonly ms: number;
   /** As the engine's event loop sees a step: upload, launches (a decode replays a graph), download of the tokens. */
@@ -93,6 +95,7 @@ export class StepBench {
       hardware: this.hardware,
       dtype: target.dtypes.compute,
       state_dtype: target.dtypes.state,
+      kv_dtype: target.dtypes.kv,
       ms: rounded(ms),
       wall_ms: rounded(wallMs),
       bytes,

@@ -1,16 +1,16 @@
 import { basename, resolve } from "node:path";
 import type { ModelRunner } from "../engine/model-runner";
-import type { DtypeName, EngineConfig } from "../engine/policy/config";
+import type { DtypeName, Dtypes, EngineConfig } from "../engine/policy/config";
 import { prepareRunner } from "../engine/prepare-runner";
 import { loadWeights } from "../llm/load-weights";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import type { Model } from "../models/model";
 import type { Device } from "../tensor/device";
-import type { DType } from "../tensor/dtype";
 
 export interface StepModelOptions {
   readonly dtype: DtypeName;
   readonly stateDtype: DtypeName;
+  readonly kvCacheDtype: "auto" | "fp8";
   /** "dummy": random weights from config.json alone. */
   readonly loadFormat: "auto" | "dummy";
   /** Sequences of the largest decode step. */
@@ -31,7 +31,7 @@ export interface StepModel {
   readonly model: Model;
   readonly runner: ModelRunner;
   readonly limits: EngineConfig;
-  readonly dtypes: { readonly compute: DType; readonly state: DType };
+  readonly dtypes: Dtypes;
 }
 
 /** All states are zero. Closing the device frees all of it. */

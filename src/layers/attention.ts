@@ -1,3 +1,4 @@
+import { EngineError } from "../errors";
 import { attentionVarlen, pagedAttention, ropeStoreKv } from "../ops/attention";
 import { attentionTileTokens } from "../ops/attention-limits";
 import type { StepField } from "../step/field";
@@ -38,6 +39,14 @@ export interface AttentionConfig {
   readonly outputScale?: number;
 }
 
+/** Value = code * scale, in a cache of e4m3. */
+interface KvScales {
+  readonly kScale: number;
+  readonly vScale: number;
+}
+
+const noScales: KvScales = { kScale: 1, vScale: 1 };
+
 /** What attention projects with: to q, k and v side by side, and back. */
 export interface AttentionProjections {
   readonly qkv: Projection;
@@ -51,6 +60,7 @@ export interface AttentionProjections {
 export class Attention {
   private readonly invFreq: Tensor | undefined;
   private readonly ropeFactor: number;
+  private readonly scales: KvScales;
   private readonly dtype: DType;
   private readonly cache: CacheHandle<Readonly<Record<"kPages" | "vPages", Tensor>>>;
   private readonly prefillField: StepField<keyof PrefillAttention, PrefillAttention>;
@@ -61,12 +71,14 @@ export class Attention {
     private readonly config: AttentionConfig,
     build: ModelBuild,
     private readonly projections: AttentionProjections,
+    scales: KvScales = noScales,
   ) {
     const { kvHeads, headDim, rope } = config;
     this.invFreq = rope === null ? undefined : build.loader.constant(rope.invFreq);
     this.ropeFactor = rope?.attentionFactor ?? 1;
     this.dtype = build.dtype;
-    this.cache = build.cache(pagedCache({ kvHeads, headDim, dtype: build.dtype }));
+    this.cache = build.cache(pagedCache({ kvHeads, headDim, dtype: build.kvDtype }));
+    this.scales = build.kvDtype === "u8" ? scales : noScales;
     this.prefillField = build.field(prefillAttention(attentionTileTokens(headDim)));
     this.decodeField = build.field(decodeAttention({ kvHeads, window: 0 }));
     for (const field of [positions, kvSlots, prefillRows]) build.field(field);
@@ -76,10 +88,11 @@ export class Attention {
   static load(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Attention {
     const { heads, headDim, bias, inputScale, outputScale } = config;
     const parts = qkvParts(config, weights);
-    return new Attention(config, build, {
+    const projections = {
       qkv: Linear.stacked(build, parts, hiddenSize, bias, { inputScale }),
       out: Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, { outputScale }),
-    });
+    };
+    return new Attention(config, build, projections, loadScales(build, weights));
   }
 
   /** residual [tokens, hidden] += the attention of x. */
@@ -95,6 +108,7 @@ export class Attention {
   private attended(f: Forward, x: Input): Tensor {
     const { qkv, attended, rope, prefill, decode } = f.once(this.config, () => this.prepare(f));
     const { scale } = this.config;
+    const { kScale, vScale } = this.scales;
     const { kPages, vPages } = f.cache(this.cache);
     this.projections.qkv.of(f, x, qkv);
     // Arguments are written out: to spread two objects into a third takes longer than the call of an op.
@@ -108,6 +122,8 @@ export class Attention {
       ropeFactor: this.ropeFactor,
       kPages,
       vPages,
+      kScale,
+      vScale,
     });
     if (prefill !== null) {
       attentionVarlen(f.stream, {
@@ -115,6 +131,8 @@ export class Attention {
         q: prefill.q,
         kPages,
         vPages,
+        kScale,
+        vScale,
         blockTable: prefill.blockTable,
         queryStartLoc: prefill.queryStartLoc,
         kvLens: prefill.kvLens,
@@ -129,6 +147,8 @@ export class Attention {
         q: decode.q,
         kPages,
         vPages,
+        kScale,
+        vScale,
         blockTable: decode.blockTable,
         kvLens: decode.kvLens,
         splitItems: decode.splitItems,
@@ -188,6 +208,19 @@ export class Attention {
     };
     return sumWork([this.projections.qkv.work({ tokens }), this.projections.out.work({ tokens }), attend]);
   }
+}
+
+/** Where a checkpoint was calibrated for a cache of e4m3; by the names of compressed-tensors, then of ModelOpt. */
+function loadScales({ loader }: ModelBuild, weights: WeightScope): KvScales {
+  const scale = (name: "k_scale" | "v_scale", projection: string): number => {
+    const stored = weights.scalar(name) ?? weights.scope(projection).scalar(name);
+    if (stored === null) return 1;
+    const value = loader.scalar(stored);
+    if (value > 0 && value < Infinity) return value;
+    const message = `${stored.name}: expected a scale above 0, got ${value}; the checkpoint was not calibrated to its end`;
+    throw new EngineError("ERR_WEIGHTS", message, { subject: stored.name });
+  };
+  return { kScale: scale("k_scale", "k_proj"), vScale: scale("v_scale", "v_proj") };
 }
 
 /** The projections to q, k and v: three matrices that take the same rows. */

@@ -13,10 +13,11 @@ export class ModelBuild {
   idleParameters = 0;
   private readonly keys = new Map<string, object>();
 
-  /** `stateDtype`: the type of recurrent states. */
+  /** `stateDtype`: the type of recurrent states; `kvDtype`: of keys and values, u8 where they are codes of e4m3. */
   constructor(
     readonly loader: WeightLoader,
     readonly stateDtype: DType,
+    readonly kvDtype: DType = loader.dtype,
   ) {}
 
   /** The type of activations. */

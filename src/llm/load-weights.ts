@@ -9,7 +9,7 @@ import { Checkpoint } from "../weights/checkpoint";
 import { DeviceLoader } from "../weights/device-loader";
 import { WeightScope } from "../weights/scope";
 
-export interface WeightOptions extends Pick<EngineOptions, "dtype" | "stateDtype" | "loadFormat"> {
+export interface WeightOptions extends Pick<EngineOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "loadFormat"> {
   /** Bytes of weights that are on the device, and of all; 0 where that is not known. */
   readonly onProgress?: (bytes: number, total: number) => void;
 }
@@ -35,7 +35,7 @@ export async function loadWeights(
   const dtypes = resolveDtypes(options, config);
   const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
   const loader = new DeviceLoader(device, dtypes.compute, onProgress);
-  const build = new ModelBuild(loader, dtypes.state);
+  const build = new ModelBuild(loader, dtypes.state, dtypes.kv);
   const model = await loadModel(config, build, weights).finally(() => loader.close());
   refuseUnused(dir, weights.unused());
   return { model, bytes: loader.bytes, parameters: loader.parameters, dtypes };

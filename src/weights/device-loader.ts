@@ -85,6 +85,11 @@ export class DeviceLoader implements WeightLoader {
     return tensor;
   }
 
+  scalar(weight: WeightDescriptor): number {
+    this.count(weight);
+    return this.values(weight)[0]!;
+  }
+
   constant(values: readonly number[]): Tensor {
     const tensor = this.device.tensor("f32", [values.length]);
     this.device.stream.upload(tensor, Float32Array.from(values));

@@ -38,6 +38,11 @@ export class PlannedLoader implements WeightLoader {
     return this.planned("f32", shape ?? [elementsOf(weight.shape)]);
   }
 
+  scalar(weight: WeightDescriptor): number {
+    this.count(weight);
+    return 1;
+  }
+
   constant(values: readonly number[]): Tensor {
     return this.planned("f32", [values.length]);
   }

@@ -1,4 +1,5 @@
 import { EngineError } from "../errors";
+import { elementsOf } from "../tensor/shape";
 import type { Checkpoint, CheckpointEntry } from "./checkpoint";
 import type { WeightDescriptor, WeightDtype } from "./descriptor";
 import { dummySeed, type Initial, initial } from "./dummy";
@@ -17,6 +18,7 @@ const weightDtypes: Partial<Record<SafetensorsDtype, WeightDtype>> = { F32: "f32
 /** Where a scope's tensors come from; shared by all scopes under one root, and the record of what was asked for. */
 interface Store {
   tensor(name: string, shape: readonly number[], start: Initial): WeightDescriptor;
+  scalar(name: string): WeightDescriptor | null;
   has(name: string): boolean;
   ignore(name: string): void;
   unused(prefix: string): string[];
@@ -60,6 +62,11 @@ export class WeightScope {
    */
   tensor(name: string, shape: readonly number[], start: Initial = initial.matrix): WeightDescriptor {
     return this.store.tensor(this.prefix + name, shape, start);
+  }
+
+  /** A tensor of one element, whatever its shape; null where the checkpoint has none, and of dummy weights. */
+  scalar(name: string): WeightDescriptor | null {
+    return this.store.scalar(this.prefix + name);
   }
 
   /** Whether the checkpoint has it, for tensors that come in several forms; of dummy weights there is none. */
@@ -114,6 +121,13 @@ class CheckpointStore implements Store {
     return { name, dtype, shape: [...shape], source: { parts: [{ file, offset, bytes }] } };
   }
 
+  scalar(name: string): WeightDescriptor | null {
+    const original = this.originals.get(name);
+    if (original === undefined) return null;
+    const { shape } = this.checkpoint.entry(original);
+    return this.tensor(name, elementsOf(shape) === 1 ? shape : []);
+  }
+
   has(name: string): boolean {
     return this.originals.has(name);
   }
@@ -152,6 +166,10 @@ class DummyStore implements Store {
   tensor(name: string, shape: readonly number[], { law, f32 = false }: Initial): WeightDescriptor {
     const dummy = { seed: dummySeed(name, this.seed), law };
     return { name, dtype: f32 ? "f32" : this.dtype, shape: [...shape], source: { dummy } };
+  }
+
+  scalar(): null {
+    return null;
   }
 
   has(): boolean {

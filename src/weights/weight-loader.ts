@@ -28,6 +28,8 @@ export interface WeightLoader {
   table(weight: WeightDescriptor): Tensor;
   /** A small tensor as f32. */
   vector(weight: WeightDescriptor, options?: VectorOptions): Tensor;
+  /** A tensor of one element, as this process reads it. */
+  scalar(weight: WeightDescriptor): number;
   /** Numbers that are no weights, as f32. */
   constant(values: readonly number[]): Tensor;
   /** Waits until all of it is there. Rejects with the first failure. */

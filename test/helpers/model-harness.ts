@@ -58,12 +58,12 @@ export class ModelHarness {
   static async load(
     dir: string,
     dtype: ComputeDtype,
-    options: { stateDtype?: DType; threads?: number; device?: DeviceKind } = {},
+    options: { stateDtype?: DType; kvDtype?: DType; threads?: number; device?: DeviceKind } = {},
   ): Promise<ModelHarness> {
     const config = loadModelConfig(dir);
     const device = Device.open({ kind: options.device ?? testDevices[0]!, threads: options.threads ?? 2 });
     const loader = new DeviceLoader(device, dtype);
-    const build = new ModelBuild(loader, options.stateDtype ?? "f32");
+    const build = new ModelBuild(loader, options.stateDtype ?? "f32", options.kvDtype);
     const model = await loadModel(config, build, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
     loader.close();
     return new ModelHarness(device, config, model, createPools({ device, model }, { slots: MAX_SEQS, pages: PAGES }));

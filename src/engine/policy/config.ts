@@ -17,6 +17,11 @@ export interface EngineOptions {
   readonly dtype?: DtypeName;
   /** Type of the SSM state. Default "auto": what the checkpoint asks for, else float32. */
   readonly stateDtype?: DtypeName;
+  /**
+   * Type of the keys and values of attention. "fp8": e4m3, with the checkpoint's scales or 1, half the memory of bfloat16.
+   * Default "auto": the activations'.
+   */
+  readonly kvCacheDtype?: "auto" | "fp8";
   /** Sequences that run at once; lowered, with a message, where their states would not fit. Default 64, on a GPU 256. */
   readonly maxNumSeqs?: number;
   /**
@@ -93,18 +98,29 @@ export interface Dtypes {
   readonly compute: FloatDtype;
   /** Recurrent states. */
   readonly state: FloatDtype;
+  /** Keys and values; u8: codes of e4m3. */
+  readonly kv: FloatDtype | "u8";
 }
 
 /** Types of a model; throws ERR_ARGUMENT for a name that is none. */
 export function resolveDtypes(
-  { dtype = "auto", stateDtype = "auto" }: Pick<EngineOptions, "dtype" | "stateDtype">,
+  {
+    dtype = "auto",
+    stateDtype = "auto",
+    kvCacheDtype = "auto",
+  }: Pick<EngineOptions, "dtype" | "stateDtype" | "kvCacheDtype">,
   model: { torchDtype: FloatName | null; mambaSsmCacheDtype?: FloatName },
 ): Dtypes {
   const computeName = dtype === "auto" ? (model.torchDtype ?? "bfloat16") : dtype;
   const stateName = stateDtype === "auto" ? (model.mambaSsmCacheDtype ?? "float32") : stateDtype;
   expectFloat("dtype", computeName);
   expectFloat("stateDtype", stateName);
-  return { compute: floats[computeName], state: floats[stateName] };
+  if (kvCacheDtype !== "auto" && kvCacheDtype !== "fp8") {
+    const message = `kvCacheDtype must be auto or fp8, got ${kvCacheDtype}`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject: "kvCacheDtype" });
+  }
+  const compute = floats[computeName];
+  return { compute, state: floats[stateName], kv: kvCacheDtype === "fp8" ? "u8" : compute };
 }
 
 function expectFloat(option: string, value: string): void {

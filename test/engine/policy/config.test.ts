@@ -6,8 +6,8 @@ test.each([
   ["float16", "f16"],
   [null, "bf16"],
 ] as const)("a checkpoint of %s runs in %s unless told otherwise", (torchDtype, compute) => {
-  expect(resolveDtypes({}, { torchDtype })).toEqual({ compute, state: "f32" });
-  expect(resolveDtypes({ dtype: "float16" }, { torchDtype })).toEqual({ compute: "f16", state: "f32" });
+  expect(resolveDtypes({}, { torchDtype })).toEqual({ compute, state: "f32", kv: compute });
+  expect(resolveDtypes({ dtype: "float16" }, { torchDtype })).toEqual({ compute: "f16", state: "f32", kv: "f16" });
 });
 
 test("the state's type is the option's, else the checkpoint's", () => {
