@@ -23,7 +23,7 @@ export interface StepResult {
   readonly hardware: string;
   readonly dtype: string;
   readonly state_dtype: string;
-  /** Of keys and values; u8: codes of e4m3. */
+  /** Type of keys and values; u8: codes of e4m3. */
   readonly kv_dtype: string;
   /** On the device, under graph replay. */
   readonly ms: number;
