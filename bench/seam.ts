@@ -9,7 +9,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { LLM } from "../src/llm/llm";
 import { addon } from "../src/native/load";
-import { OP_ROWS } from "../src/native/op-abi";
+import { OP_ROWS } from "../src/native/op-rows";
 
 const help = `usage: npm run bench:seam -- [options]
   --layers N    layers of the model (64)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Writes what TypeScript knows of the ops from native/ops/ops.def: src/native/op-abi.ts and the families of src/ops.
+// Writes what TypeScript knows of the ops from native/ops/ops.def: src/native/op-{abi,rows}.ts and the families of src/ops.
 // `--check` only compares, for the tests.
 const { execFileSync } = require("node:child_process");
 const { existsSync, readFileSync, writeFileSync } = require("node:fs");
@@ -75,10 +75,17 @@ function renamed(text, names) {
   return text.replace(/\b[a-z]+(_\w+)+\b/g, (name) => (names.has(name) ? camelCase(name) : name));
 }
 
-function abi(ops) {
-  const rows = ops.map(
-    ({ op, args }) => `${op}${args.map(({ kind, name }) => ` ${kinds[kind].cpp} ${name}`).join("")}`,
+function rows(ops) {
+  const lines = ops.map(
+    ({ op, args }) => `${op}${args.map(({ kind, name }) => ` ${kinds[kind].cpp} ${name}`).join("")}\n`,
   );
+  return `${BY}
+/** What an addon that was built from the same list says of itself. */
+export const OP_ROWS = \`${lines.join("")}\`;
+`;
+}
+
+function abi(ops) {
   const functions = ops.map(({ op, args }) => {
     const rest = args.map(({ kind, name }) => `${camelCase(name)}: ${kinds[kind].native}`);
     return `${camelCase(op)}(${["device: DeviceHandle", ...rest].join(", ")}): void;\n`;
@@ -88,9 +95,6 @@ function abi(ops) {
 /** Positional arguments: what src/ops calls, and nobody else. */
 export interface OpFunctions {
 ${functions.join("")}}
-
-/** What an addon that was built from the same list says of itself. */
-export const OP_ROWS = \`${rows.map((row) => `${row}\n`).join("")}\`;
 `;
 }
 
@@ -149,6 +153,7 @@ const names = new Set(ops.flatMap(({ op, args }) => [op, ...args.map(({ name }) 
 const families = [...new Set(ops.map(({ family }) => family))];
 const files = new Map([
   ["src/native/op-abi.ts", abi(ops)],
+  ["src/native/op-rows.ts", rows(ops)],
   ...families.map((family) => [
     `src/ops/${family.replaceAll("_", "-")}.ts`,
     wrappers(

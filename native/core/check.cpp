@@ -81,6 +81,13 @@ Checker& Checker::contiguous(const Tensor& t, const char* name) {
   return *this;
 }
 
+Checker& Checker::inner_contiguous(const Tensor& t, const char* name) {
+  last_contiguous(t, name);
+  if (t.rank > 0 && t.size(0) > 0 && !t.rows(0, 1).contiguous())
+    refuse(std::string(name) + " has a gap inside it; only its first dimension may be strided");
+  return *this;
+}
+
 Tensor Checker::rows(const Tensor& t, const char* name, int64_t first, int64_t count) const {
   if (t.rank == 0 || t.layout != Layout::strided) return t;
   if (first < 0 || first > t.size(0))

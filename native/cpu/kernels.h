@@ -8,6 +8,7 @@
 #include "ops/attention.h"
 #include "ops/conv1d.h"
 #include "ops/embedding.h"
+#include "ops/gdn.h"
 #include "ops/grouped_linear.h"
 #include "ops/linear.h"
 #include "ops/moe.h"
@@ -57,6 +58,11 @@ struct Kernels {
   // One sequence, heads of one group only. `scratch` holds ssd_chunk_scan_scratch_bytes(params, heads).
   void (*ssd_chunk_scan)(const SsdChunkScanParams&, int64_t sequence, Range heads, void* scratch);
   void (*ssd_state_update)(const SsdStateUpdateParams&, int64_t row, Range heads);
+
+  // One sequence, values [begin, end) of one value head. `scratch` holds gdn_chunk_scratch_bytes(params).
+  void (*gdn_chunk)(const GdnChunkParams&, int64_t sequence, int64_t head, Range values, void* scratch);
+  // One row, some value heads. `scratch` holds gdn_update_scratch_bytes(params).
+  void (*gdn_update)(const GdnUpdateParams&, int64_t row, Range heads, void* scratch);
 
   // `cosines` and `sines` of the token's position, rotary_dim / 2 of each.
   void (*rope_store_kv)(const RopeStoreKvParams&, int64_t token, const float* cosines, const float* sines);

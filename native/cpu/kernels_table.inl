@@ -11,6 +11,7 @@
 #include "cpu/norm.inl"
 #include "cpu/conv1d.inl"
 #include "cpu/ssd.inl"
+#include "cpu/gdn.inl"
 #include "cpu/attention.inl"
 // clang-format on
 
@@ -34,6 +35,8 @@ const Kernels table = {
     .causal_conv1d_varlen = causal_conv1d_varlen,
     .ssd_chunk_scan = ssd_chunk_scan,
     .ssd_state_update = ssd_state_update,
+    .gdn_chunk = gdn_chunk,
+    .gdn_update = gdn_update,
     .rope_store_kv = rope_store_kv,
     .attention = attention,
 };

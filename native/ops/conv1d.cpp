@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/sequences.h"
 
 namespace mamba {
 namespace {
@@ -58,15 +59,7 @@ void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Te
   Checker check("causal_conv1d_varlen", stream.device());
   check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check_filter(check, state, weight, bias);
-  check.shape(slots, "slots", {"sequences"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
-  check.shape(has_initial_state, "has_initial_state", {"sequences"})
-      .dtype(has_initial_state, "has_initial_state", {DType::i32});
-  check.contiguous(has_initial_state, "has_initial_state");
-  check.shape(query_start_loc, "query_start_loc", {"sequences + 1"})
-      .dtype(query_start_loc, "query_start_loc", {DType::i32});
-  check.contiguous(query_start_loc, "query_start_loc");
-  if (!(check.size("sequences + 1") == check.size("sequences") + 1))
-    check.refuse("query_start_loc is " + query_start_loc.shape_text() + ", expected one more than slots");
+  check_sequences(check, query_start_loc, slots, has_initial_state);
   check.shape(block_seq, "block_seq", {"blocks"})
       .dtype(block_seq, "block_seq", {DType::i32})
       .contiguous(block_seq, "block_seq");

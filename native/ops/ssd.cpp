@@ -2,23 +2,14 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/sequences.h"
 
 namespace mamba {
 namespace {
 
-// x, b, c, out share a type; only their first dimension may be strided.
-void check_inner_contiguous(Checker& check, const Tensor& t, const char* name) {
-  check.last_contiguous(t, name);
-  if (!(t.rank < 3 || t.size(1) == 1 || t.stride(1) == t.size(2)))
-    check.refuse(std::string(name) + " has a gap between its rows; only the token dimension may be strided");
-}
-
 void check_pool(Checker& check, const Tensor& state) {
   check.shape(state, "state", {"slots", "heads", "head_dim", "state_size"});
-  check.dtype(state, "state", kFloatTypes).last_contiguous(state, "state");
-  if (!((state.size(2) == 1 || state.stride(2) == state.size(3)) &&
-        (state.size(1) == 1 || state.stride(1) == state.size(2) * state.size(3))))
-    check.refuse("state has a gap inside a slot; only the slot dimension may be strided");
+  check.dtype(state, "state", kFloatTypes).inner_contiguous(state, "state");
 }
 
 void check_limits(Checker& check, double dt_min, double dt_max) {
@@ -56,13 +47,13 @@ void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, T
                     Tensor last_chunk, double dt_min, double dt_max, bool dt_softplus) {
   Checker check("ssd_chunk_scan", stream.device());
   check.shape(x, "x", {"tokens", "heads", "head_dim"}).dtype(x, "x", kFloatTypes);
-  check_inner_contiguous(check, x, "x");
+  check.inner_contiguous(x, "x");
   check.shape(dt, "dt", {"tokens", "heads"}).dtype(dt, "dt", {DType::f32, x.dtype}).last_contiguous(dt, "dt");
   check.shape(a, "a", {"heads"}).dtype(a, "a", {DType::f32}).contiguous(a, "a");
   check.shape(b, "b", {"tokens", "groups", "state_size"}).same_dtype(b, "b", x, "x");
-  check_inner_contiguous(check, b, "b");
+  check.inner_contiguous(b, "b");
   check.shape(c, "c", {"tokens", "groups", "state_size"}).same_dtype(c, "c", x, "x");
-  check_inner_contiguous(check, c, "c");
+  check.inner_contiguous(c, "c");
   check_groups(check);
   if (d) check.shape(*d, "d", {"heads"}).dtype(*d, "d", {DType::f32}).contiguous(*d, "d");
   if (dt_bias)
@@ -70,25 +61,10 @@ void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, T
         .dtype(*dt_bias, "dt_bias", {DType::f32})
         .contiguous(*dt_bias, "dt_bias");
   check_pool(check, state);
-  for (auto [t, name] :
-       {std::pair{&slots, "slots"}, {&has_initial_state, "has_initial_state"}, {&last_chunk, "last_chunk"}}) {
-    check.shape(*t, name, {"sequences"}).dtype(*t, name, {DType::i32}).contiguous(*t, name);
-  }
-  check.shape(chunk_seq, "chunk_seq", {"chunks"})
-      .dtype(chunk_seq, "chunk_seq", {DType::i32})
-      .contiguous(chunk_seq, "chunk_seq");
-  check.shape(query_start_loc, "query_start_loc", {"sequences + 1"})
-      .dtype(query_start_loc, "query_start_loc", {DType::i32});
-  check.contiguous(query_start_loc, "query_start_loc");
-  check.shape(cu_chunk_seqlens, "cu_chunk_seqlens", {"chunks + 1"})
-      .dtype(cu_chunk_seqlens, "cu_chunk_seqlens", {DType::i32});
-  check.contiguous(cu_chunk_seqlens, "cu_chunk_seqlens");
-  if (!(check.size("sequences + 1") == check.size("sequences") + 1))
-    check.refuse("query_start_loc is " + query_start_loc.shape_text() + ", expected one more than slots");
-  if (!(check.size("chunks + 1") == check.size("chunks") + 1))
-    check.refuse("cu_chunk_seqlens is " + cu_chunk_seqlens.shape_text() + ", expected one more than chunk_seq");
+  check_sequences(check, query_start_loc, slots, has_initial_state);
+  check_chunks(check, cu_chunk_seqlens, chunk_seq, last_chunk);
   check.shape(out, "out", {"tokens", "heads", "head_dim"}).same_dtype(out, "out", x, "x");
-  check_inner_contiguous(check, out, "out");
+  check.inner_contiguous(out, "out");
   check_limits(check, dt_min, dt_max);
   if (out.elements() == 0 || check.size("chunks") == 0) return;
   backend_of(stream).ssd_chunk_scan(stream, {
@@ -139,7 +115,7 @@ void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a,
   }
   if (z) z = check.rows(*z, "z", first_row);
   check.shape(x, "x", {"rows", "heads", "head_dim"}).dtype(x, "x", kFloatTypes);
-  check_inner_contiguous(check, x, "x");
+  check.inner_contiguous(x, "x");
   check.dtype(dt, "dt", {DType::f32, x.dtype});
   const HeadStrides dt_strides = check_per_head(check, dt, "dt", 1);
   check.dtype(a, "a", {DType::f32});
@@ -147,20 +123,20 @@ void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a,
   const bool full_a = a.rank == 3;
   full_a ? check.shape(a, "a", {"heads", "head_dim", "state_size"}) : check.shape(a, "a", {"heads"});
   check.shape(b, "b", {"rows", "groups", "state_size"}).same_dtype(b, "b", x, "x");
-  check_inner_contiguous(check, b, "b");
+  check.inner_contiguous(b, "b");
   check.shape(c, "c", {"rows", "groups", "state_size"}).same_dtype(c, "c", x, "x");
-  check_inner_contiguous(check, c, "c");
+  check.inner_contiguous(c, "c");
   check_groups(check);
   HeadStrides d_strides{}, bias_strides{};
   if (d) d_strides = check_per_head(check.dtype(*d, "d", {DType::f32}), *d, "d", 0);
   if (dt_bias) bias_strides = check_per_head(check.dtype(*dt_bias, "dt_bias", {DType::f32}), *dt_bias, "dt_bias", 0);
   if (z) {
     check.shape(*z, "z", {"rows", "heads", "head_dim"}).same_dtype(*z, "z", x, "x");
-    check_inner_contiguous(check, *z, "z");
+    check.inner_contiguous(*z, "z");
   }
   check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
   check.shape(out, "out", {"rows", "heads", "head_dim"}).same_dtype(out, "out", x, "x");
-  check_inner_contiguous(check, out, "out");
+  check.inner_contiguous(out, "out");
   check_limits(check, dt_min, dt_max);
   if (out.elements() == 0) return;
   backend_of(stream).ssd_state_update(stream, {

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError, type ErrorCode, errorTable } from "../errors";
 import type { Addon } from "./abi";
-import { OP_ROWS } from "./op-abi";
+import { OP_ROWS } from "./op-rows";
 
 const root = join(__dirname, "..", "..");
 

@@ -168,6 +168,42 @@ export interface OpFunctions {
     dtSoftplus: boolean,
     firstRow: number,
   ): void;
+  gdnChunk(
+    device: DeviceHandle,
+    out: TensorHandle,
+    q: TensorHandle,
+    k: TensorHandle,
+    v: TensorHandle,
+    a: TensorHandle,
+    b: TensorHandle,
+    decay: TensorHandle,
+    dtBias: TensorHandle,
+    state: TensorHandle,
+    queryStartLoc: TensorHandle,
+    slots: TensorHandle,
+    hasInitialState: TensorHandle,
+    cuChunkSeqlens: TensorHandle,
+    chunkSeq: TensorHandle,
+    lastChunk: TensorHandle,
+    eps: number,
+    scale: number,
+  ): void;
+  gdnUpdate(
+    device: DeviceHandle,
+    out: TensorHandle,
+    q: TensorHandle,
+    k: TensorHandle,
+    v: TensorHandle,
+    a: TensorHandle,
+    b: TensorHandle,
+    decay: TensorHandle,
+    dtBias: TensorHandle,
+    state: TensorHandle,
+    slots: TensorHandle,
+    eps: number,
+    scale: number,
+    firstRow: number,
+  ): void;
   ropeStoreKv(
     device: DeviceHandle,
     q: TensorHandle,
@@ -234,32 +270,3 @@ export interface OpFunctions {
     tokens: TensorHandle,
   ): void;
 }
-
-/** What an addon that was built from the same list says of itself. */
-export const OP_ROWS = `embedding Tensor out Tensor weight Tensor ids
-gather_rows Tensor out Tensor x Tensor index
-place_drawn_tokens Tensor ids Tensor drawn
-linear Tensor out Tensor x Tensor weight std::optional<Tensor> bias double alpha bool accumulate
-rms_norm_linear Tensor out Tensor x Tensor norm_weight double eps Tensor normed Tensor weight std::optional<Tensor> bias double alpha bool accumulate
-activation Tensor out Tensor x std::optional<Tensor> up int64_t activation double scale
-scale Tensor out Tensor x std::optional<Tensor> columns double alpha bool accumulate
-route Tensor ids Tensor weights Tensor logits std::optional<Tensor> bias std::optional<Tensor> slots int64_t score int64_t groups int64_t kept_groups bool normalise double scale
-sort_by_expert Tensor row_token Tensor offsets Tensor positions Tensor ids
-grouped_linear Tensor out Tensor x Tensor weight Tensor offsets std::optional<Tensor> row_token int64_t activation bool gated
-moe_combine Tensor out Tensor y Tensor weights Tensor positions double alpha bool accumulate
-rms_norm Tensor out Tensor x std::optional<Tensor> residual Tensor weight double eps int64_t first_row int64_t rows
-gated_rms_norm Tensor out Tensor x Tensor gate Tensor weight int64_t group_size double eps int64_t first_row int64_t rows
-causal_conv1d_update Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots bool silu int64_t first_row
-causal_conv1d_varlen Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor block_seq Tensor block_offset int64_t block_size bool silu
-ssd_chunk_scan Tensor out Tensor x Tensor dt Tensor a Tensor b Tensor c std::optional<Tensor> d std::optional<Tensor> dt_bias Tensor state Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor cu_chunk_seqlens Tensor chunk_seq Tensor last_chunk double dt_min double dt_max bool dt_softplus
-ssd_state_update Tensor out Tensor x Tensor dt Tensor a Tensor b Tensor c std::optional<Tensor> d std::optional<Tensor> dt_bias std::optional<Tensor> z Tensor state Tensor slots double dt_min double dt_max bool dt_softplus int64_t first_row
-rope_store_kv Tensor q Tensor k Tensor v Tensor positions Tensor slot_mapping std::optional<Tensor> inv_freq double rope_factor Tensor k_pages Tensor v_pages double k_scale double v_scale
-attention_varlen Tensor out Tensor q Tensor k_pages Tensor v_pages Tensor block_table Tensor query_start_loc Tensor kv_lens Tensor tile_seq Tensor tile_offset double scale int64_t window double k_scale double v_scale
-paged_attention Tensor out Tensor q Tensor k_pages Tensor v_pages Tensor block_table Tensor kv_lens Tensor split_items Tensor split_start Tensor partial_out Tensor partial_lse double scale int64_t window double k_scale double v_scale
-count_tokens Tensor counts Tensor tokens Tensor rows
-apply_penalties Tensor logits Tensor counts Tensor rows
-mask_logits Tensor logits Tensor masks Tensor rows
-add_logit_bias Tensor logits Tensor rows Tensor tokens Tensor bias
-sample Tensor tokens Tensor logits Tensor params
-logprobs Tensor values Tensor ids Tensor logits Tensor tokens
-`;

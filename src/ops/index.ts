@@ -4,6 +4,7 @@ export * from "./attention-limits";
 export * from "./codes";
 export * from "./conv1d";
 export * from "./embedding";
+export * from "./gdn";
 export * from "./linear";
 export * from "./mask";
 export * from "./moe";

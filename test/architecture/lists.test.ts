@@ -148,7 +148,9 @@ describe("an op", () => {
   /** Ops that code names which should take them from ops.def: the binding and the backends. */
   const namedByHand = (found: Files) =>
     [...found]
-      .filter(([path]) => /^native\/(addon\/|\w+\/backend\.|cuda\/kernels\.h)|^src\/native\/(?!op-abi)/.test(path))
+      .filter(([path]) =>
+        /^native\/(addon\/|\w+\/backend\.|cuda\/kernels\.h)|^src\/native\/(?!op-(abi|rows))/.test(path),
+      )
       .flatMap(([path, text]) =>
         rowsOf(opsDef)
           .filter(({ op }) => new RegExp(`\\b(run_)?(${op}|${camelCase(op)})\\(`).test(text))

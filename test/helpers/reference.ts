@@ -26,7 +26,7 @@ function erf(x: number): number {
   return (2 / sqrt(PI)) * sum;
 }
 
-const sigmoid = (x: number): number => 1 / (1 + exp(-x));
+export const sigmoid = (x: number): number => 1 / (1 + exp(-x));
 
 export const activations: Readonly<Record<Activation, (x: number) => number>> = {
   identity: (x) => x,

@@ -26,9 +26,11 @@ const rangedOps: readonly RangedOp[] = [
     after: 0,
     range: { firstRow: 7 },
   },
+  { op: "gdn_update", tensors: ["out", "q", "k", "v", "a", "b"], before: 7, after: 0, range: { firstRow: 7 } },
   // Where the sequences end, the rest is another op's.
   { op: "causal_conv1d_varlen", tensors: ["out", "x"], before: 0, after: 4, range: {} },
   { op: "ssd_chunk_scan", tensors: ["out", "x", "dt", "b", "c"], before: 0, after: 4, range: {} },
+  { op: "gdn_chunk", tensors: ["out", "q", "k", "v", "a", "b"], before: 0, after: 4, range: {} },
 ];
 
 const callOf = (op: string): ValidCall => validCalls.find((valid) => valid.op === op)!;
@@ -79,6 +81,8 @@ describeEachBackend((backend) => {
     ["gated_rms_norm", { rows: 2 ** 53 }, "rows is 9007199254740992, expected at most 3"],
     ["causal_conv1d_update", { firstRow: 2 ** 40 }, "first_row is 1099511627776, expected 0 to 3: x is [3, 16]"],
     ["ssd_state_update", { firstRow: -3 }, "first_row is -3, expected 0 to 3: out is [3, 2, 8]"],
+    ["gdn_update", { firstRow: 7 }, "first_row is 7, expected 0 to 6: out is [6, 2, 8]"],
+    ["gdn_update", { firstRow: 2 }, "slots is [3] for 4 tokens, expected equally many tokens for each row"],
   ];
 
   test.each(misuse)("%s %j is an error", (op, range, message) => {

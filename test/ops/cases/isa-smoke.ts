@@ -4,6 +4,7 @@ import { type Case, cases } from "../../helpers/table";
 import { activationBase, checkActivation, checkScale, scaleBase } from "./activation";
 import { attentionBase, checkAttentionVarlen, checkPagedAttention } from "./attention";
 import { checkConvUpdate, checkConvVarlen, convUpdateBase, convVarlenBase } from "./causal-conv1d";
+import { checkChunk, checkUpdate, type GdnRow, gdnBase } from "./gdn";
 import { checkGrouped, groupedBf16, groupedF16, groupedLinearBase } from "./grouped-linear";
 import { checkLinear, linearBase, linearBf16, linearF16 } from "./linear";
 import { checkCombine, combineBase } from "./moe";
@@ -134,6 +135,24 @@ async function main(): Promise<void> {
     checkScan,
   );
   await all("ssdStateUpdate", cases(stateUpdateBase, [...ssd, { z: true }, { per: "channel" }]), checkStateUpdate);
+  const gdn = [
+    {},
+    { keyDim: 128, valueDim: 128 },
+    { keyDim: 5, valueDim: 3, chunk: 24 },
+    { keyDim: 33, valueDim: 17, ...sixteen, gateDtype: "bf16" },
+    { ...half, gateDtype: "f16" },
+    { keys: "repeated", keep: "all", write: "all", lengths: [200] },
+    { ...ragged },
+  ] as const;
+  await all("gdnChunk", cases(gdnBase, gdn), checkChunk);
+  await all(
+    "gdnUpdate",
+    cases<GdnRow>(
+      { ...gdnBase, lengths: [2, 2, 2] },
+      gdn.map((row) => ({ ...row, lengths: [2, 2, 2] })),
+    ),
+    checkUpdate,
+  );
   const attention = [
     {},
     { dtype: "bf16", headDim: 80, pageSize: 32 },

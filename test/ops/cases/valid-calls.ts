@@ -45,6 +45,13 @@ const ssd = { state: f32(4, 2, 8, 16), dtMin: 0, dtMax: 1, dtSoftplus: true };
 // Three sequences of 3, 0 and 2 tokens in slots 2, 0 and 1.
 const sequences = { queryStartLoc: i32(0, 3, 3, 5), slots: i32(2, 0, 1), hasInitialState: i32(0, 0, 1) };
 
+// Two value heads of 8 channels share a key head of 16.
+const gdn = (tokens: number) => ({
+  ...{ out: f32(tokens, 2, 8), q: f32(tokens, 1, 16), k: f32(tokens, 1, 16), v: f32(tokens, 2, 8) },
+  ...{ a: f32(tokens, 2), b: f32(tokens, 2), decay: f32(2), dtBias: f32(2), state: f32(4, 2, 8, 16) },
+  ...{ eps: 1e-6, scale: 0.25 },
+});
+
 const pages = { kPages: f32(4, 2, 16, 8), vPages: f32(4, 2, 16, 8), kScale: 1, vScale: 1 };
 // Two rows of 20 and 3 tokens.
 const blockTable: TensorArg = { dtype: "i32", shape: [2, 3], values: [2, 0, -1, 1, -1, -1] };
@@ -148,6 +155,12 @@ export const validCalls: readonly ValidCall[] = [
       ...{ c: f32(3, 1, 16), d: loose(f32(2)), dtBias: loose(f32(2)), z: f32(3, 2, 8), ...ssd, slots: i32(2, -1, 1) },
     },
   },
+  {
+    op: "gdn_chunk",
+    call: as(ops.gdnChunk),
+    args: { ...gdn(5), ...sequences, cuChunkSeqlens: i32(0, 3, 5), chunkSeq: i32(0, 2), lastChunk: i32(0, 0, 1) },
+  },
+  { op: "gdn_update", call: as(ops.gdnUpdate), args: { ...gdn(6), slots: i32(2, -1, 1) } },
   {
     op: "rope_store_kv",
     call: as(ops.ropeStoreKv),

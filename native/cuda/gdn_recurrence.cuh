@@ -1,0 +1,134 @@
+#pragma once
+// The recurrence of ops/gdn.h itself, token by token in float on CUDA cores: any types, sizes and strides.
+//
+// Mapping. A block has kTile channels at most of one (sequence, value head), whose state is in shared memory as floats;
+// a warp has every eighth channel, its lanes lie along the key dimension. Query and key of a token are normalised by
+// the block.
+//
+// Bound. Latency: two sums over a warp and two barriers for each token.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "cuda/dispatch.h"
+#include "cuda/launch.cuh"
+#include "cuda/vec.cuh"
+#include "ops/gdn.h"
+
+namespace mamba::cuda::gdn {
+
+inline constexpr int kThreads = 256, kWarps = kThreads / 32;
+inline constexpr int64_t kStateBytes = 64 << 10;  // of a block
+
+// The tokens of a sequence of gdn_chunk, or of a row of gdn_update.
+struct Span {
+  int64_t begin, end, slot;
+  bool initial_state;
+};
+
+__device__ __forceinline__ Span span_of(const GdnChunkParams& p, int64_t sequence) {
+  return {p.query_start_loc[sequence], p.query_start_loc[sequence + 1], p.slots[sequence],
+          p.has_initial_state[sequence] != 0};
+}
+__device__ __forceinline__ Span span_of(const GdnUpdateParams& p, int64_t row) {
+  return {row * p.tokens_per_row, (row + 1) * p.tokens_per_row, p.slots[row], true};
+}
+
+// Between two tokens the state of gdn_update is rounded, as by two calls.
+__device__ __forceinline__ bool rounds_each_token(const GdnChunkParams&) { return false; }
+__device__ __forceinline__ bool rounds_each_token(const GdnUpdateParams&) { return true; }
+
+__device__ __forceinline__ float warp_sum(float v) {
+#pragma unroll
+  for (int i = 16; i > 0; i /= 2) v += __shfl_xor_sync(~0u, v, i);
+  return v;
+}
+
+__device__ __forceinline__ float rounded(DType type, float v) {
+  return type == DType::bf16  ? __bfloat162float(__float2bfloat16(v))
+         : type == DType::f16 ? __half2float(__float2half(v))
+                              : v;
+}
+
+// A warp: dst = x scale / sqrt(sum x^2 + eps).
+__device__ __forceinline__ void normalise(const void* x, DType type, int64_t at, int count, float eps, float scale,
+                                          float* dst) {
+  float squares = 0;
+  for (int i = threadIdx.x % 32; i < count; i += 32) {
+    const float v = load_any(x, type, at + i);
+    squares = fmaf(v, v, squares);
+  }
+  const float factor = scale / sqrtf(warp_sum(squares) + eps);
+  for (int i = threadIdx.x % 32; i < count; i += 32) dst[i] = load_any(x, type, at + i) * factor;
+}
+
+template <class Params>
+__global__ __launch_bounds__(kThreads) void recurrence_kernel(const __grid_constant__ Params p, int tile) {
+  extern __shared__ float shared[];
+  const int key_dim = static_cast<int>(p.key_dim), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  float *q = shared, *k = q + key_dim, *state = k + key_dim;
+  wait_for_inputs();
+  let_next_start();
+  const int64_t tiles = (p.value_dim + tile - 1) / tile;
+  const int64_t first = blockIdx.x % tiles * tile, head = blockIdx.x / tiles % p.value_heads;
+  const Span span = span_of(p, blockIdx.x / tiles / p.value_heads);
+  const int channels = static_cast<int>(p.value_dim - first < tile ? p.value_dim - first : tile);
+  if (span.begin == span.end) return;
+  if (span.slot < 0 || span.slot >= p.slots_in_pool) {
+    for (int64_t i = threadIdx.x; i < (span.end - span.begin) * channels; i += kThreads) {
+      store_any(p.out, p.dtype, (span.begin + i / channels) * p.out_stride + head * p.value_dim + first + i % channels,
+                0);
+    }
+    return;
+  }
+  const int64_t at = span.slot * p.state_slot_stride + (head * p.value_dim + first) * key_dim;
+  for (int i = threadIdx.x; i < channels * key_dim; i += kThreads) {
+    state[i] = span.initial_state ? load_any(p.state, p.state_dtype, at + i) : 0.0f;
+  }
+  const int64_t key_head = head / (p.value_heads / p.key_heads);
+  for (int64_t t = span.begin; t < span.end; ++t) {
+    __syncthreads();
+    if (warp == 0) normalise(p.q, p.dtype, t * p.q_stride + key_head * key_dim, key_dim, p.eps, p.scale, q);
+    if (warp == 1) normalise(p.k, p.dtype, t * p.k_stride + key_head * key_dim, key_dim, p.eps, 1, k);
+    const float a = load_any(p.a, p.gate_dtype, t * p.a_stride + head) + p.dt_bias[head];
+    const float keep = expf(p.decay[head] * (a > 20 ? a : log1pf(expf(a))));
+    const float write = 1 / (1 + expf(-load_any(p.b, p.gate_dtype, t * p.b_stride + head)));
+    __syncthreads();
+    for (int c = warp; c < channels; c += kWarps) {
+      float* row = state + c * key_dim;
+      float found = 0;
+      for (int i = lane; i < key_dim; i += 32) found = fmaf(row[i], k[i], found);
+      const int64_t channel = head * p.value_dim + first + c;
+      const float v = load_any(p.v, p.dtype, t * p.v_stride + channel);
+      const float error = write * (v - keep * warp_sum(found));
+      float read = 0;
+      for (int i = lane; i < key_dim; i += 32) {
+        const float s = fmaf(error, k[i], keep * row[i]);
+        read = fmaf(s, q[i], read);
+        row[i] = rounds_each_token(p) ? rounded(p.state_dtype, s) : s;
+      }
+      read = warp_sum(read);
+      if (lane == 0) store_any(p.out, p.dtype, t * p.out_stride + channel, read);
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < channels * key_dim; i += kThreads) store_any(p.state, p.state_dtype, at + i, state[i]);
+}
+
+template <class Params>
+void launch_recurrence(const Params& p, int64_t sequences, const char* op, Context& context) {
+  const int64_t row_bytes = p.key_dim * static_cast<int64_t>(sizeof(float));
+  const int64_t tile = std::clamp<int64_t>(kStateBytes / std::max<int64_t>(row_bytes, 1), 1, p.value_dim);
+  if (3 * row_bytes > kStateBytes) {
+    throw Error(ErrorCode::Shape, op, "key_dim = " + std::to_string(p.key_dim) + ", a CUDA device takes up to 5461");
+  }
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(sequences * p.value_heads * ceil_div(p.value_dim, tile)));
+  shape.block = dim3(kThreads);
+  shape.shared_bytes = static_cast<size_t>((tile + 2) * row_bytes);
+  launch(context, shape, recurrence_kernel<Params>, p, static_cast<int>(tile));
+}
+
+}  // namespace mamba::cuda::gdn
