@@ -14,8 +14,10 @@ export const defaultLimits: Limits = { work: 2_500_000, nodes: 60_000 };
 const NODE_WORK = 3;
 const STATE_WORK = 40;
 
-/** Bytes of a schema as compact JSON, and of all choices together. */
-export const MAX_SCHEMA_BYTES = 64 << 10;
+/** Bytes of a schema as compact JSON; public ones take up to this. */
+export const MAX_SCHEMA_BYTES = 256 << 10;
+/** Bytes of a grammar, and of all choices together. */
+export const MAX_TEXT_BYTES = 64 << 10;
 /** Levels of JSON within JSON: an object schema in an object schema takes two. */
 export const MAX_SCHEMA_DEPTH = 64;
 /** Values of an `enum`, and choices. */

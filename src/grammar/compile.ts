@@ -7,6 +7,7 @@ import {
   MAX_DEPTH,
   MAX_SCHEMA_BYTES,
   MAX_SCHEMA_DEPTH,
+  MAX_TEXT_BYTES,
   MAX_VALUES,
   refused,
 } from "./budget";
@@ -98,7 +99,7 @@ export function checkSize(constraint: Constraint): void {
   if (kind === "regex" && typeof constraint.pattern !== "string") throw refused(kind, "regex must be a string");
   if (kind === "grammar") {
     if (typeof constraint.grammar !== "string") throw refused(kind, "grammar must be a string");
-    checkBytes(kind, constraint.grammar);
+    checkBytes(kind, constraint.grammar, MAX_TEXT_BYTES);
   }
   if (kind === "choice") {
     const { choices } = constraint;
@@ -107,19 +108,17 @@ export function checkSize(constraint: Constraint): void {
     if (choices.length > MAX_VALUES) {
       throw refused(kind, `choice has ${choices.length} texts; at most ${MAX_VALUES} are allowed`);
     }
-    checkBytes(kind, choices.join(""));
+    checkBytes(kind, choices.join(""), MAX_TEXT_BYTES);
   }
   if (kind === "json_schema") {
     checkJson(constraint.schema);
-    checkBytes(kind, stringifyJson(constraint.schema));
+    checkBytes(kind, stringifyJson(constraint.schema), MAX_SCHEMA_BYTES);
   }
 }
 
-function checkBytes(kind: string, text: string): void {
+function checkBytes(kind: string, text: string, most: number): void {
   const bytes = Buffer.byteLength(text);
-  if (bytes > MAX_SCHEMA_BYTES) {
-    throw refused(kind, `${kind} has ${bytes} bytes; at most ${MAX_SCHEMA_BYTES} are allowed`);
-  }
+  if (bytes > most) throw refused(kind, `${kind} has ${bytes} bytes; at most ${most} are allowed`);
 }
 
 /** Goes down level by level: a value of any depth and size must not exhaust the stack. */

@@ -10,9 +10,13 @@ import { badSchema, type Keywords, keywordsOf, type Located, namesOf, objectAt, 
 const MAX_COMBINED = 200;
 /** Ways to satisfy a schema that are told apart. */
 const MAX_WAYS = 500;
+/** Ways to fail what `not` denies, and what other options of a `oneOf` say, that are told apart in one place. */
+const MAX_FAILURES = 32;
 /** What it takes to read the keywords of a schema, and to look at one way for another one. */
 const SCHEMA_WORK = 60;
 const PAIR_WORK = 10;
+/** A way to fail a schema, as one more alternative. */
+const CLAIM_WORK = 10;
 
 /** A claim and the schemas that it was found in, the innermost first. */
 interface Task extends Claim {
@@ -26,13 +30,30 @@ interface Chain {
 }
 
 /** Alternatives, one of which holds at least. */
-type Branch = (known: Conjunction, isLast: boolean) => readonly (readonly Task[])[];
+interface Branch {
+  readonly of: (known: Conjunction, isLast: boolean) => readonly (readonly Task[])[];
+  /** Whether they are ways to fail a schema, of which some may be left out. */
+  readonly negated: boolean;
+}
+
+const union = (of: Branch["of"]): Branch => ({ of, negated: false });
+
+/** Ways that were found, and where. */
+interface Found {
+  readonly ways: Conjunction[];
+  readonly path: string;
+}
 
 /** What is known of a value on one way through the alternatives of its schemas. */
 interface Way {
   readonly known: Conjunction;
   readonly read: ReadonlySet<unknown>;
   readonly branches: readonly Branch[];
+}
+
+/** Names and values that are copied when more becomes known. */
+function sizeOf({ required, properties, constants }: Conjunction): number {
+  return required.size + properties.length + (properties.at(-1)?.named.size ?? 0) + (constants?.length ?? 0);
 }
 
 /** Schemas with alternatives as lists of conjunctions without. */
@@ -46,10 +67,10 @@ export class Expansion {
 
   /** A value satisfies all schemas if it satisfies a conjunction; and only if, but for what `not` cannot say. */
   ways(schemas: readonly Located[]): readonly Conjunction[] {
-    const found: Conjunction[] = [];
+    const found = { ways: [] as Conjunction[], path: schemas[0]!.path };
     const tasks = schemas.map((located) => ({ located, negated: false, within: null }));
-    this.follow(tasks, { known: anything, read: new Set(), branches: [] }, found);
-    return found;
+    this.follow(tasks, { known: anything, read: new Set(), branches: [] }, found, MAX_FAILURES);
+    return found.ways;
   }
 
   /** What is known of all values that satisfy schemas, alternatives left aside; null if there are none. */
@@ -58,18 +79,24 @@ export class Expansion {
     return this.read(tasks, { known, read: new Set(), branches: [] })?.known ?? null;
   }
 
-  private follow(tasks: readonly Task[], from: Way, found: Conjunction[]): void {
+  /** `room`: how many ways may be found before others to fail a schema are left out; alternatives share it. */
+  private follow(tasks: readonly Task[], from: Way, found: Found, room: number): void {
     const way = this.read(tasks, from);
     if (way === null) return;
     const [branch, ...branches] = way.branches;
+    const { ways, path } = found;
     if (branch === undefined) {
-      if (found.length >= MAX_WAYS) throw badSchema("#", `the schema is a union of more than ${MAX_WAYS} ways`);
-      found.push(way.known);
+      if (ways.length >= MAX_WAYS) throw badSchema(path, `the schema is a union of more than ${MAX_WAYS} ways`);
+      ways.push(way.known);
       return;
     }
-    for (const alternative of branch(way.known, branches.length === 0)) {
+    const end = ways.length + room;
+    const alternatives = branch.of(way.known, branches.length === 0);
+    for (const [i, alternative] of alternatives.entries()) {
+      if (branch.negated && ways.length >= end) return;
       this.budget.spend(SCHEMA_WORK + way.read.size);
-      this.follow(alternative, { ...way, branches }, found);
+      const share = Math.ceil((end - ways.length) / (alternatives.length - i));
+      this.follow(alternative, { ...way, branches }, found, share);
     }
   }
 
@@ -85,8 +112,10 @@ export class Expansion {
       const within = this.chain(task);
       const inner = (claim: Claim): Task => ({ ...claim, within });
       if (task.negated) {
-        const ways = this.waysToFail(task.located).map((claims) => claims.map(inner));
-        found.push(() => ways);
+        const failing = this.waysToFail(task.located);
+        this.budget.spend(failing.length * CLAIM_WORK);
+        const ways = failing.map((claims) => claims.map(inner));
+        found.push({ of: () => ways, negated: true });
         continue;
       }
       if (schema === false) return null;
@@ -101,6 +130,7 @@ export class Expansion {
       const both = merged(all, keywords, path);
       if (both === null) return null;
       all = both;
+      this.budget.spend(sizeOf(all));
       if (keywords.has("allOf")) pending.push(...schemasAt(keywords, "allOf", path).map(claimAt).reverse());
       if (keywords.has("$ref")) pending.push(claimAt(this.references.resolve(keywords.get("$ref"), path)));
       if (keywords.has("not"))
@@ -127,17 +157,18 @@ export class Expansion {
     const denial = (located: Located): Task => ({ ...claim(located), negated: true });
     if (keywords.has("anyOf")) {
       const ways = schemasAt(keywords, "anyOf", path).map((option) => [claim(option)]);
-      found.push(() => ways);
+      found.push(union(() => ways));
     }
     if (keywords.has("oneOf")) {
       const options = schemasAt(keywords, "oneOf", path);
-      found.push((known, isLast) => this.onlyOne(options, known, isLast, claim));
+      found.push(union((known, isLast) => this.onlyOne(options, known, isLast, claim)));
     }
     if (keywords.has("if") && (keywords.has("then") || keywords.has("else"))) {
-      found.push(() => [
+      const ways = [
         [claim(at("if")), claim(at("then"))],
         [denial(at("if")), claim(at("else"))],
-      ]);
+      ];
+      found.push(union(() => ways));
     }
     for (const name of ["dependencies", "dependentRequired", "dependentSchemas"]) {
       for (const [property, what] of Object.entries(objectAt(keywords, name, path))) {
@@ -145,10 +176,11 @@ export class Expansion {
         const isList = Array.isArray(what) || name === "dependentRequired";
         const asked = isList ? { required: [property, ...namesOf(what, name, path)] } : { required: [property] };
         const more = isList ? [] : [claim({ schema: what, path: place })];
-        found.push(() => [
+        const ways = [
           [claim({ schema: { properties: objectOf([[property, false]]) }, path: place })],
           [claim({ schema: asked, path: place }), ...more],
-        ]);
+        ];
+        found.push(union(() => ways));
       }
     }
     return found;
@@ -175,7 +207,8 @@ export class Expansion {
 
   private nullable({ schema, path }: Located, claim: (located: Located) => Task): Branch {
     const { nullable: _, ...rest } = schema as Record<string, unknown>;
-    return () => [[claim({ schema: rest, path })], [claim({ schema: { const: null }, path })]];
+    const ways = [[claim({ schema: rest, path })], [claim({ schema: { const: null }, path })]];
+    return union(() => ways);
   }
 
   private waysToFail(located: Located): readonly Claims[] {

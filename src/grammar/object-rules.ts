@@ -29,7 +29,7 @@ export function objects(known: Conjunction, path: string, isOneWay: boolean, rea
   for (const name of finite ?? []) if (!names.includes(name)) names.push(name);
   const members: Members["members"][number][] = [];
   for (const name of names) {
-    reader.budget.spend(NAME_WORK);
+    reader.budget.spend(NAME_WORK * (1 + known.properties.length));
     if (name.length > MAX_NAME) {
       return reader.impossible(path, `a property's name may have at most ${MAX_NAME} characters`);
     }

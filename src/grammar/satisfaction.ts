@@ -14,14 +14,22 @@ export function satisfies(value: unknown, schemas: readonly Located[], reader: R
   return reader.ways(schemas).some((way) => isOf(value, way, reader));
 }
 
+const textsByConstants = new WeakMap<readonly unknown[], ReadonlySet<string>>();
+
+/** The canonical texts of constants, each of which is asked for among all of them. */
+function textsOf(constants: readonly unknown[]): ReadonlySet<string> {
+  const texts = textsByConstants.get(constants) ?? new Set(constants.map(canonicalText));
+  textsByConstants.set(constants, texts);
+  return texts;
+}
+
 /** Whether a value satisfies what is known on one way, constants included. */
 export function isOf(value: unknown, known: Conjunction, reader: Reader): boolean {
   const type = typeOf(value);
   const { types, constants, excluded } = known;
   if (types !== null && !types.includes(type) && !(type === "integer" && types.includes("number"))) return false;
   const text = canonicalText(value);
-  if (excluded.includes(text) || (constants !== null && !constants.some((one) => canonicalText(one) === text)))
-    return false;
+  if (excluded.includes(text) || (constants !== null && !textsOf(constants).has(text))) return false;
   const number = numberOf(value);
   if (number !== null) return isNumberOf(number, known);
   if (typeof value === "string") {

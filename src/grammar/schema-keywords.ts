@@ -49,6 +49,9 @@ export function badSchema(path: string, message: string): EngineError {
   return refused("json_schema", `json_schema, at ${shortened}: ${message}`);
 }
 
+/** Keywords of schemas that were read: each is met again wherever it is combined with others. */
+const keywordsBySchema = new WeakMap<object, Keywords>();
+
 /**
  * What says something about values; other keywords are annotations, as the standard has it.
  *
@@ -57,6 +60,8 @@ export function badSchema(path: string, message: string): EngineError {
 export function keywordsOf({ schema, path }: Located): Keywords {
   if (schema === true) return new Map();
   if (!isObject(schema)) throw badSchema(path, `expected a schema, an object, got ${stringifyJson(schema)}`);
+  const before = keywordsBySchema.get(schema);
+  if (before !== undefined) return before;
   const keywords = new Map<string | symbol, unknown>();
   for (const [name, value] of Object.entries(schema)) {
     if (supported.has(name)) keywords.set(name, value);
@@ -64,6 +69,7 @@ export function keywordsOf({ schema, path }: Located): Keywords {
     else checkSpelling(name, path);
   }
   for (const name of Object.getOwnPropertySymbols(schema)) keywords.set(name, Reflect.get(schema as object, name));
+  keywordsBySchema.set(schema, keywords);
   return keywords;
 }
 
@@ -71,13 +77,36 @@ export function keywordsOf({ schema, path }: Located): Keywords {
 function checkSpelling(name: string, path: string): void {
   // A mark says that it is another keyword on purpose.
   if (!/^[A-Za-z]+$/.test(name)) return;
-  for (const known of supported) {
-    const most = known.length < 5 ? 0 : known.length < 8 ? 1 : 2;
-    if (name.toLowerCase() === known.toLowerCase() || distance(name, known, most) <= most) {
-      throw badSchema(path, `the keyword ${JSON.stringify(name)} is not supported; ${JSON.stringify(known)} is`);
-    }
+  const lower = name.toLowerCase();
+  const letters = lettersOf(lower);
+  for (const keyword of supportedNames) {
+    const { most } = keyword;
+    const isFar = ones(letters & ~keyword.letters) > most || ones(keyword.letters & ~letters) > most;
+    if (isFar || (lower !== keyword.lower && distance(name, keyword.name, most) > most)) continue;
+    throw badSchema(path, `the keyword ${JSON.stringify(name)} is not supported; ${JSON.stringify(keyword.name)} is`);
   }
 }
+
+/** A bit for each letter, in either case. */
+function lettersOf(name: string): number {
+  let bits = 0;
+  for (let i = 0; i < name.length; i++) bits |= 1 << (name.charCodeAt(i) & 31);
+  return bits;
+}
+
+function ones(bits: number): number {
+  let count = 0;
+  for (let left = bits; left !== 0; left &= left - 1) count++;
+  return count;
+}
+
+/** With how many letters may be wrong in each: a short one is soon another word. */
+const supportedNames = [...supported].map((name) => ({
+  name,
+  lower: name.toLowerCase(),
+  letters: lettersOf(name.toLowerCase()),
+  most: name.length < 5 ? 0 : name.length < 8 ? 1 : 2,
+}));
 
 /** Letters to change, add or leave out (Levenshtein's distance), or more than `most`. */
 function distance(a: string, b: string, most: number): number {

@@ -29,6 +29,14 @@ const ways = (count: number) => ({
   $defs: Array.from({ length: count }, (_, i) => ({ properties: { a: {}, [`b${i}`]: {} } })),
 });
 
+/** Objects of optional texts, open to others: one holds alone where each of the others has a property of another type. */
+const alike = (options: number, properties: number) =>
+  Array.from({ length: options }, (_, i) => ({
+    type: "object",
+    properties: Object.fromEntries(Array.from({ length: properties }, (_, j) => [`o${i}_${j}`, { type: "string" }])),
+    additionalProperties: true,
+  }));
+
 /** Each level of nesting multiplies the ways. */
 const unions = (count: number) => ({
   anyOf: Array.from({ length: count }, (_, i) => ({ items: { $ref: `#/$defs/${i}` } })),
@@ -113,11 +121,11 @@ test.each<[name: string, schema: unknown, message: string]>([
   ["a reference of another kind", { $ref: 1 }, "must point into this schema"],
   ["nesting", nested(500, (inner) => ({ type: "array", items: inner })), "nested deeper than 64"],
   ["nesting far beyond the stack", nested(200_000, (inner) => ({ items: inner })), "nested deeper than 64"],
-  ["20,000 values", { enum: Array.from({ length: 20_000 }, (_, i) => i) }, "bytes; at most 65536"],
+  ["50,000 values", { enum: Array.from({ length: 50_000 }, (_, i) => i) }, "bytes; at most 262144"],
   ["1,001 values", { enum: Array.from({ length: 1001 }, (_, i) => i) }, "at most 1000 are allowed"],
-  ["a million values", { enum: Array.from({ length: 1_000_000 }, (_, i) => i) }, "over 65536 values"],
+  ["a million values", { enum: Array.from({ length: 1_000_000 }, (_, i) => i) }, "over 262144 values"],
   ["a long name", { properties: { ["a".repeat(257)]: {} } }, "at most 256 characters"],
-  ["a long text", { const: "a".repeat(70_000) }, "bytes; at most 65536"],
+  ["a long text", { const: "a".repeat(270_000) }, "bytes; at most 262144"],
   [
     "ways that double",
     { allOf: Array.from({ length: 12 }, (_, i) => ({ anyOf: [{ minimum: i }, { type: "null" }, {}] })) },
@@ -148,6 +156,8 @@ test.each<[name: string, schema: unknown, text: string]>([
     { anyOf: [{ items: { $ref: "#" } }, { items: { anyOf: [{ $ref: "#" }, { type: "null" }] } }] },
     "[[[[]]]]",
   ],
+  ["options of many properties that could all hold", { oneOf: alike(4, 12) }, '{"o0_0":"","o1_0":1,"o2_0":1,"o3_0":1}'],
+  ["a schema of 200 KiB", { type: "integer", description: "x".repeat(200_000) }, "7"],
   ["huge lengths", { type: "string", minLength: 0, maxLength: 1e9 }, '"a"'],
   ["a pattern that makes others backtrack", { type: "string", pattern: "^(a|aa)+$" }, `"${"a".repeat(2000)}"`],
 ])("compiles %s, and what is made of it ends", (_, schema, text) => {
