@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { ChatLogprobs } from "./to-logprobs";
 import type { ToolEvent } from "./tools/events";
 
 export type Status = "in_progress" | "completed" | "incomplete";
@@ -7,7 +8,7 @@ export interface OutputText {
   readonly type: "output_text";
   readonly text: string;
   readonly annotations: readonly never[];
-  readonly logprobs: readonly never[];
+  readonly logprobs: ChatLogprobs["content"];
 }
 
 export interface OutputMessage {
@@ -37,7 +38,12 @@ export interface ItemEvent {
 
 export const newId = (prefix: string) => `${prefix}_${randomUUID().replaceAll("-", "")}`;
 
-const toPart = (text: string): OutputText => ({ type: "output_text", text, annotations: [], logprobs: [] });
+const toPart = (text: string, logprobs: ChatLogprobs["content"] = []): OutputText => ({
+  type: "output_text",
+  text,
+  annotations: [],
+  logprobs,
+});
 
 /** Makes the items of a response from what is read in an output, and the events that tell of them. */
 export class ResponseItems {
@@ -45,9 +51,18 @@ export class ResponseItems {
   readonly items: OutputItem[] = [];
   #open: OutputItem | null = null;
   #text = "";
+  /** Of the tokens of the open message, and those of them that no delta has told of. */
+  #logprobs: ChatLogprobs["content"][number][] = [];
+  #untold: ChatLogprobs["content"][number][] = [];
+
+  /** The log probabilities of the tokens that what is pushed next came with. Those of a call are left out. */
+  drawn(tokens: ChatLogprobs["content"]): void {
+    this.#untold.push(...tokens);
+  }
 
   push(event: ToolEvent): ItemEvent[] {
     if (event.kind === "call") {
+      this.#untold = [];
       const call = { id: newId("fc"), call_id: newId("call"), name: event.name, arguments: "" };
       return [...this.#close("completed"), ...this.#begin({ ...call, type: "function_call", status: "in_progress" })];
     }
@@ -55,7 +70,14 @@ export class ResponseItems {
     const begun = isText && this.#open?.type !== "message" ? [...this.#close("completed"), ...this.#message()] : [];
     this.#text += event.text;
     const type = isText ? "response.output_text.delta" : "response.function_call_arguments.delta";
-    return [...begun, { type, ...this.#where(), delta: event.text, ...(isText ? { logprobs: [] } : {}) }];
+    return [...begun, { type, ...this.#where(), delta: event.text, ...(isText ? { logprobs: this.#told() } : {}) }];
+  }
+
+  #told(): ChatLogprobs["content"] {
+    const told = this.#untold;
+    this.#untold = [];
+    this.#logprobs.push(...told);
+    return told;
   }
 
   /** The output is complete. An output of nothing is a message without text. */
@@ -79,6 +101,7 @@ export class ResponseItems {
   #begin(item: OutputItem): ItemEvent[] {
     this.#open = item;
     this.#text = "";
+    this.#logprobs = [];
     return [{ type: "response.output_item.added", output_index: this.items.length, item }];
   }
 
@@ -95,10 +118,12 @@ export class ResponseItems {
     const events: ItemEvent[] = [];
     let item: OutputItem;
     if (open.type === "message") {
-      item = { ...open, status, content: [toPart(text)] };
+      this.#told();
+      const part = toPart(text, this.#logprobs);
+      item = { ...open, status, content: [part] };
       events.push(
-        { type: "response.output_text.done", ...where, text, logprobs: [] },
-        { type: "response.content_part.done", ...where, part: toPart(text) },
+        { type: "response.output_text.done", ...where, text, logprobs: part.logprobs },
+        { type: "response.content_part.done", ...where, part },
       );
     } else {
       item = { ...open, status, arguments: text };

@@ -2,6 +2,7 @@ import type { ChoiceResult, Choices } from "./choices";
 import { toFinishReason } from "./finish-reason";
 import { type ItemEvent, newId, type OutputItem, ResponseItems, type Status } from "./response-items";
 import type { ResponseRequest } from "./schemas/response";
+import { toChatLogprobs } from "./to-logprobs";
 import { OutputReader } from "./tools/output-reader";
 import type { ToolPlan } from "./tools/plan";
 
@@ -76,7 +77,8 @@ function toBody(
     tool_choice: toToolChoice(request),
     tools: request.tools?.given ?? [],
     top_p: request.top_p ?? null,
-    truncation: "disabled",
+    top_logprobs: request.top_logprobs ?? 0,
+    truncation: request.truncation ?? "disabled",
     usage: usage && toUsage(usage),
   };
 }
@@ -84,13 +86,11 @@ function toBody(
 const toStatus = (reason: ChoiceResult["finishReason"]): Status =>
   toFinishReason(reason) === "length" ? "incomplete" : "completed";
 
-export function toResponse(shape: ResponseShape, result: ChoiceResult, usage: Choices["usage"]): ResponseBody {
-  const status = toStatus(result.finishReason);
-  const reader = newReader(shape);
-  const items = new ResponseItems();
-  for (const event of [...reader.push(result.text), ...reader.end()]) items.push(event);
-  items.end(status);
-  return toBody(shape, status, items.items, usage);
+/** The whole, which the last event has. */
+export async function toResponse(shape: ResponseShape, choices: Choices): Promise<ResponseBody> {
+  let last: ResponseEvent | undefined;
+  for await (const event of toResponseEvents(shape, choices)) last = event;
+  return last!.response as ResponseBody;
 }
 
 /** Begins once the first tokens have come: what fails before that is answered with a status. */
@@ -106,6 +106,7 @@ export async function* toResponseEvents(shape: ResponseShape, choices: Choices):
       yield numbered({ type: "response.created", response });
       yield numbered({ type: "response.in_progress", response });
     }
+    items.drawn(toChatLogprobs(chunk.logprobs ?? []).content);
     for (const read of reader.push(chunk.text)) yield* items.push(read).map(numbered);
     if (chunk.finishReason !== null) status = toStatus(chunk.finishReason);
   }

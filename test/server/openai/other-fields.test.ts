@@ -24,7 +24,7 @@ const send = async (on: typeof app, url: keyof typeof bases, change: object) => 
 describe.each(urls)("%s", (url) => {
   it.each<[string, unknown, unknown]>([
     ["grammar_lazy", true, false],
-    ["guided_json", {}, null],
+    ["guided_whitespace_pattern", " ?", null],
     ["repeat_penalty", 1.1, 1],
     ["repeat_penalty", 1.5, "1.0"],
     ["n_predict", 5, -1],
@@ -37,7 +37,7 @@ describe.each(urls)("%s", (url) => {
     ["logits_processors", ["x"], []],
     ["prompt_embeds", "x", null],
     ["lora_request", { name: "x" }, null],
-    ["ebnf", "x", null],
+    ["structural_tag", "x", null],
     ["stop_regex", "x", null],
     ["max_new_tokens", 5, null],
     ["num_beams", 4, 1],
@@ -89,6 +89,11 @@ it("strict looks into stream_options and at the other routes too", async () => {
 it.each([
   [{ json_schema: { type: "integer" } }, { kind: "json_schema", schema: { type: "integer" } }],
   [{ regex: "a+" }, { kind: "regex", pattern: "a+" }],
+  [{ guided_json: { type: "integer" } }, { kind: "json_schema", schema: { type: "integer" } }],
+  [{ guided_json: '{"type":"integer"}' }, { kind: "json_schema", schema: { type: "integer" } }],
+  [{ guided_regex: "a+" }, { kind: "regex", pattern: "a+" }],
+  [{ guided_choice: ["a", "b"] }, { kind: "choice", choices: ["a", "b"] }],
+  [{ ebnf: 'root ::= "a"' }, { kind: "grammar", grammar: 'root ::= "a"' }],
   [
     { response_format: { type: "json_object", schema: { type: "object" } } },
     { kind: "json_schema", schema: { type: "object" } },
@@ -96,6 +101,19 @@ it.each([
 ])("obeys %j", async (change, constraint) => {
   expect(await send(app, "/v1/completions", change)).toBe(200);
   expect(model.calls.at(-1)!.params.constraint).toEqual(constraint);
+});
+
+it.each([
+  [{ guided_json: 5 }, "guided_json", "a JSON schema"],
+  [{ guided_choice: [] }, "guided_choice", "1 to 1024 strings"],
+  [{ guided_regex: 5 }, "guided_regex", "a string"],
+  [{ ebnf: ["x"] }, "ebnf", "a grammar in GBNF"],
+  [{ ebnf: 'root ::= "a"', guided_regex: "a" }, "guided_regex", "not allowed together with ebnf"],
+])("refuses %j, and says why", async (change, param, why) => {
+  const { error } = (
+    await app.inject({ method: "POST", url: "/v1/completions", payload: { prompt: "x", ...change } })
+  ).json();
+  expect(error).toMatchObject({ param, message: expect.stringContaining(why) });
 });
 
 it.each([

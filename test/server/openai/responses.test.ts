@@ -123,6 +123,37 @@ describe("the official client", () => {
     expect(new Set([...ids, last.response.output[0]!.id]).size).toBe(1);
   });
 
+  it("gives log probabilities where they are asked for, the same streamed", async () => {
+    const { model, client } = await start();
+    const asked = { ...request, include: ["message.output_text.logprobs" as const], top_logprobs: 2, seed: 1 };
+    const partOf = ({ output }: OpenAI.Responses.Response) => {
+      const [message] = output as OpenAI.Responses.ResponseOutputMessage[];
+      return message!.content[0] as OpenAI.Responses.ResponseOutputText;
+    };
+    const response = await client.responses.create(asked);
+    expect(response.top_logprobs).toBe(2);
+    const { text, logprobs = [] } = partOf(response);
+    expect(logprobs.map(({ token }) => token).join("")).toBe(text);
+    expect(logprobs[0]).toMatchObject({ logprob: -0.5, top_logprobs: [{ logprob: -0.5 }, { logprob: -1.5 }] });
+    const told: string[] = [];
+    for await (const event of await client.responses.create({ ...asked, stream: true })) {
+      if (event.type === "response.output_text.delta") told.push(...event.logprobs.map(({ token }) => token));
+      if (event.type === "response.output_text.done") expect(event.logprobs).toHaveLength(told.length);
+      if (event.type === "response.completed") expect(partOf(event.response).logprobs).toEqual(logprobs);
+    }
+    expect(told).toEqual(logprobs.map(({ token }) => token));
+    expect(partOf(await client.responses.create(request)).logprobs).toEqual([]);
+    expect(model.calls.map(({ params }) => params.logprobs)).toEqual([2, 2, undefined]);
+  });
+
+  it("leaves out the beginning of what is longer than the context, where that is asked for", async () => {
+    const { model, client } = await start({ maxModelLen: 64 });
+    const response = await client.responses.create({ ...request, truncation: "auto", max_output_tokens: 10 });
+    expect(response.truncation).toBe("auto");
+    expect((await client.responses.create(request)).truncation).toBe("disabled");
+    expect(model.calls.map(({ params }) => params.truncatePrompt)).toEqual([54, undefined]);
+  });
+
   it("works with the client's stream helper and with a parsed format", async () => {
     const { client } = await start();
     const stream = client.responses.stream(request);
@@ -192,8 +223,10 @@ describe("refused", () => {
     [{ tools: [{ type: "function", name: "f" }] }, "tools", "unsupported_parameter"],
     [{ tool_choice: "required" }, "tool_choice", null],
     [{ reasoning: { effort: 5 } }, "reasoning.effort", null],
-    [{ include: ["message.output_text.logprobs"] }, "include[0]", null],
-    [{ truncation: "auto" }, "truncation", "unsupported_parameter"],
+    [{ include: ["message.output_text.secrets"] }, "include[0]", null],
+    [{ top_logprobs: 21 }, "top_logprobs", null],
+    [{ truncation: "middle" }, "truncation", null],
+    [{ guided_json: {} }, "guided_json", "unsupported_parameter"],
   ])("%j", async (change, param, code) => {
     const response = await post(change);
     expect(response.statusCode).toBe(400);

@@ -13,10 +13,13 @@ import { chooseFormat } from "../tools/formats";
 import { planTools, type ToolPlan } from "../tools/plan";
 import { requireModel } from "./models";
 
-function toParams(body: ResponseRequest, { tools, constraint }: ToolPlan): GenerateParams {
+function toParams(body: ResponseRequest, { tools, constraint }: ToolPlan, maxModelLen: number): GenerateParams {
   const { max_output_tokens, temperature, top_p, text, reasoning } = body;
   const params: GenerateParams = {};
   if (max_output_tokens !== undefined) params.maxTokens = max_output_tokens;
+  if (body.truncation === "auto") params.truncatePrompt = Math.max(1, maxModelLen - (max_output_tokens ?? 1));
+  const wantsLogprobs = body.include?.includes("message.output_text.logprobs") || body.top_logprobs !== undefined;
+  if (wantsLogprobs) params.logprobs = body.top_logprobs ?? 0;
   if (temperature !== undefined) params.temperature = toTemperature(temperature);
   if (top_p !== undefined) params.topP = top_p;
   if (text?.constraint !== undefined && constraint !== undefined) {
@@ -52,12 +55,17 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
       tools: constraintField === "tools",
       maxTokens: "max_output_tokens",
     };
-    const request = { prompts: [[...system, ...body.input]], n: 1, params: toParams(body, plan), names };
+    const request = {
+      prompts: [[...system, ...body.input]],
+      n: 1,
+      params: toParams(body, plan, model.info.maxModelLen),
+      names,
+    };
     const choices = new Choices(model, request, running.begin(reply), metrics);
     const shape = newResponseShape(body, plan, model.info.id);
     if (body.stream) return sendEvents(reply, toResponseEvents(shape, choices), options, namedEvents);
-    const [result] = await choices.results();
+    const response = await toResponse(shape, choices);
     reply.type("application/json; charset=utf-8").serializer(stringifyJson);
-    return toResponse(shape, result!, choices.usage);
+    return response;
   });
 }

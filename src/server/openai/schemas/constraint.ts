@@ -84,13 +84,20 @@ const alone = (reader: keyof typeof readers) => field((input, reject) => readers
 /** llama.cpp's, where no text asks for nothing. */
 const grammar = field((input, reject) => (input === "" ? undefined : readers.grammar!(input, [], reject)));
 
-/** How an output can be given its form; of all but the first two, other servers' names, the value is the form itself. */
+/**
+ * How an output can be given its form; of all but the first two, names of llama.cpp, SGLang and earlier versions of vLLM, the
+ * value is the form itself. XGrammar's EBNF, which SGLang takes, is GBNF.
+ */
 export const constraintFields = {
   response_format: optional(responseFormat),
   structured_outputs: optional(structuredOutputs),
   json_schema: optional(alone("json")),
   regex: optional(alone("regex")),
   grammar: optional(grammar),
+  ebnf: optional(alone("grammar")),
+  guided_json: optional(alone("json")),
+  guided_regex: optional(alone("regex")),
+  guided_choice: optional(alone("choice")),
   guided_grammar: optional(alone("grammar")),
 };
 

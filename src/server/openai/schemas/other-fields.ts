@@ -24,9 +24,6 @@ const changing = {
   allowed_token_ids: never,
   bad_words: isEmpty,
   early_stopping: isFalse,
-  guided_choice: never,
-  guided_json: never,
-  guided_regex: never,
   guided_whitespace_pattern: never,
   kv_transfer_params: never,
   length_penalty: is(1),
@@ -65,7 +62,6 @@ const changing = {
   // SGLang
   custom_logit_processor: is(""),
   custom_params: isEmpty,
-  ebnf: never,
   input_embeds: never,
   input_ids: never,
   logit_processor: never,
@@ -163,13 +159,15 @@ const inResponses = {
   ...changing,
   background: isFalse,
   conversation: never,
+  ebnf: never,
   grammar: is(""),
+  guided_choice: never,
   guided_grammar: never,
+  guided_json: never,
+  guided_regex: never,
   previous_response_id: never,
   prompt: never,
   store: isFalse,
-  top_logprobs: is(0),
-  truncation: is("disabled"),
 } satisfies Record<string, Neutral>;
 
 export const unsupportedCode = "unsupported_parameter";

@@ -4,6 +4,9 @@ import { maxTools, readTool, type Tool, type ToolChoice } from "./tools";
 
 /** Run by OpenAI's own servers: the model is not told of them, as if it never chose them. */
 const hosted = /^(web_search|file_search|code_interpreter|image_generation|computer_use|mcp$)/;
+/** Run by the client, but told of in ways that no chat template knows. */
+const expected =
+  'expected "function"; tools that OpenAI runs (web_search, file_search, code_interpreter, image_generation, computer_use, mcp) are left out, others are not supported';
 
 /** Functions lie flat here; a template is shown them as in chat completions. The list as it came goes into the answer. */
 export interface ResponseTools {
@@ -19,7 +22,7 @@ export const responseTools = field(
     const tools = input.flatMap((item: unknown, i) => {
       if (isObject(item) && typeof item.type === "string" && hosted.test(item.type)) return [];
       if (!isObject(item) || item.type !== "function") {
-        return reject({ message: 'only tools of type "function" are supported', path: [i, "type"] });
+        return reject({ message: expected, path: [i, "type"] });
       }
       const { type, strict, ...definition } = item;
       const tool = readTool({ type, function: definition }, [i], (issue) =>

@@ -6,7 +6,7 @@ import { type BodyRules, bodyOf, field, optional } from "./field";
 import { otherFieldsOfResponses } from "./other-fields";
 import { responseInput } from "./response-input";
 import { responseToolChoice, responseTools } from "./response-tools";
-import { maxNewTokens } from "./sampling";
+import { alternatives, maxNewTokens } from "./sampling";
 import { refineTools } from "./tools";
 
 /** How the text is formatted; the format as it came goes into the answer. */
@@ -34,9 +34,10 @@ const text = field((given, reject): TextOptions => {
 /** How much a model should think. It is a variable for the chat templates that know it; summaries are not made. */
 const reasoning = z.object({ effort: optional(z.string().max(64)), summary: optional(z.string().max(64)) });
 
-/** What an answer should have besides; there is never any of these. */
+/** What an answer should have besides; of all but the first there is never any. */
 const include = z.array(
   z.enum([
+    "message.output_text.logprobs",
     "reasoning.encrypted_content",
     "web_search_call.action.sources",
     "web_search_call.results",
@@ -66,6 +67,9 @@ export const responseRequest = ({ strict }: BodyRules) =>
       parallel_tool_calls: optional(z.boolean()),
       reasoning: optional(reasoning),
       include: optional(include),
+      top_logprobs: optional(alternatives),
+      /** "auto": the first tokens of a conversation that is longer than the context are left out. */
+      truncation: optional(z.enum(["auto", "disabled"])),
       stream_options: optional(z.object({ include_obfuscation: optional(z.boolean()) })),
       metadata: optional(metadata),
       stream: optional(z.boolean()).transform((stream) => stream ?? false),
