@@ -33,7 +33,8 @@ const email = String.raw`[A-Za-z0-9_+-]{1,32}(?:\.[A-Za-z0-9_+-]{1,32}){0,3}@${l
 const character = "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})";
 const path = `(?:/${character}*)*`;
 const query = `(?:\\?(?:${character}|[/?])*)?(?:#(?:${character}|[/?])*)?`;
-const authority = String.raw`//${hostname}(?::\d{1,4})?${path}`;
+// Without a host only before a path, as in "file:///etc".
+const authority = String.raw`//(?:${hostname}(?::\d{1,4})?|/${character}+)${path}`;
 const uri = `[A-Za-z][A-Za-z0-9+-]*:(?:${authority}|${character}+${path})${query}`;
 const uriReference = `${uri}|/${character}*${path}${query}|[A-Za-z0-9._~-]+${path}${query}`;
 const variable = String.raw`\{[+#./;?&]?[A-Za-z0-9_]+(?:,[A-Za-z0-9_]+)*\}`;

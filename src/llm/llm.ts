@@ -8,7 +8,7 @@ import { mapStrings } from "../json/value";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import { ChatTemplate } from "../tokenizer/chat-template";
 import { Detokenizer } from "../tokenizer/detokenizer";
-import { Tokenizer } from "../tokenizer/tokenizer";
+import { type EncodeOptions, Tokenizer } from "../tokenizer/tokenizer";
 import { modelPath } from "./bundled-model";
 import { type StartedGeneration, TextGeneration } from "./generation";
 import { type EngineLoader, type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
@@ -89,11 +89,13 @@ export class LLM implements LanguageModel {
   }
 
   tokenize(text: string, { addSpecialTokens = true } = {}): Promise<number[]> {
-    return this.needTokenizer().encode(text, {
-      addSpecialTokens,
-      maxTokens: this.identity.maxModelLen,
-      subject: "prompt",
-    });
+    return this.encode(text, { addSpecialTokens, subject: "prompt" });
+  }
+
+  /** `isCut`: no length is too long, because only the end is kept. */
+  private encode(text: string, { isCut = false, ...options }: EncodeOptions & { isCut?: boolean }): Promise<number[]> {
+    const limit = isCut ? {} : { maxTokens: this.identity.maxModelLen };
+    return this.needTokenizer().encode(text, { ...options, ...limit });
   }
 
   detokenize(ids: readonly number[]): string {
@@ -151,7 +153,9 @@ export class LLM implements LanguageModel {
     const resolved = resolveParams(params, this.config.generationDefaults);
     const { sampling, maxTokens, stop, logprobs, promptLogprobs, priority, rules } = resolved;
     this.checkIds(rules.logitBias?.map(([token]) => token) ?? [], "logitBias");
-    const all = await this.promptIds(prompt, params.chat);
+    this.checkIds(rules.allowedTokenIds ?? [], "allowedTokenIds");
+    const badTokens = await this.badTokens(params.badWords ?? []);
+    const all = await this.promptIds(prompt, params);
     const ids = params.truncatePrompt === undefined ? all : all.slice(-params.truncatePrompt);
     const { maxModelLen } = this.identity;
     if (ids.length + Math.max(1, maxTokens ?? 1) > maxModelLen) {
@@ -169,6 +173,7 @@ export class LLM implements LanguageModel {
       logprobs: logprobs === null ? null : Math.min(logprobs, this.config.vocabSize),
       priority,
       ...(promptLogprobs === null ? {} : { promptLogprobs: Math.min(promptLogprobs, this.config.vocabSize) }),
+      ...(badTokens.length === 0 ? {} : { badTokens }),
       ...rules,
     });
     return {
@@ -189,9 +194,10 @@ export class LLM implements LanguageModel {
     };
   }
 
-  private async promptIds(prompt: Prompt, chat: ChatOptions | undefined): Promise<readonly number[]> {
+  private async promptIds(prompt: Prompt, { chat, truncatePrompt }: GenerateParams): Promise<readonly number[]> {
+    const isCut = truncatePrompt !== undefined;
     if (typeof prompt === "string") {
-      const ids = await this.tokenize(prompt);
+      const ids = await this.encode(prompt, { addSpecialTokens: true, subject: "prompt", isCut });
       if (ids.length === 0)
         throw new EngineError("ERR_REQUEST", "the prompt is empty; it needs at least one token", { subject: "prompt" });
       return ids;
@@ -203,11 +209,16 @@ export class LLM implements LanguageModel {
       return prompt;
     }
     const text = await this.renderChat(prompt, chat);
-    return this.needTokenizer().encode(text, {
-      addSpecialTokens: false,
-      maxTokens: this.identity.maxModelLen,
-      subject: "messages",
-    });
+    return this.encode(text, { addSpecialTokens: false, subject: "messages", isCut });
+  }
+
+  /** Each word by itself and after a space, which is how it is split within a text. */
+  private async badTokens(words: readonly string[]): Promise<readonly (readonly number[])[]> {
+    const texts = words.flatMap((word) => [word, ` ${word.trimStart()}`]);
+    const lists = await Promise.all(
+      texts.map((text) => this.encode(text, { addSpecialTokens: false, subject: "badWords" })),
+    );
+    return lists.filter((list) => list.length > 0);
   }
 
   private checkIds(ids: readonly number[], subject = "prompt"): void {

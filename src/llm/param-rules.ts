@@ -1,4 +1,4 @@
-import { MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS } from "../engine/policy/request";
+import { MAX_BAD_WORDS, MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import { isObject } from "../json/value";
 import type { ChatOptions, GenerateParams } from "./types";
@@ -50,6 +50,14 @@ const paramRules: Readonly<Record<keyof GenerateParams, Rule>> = {
   stopTokenIds: {
     holds: (value) => Array.isArray(value) && value.every(isTokenId),
     expected: "a list of token ids",
+  },
+  allowedTokenIds: {
+    holds: (value) => Array.isArray(value) && value.length > 0 && value.every(isTokenId),
+    expected: "a list of token ids that is not empty",
+  },
+  badWords: {
+    holds: (value) => Array.isArray(value) && value.length <= MAX_BAD_WORDS && value.every(isText),
+    expected: `a list of at most ${MAX_BAD_WORDS} non-empty strings`,
   },
   logitBias: {
     holds: (value) =>

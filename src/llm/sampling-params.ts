@@ -14,7 +14,7 @@ export interface ResolvedParams {
   readonly promptLogprobs: number | null;
   readonly priority: number;
   /** Absent where off. */
-  readonly rules: Pick<EngineRequest, "logitBias" | "minTokens" | "constraint">;
+  readonly rules: Pick<EngineRequest, "logitBias" | "minTokens" | "allowedTokenIds" | "constraint">;
 }
 
 /** A smaller repetition penalty counts as this one: dividing a logit by it could overflow. */
@@ -46,12 +46,17 @@ export function resolveParams(params: GenerateParams, defaults: SamplingDefaults
   };
 }
 
-function resolveRules({ logitBias = {}, minTokens = 0, maxTokens = Infinity, constraint }: GenerateParams) {
+function resolveRules(params: GenerateParams) {
+  const { logitBias = {}, minTokens = 0, maxTokens = Infinity, allowedTokenIds, constraint } = params;
   if (minTokens > maxTokens) throw mustBe("minTokens", `at most maxTokens, which is ${maxTokens}`, minTokens);
+  if (allowedTokenIds !== undefined && constraint !== undefined) {
+    throw mustBe("allowedTokenIds", "left out beside a constraint", allowedTokenIds);
+  }
   const bias = Object.entries(logitBias).map(([token, value]) => [Number(token), value] as const);
   return {
     ...(bias.length === 0 ? {} : { logitBias: bias }),
     ...(minTokens === 0 ? {} : { minTokens }),
+    ...(allowedTokenIds === undefined ? {} : { allowedTokenIds }),
     ...(constraint === undefined ? {} : { constraint }),
   };
 }

@@ -69,6 +69,10 @@ export interface GenerateParams {
   logitBias?: Readonly<Record<number, number>>;
   /** Nothing ends the generation before so many tokens, but maxTokens and stop strings. */
   minTokens?: number;
+  /** Tokens are drawn from these only. Not beside a constraint. */
+  allowedTokenIds?: readonly number[];
+  /** Texts that are not written as the tokenizer splits them, by themselves or after a space. At most 128. */
+  badWords?: readonly string[];
   constraint?: Constraint;
   /** How a conversation is rendered; other prompts have no use for it. */
   chat?: ChatOptions;

@@ -69,6 +69,33 @@ describe.each(testDevices)("on %s", (device) => {
     expect(beside).toEqual(plain);
   });
 
+  test("draws are from the allowed tokens, and complete no bad word", async () => {
+    const plain = await run({ temperature: 0, maxTokens: 30 });
+    const few = [...new Set(plain.tokenIds)].slice(0, 3);
+    const allowed = await run({ temperature: 2, maxTokens: 20, allowedTokenIds: few, ignoreEos: true });
+    expect(allowed.tokenIds.filter((id) => !few.includes(id))).toEqual([]);
+    // Words of several tokens, and one that is as good as a token of its own.
+    const badWords = plain.text.match(/[a-z]{4,}/g)!.slice(0, 3);
+    const [without, beside] = await Promise.all([
+      run({ temperature: 0, maxTokens: 30, badWords }),
+      run({ temperature: 0, maxTokens: 30 }),
+    ]);
+    for (const word of badWords) {
+      const ids = await llm.tokenize(` ${word}`, { addSpecialTokens: false });
+      const at = without.tokenIds.findIndex((_, i) => ids.every((id, j) => without.tokenIds[i + j] === id));
+      expect([word, at]).toEqual([word, -1]);
+    }
+    expect(without.text).not.toBe(plain.text);
+    expect(beside).toEqual(plain);
+  });
+
+  test("a prompt of any length is cut where that is asked for", async () => {
+    const long = "Once upon a time there was a fox. ".repeat(5_000);
+    await expect(run({ maxTokens: 4 }, long)).rejects.toMatchObject({ code: "ERR_TOO_LONG" });
+    const { usage } = await run({ maxTokens: 4, truncatePrompt: 9 }, long);
+    expect(usage.promptTokens).toBe(9);
+  });
+
   test("nothing ends an output before its minimum length", async () => {
     const { tokenIds } = await run({ temperature: 0, maxTokens: 8 });
     const stopTokenIds = [tokenIds[1]!];
@@ -85,6 +112,8 @@ describe.each(testDevices)("on %s", (device) => {
     [{ logitBias: { 999999: 1 } }, "logitBias"],
     [{ logitBias: { 3: 101 } }, "logitBias"],
     [{ minTokens: 5, maxTokens: 4 }, "minTokens"],
+    [{ allowedTokenIds: [999999] }, "allowedTokenIds"],
+    [{ allowedTokenIds: [3], constraint: { kind: "json_object" } as const }, "allowedTokenIds"],
   ])("%j is refused, and the next request works", async (params, subject) => {
     await expect(run(params)).rejects.toMatchObject({ code: "ERR_REQUEST", subject });
     expect((await run({ maxTokens: 2 })).tokenIds).toHaveLength(2);

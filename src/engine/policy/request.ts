@@ -7,6 +7,9 @@ export const MAX_TOP_LOGPROBS = 20;
 /** Tokens whose logits a request may change. */
 export const MAX_LOGIT_BIAS = 1024;
 
+/** Texts that a request may forbid. */
+export const MAX_BAD_WORDS = 128;
+
 /** What a token loses that the sequence has already; applied to the logits before anything else, also for greedy draws. */
 export interface Penalties {
   /** The positive logit of a token in the prompt or the output is divided by it, another one multiplied; 1 = off. */
@@ -47,6 +50,13 @@ export interface EngineRequest {
   readonly logitBias?: readonly (readonly [token: number, bias: number])[];
   /** None of stopTokenIds is drawn before so many tokens, unless a constraint allows nothing else. */
   readonly minTokens?: number;
+  /** Tokens are drawn from these only, at least one. Not beside a constraint. */
+  readonly allowedTokenIds?: readonly number[];
+  /**
+   * Lists of tokens, the last of which is not drawn after the others unless nothing else is allowed. With one of several
+   * tokens a request draws in every second step only, as with a constraint.
+   */
+  readonly badTokens?: readonly (readonly number[])[];
   /** What the output has to be. Such a request draws a token in every second step only, because each mask needs the last one. */
   readonly constraint?: Constraint;
   /**

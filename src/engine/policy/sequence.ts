@@ -33,6 +33,9 @@ export class Sequence {
   readonly pages: number[] = [];
   finishReason: FinishReason | null = null;
 
+  /** Whether what it may draw depends on the tokens drawn before. */
+  private readonly goesByTokens: boolean;
+
   /** `maxModelLen` is in tokens and more than the length of the prompt; `constraint` is at its start. */
   constructor(
     request: EngineRequest,
@@ -47,6 +50,7 @@ export class Sequence {
     const seed = BigInt.asUintN(64, request.sampling.seed);
     this.seedLow = Number(seed & 0xffffffffn);
     this.seedHigh = Number(seed >> 32n);
+    this.goesByTokens = constraint !== null || (request.badTokens?.some((bad) => bad.length > 1) ?? false);
   }
 
   get id(): string {
@@ -69,11 +73,11 @@ export class Sequence {
   }
 
   /**
-   * No step can be planned for it now: its last token is being drawn, or the one that its constraint goes on from, or several
-   * of which nobody knows yet how many count.
+   * No step can be planned for it now: its last token is being drawn, or the one that its next mask goes by, or several of
+   * which nobody knows yet how many count.
    */
   get waitsForToken(): boolean {
-    return this.numPending > 0 && (this.constraint !== null || this.numPending > 1 || this.length >= this.maxLength);
+    return this.numPending > 0 && (this.goesByTokens || this.numPending > 1 || this.length >= this.maxLength);
   }
 
   get numGenerated(): number {

@@ -27,7 +27,7 @@ export function inClientsNames(error: unknown, names: FieldNames): unknown {
   const maxTokens = names.maxTokens ?? "max_tokens";
   const text = message
     .replaceAll("maxTokens", maxTokens)
-    .replace(/\b(?:minTokens|logitBias|promptLogprobs)\b/g, toSnakeCase);
+    .replace(/\b(?:minTokens|logitBias|promptLogprobs|allowedTokenIds|badWords)\b/g, toSnakeCase);
   if (subject === "maxTokens") return renamed(text, maxTokens);
   return text === message ? error : renamed(text, subject);
 }

@@ -20,7 +20,7 @@ export interface OutputFields {
 export function toGenerateParams(fields: SamplingFields, output: OutputFields): GenerateParams {
   const { temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty } = fields;
   const { seed, stop, stop_token_ids, ignore_eos } = fields;
-  const { logit_bias, min_tokens, prompt_logprobs } = fields;
+  const { logit_bias, allowed_token_ids, bad_words, min_tokens, prompt_logprobs } = fields;
   const { include_stop_str_in_output, skip_special_tokens, truncate_prompt_tokens } = fields;
   const constraint = toConstraint(fields);
   const params: GenerateParams = {};
@@ -41,6 +41,8 @@ export function toGenerateParams(fields: SamplingFields, output: OutputFields): 
   const kept = truncate_prompt_tokens === -1 ? output.room : truncate_prompt_tokens;
   if (kept !== undefined) params.truncatePrompt = Math.max(1, kept);
   if (logit_bias !== undefined) params.logitBias = logit_bias;
+  if (allowed_token_ids !== undefined) params.allowedTokenIds = allowed_token_ids;
+  if (bad_words !== undefined && bad_words.length > 0) params.badWords = bad_words;
   if (min_tokens !== undefined && min_tokens > 0) params.minTokens = min_tokens;
   if (constraint !== undefined) params.constraint = constraint;
   if (prompt_logprobs !== undefined) params.promptLogprobs = prompt_logprobs;

@@ -44,8 +44,6 @@ describe.each(urls)("%s", (url) => {
     ["no_repeat_ngram_size", 3, 0],
     ["do_sample", false, true],
     ["format", "json", ""],
-    ["bad_words", ["x"], []],
-    ["allowed_token_ids", [1], null],
     ["use_beam_search", true, false],
     ["options", { num_ctx: 5 }, {}],
   ])("refuses %s: %j, not %j", async (field, asks, neutral) => {
@@ -108,6 +106,9 @@ it.each([
   [{ guided_choice: [] }, "guided_choice", "1 to 1024 strings"],
   [{ guided_regex: 5 }, "guided_regex", "a string"],
   [{ ebnf: ["x"] }, "ebnf", "a grammar in GBNF"],
+  [{ allowed_token_ids: [] }, "allowed_token_ids", "1 to "],
+  [{ allowed_token_ids: [1, -1] }, "allowed_token_ids[1]", "a token id"],
+  [{ bad_words: ["x", ""] }, "bad_words[1]", "1 character"],
   [{ ebnf: 'root ::= "a"', guided_regex: "a" }, "guided_regex", "not allowed together with ebnf"],
 ])("refuses %j, and says why", async (change, param, why) => {
   const { error } = (
@@ -123,6 +124,8 @@ it.each([
     { includeStop: true, skipSpecialTokens: false },
   ],
   ["/v1/completions", { truncate_prompt_tokens: 7 }, { truncatePrompt: 7 }],
+  ["/v1/completions", { allowed_token_ids: [3, 1], bad_words: [] }, { allowedTokenIds: [3, 1] }],
+  ["/v1/chat/completions", { bad_words: ["grim", "dark"] }, { badWords: ["grim", "dark"] }],
   ["/v1/completions", { truncate_prompt_tokens: -1, max_tokens: 96 }, { truncatePrompt: 4000 }],
   ["/v1/chat/completions", { add_generation_prompt: false }, { chat: { addGenerationPrompt: false } }],
   ["/v1/chat/completions", { continue_final_message: true }, { chat: { continueFinalMessage: true } }],

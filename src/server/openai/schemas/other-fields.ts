@@ -21,8 +21,6 @@ const isTextOnly: Neutral = (value) => Array.isArray(value) && value.every((one)
  */
 const changing = {
   // vLLM
-  allowed_token_ids: never,
-  bad_words: isEmpty,
   early_stopping: isFalse,
   guided_whitespace_pattern: never,
   kv_transfer_params: never,
@@ -157,7 +155,9 @@ const inChat = {
 
 const inResponses = {
   ...changing,
+  allowed_token_ids: never,
   background: isFalse,
+  bad_words: isEmpty,
   conversation: never,
   ebnf: never,
   grammar: is(""),

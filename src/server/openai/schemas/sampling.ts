@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS } from "../../../engine/policy/request";
+import { MAX_BAD_WORDS, MAX_LOGIT_BIAS, MAX_TOP_LOGPROBS } from "../../../engine/policy/request";
 import { isObject, toNumber } from "../../../json/value";
 import { MAX_STOPS } from "../../../llm/param-rules";
 import { constraintFields, refineConstraints } from "./constraint";
@@ -36,6 +36,17 @@ const stopTokenIds = field(
   },
   { type: "array", items: { type: "integer", minimum: 0 }, maxItems: maxStopTokenIds },
 );
+
+const allowedTokenIds = (vocabSize: number) =>
+  field(
+    (input, reject): readonly number[] => {
+      const expected = `expected a list of 1 to ${vocabSize} token ids`;
+      if (!Array.isArray(input) || input.length === 0 || input.length > vocabSize) return reject({ message: expected });
+      const read = readTokenIds(input, vocabSize);
+      return "bad" in read ? reject({ message: tokenIdRule(vocabSize), path: [read.bad] }) : read;
+    },
+    { type: "array", items: { type: "integer", minimum: 0, maximum: vocabSize - 1 }, minItems: 1 },
+  );
 
 /** Undefined where it asks for nothing. */
 const logitBias = (vocabSize: number) =>
@@ -76,6 +87,8 @@ export const samplingFields = ({ vocabSize, strict }: BodyRules) => ({
   presence_penalty: optional(z.number().min(-2).max(2)),
   frequency_penalty: optional(z.number().min(-2).max(2)),
   logit_bias: optional(logitBias(vocabSize)),
+  allowed_token_ids: optional(allowedTokenIds(vocabSize)),
+  bad_words: optional(z.array(z.string().min(1).max(maxStopLength)).max(MAX_BAD_WORDS)),
   min_tokens: optional(z.int().min(0).max(maxNewTokens)),
   prompt_logprobs: optional(alternatives),
   n: optional(z.int().min(1).max(maxChoicesPerPrompt)).transform((n) => n ?? 1),
