@@ -51,7 +51,7 @@ export class ResponseItems {
   readonly items: OutputItem[] = [];
   #open: OutputItem | null = null;
   #text = "";
-  /** Of the tokens of the open message, and those of them that no delta has told of. */
+  /** Log probabilities of the open message's tokens, and those that no delta has told of. */
   #logprobs: ChatLogprobs["content"][number][] = [];
   #untold: ChatLogprobs["content"][number][] = [];
 
