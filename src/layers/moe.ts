@@ -1,7 +1,7 @@
 import { activationCodes, routerScoreCodes } from "../ops/codes";
 import { linear } from "../ops/linear";
 import { groupedLinear, moeCombine, route, sortByExpert } from "../ops/moe";
-import { decodeSlots } from "../step/fields/decode-slots";
+import { tokenSlots } from "../step/fields/token-slots";
 import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
@@ -99,7 +99,7 @@ export class Moe {
             }),
           };
     this.key = build.shared(`rows of ${experts} experts of ${kind} ${size}, ${config.topK} for a token`);
-    build.field(decodeSlots);
+    build.field(tokenSlots);
     build.idleParameters +=
       ((experts - config.topK) / experts) * (elementsOf(this.up.shape) + elementsOf(this.down.shape));
   }
@@ -167,8 +167,8 @@ export class Moe {
       up: arena.tensor(dtype, [pairs, size]),
       down: arena.tensor(dtype, [pairs, this.width]),
       latent: this.latent === null ? null : arena.tensor(dtype, [numTokens, this.width]),
-      /** Padding is in steps of decodes only; there it uses no expert. */
-      slots: f.numPrefillTokens === 0 ? (f.view(decodeSlots) ?? undefined) : undefined,
+      /** Padding uses no expert. */
+      slots: f.view(tokenSlots)!,
     };
   }
 
