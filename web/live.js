@@ -78,11 +78,18 @@ export class LiveView {
     this.#showState(stats);
     setText("running", whole.format(stats.running));
     setText("waiting", whole.format(stats.waiting));
-    setText("slots", `${whole.format(stats.slots_used)} / ${whole.format(stats.slots_total)}`);
-    byId("slots-used", HTMLProgressElement).value = stats.slots_used / Math.max(1, stats.slots_total);
+    this.#showUse("slots", stats.slots_used, stats.slots_total);
+    this.#showUse("pages", stats.pages_used, stats.pages_total);
+    for (const id of ["pages-figure", "pages-used"]) byId(id, HTMLElement).hidden = stats.pages_total === 0;
     this.#showRates(rates);
     this.#showLatency("ttft", stats.ttft_ms);
     this.#showLatency("itl", stats.itl_ms);
+  }
+
+  /** @param {"slots" | "pages"} what @param {number} used @param {number} total */
+  #showUse(what, used, total) {
+    setText(what, `${whole.format(used)} / ${whole.format(total)}`);
+    byId(`${what}-used`, HTMLProgressElement).value = used / Math.max(1, total);
   }
 
   /** @param {Stats} stats */

@@ -1,7 +1,7 @@
 /**
  * @typedef {{ status: string, message?: string, progress?: number | null, running: number, waiting: number,
- *   slots_used: number, slots_total: number, steps: number, generated_tokens: number, prefill_rows: number,
- *   prefill_tokens: number, decode_tokens: number, ttft_ms: Percentiles | null, itl_ms: Percentiles | null }} Stats
+ *   slots_used: number, slots_total: number, pages_used: number, pages_total: number, steps: number,
+ *   generated_tokens: number, prefill_rows: number, prefill_tokens: number, decode_tokens: number, ttft_ms: Percentiles | null, itl_ms: Percentiles | null }} Stats
  * The answer of GET /engine/stats.
  * @typedef {{ p50: number, p90: number, p99: number }} Percentiles
  * @typedef {{ generated: number, prefilled: number, steps: number, prefillRows: number, prefillTokens: number,

@@ -36,12 +36,21 @@ async function sampleRequest(llm: LLM, url: string, { apiKeys, socketPath }: Ser
 function memoryFacts(llm: LLM): Fact[] {
   const { memory, limits, info } = llm;
   if (memory === null || limits === null) return [];
-  const { weights, workspace, stateBytesPerSeq, free, total } = memory;
+  const { weights, workspace, stateBytesPerSeq, kvCache, free, total } = memory;
   const states = `${formatBytes(limits.maxNumSeqs * stateBytesPerSeq)} for ${limits.maxNumSeqs} sequences at once of up to ${formatCount(info.maxModelLen)} tokens`;
   return [
     ["weights", formatBytes(weights)],
     ["workspace", `${formatBytes(workspace)} for steps of up to ${formatCount(limits.maxNumBatchedTokens)} tokens`],
     ["states", states],
+    ...(kvCache === 0 ? [] : [["kv cache", `${formatBytes(kvCache)} for ${pages(llm)}`] satisfies Fact]),
     ["left", `${formatBytes(free)} of ${formatBytes(total)}`],
   ];
+}
+
+/** As "1,024 pages of 64 tokens: 65,536 tokens of all sequences together". */
+function pages(llm: LLM): string {
+  const { pagesTotal } = llm.stats();
+  const { pageSize } = llm.info;
+  const tokens = formatCount(pagesTotal * pageSize);
+  return `${formatCount(pagesTotal)} pages of ${pageSize} tokens: ${tokens} tokens of all sequences together`;
 }

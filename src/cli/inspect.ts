@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { PAGE_SIZE } from "../engine/policy/kv-pages";
 import type { ModelConfig } from "../models/config";
 import type { AttentionGeometry, MoeGeometry, SsmGeometry } from "../models/config/geometry";
 import { addModelArgument } from "./engine-flags";
@@ -115,8 +116,12 @@ function state({ stateBytes, kvBytesPerToken }: ModelFacts): Fact[] {
   const forSequence = `${formatBytes(float32)} for each sequence (${formatBytes(bfloat16)} with --state-dtype bfloat16)`;
   return [
     ...(float32 === 0 ? [] : [["state", forSequence] satisfies Fact]),
-    ...(kvBytesPerToken === 0 ? [] : [["kv cache", `${formatBytes(kvBytesPerToken)} for each token`] satisfies Fact]),
+    ...(kvBytesPerToken === 0 ? [] : [["kv cache", kvCache(kvBytesPerToken)] satisfies Fact]),
   ];
+}
+
+function kvCache(bytesPerToken: number): string {
+  return `${formatBytes(bytesPerToken)} for each token, ${formatBytes(PAGE_SIZE * bytesPerToken)} for a page of ${PAGE_SIZE}`;
 }
 
 function text({ config, tokenizer }: ModelFacts): Fact[] {

@@ -1,5 +1,6 @@
 import { basename, resolve } from "node:path";
 import { contextLength, defaults } from "../engine/policy/config";
+import { PAGE_SIZE } from "../engine/policy/kv-pages";
 import type { MemoryPlan } from "../engine/policy/memory-plan";
 import type { EngineClient, EngineHealth } from "../engine/policy/request";
 import type { SchedulerConfig } from "../engine/policy/scheduler-config";
@@ -25,7 +26,7 @@ export class LLM implements LanguageModel {
   private requests = 0;
 
   private constructor(
-    private readonly identity: Pick<ModelInfo, "id" | "path" | "maxModelLen" | "maxQueue">,
+    private readonly identity: Pick<ModelInfo, "id" | "path" | "maxModelLen" | "maxQueue" | "gpuMemoryUtilization">,
     private readonly config: ModelConfig,
     private readonly engine: LoadedEngine,
     private readonly tokenizer: Tokenizer | null,
@@ -52,6 +53,7 @@ export class LLM implements LanguageModel {
       path: resolve(dir),
       maxModelLen: contextLength(options, config.maxPositions),
       maxQueue: options.maxQueue ?? defaults.maxQueue,
+      gpuMemoryUtilization: options.gpuMemoryUtilization ?? defaults.gpuMemoryUtilization,
     };
     const llm = new LLM(identity, config, await engineOf(dir, config, options), tokenizer);
     llm.checkTemplate();
@@ -62,7 +64,8 @@ export class LLM implements LanguageModel {
     const { modelType, vocabSize } = this.config;
     const { parameters = 0, device = "", dtype = "", stateDtype = "" } = this.engine.info ?? {};
     const chatTemplate = this.tokenizer?.chatTemplate ?? null;
-    return { ...this.identity, modelType, vocabSize, chatTemplate, parameters, device, dtype, stateDtype };
+    const pageSize = PAGE_SIZE;
+    return { ...this.identity, modelType, vocabSize, chatTemplate, parameters, device, dtype, stateDtype, pageSize };
   }
 
   /** Resolves once requests are taken, rejects where the model cannot be loaded. */

@@ -153,6 +153,10 @@ export interface ModelInfo {
   readonly device: string;
   readonly dtype: string;
   readonly stateDtype: string;
+  /** Tokens of a page of the KV caches. */
+  readonly pageSize: number;
+  /** Share of a GPU's memory that the engine may take. */
+  readonly gpuMemoryUtilization: number;
 }
 
 /** What the server and the command line need of a loaded model; src/llm/llm.ts is the implementation. */

@@ -65,7 +65,7 @@ test("a hybrid: its kinds of layers, what a token uses, and what it keeps of eac
     "attention     12 heads of 128, 4 of keys and values, no position encoding",
     "experts       6 of 64 for a token, swiglu, 512 channels, one of 1,024 for all",
     "parameters    6,939,037,248 (1.5 B for a token)",
-    "kv cache      8.0 KiB for each token",
+    "kv cache      8.0 KiB for each token, 512.0 KiB for a page of 64",
   ]) {
     expect(stdout).toContain(`\n${line}\n`);
   }

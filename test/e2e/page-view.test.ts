@@ -80,6 +80,16 @@ describeInBrowser("the web page itself", (site) => {
     await page.getByRole("heading", { level: 1, name: "another" }).waitFor();
   });
 
+  test("shows the pages of a model that has a KV cache", async () => {
+    const { model, page } = await site.openFake();
+    await site.state("Ready");
+    for (const id of ["#pages", "#pages-used"]) expect(await page.locator(id).isVisible()).toBe(false);
+    model.pages = { pagesUsed: 3, pagesTotal: 1200 };
+    await page.locator("#pages", { hasText: "3 / 1,200" }).waitFor();
+    expect(await page.locator("#pages-used").isVisible()).toBe(true);
+    expect(await page.locator("#pages-used").getAttribute("value")).toBe("0.0025");
+  });
+
   test("asks for the API key where there is one, and keeps it for this tab only", async () => {
     site.expected = /status of 401/;
     const { model, page } = await site.openFake({}, { apiKeys: ["right-key"] });

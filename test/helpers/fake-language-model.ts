@@ -52,6 +52,8 @@ export class FakeLanguageModel implements LanguageModel {
   currentHealth: EngineHealth = { state: "ready", progress: null, restarts: 0 };
   /** What stats() says of the steps, of which there are none. */
   steps = { steps: 0, promptTokens: 0, generatedTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 };
+  /** What stats() says of pages, of which a model without attention has none. */
+  pages = { pagesUsed: 0, pagesTotal: 0 };
   readonly #options: FakeLanguageModelOptions;
 
   constructor(options: FakeLanguageModelOptions = {}) {
@@ -68,6 +70,8 @@ export class FakeLanguageModel implements LanguageModel {
       device: "cpu",
       dtype: "f32",
       stateDtype: "f32",
+      pageSize: 64,
+      gpuMemoryUtilization: 0.9,
     };
   }
 
@@ -114,7 +118,7 @@ export class FakeLanguageModel implements LanguageModel {
 
   stats(): EngineStats {
     const { running } = this;
-    return { ...this.steps, running, waiting: 0, slotsUsed: running, slotsTotal: 64, pagesUsed: 0, pagesTotal: 0 };
+    return { ...this.steps, running, waiting: 0, slotsUsed: running, slotsTotal: 64, ...this.pages };
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,16 @@
 import { noRates, ratesBetween } from "../../web/rates.js";
 
-const idle = { status: "ok", running: 0, waiting: 0, slots_used: 0, slots_total: 4, ttft_ms: null, itl_ms: null };
+const idle = {
+  status: "ok",
+  running: 0,
+  waiting: 0,
+  slots_used: 0,
+  slots_total: 4,
+  pages_used: 0,
+  pages_total: 0,
+  ttft_ms: null,
+  itl_ms: null,
+};
 const none = { steps: 0, generated_tokens: 0, prefill_rows: 0, prefill_tokens: 0, decode_tokens: 0 };
 const before = {
   ...idle,

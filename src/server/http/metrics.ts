@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineStats, FinishReason } from "../../engine/policy/request";
-import type { LanguageModel } from "../../llm/types";
+import type { LanguageModel, ModelInfo } from "../../llm/types";
 import { processMetrics } from "./process-metrics";
 import { RecentTimes } from "./recent-times";
 
@@ -19,6 +19,13 @@ function countBuckets(most: number): number[] {
   const buckets: number[] = [];
   for (let scale = 1; scale <= most; scale *= 10) buckets.push(scale, 2 * scale, 5 * scale);
   return buckets.filter((bucket) => bucket <= most);
+}
+
+/** What vLLM counts as blocks: pages, and the slots of a model that has no attention, each of any sequence as a whole. */
+function cacheBlocks({ pagesUsed, pagesTotal, slotsUsed, slotsTotal }: EngineStats) {
+  return pagesTotal > 0
+    ? { used: pagesUsed, total: pagesTotal, areSlots: false }
+    : { used: slotsUsed, total: slotsTotal, areSlots: true };
 }
 
 /** What GET /metrics shows, in Prometheus' format; README.md has the table of names. */
@@ -62,6 +69,7 @@ export class ServerMetrics {
     this.#ended = this.#counter("request_success_total", "Generations that ended, by reason", ["finished_reason"]);
     this.#answers = this.#counter("http_requests_total", "HTTP answers", ["method", "handler", "status"]);
     this.#gauges(model);
+    this.#cacheConfig(model);
   }
 
   get contentType(): string {
@@ -127,8 +135,40 @@ export class ServerMetrics {
     ofEngine("num_requests_waiting", "Sequences that wait", (stats) => stats.waiting);
     ofEngine("state_slots_used", "State slots in use", (stats) => stats.slotsUsed);
     ofEngine("state_slots_total", "State slots", (stats) => stats.slotsTotal);
+    ofEngine("kv_pages_used", "Pages of the KV cache in use", (stats) => stats.pagesUsed);
+    ofEngine("kv_pages_total", "Pages of the KV cache", (stats) => stats.pagesTotal);
+    ofEngine("kv_cache_usage_perc", "Share of the cache's blocks in use, at most 1", (stats) => {
+      const { used, total } = cacheBlocks(stats);
+      return used / Math.max(1, total);
+    });
     ofEngine("engine_steps", "Steps since the engine started", (stats) => stats.steps);
     this.#gauge("engine_restarts", "Times that the engine's process was started again", () => model.health().restarts);
+  }
+
+  /** What there is of the cache, as labels, because dashboards find it there; the value is 1. */
+  #cacheConfig(model: LanguageModel): void {
+    const labelsOf = ({ dtype, stateDtype, pageSize, maxModelLen, gpuMemoryUtilization }: ModelInfo) => {
+      const { total, areSlots } = cacheBlocks(model.stats());
+      return {
+        block_size: areSlots ? maxModelLen : pageSize,
+        num_gpu_blocks: total,
+        is_attention_free: areSlots ? "True" : "False",
+        cache_dtype: dtype,
+        mamba_cache_dtype: dtype,
+        mamba_ssm_cache_dtype: stateDtype,
+        gpu_memory_utilization: gpuMemoryUtilization,
+      };
+    };
+    new Gauge({
+      name: `${this.#prefix}cache_config_info`,
+      help: "How the cache is laid out",
+      labelNames: Object.keys(labelsOf(model.info)),
+      registers: [this.#registry],
+      collect() {
+        this.reset(); // a series for each engine that was started would tell of caches that are gone
+        this.set(labelsOf(model.info), 1);
+      },
+    });
   }
 
   #gauge(name: string, help: string, read: () => number): void {

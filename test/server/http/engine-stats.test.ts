@@ -16,6 +16,8 @@ it("has the engine's counts, and no latency before there was a request", async (
     waiting: 0,
     slots_used: 0,
     slots_total: 64,
+    pages_used: 0,
+    pages_total: 0,
     steps: 9,
     prompt_tokens: 20,
     generated_tokens: 7,

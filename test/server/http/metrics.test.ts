@@ -108,6 +108,42 @@ it("tells how often the engine was started again", async () => {
   expect((await scrape()).get("mamba_serve:engine_restarts")).toBe(2);
 });
 
+describe("the cache", () => {
+  const config = (found: ReadonlyMap<string, number>) => {
+    const series = [...found].filter(([name]) => name.startsWith("mamba_serve:cache_config_info"));
+    expect(series.map(([, value]) => value)).toEqual([1]);
+    return Object.fromEntries(
+      [...series[0]![0].matchAll(/(\w+)="([^"]*)"/g)].map(([, label, value]) => [label, value]),
+    );
+  };
+  const types = { cache_dtype: "f32", mamba_cache_dtype: "f32", mamba_ssm_cache_dtype: "f32" };
+
+  it("is of pages where the model has attention", async () => {
+    const { model, scrape } = build();
+    model.pages = { pagesUsed: 3, pagesTotal: 12 };
+    const found = await scrape();
+    const values = (...names: string[]) => names.map((name) => found.get(`mamba_serve:${name}`));
+    expect(values("kv_pages_used", "kv_pages_total", "kv_cache_usage_perc")).toEqual([3, 12, 0.25]);
+    expect(config(found)).toEqual({
+      ...types,
+      ...{ block_size: "64", num_gpu_blocks: "12", is_attention_free: "False", gpu_memory_utilization: "0.9" },
+    });
+    model.pages = { pagesUsed: 0, pagesTotal: 8 };
+    expect(config(await scrape()).num_gpu_blocks).toBe("8");
+  });
+
+  it("is of slots where it has none, as it is before the engine is there", async () => {
+    const { model, scrape } = build();
+    model.running = 16;
+    const found = await scrape();
+    expect(found.get("mamba_serve:kv_cache_usage_perc")).toBe(0.25);
+    expect(config(found)).toEqual({
+      ...types,
+      ...{ block_size: "4096", num_gpu_blocks: "64", is_attention_free: "True", gpu_memory_utilization: "0.9" },
+    });
+  });
+});
+
 it("can have vLLM's names", async () => {
   const { post, scrape } = build({}, "vllm:");
   await post({ max_tokens: 2 });

@@ -15,6 +15,8 @@ export function engineRoutes(app: FastifyInstance, { model, drain, metrics }: Se
       waiting: stats.waiting,
       slots_used: stats.slotsUsed,
       slots_total: stats.slotsTotal,
+      pages_used: stats.pagesUsed,
+      pages_total: stats.pagesTotal,
       steps: stats.steps,
       prompt_tokens: stats.promptTokens,
       generated_tokens: stats.generatedTokens,
