@@ -23,7 +23,7 @@ if [ ! -f "$bundle/node_modules.tar.xz" ] || [ package-lock.json -nt "$bundle/no
     --exclude=node_modules/@biomejs --exclude=node_modules/@typescript --exclude=node_modules/typescript \
     --exclude=node_modules/clang-format --exclude=node_modules/cmake-js --exclude=node_modules/node-gyp \
     --exclude=node_modules/openai --exclude=node_modules/@langchain --exclude=node_modules/langsmith \
-    --exclude=node_modules/ai --exclude=node_modules/@ai-sdk --exclude=node_modules/playwright-core --exclude=node_modules/@types \
+    --exclude=node_modules/ai --exclude=node_modules/js-tiktoken --exclude=node_modules/@ai-sdk --exclude=node_modules/playwright-core --exclude=node_modules/@types \
     --exclude=node_modules/@anthropic-ai --exclude=node_modules/@mlc-ai --exclude=node_modules/zod/src \
     --exclude='node_modules/@swc/*musl*' --exclude='node_modules/tokenizers/*musl*' \
     --exclude='node_modules/tokenizers/*.android-*' --exclude='node_modules/tokenizers/*.darwin-*' \
