@@ -57,8 +57,11 @@ export function packSequences(inputs: Inputs, { lengths }: Packing, chunkSize: n
   return packed;
 }
 
-/** A sequence of `length` tokens that draws greedily. */
+/**
+ * A sequence of `length` tokens that draws greedily. No two sequences of a step are at the same token, or a mixture of experts
+ * would choose the same few for all.
+ */
 export function benchSequence(length: number, index: number): Sequence {
-  const prompt = Array.from({ length }, (_, i) => (i * 37) % 1000);
+  const prompt = Array.from({ length }, (_, i) => (i * 37 + index * 101) % 997);
   return new Sequence(greedyRequest(`${index}`, prompt, 1), index, length + 1);
 }
