@@ -63,9 +63,9 @@ export class LLM implements LanguageModel {
   get info(): ModelInfo {
     const { modelType, vocabSize } = this.config;
     const { parameters = 0, device = "", dtype = "", stateDtype = "" } = this.engine.info ?? {};
-    const chatTemplate = this.tokenizer?.chatTemplate ?? null;
-    const pageSize = PAGE_SIZE;
-    return { ...this.identity, modelType, vocabSize, chatTemplate, parameters, device, dtype, stateDtype, pageSize };
+    const { chatTemplate = null, specialTokens = {} } = this.tokenizer ?? {};
+    const loaded = { parameters, device, dtype, stateDtype, pageSize: PAGE_SIZE };
+    return { ...this.identity, modelType, vocabSize, chatTemplate, specialTokens, ...loaded };
   }
 
   /** Resolves once requests are taken, rejects where the model cannot be loaded. */

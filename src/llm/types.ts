@@ -150,6 +150,8 @@ export interface ModelInfo {
   readonly maxQueue: number;
   /** Jinja source; null where the model has none. */
   readonly chatTemplate: string | null;
+  /** Texts of special tokens by their names in tokenizer_config.json, as bos_token and eos_token. */
+  readonly specialTokens: Readonly<Record<string, string>>;
   readonly device: string;
   readonly dtype: string;
   readonly stateDtype: string;

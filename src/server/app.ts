@@ -3,6 +3,7 @@ import type { IncomingMessage } from "node:http";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { LanguageModel } from "../llm/types";
 import { packageVersion } from "../version";
+import { answersOf } from "./answers";
 import { toAnthropicError } from "./anthropic/error-body";
 import { messageRoutes } from "./anthropic/routes";
 import type { ServerContext } from "./context";
@@ -29,6 +30,7 @@ import { completionRoutes } from "./openai/routes/completions";
 import { missingRoutes } from "./openai/routes/missing";
 import { modelRoutes } from "./openai/routes/models";
 import { responseRoutes } from "./openai/routes/responses";
+import { scoreRoutes } from "./openai/routes/score";
 import { tokenizeRoutes } from "./openai/routes/tokenize";
 import { defaultOptions, type ServerOptions } from "./options";
 
@@ -107,7 +109,7 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   });
 
   const version = packageVersion();
-  collectRoutes(app, version);
+  collectRoutes(app, version, answersOf);
   // A plugin of its own, because the collector before it is one and sees only what is registered after it.
   app.register(async (scope) => {
     const endpoints = new Endpoints(scope);
@@ -122,6 +124,7 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     chatCompletionRoutes(scope, context);
     responseRoutes(scope, context);
     messageRoutes(scope, context);
+    scoreRoutes(scope, context);
     tokenizeRoutes(scope, context);
     endpoints.refuseOtherMethods();
     missingRoutes(scope);

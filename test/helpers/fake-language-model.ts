@@ -67,6 +67,7 @@ export class FakeLanguageModel implements LanguageModel {
       maxModelLen: options.maxModelLen ?? 4096,
       maxQueue: options.maxQueue ?? 1024,
       chatTemplate: options.chatTemplate ?? null,
+      specialTokens: { bos_token: "<s>", eos_token: "</s>" },
       device: "cpu",
       dtype: "f32",
       stateDtype: "f32",

@@ -8,7 +8,7 @@ export interface ResponseHead {
   readonly model: string;
 }
 
-export function newResponseHead(prefix: "cmpl" | "chatcmpl", model: string): ResponseHead {
+export function newResponseHead(prefix: "cmpl" | "chatcmpl" | "score", model: string): ResponseHead {
   return {
     id: `${prefix}-${randomUUID().replaceAll("-", "")}`,
     created: Math.floor(Date.now() / 1000),

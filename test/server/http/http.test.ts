@@ -179,8 +179,11 @@ describe("small endpoints", () => {
       "POST /v1/responses",
       "POST /v1/messages",
       "POST /v1/messages/count_tokens",
+      "POST /v1/score",
+      "POST /score",
       "POST /tokenize",
       "POST /detokenize",
+      "GET /tokenizer_info",
     ]);
   });
 

@@ -1,4 +1,5 @@
 import "../../helpers/allow-inject";
+import Ajv from "ajv/dist/2020";
 import { buildApp } from "../../../src/server/app";
 import { FakeLanguageModel } from "../../helpers/fake-language-model";
 
@@ -8,6 +9,10 @@ afterAll(() => app.close());
 interface Operation {
   readonly summary?: string;
   readonly requestBody?: { content: Record<string, { schema: { properties?: Record<string, unknown> } }> };
+}
+
+interface Described {
+  readonly responses: Readonly<Record<string, { content: Record<string, { schema: object } | undefined> }>>;
 }
 
 async function describe_(): Promise<{ openapi: string; paths: Record<string, Record<string, Operation>> }> {
@@ -38,4 +43,69 @@ it.each([
   const { paths } = await describe_();
   const { properties = {} } = paths[url]!.post!.requestBody!.content["application/json"]!.schema;
   for (const field of fields) expect(JSON.stringify(properties[field] ?? {}).length).toBeGreaterThan(15);
+});
+
+describe("answers are as they are described", () => {
+  const calling = buildApp(new FakeLanguageModel({ chatTemplate: "tools <tool_call>" }), { toolFormat: "hermes" });
+  afterAll(() => calling.close());
+  const messages = [{ role: "user", content: "the river" }];
+  const parameters = { type: "object", properties: { a: { type: "integer" } } };
+  const tools = [{ type: "function", function: { name: "f", parameters } }];
+  const anthropicTools = [{ name: "f", input_schema: parameters }];
+  const bodies: Readonly<Record<string, readonly object[]>> = {
+    "POST /v1/completions": [
+      { prompt: "the river", max_tokens: 3, prompt_logprobs: 2, return_token_ids: true },
+      { prompt: ["a", "b"], n: 2, logprobs: 2, echo: true },
+      { prompt: "a", logprobs: 0 },
+    ],
+    "POST /v1/chat/completions": [
+      { messages, logprobs: true, top_logprobs: 2, n: 2, prompt_logprobs: 1, return_token_ids: true },
+      { messages, tools, tool_choice: "required" },
+    ],
+    "POST /v1/responses": [
+      { input: "the river", max_output_tokens: 2, top_logprobs: 2 },
+      { input: "a", tools: [{ type: "function", name: "f", parameters }], tool_choice: "required" },
+    ],
+    "POST /v1/messages": [
+      { messages, max_tokens: 3 },
+      { messages, max_tokens: 300, tools: anthropicTools, tool_choice: { type: "any" } },
+    ],
+    "POST /v1/messages/count_tokens": [{ messages }],
+    "POST /v1/score": [{ text_1: "the", text_2: ["river", "stone"] }],
+    "POST /score": [{ text_1: "the", text_2: "river" }],
+    "POST /tokenize": [{ prompt: "the river", return_token_strs: true }, { messages }],
+    "POST /detokenize": [{ tokens: [1, 2] }],
+  };
+
+  it("on every route, and where it fails", async () => {
+    const { paths } = (await calling.inject("/openapi.json")).json();
+    const ajv = new Ajv({ strict: false, logger: false });
+    for (const [path, operations] of Object.entries<Record<string, Described>>(paths)) {
+      for (const [method, { responses }] of Object.entries(operations)) {
+        if (method === "head") continue;
+        const url = path.replace("{*}", path.startsWith("/ui") ? "api.js" : "fake-mamba");
+        const name = `${method.toUpperCase()} ${path.replace("{*}", "*")}`;
+        const check = (of: Described["responses"][string], text: string) => {
+          const schema = of.content["application/json"]?.schema;
+          if (schema === undefined) return;
+          const validate = ajv.compile(schema);
+          expect([name, validate(JSON.parse(text)) || validate.errors]).toEqual([name, true]);
+        };
+        // A route that was forgotten is described as anything.
+        expect([name, JSON.stringify(responses["200"])]).not.toEqual([name, expect.stringContaining('"schema":{}')]);
+        for (const payload of bodies[name] ?? (method === "get" ? [undefined] : [])) {
+          const answer = await calling.inject({ method: method as "get", url, ...(payload && { payload }) });
+          expect([name, answer.statusCode]).toEqual([name, 200]);
+          check(responses["200"]!, answer.body);
+        }
+        if (method === "post") {
+          expect(bodies).toHaveProperty([name]);
+          check(
+            responses.default!,
+            (await calling.inject({ method: "POST", url, payload: { stop: 5, tokens: 1 } })).body,
+          );
+        }
+      }
+    }
+  });
 });

@@ -4,7 +4,7 @@ import type { ServerContext } from "../../context";
 import { detokenizeRequest, tokenizeRequest } from "../schemas/tokenize";
 import { requireModel } from "./models";
 
-/** vLLM's /tokenize and /detokenize. */
+/** vLLM's /tokenize, /detokenize and /tokenizer_info. */
 export function tokenizeRoutes(app: FastifyInstance, { model, options }: ServerContext): void {
   const rules = { ...model.info, strict: options.strict };
   const typed = app.withTypeProvider<ZodTypeProvider>();
@@ -39,5 +39,11 @@ export function tokenizeRoutes(app: FastifyInstance, { model, options }: ServerC
   typed.post("/detokenize", { schema: detokenize }, async ({ body }) => {
     requireModel(body.model, model.info);
     return { prompt: model.detokenize(body.tokens) };
+  });
+
+  const described = { summary: "Special tokens, chat template and sizes of the tokenizer", tags: ["tokens"] };
+  app.get("/tokenizer_info", { schema: described }, async () => {
+    const { specialTokens, vocabSize, maxModelLen, chatTemplate } = model.info;
+    return { ...specialTokens, vocab_size: vocabSize, model_max_length: maxModelLen, chat_template: chatTemplate };
   });
 }
