@@ -91,7 +91,7 @@ export const typescriptLayers: readonly Layer[] = [
     name: "server",
     files: /^src\/server\//,
     imports: ["errors", "version", "http", "openai", "anthropic", "src/llm/types"],
-    packages: ["fastify"],
+    packages: ["fastify", "zod"],
   },
   { name: "client", files: /^src\/bench\/serve\//, imports: ["errors"], packages: ["eventsource-parser"] },
   {
