@@ -89,8 +89,6 @@ export interface OpFunctions {
     residual: TensorHandle | 0,
     weight: TensorHandle,
     eps: number,
-    firstRow: number,
-    rows: number,
   ): void;
   gatedRmsNorm(
     device: DeviceHandle,
@@ -100,8 +98,6 @@ export interface OpFunctions {
     weight: TensorHandle,
     groupSize: number,
     eps: number,
-    firstRow: number,
-    rows: number,
   ): void;
   causalConv1dUpdate(
     device: DeviceHandle,
@@ -112,7 +108,6 @@ export interface OpFunctions {
     bias: TensorHandle | 0,
     slots: TensorHandle,
     silu: boolean,
-    firstRow: number,
   ): void;
   causalConv1dVarlen(
     device: DeviceHandle,
@@ -166,7 +161,6 @@ export interface OpFunctions {
     dtMin: number,
     dtMax: number,
     dtSoftplus: boolean,
-    firstRow: number,
   ): void;
   gdnChunk(
     device: DeviceHandle,
@@ -202,7 +196,6 @@ export interface OpFunctions {
     slots: TensorHandle,
     eps: number,
     scale: number,
-    firstRow: number,
   ): void;
   ropeStoreKv(
     device: DeviceHandle,

@@ -14,10 +14,6 @@ export interface RmsNormArgs {
   readonly weight: Tensor;
   /** Added to the mean square. */
   readonly eps: number;
-  /** Where the rows begin, in every tensor [rows, ...]. Default 0. */
-  readonly firstRow?: number;
-  /** How many; -1 = all from firstRow on. Default -1. */
-  readonly rows?: number;
 }
 
 /**
@@ -32,8 +28,6 @@ export function rmsNorm(stream: Stream, args: RmsNormArgs): void {
     args.residual?.handle ?? 0,
     args.weight.handle,
     args.eps,
-    args.firstRow ?? 0,
-    args.rows ?? -1,
   );
 }
 
@@ -50,10 +44,6 @@ export interface GatedRmsNormArgs {
   readonly groupSize: number;
   /** Added to the mean square. */
   readonly eps: number;
-  /** Where the rows begin, in every tensor [rows, ...]. Default 0. */
-  readonly firstRow?: number;
-  /** How many; -1 = all from firstRow on. Default -1. */
-  readonly rows?: number;
 }
 
 /**
@@ -69,7 +59,5 @@ export function gatedRmsNorm(stream: Stream, args: GatedRmsNormArgs): void {
     args.weight.handle,
     args.groupSize,
     args.eps,
-    args.firstRow ?? 0,
-    args.rows ?? -1,
   );
 }
