@@ -245,13 +245,33 @@ inline void store_elements(uint8_t* to, F32 value, F32 inverse_scale, Count n) {
   for (int i = 0; i < n; ++i) to[i] = to_e4m3(values[i]);
 }
 
+// norm(x) * weight of one head.
+template <class T>
+inline void normalise_head(const T* x, const float* weight, float eps, int64_t head_dim, float* to) {
+  F32 squares = zero();
+  for_lanes(0, head_dim, [&](int64_t i, auto n) {
+    const F32 v = load_n(x + i, n);
+    squares = fma(v, v, squares);
+  });
+  const F32 scale = norm::inverse_rms(squares, head_dim, eps);
+  norm::scale_row(x, scale, weight, to, head_dim);
+}
+
 template <class T, class P>
 void rope_store(const RopeStoreKvParams& p, int64_t token, const float* cosines, const float* sines) {
   const KvPages& pages = p.pages;
   const int64_t head_dim = pages.head_dim, half = p.rotary_dim / 2;
-  for (int64_t h = 0; half > 0 && h < p.heads; ++h) {
+  alignas(64) float normed[kMaxHeadDim];
+  for (int64_t h = 0; h < p.heads; ++h) {
     T* q = static_cast<T*>(p.q) + token * p.q_stride + h * head_dim;
-    rotate(q, half, cosines, sines, [&](int64_t i, F32 value, auto n) { store_n(q + i, value, n); });
+    const auto store_query = [&](int64_t i, F32 value, auto n) { store_n(q + i, value, n); };
+    if (!p.q_norm) {
+      rotate(q, half, cosines, sines, store_query);
+      continue;
+    }
+    normalise_head(q, p.q_norm, p.norm_eps, head_dim, normed);
+    rotate(normed, half, cosines, sines, store_query);
+    for_lanes(p.rotary_dim, head_dim, [&](int64_t i, auto n) { store_query(i, load_n(normed + i, n), n); });
   }
   const int64_t slot = p.slot_mapping[token];
   if (slot < 0 || slot >= pages.pages * pages.page_size) return;
@@ -265,8 +285,16 @@ void rope_store(const RopeStoreKvParams& p, int64_t token, const float* cosines,
     P* k_to = static_cast<P*>(pages.k) + place(pages.k_page_stride, h);
     P* v_to = static_cast<P*>(pages.v) + place(pages.v_page_stride, h);
     const auto store_key = [&](int64_t i, F32 value, auto n) { store_elements(k_to + i, value, k_inverse, n); };
-    rotate(k, half, cosines, sines, store_key);
-    for_lanes(p.rotary_dim, head_dim, [&](int64_t i, auto n) { store_key(i, load_n(k + i, n), n); });
+    const auto store_keys = [&](const auto* from) {
+      rotate(from, half, cosines, sines, store_key);
+      for_lanes(p.rotary_dim, head_dim, [&](int64_t i, auto n) { store_key(i, load_n(from + i, n), n); });
+    };
+    if (p.k_norm) {
+      normalise_head(k, p.k_norm, p.norm_eps, head_dim, normed);
+      store_keys(normed);
+    } else {
+      store_keys(k);
+    }
     for_lanes(0, head_dim, [&](int64_t i, auto n) { store_elements(v_to + i, load_n(v + i, n), v_inverse, n); });
   }
 }

@@ -52,7 +52,7 @@ void with_residual(const RmsNormParams& p, Range rows) {
   }
 }
 
-// `product` holds group_size floats.
+// `product` holds group_size floats: what is normed, or the gate's factors.
 template <class T>
 void gated(const GatedRmsNormParams& p, Range rows, float* product) {
   for (int64_t r = rows.begin; r < rows.end; ++r) {
@@ -61,12 +61,20 @@ void gated(const GatedRmsNormParams& p, Range rows, float* product) {
       const T* gate = static_cast<const T*>(p.gate) + r * p.gate_stride + first;
       F32 squares = zero();
       for_lanes(0, p.group_size, [&](int64_t c, auto n) {
-        const F32 v = load_n(x + c, n) * silu(load_n(gate + c, n));
-        store_n(product + c, v, n);
+        const F32 z = silu(load_n(gate + c, n)), v = p.norm_before_gate ? load_n(x + c, n) : load_n(x + c, n) * z;
+        store_n(product + c, p.norm_before_gate ? z : v, n);
         squares = fma(v, v, squares);
       });
       T* out = static_cast<T*>(p.out) + r * p.width + first;
-      scale_row(product, inverse_rms(squares, p.group_size, p.eps), p.weight + first, out, p.group_size);
+      const F32 scale = inverse_rms(squares, p.group_size, p.eps);
+      const float* weight = p.weight + first;
+      if (!p.norm_before_gate) {
+        scale_row(product, scale, weight, out, p.group_size);
+        continue;
+      }
+      for_lanes(0, p.group_size, [&](int64_t c, auto n) {
+        store_n(out + c, load_n(x + c, n) * scale * load_n(weight + c, n) * load_n(product + c, n), n);
+      });
     }
   }
 }

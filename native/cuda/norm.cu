@@ -45,9 +45,10 @@ __global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __gri
   let_next_start();
   sums.clear();
   wait_for_inputs();
+  const auto gate = [&](int64_t c) { return silu(load_any(p.gate, p.dtype, row * p.gate_stride + first + c)); };
   const auto value = [&](int64_t c) {
-    return load_any(p.x, p.dtype, row * p.x_stride + first + c) *
-           silu(load_any(p.gate, p.dtype, row * p.gate_stride + first + c));
+    const float x = load_any(p.x, p.dtype, row * p.x_stride + first + c);
+    return p.norm_before_gate ? x : x * gate(c);
   };
   float squares = 0;
   for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
@@ -56,7 +57,8 @@ __global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __gri
   }
   const float scale = rsqrtf(sums.add(squares) / static_cast<float>(p.group_size) + p.eps);
   for (int64_t c = threadIdx.x; c < end; c += blockDim.x) {
-    store_any(p.out, p.dtype, row * p.width + first + c, value(c) * scale * p.weight[first + c]);
+    const float normed = value(c) * scale * p.weight[first + c];
+    store_any(p.out, p.dtype, row * p.width + first + c, p.norm_before_gate ? normed * gate(c) : normed);
   }
 }
 

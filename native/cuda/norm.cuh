@@ -137,6 +137,7 @@ __global__ void __launch_bounds__(kNormThreads) gated_rms_norm_kernel(const __gr
   const int64_t first = int64_t{blockIdx.y} * width;
   const bool inside = row < p.rows;
   float weights[V][kNormVec], values[V][kNormVec];
+  Vec<T, kNormVec> gates[V];
   __shared__ WarpSums sums;
   let_next_start();
   if constexpr (Early) load_weights(p.weight + first, weights, width);
@@ -146,7 +147,6 @@ __global__ void __launch_bounds__(kNormThreads) gated_rms_norm_kernel(const __gr
   if (inside) {
     const T* x = static_cast<const T*>(p.x) + row * p.x_stride + first;
     const T* gate = static_cast<const T*>(p.gate) + row * p.gate_stride + first;
-    Vec<T, kNormVec> gates[V];
 #pragma unroll
     for (int i = 0; i < V; ++i) {
       if (norm_channel(i) < width) gates[i] = load<kNormVec>(gate + norm_channel(i));
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kNormThreads) gated_rms_norm_kernel(const __gr
       unpack(gates[i], z);
 #pragma unroll
       for (int k = 0; k < kNormVec; ++k) {
-        values[i][k] *= silu(z[k]);
+        if (!p.norm_before_gate) values[i][k] *= silu(z[k]);
         squares = fmaf(values[i][k], values[i][k], squares);
       }
     }
@@ -170,6 +170,16 @@ __global__ void __launch_bounds__(kNormThreads) gated_rms_norm_kernel(const __gr
   const float sum = sums.add(squares);
   if (!inside) return;
   if constexpr (!Early) load_weights(p.weight + first, weights, width);
+  if (p.norm_before_gate) {
+#pragma unroll
+    for (int i = 0; i < V; ++i) {
+      if (norm_channel(i) >= width) break;
+      float z[kNormVec];
+      unpack(gates[i], z);
+#pragma unroll
+      for (int k = 0; k < kNormVec; ++k) values[i][k] *= silu(z[k]);
+    }
+  }
   const float scale = rsqrtf(sum / static_cast<float>(width) + p.eps);
   scale_and_store(static_cast<T*>(p.out) + row * p.width + first, values, weights, scale, width);
 }

@@ -1,7 +1,8 @@
 // rope_store_kv: rotary embedding of q in place, and of k on its way with v into the paged KV cache.
 //
-// Mapping. A block has a token: its angles are taken once, then threads take V channels of a head's first half with
-// their partners of the second, or V channels that are not rotated.
+// Mapping. A block has a token: its angles are taken once, and where heads are normalised a warp takes each head's root
+// mean square; then threads take V channels of a head's first half with their partners of the second, or V channels
+// that are not rotated.
 //
 // Bound. Bytes: q is read and written, k and v are read and stored. Sines and cosines of far angles reduce exactly.
 #include <cuda_fp8.h>
@@ -34,9 +35,10 @@ __device__ __forceinline__ void store_page(uint8_t* to, const float (&values)[V]
   *reinterpret_cast<Codes*>(to) = codes;
 }
 
-template <class T, class P, int V>
+template <class T, class P, int V, bool kNormed>
 __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __grid_constant__ RopeStoreKvParams p) {
   __shared__ float cosines[kMaxHeadDim / 2], sines[kMaxHeadDim / 2];
+  extern __shared__ float inverse_rms[];  // of each head of q, then of k, where one of them has a norm
   wait_for_inputs();
   let_next_start();
   const KvPages& pages = p.pages;
@@ -50,6 +52,35 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
     sincosf(position * p.inv_freq[i], &sine, &cosine);
     cosines[i] = cosine * p.rope_factor, sines[i] = sine * p.rope_factor;
   }
+  const T* k = static_cast<const T*>(p.k) + token * p.k_stride;
+  const T* v = static_cast<const T*>(p.v) + token * p.v_stride;
+  T* q = static_cast<T*>(p.q) + token * p.q_stride;
+  if constexpr (kNormed) {
+    for (int head = thread / 32; head < heads + kv_heads; head += kRopeThreads / 32) {
+      const T* from = head >= heads ? k + (head - heads) * head_dim : q + head * head_dim;
+      float squares = 0;
+      for (int channel = thread % 32 * V; channel < head_dim; channel += 32 * V) {
+        float values[V];
+        unpack(load<V>(from + channel), values);
+#pragma unroll
+        for (int j = 0; j < V; ++j) squares = fmaf(values[j], values[j], squares);
+      }
+#pragma unroll
+      for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(~0u, squares, distance);
+      if (thread % 32 == 0) inverse_rms[head] = rsqrtf(squares / static_cast<float>(head_dim) + p.norm_eps);
+    }
+  }
+  // Channels of a head of q, or from `heads` on of k.
+  const auto load_head = [&](int head, int channel, float(&values)[V]) {
+    const bool of_k = head >= heads;
+    unpack(load<V>((of_k ? k + (head - heads) * head_dim : q + head * head_dim) + channel), values);
+    if constexpr (kNormed) {
+      const float* weight = of_k ? p.k_norm : p.q_norm;
+      if (weight == nullptr) return;
+#pragma unroll
+      for (int j = 0; j < V; ++j) values[j] *= inverse_rms[head] * weight[channel + j];
+    }
+  };
   __syncthreads();
   const int64_t slot = p.slot_mapping[token];
   const bool there = slot >= 0 && slot < pages.pages * pages.page_size;
@@ -58,18 +89,13 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   P* k_to = static_cast<P*>(pages.k) + page * pages.k_page_stride;
   P* v_to = static_cast<P*>(pages.v) + page * pages.v_page_stride;
   const float k_inverse = 1 / pages.k_scale, v_inverse = 1 / pages.v_scale;
-  const T* k = static_cast<const T*>(p.k) + token * p.k_stride;
-  const T* v = static_cast<const T*>(p.v) + token * p.v_stride;
-  T* q = static_cast<T*>(p.q) + token * p.q_stride;
-
   const int pairs = half / V, rotated = (heads + (there ? kv_heads : 0)) * pairs;
   for (int i = thread; i < rotated; i += kRopeThreads) {
     const int head = i / pairs, channel = i % pairs * V;
     const bool of_k = head >= heads;
-    const T* from = of_k ? k + (head - heads) * head_dim : q + head * head_dim;
     float a[V], b[V], low[V], high[V];
-    unpack(load<V>(from + channel), a);
-    unpack(load<V>(from + half + channel), b);
+    load_head(head, channel, a);
+    load_head(head, half + channel, b);
 #pragma unroll
     for (int j = 0; j < V; ++j) {
       const float c = cosines[channel + j], s = sines[channel + j];
@@ -85,22 +111,39 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
       store(to + half, pack<T, V>(high));
     }
   }
+  const int rest = (head_dim - 2 * half) / V, all = head_dim / V;
+  if constexpr (kNormed) {  // the other channels of q stay as they are without a norm
+    for (int i = thread; p.q_norm != nullptr && i < heads * rest; i += kRopeThreads) {
+      const int head = i / rest, channel = i % rest * V + 2 * half;
+      float values[V];
+      load_head(head, channel, values);
+      store(q + head * head_dim + channel, pack<T, V>(values));
+    }
+  }
   if (!there) return;
   // The other channels of k, and all of v.
-  const int rest = (head_dim - 2 * half) / V, all = head_dim / V;
   for (int i = thread; i < kv_heads * (rest + all); i += kRopeThreads) {
     const bool of_k = i < kv_heads * rest;
     const int j = of_k ? i : i - kv_heads * rest, width = of_k ? rest : all;
     const int head = j / width, channel = j % width * V + (of_k ? 2 * half : 0);
     float values[V];
-    unpack(load<V>((of_k ? k : v) + head * head_dim + channel), values);
+    if (of_k) {
+      load_head(heads + head, channel, values);
+    } else {
+      unpack(load<V>(v + head * head_dim + channel), values);
+    }
     store_page((of_k ? k_to : v_to) + in_page(head) + channel, values, of_k ? k_inverse : v_inverse);
   }
 }
 
 template <class T, class P, int V>
 void launch_rope(const RopeStoreKvParams& p, Context& context) {
-  launch(context, {.grid = static_cast<unsigned>(p.tokens), .block = kRopeThreads}, rope_store_kv_kernel<T, P, V>, p);
+  LaunchShape shape = {.grid = static_cast<unsigned>(p.tokens), .block = kRopeThreads};
+  if (p.q_norm == nullptr && p.k_norm == nullptr) {
+    return launch(context, shape, rope_store_kv_kernel<T, P, V, false>, p);
+  }
+  shape.shared_bytes = static_cast<size_t>(p.heads + p.pages.kv_heads) * sizeof(float);
+  launch(context, shape, rope_store_kv_kernel<T, P, V, true>, p);
 }
 
 template <class T, class P>

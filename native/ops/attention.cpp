@@ -106,7 +106,8 @@ void check_starts(Checker& check, const Tensor& starts, const char* name) {
 }  // namespace
 
 void rope_store_kv(Stream& stream, Tensor q, Tensor k, Tensor v, Tensor positions, Tensor slot_mapping,
-                   std::optional<Tensor> inv_freq, double rope_factor, Tensor k_pages, Tensor v_pages, double k_scale,
+                   std::optional<Tensor> inv_freq, double rope_factor, std::optional<Tensor> q_norm,
+                   std::optional<Tensor> k_norm, double norm_eps, Tensor k_pages, Tensor v_pages, double k_scale,
                    double v_scale) {
   Checker check("rope_store_kv", stream.device());
   check_heads(check, q, "q", "heads");
@@ -127,6 +128,10 @@ void rope_store_kv(Stream& stream, Tensor q, Tensor k, Tensor v, Tensor position
                    ", expected half of head_dim = " + std::to_string(check.size("head_dim")) + " at most");
   }
   check_scale(check, rope_factor, "rope_factor");
+  for (auto [norm, name] : {std::pair{&q_norm, "q_norm"}, {&k_norm, "k_norm"}}) {
+    if (*norm) check.shape(**norm, name, {"head_dim"}).dtype(**norm, name, {DType::f32}).contiguous(**norm, name);
+  }
+  if (!(norm_eps >= 0)) check.refuse("norm_eps is " + std::to_string(norm_eps) + ", expected 0 or more");
   const KvPages pages = check_pages(check, k_pages, v_pages, q, k_scale, v_scale);
   check_group(check);
   if (check.size("tokens") == 0) return;
@@ -144,6 +149,9 @@ void rope_store_kv(Stream& stream, Tensor q, Tensor k, Tensor v, Tensor position
                                                .slot_mapping = slot_mapping.as<int32_t>(),
                                                .inv_freq = inv_freq ? inv_freq->as<float>() : nullptr,
                                                .rope_factor = static_cast<float>(rope_factor),
+                                               .q_norm = q_norm ? q_norm->as<float>() : nullptr,
+                                               .k_norm = k_norm ? k_norm->as<float>() : nullptr,
+                                               .norm_eps = static_cast<float>(norm_eps),
                                                .pages = pages,
                                                .dtype = q.dtype,
                                            });

@@ -43,10 +43,12 @@ struct RopeStoreKvParams {
   void* q;            // [tokens, heads, head_dim], row stride q_stride; rotated in place
   const void *k, *v;  // [tokens, kv_heads, head_dim]
   int64_t q_stride, k_stride, v_stride;
-  const int32_t* positions;     // [tokens]
-  const int32_t* slot_mapping;  // [tokens]; -1 = padding: stored nowhere
-  const float* inv_freq;        // [rotary_dim / 2] or null (then rotary_dim is 0)
-  float rope_factor;            // of cosines and sines
+  const int32_t* positions;      // [tokens]
+  const int32_t* slot_mapping;   // [tokens]; -1 = padding: stored nowhere
+  const float* inv_freq;         // [rotary_dim / 2] or null (then rotary_dim is 0)
+  float rope_factor;             // of cosines and sines
+  const float *q_norm, *k_norm;  // [head_dim] or null: weights of a norm of each head before the rotation
+  float norm_eps;
   KvPages pages;
   DType dtype;  // of q, k and v
 

@@ -23,6 +23,7 @@ struct GatedRmsNormParams {
   const float* weight;  // [width]
   void* out;            // [rows, width] contiguous; may be x
   float eps;
+  bool norm_before_gate;
   DType dtype;  // of x, gate and out
 };
 

@@ -89,6 +89,8 @@ export interface OpFunctions {
     residual: TensorHandle | 0,
     weight: TensorHandle,
     eps: number,
+    firstRow: number,
+    rows: number,
   ): void;
   gatedRmsNorm(
     device: DeviceHandle,
@@ -98,6 +100,9 @@ export interface OpFunctions {
     weight: TensorHandle,
     groupSize: number,
     eps: number,
+    normBeforeGate: boolean,
+    firstRow: number,
+    rows: number,
   ): void;
   causalConv1dUpdate(
     device: DeviceHandle,
@@ -108,6 +113,7 @@ export interface OpFunctions {
     bias: TensorHandle | 0,
     slots: TensorHandle,
     silu: boolean,
+    firstRow: number,
   ): void;
   causalConv1dVarlen(
     device: DeviceHandle,
@@ -161,6 +167,7 @@ export interface OpFunctions {
     dtMin: number,
     dtMax: number,
     dtSoftplus: boolean,
+    firstRow: number,
   ): void;
   gdnChunk(
     device: DeviceHandle,
@@ -196,6 +203,7 @@ export interface OpFunctions {
     slots: TensorHandle,
     eps: number,
     scale: number,
+    firstRow: number,
   ): void;
   ropeStoreKv(
     device: DeviceHandle,
@@ -206,6 +214,9 @@ export interface OpFunctions {
     slotMapping: TensorHandle,
     invFreq: TensorHandle | 0,
     ropeFactor: number,
+    qNorm: TensorHandle | 0,
+    kNorm: TensorHandle | 0,
+    normEps: number,
     kPages: TensorHandle,
     vPages: TensorHandle,
     kScale: number,

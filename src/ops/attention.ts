@@ -18,6 +18,12 @@ export interface RopeStoreKvArgs {
   readonly invFreq?: Tensor | undefined;
   /** factor of cosines and sines. Default 1. */
   readonly ropeFactor?: number;
+  /** f32 [head_dim]. */
+  readonly qNorm?: Tensor | undefined;
+  /** f32 [head_dim]. */
+  readonly kNorm?: Tensor | undefined;
+  /** Added to the mean square. Default 1e-6. */
+  readonly normEps?: number;
   /** [pages, kv_heads, page_size, head_dim] of q's type or u8 (codes of e4m3). State, written. */
   readonly kPages: Tensor;
   /** As kPages. State, written. */
@@ -30,9 +36,10 @@ export interface RopeStoreKvArgs {
 
 /**
  * Rotary embedding (Su et al., RoFormer; halves, as GPT-NeoX) of the first rotary_dim channels of each head of q, in place,
- * and of k on its way into the cache; v goes there as it is. Angles are float(position) * invFreq; scaling types (linear,
- * dynamic, yarn, llama3, longrope) are an invFreq and a ropeFactor. e4m3 pages take value / scale, rounded to nearest even,
- * 448 at most.
+ * and of k on its way into the cache; v goes there as it is. With qNorm or kNorm each head of q or k is first divided by its
+ * root mean square and multiplied with the weight (Henry et al. 2020, arXiv 2010.04245). Angles are float(position) *
+ * invFreq; scaling types (linear, dynamic, yarn, llama3, longrope) are an invFreq and a ropeFactor. e4m3 pages take value /
+ * scale, rounded to nearest even, 448 at most.
  */
 export function ropeStoreKv(stream: Stream, args: RopeStoreKvArgs): void {
   addon().ropeStoreKv(
@@ -44,6 +51,9 @@ export function ropeStoreKv(stream: Stream, args: RopeStoreKvArgs): void {
     args.slotMapping.handle,
     args.invFreq?.handle ?? 0,
     args.ropeFactor ?? 1,
+    args.qNorm?.handle ?? 0,
+    args.kNorm?.handle ?? 0,
+    args.normEps ?? 1e-6,
     args.kPages.handle,
     args.vPages.handle,
     args.kScale ?? 1,

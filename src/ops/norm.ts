@@ -14,6 +14,10 @@ export interface RmsNormArgs {
   readonly weight: Tensor;
   /** Added to the mean square. */
   readonly eps: number;
+  /** Where the rows begin, in every tensor [rows, ...]. Default 0. */
+  readonly firstRow?: number;
+  /** How many; -1 = all from firstRow on. Default -1. */
+  readonly rows?: number;
 }
 
 /**
@@ -28,6 +32,8 @@ export function rmsNorm(stream: Stream, args: RmsNormArgs): void {
     args.residual?.handle ?? 0,
     args.weight.handle,
     args.eps,
+    args.firstRow ?? 0,
+    args.rows ?? -1,
   );
 }
 
@@ -44,11 +50,18 @@ export interface GatedRmsNormArgs {
   readonly groupSize: number;
   /** Added to the mean square. */
   readonly eps: number;
+  /** Whether the gate is a factor of the norm's result. Default false. */
+  readonly normBeforeGate?: boolean;
+  /** Where the rows begin, in every tensor [rows, ...]. Default 0. */
+  readonly firstRow?: number;
+  /** How many; -1 = all from firstRow on. Default -1. */
+  readonly rows?: number;
 }
 
 /**
  * out = norm(x * silu(gate)) * weight, where each run of groupSize channels has its own root mean square (Mamba-2's
- * RMSNormGated with norm_before_gate = False; groupSize = d_inner / n_groups).
+ * RMSNormGated; groupSize = d_inner / n_groups). With normBeforeGate out = norm(x) * weight * silu(gate), as gated delta nets
+ * have it.
  */
 export function gatedRmsNorm(stream: Stream, args: GatedRmsNormArgs): void {
   addon().gatedRmsNorm(
@@ -59,5 +72,8 @@ export function gatedRmsNorm(stream: Stream, args: GatedRmsNormArgs): void {
     args.weight.handle,
     args.groupSize,
     args.eps,
+    args.normBeforeGate ?? false,
+    args.firstRow ?? 0,
+    args.rows ?? -1,
   );
 }

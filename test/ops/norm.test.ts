@@ -49,6 +49,9 @@ const gatedTable = cases(gatedBase, [
   { dtype: "bf16", width: 4096, groupSize: 4096 }, // long sums from bf16
   { dtype: "f16" }, // f16
   { dtype: "f16", scale: 1e4 }, // squares that are no f16
+  { normBeforeGate: true }, // the gate is a factor of the norm
+  { normBeforeGate: true, dtype: "bf16", width: 4096, groupSize: 128, gatePad: 160 }, // a gated delta net's heads
+  { normBeforeGate: true, dtype: "f16", width: 51, groupSize: 17, gatePad: 3, shift: 1, inPlace: true },
   { scale: 0 }, // zeros: eps keeps it finite
   { scale: 1e4 }, // large
   { xPad: 31 }, // x is a slice of a wider row

@@ -15,6 +15,7 @@ interface RopeRow {
   readonly rotaryDim: number; // 0: no rotation
   readonly theta: number;
   readonly factor: number;
+  readonly norms: "" | "q" | "k" | "qk"; // heads that are normalised first
   readonly pages: number;
   readonly pageSize: number;
   readonly dtype: FloatDType;
@@ -33,6 +34,7 @@ const base: RopeRow = {
   rotaryDim: 64,
   theta: 10000,
   factor: 1,
+  norms: "",
   pages: 4,
   pageSize: 16,
   dtype: "f32",
@@ -60,6 +62,14 @@ const table = cases(base, [
   { positions: [4095, 131071, 262143, 524288, 1048575] }, // far angles
   { theta: 500000, positions: [4095, 131071, 262143, 524288, 1048575], dtype: "bf16" },
   { factor: 1.3689 }, // yarn's attention factor
+  { norms: "qk" }, // heads are normalised first
+  { norms: "q", rotaryDim: 16 },
+  { norms: "k", rotaryDim: 16 },
+  { norms: "qk", rotaryDim: 0 },
+  { norms: "qk", headDim: 256, rotaryDim: 64, heads: 16, dtype: "bf16", packed: true }, // Qwen3.5's attention
+  { norms: "qk", headDim: 80, rotaryDim: 20, dtype: "f16" }, // halves of no whole vector
+  { norms: "qk", rotaryDim: 32, e4m3: true, slots: [-1, 33, -1, 1, -1] },
+  { norms: "qk", packed: true, pad: 3, shift: 1 },
   { pageSize: 256, slots: [300, 1023, 255, 256, 0] },
   { dtype: "bf16" },
   { dtype: "f16" },
@@ -114,6 +124,8 @@ async function check(backend: Backend, row: RopeRow): Promise<void> {
   const rng = new Rng(0);
   const tokens = row.positions.length;
   const values = [heads, kvHeads, kvHeads].map((h) => rounded(dtype, rng.normal(tokens * h * headDim)));
+  const [qNorm, kNorm] = [0, 1].map(() => rng.normal(headDim, 1, 0.3)) as [Float32Array, Float32Array];
+  const normEps = 1e-5;
   const invFreq = Float32Array.from({ length: rotaryDim / 2 }, (_, i) => row.theta ** ((-2 * i) / rotaryDim));
   const qkv = placeQkv(backend, row, values);
   const pageDtype = row.e4m3 ? "u8" : dtype;
@@ -127,11 +139,18 @@ async function check(backend: Backend, row: RopeRow): Promise<void> {
     slotMapping: backend.integers(row.slots),
     ...(rotaryDim > 0 && { invFreq: backend.floats([rotaryDim / 2], invFreq) }),
     ropeFactor: factor,
+    ...(row.norms.includes("q") && { qNorm: backend.floats([headDim], qNorm) }),
+    ...(row.norms.includes("k") && { kNorm: backend.floats([headDim], kNorm) }),
+    normEps,
     kPages: pools[0]!.tensor,
     vPages: pools[1]!.tensor,
     ...(row.e4m3 && scales),
   });
 
+  const normed = (x: Float32Array, name: "q" | "k") =>
+    row.norms.includes(name)
+      ? Float32Array.from(reference.rmsNorm(x, name === "q" ? qNorm : kNorm, headDim, normEps))
+      : x;
   const turned = (x: Float32Array, count: number) =>
     Float32Array.from(
       row.positions.flatMap((position, t) => [
@@ -146,12 +165,12 @@ async function check(backend: Backend, row: RopeRow): Promise<void> {
     );
   const [qAfter, kAfter, vAfter] = await qkv.read();
   const tolerance = dtype === "f32" ? { rtol: 1e-6, atol: 1e-6 } : toleranceOf(dtype);
-  assertClose("q", [tokens, heads, headDim], qAfter!, turned(values[0]!, heads), tolerance);
+  assertClose("q", [tokens, heads, headDim], qAfter!, turned(normed(values[0]!, "q"), heads), tolerance);
   assertSameBits("k", kAfter!, values[1]!);
   assertSameBits("v", vAfter!, values[2]!);
 
   // Pages: what is stored, and nothing else.
-  const want = [turned(values[1]!, kvHeads), values[2]!];
+  const want = [turned(normed(values[1]!, "k"), kvHeads), values[2]!];
   for (const [i, pool] of pools.entries()) {
     const before = pool.initialWords();
     const after = await pool.words();

@@ -104,7 +104,13 @@ async function main(): Promise<void> {
   );
   await all(
     "gatedRmsNorm",
-    cases(gatedBase, [{}, { groupSize: 3 }, { dtype: "bf16", groupSize: 48 }, { dtype: "f16", groupSize: 48 }]),
+    cases(gatedBase, [
+      {},
+      { groupSize: 3 },
+      { dtype: "bf16", groupSize: 48 },
+      { dtype: "f16", groupSize: 48 },
+      { normBeforeGate: true, groupSize: 3 },
+    ]),
     checkGated,
   );
   const conv = [

@@ -64,6 +64,7 @@ export interface GatedRow {
   readonly rows: number;
   readonly width: number;
   readonly groupSize: number;
+  readonly normBeforeGate: boolean;
   readonly dtype: FloatDType;
   readonly scale: number; // of x
   readonly xPad: number;
@@ -78,6 +79,7 @@ export const gatedBase: GatedRow = {
   width: 96,
   groupSize: 96,
   dtype: "f32",
+  normBeforeGate: false,
   scale: 1,
   xPad: 0,
   gatePad: 0,
@@ -102,8 +104,11 @@ export async function checkGated(backend: Backend, row: GatedRow): Promise<void>
     weight: backend.floats([width], weight),
     groupSize,
     eps,
+    normBeforeGate: row.normBeforeGate,
   });
-  const want = reference.gatedRmsNorm(values, gateValues, weight, groupSize, eps);
+  const want = row.normBeforeGate
+    ? reference.rmsNorm(values, weight, groupSize, eps).map((value, i) => value * reference.silu(gateValues[i]!))
+    : reference.gatedRmsNorm(values, gateValues, weight, groupSize, eps);
   assertClose("out", shape, await out.values(), want, row.tolerance ?? toleranceOf(dtype));
   if (!row.inPlace) await x.assertUnchanged("x");
   await gate.assertUnchanged("gate");

@@ -166,7 +166,7 @@ export const validCalls: readonly ValidCall[] = [
     call: as(ops.ropeStoreKv),
     args: {
       ...{ q: f32(3, 4, 8), k: f32(3, 2, 8), v: f32(3, 2, 8), positions: i32(0, 1, 2), slotMapping: i32(17, -1, 3) },
-      ...{ invFreq: f32(4), ropeFactor: 1, ...pages },
+      ...{ invFreq: f32(4), ropeFactor: 1, qNorm: f32(8), kNorm: f32(8), normEps: 1e-6, ...pages },
     },
   },
   {
