@@ -11,21 +11,52 @@ namespace {
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // About 20 us of work on one core: less is not worth a fork.
+constexpr int64_t kSmallChunk = 1 << 20;     // multiply-adds
 constexpr int64_t kSmallUpdate = 256 << 10;  // bytes of state
+// Enough for the threads to end together although one of them was disturbed.
+constexpr int64_t kTasksPerThread = 2;
+constexpr int64_t kPanel = 32;  // channels, at least as many as a kernel takes at once
 
 }  // namespace
 
-size_t gdn_chunk_scratch_bytes(const GdnChunkParams& p) {
-  return static_cast<size_t>((2 + p.value_dim) * p.key_dim) * sizeof(float);
+size_t gdn_chunk_scratch_bytes(const GdnChunkParams& p, int64_t heads, int64_t values) {
+  return static_cast<size_t>(delta_layout(p, heads, values).floats) * sizeof(float);
 }
 
 size_t gdn_update_scratch_bytes(const GdnUpdateParams& p) { return static_cast<size_t>(2 * p.key_dim) * sizeof(float); }
 
+// A task is a block of value heads of one key head and sequence: few blocks, and the products of q and k are made once
+// for them. A key head is cut until the longest sequence's tasks are a fair share of the whole; where its heads are too
+// few for that, their channels are cut too.
 void run_gdn_chunk(const GdnChunkParams& p, ThreadPool& pool) {
-  const size_t scratch_bytes = gdn_chunk_scratch_bytes(p);
-  pool.parallel_for(p.sequences * p.value_heads, [&](int64_t task, Scratch& scratch) {
-    kernels().gdn_chunk(p, task / p.value_heads, task % p.value_heads, {0, p.value_dim}, scratch.get(scratch_bytes));
-  });
+  if (p.tokens == 0 || p.value_heads == 0) return;
+  int64_t longest = 0;
+  for (int64_t s = 0; s < p.sequences; ++s) {
+    longest = std::max<int64_t>(longest, p.query_start_loc[s + 1] - p.query_start_loc[s]);
+  }
+  const int64_t group = p.value_heads / p.key_heads;
+  const int64_t fair =
+      pool.threads() == 1 ? 1 : ceil_div(kTasksPerThread * pool.threads() * longest, p.tokens * p.key_heads);
+  const int64_t heads = std::max<int64_t>(1, group / std::max<int64_t>(1, fair)), blocks = ceil_div(group, heads);
+  const int64_t cuts = std::clamp<int64_t>(fair / group, 1, ceil_div(p.value_dim, kPanel));
+  const int64_t values = ceil_div(ceil_div(p.value_dim, cuts), kPanel) * kPanel, parts = ceil_div(p.value_dim, values);
+  const int64_t tasks = p.sequences * p.key_heads * blocks * parts;
+  const size_t scratch_bytes = gdn_chunk_scratch_bytes(p, heads, std::min(values, p.value_dim));
+
+  auto run = [&](int64_t task, Scratch& scratch) {
+    const int64_t value = task % parts * values, block = task / parts % blocks;
+    const int64_t key_head = task / parts / blocks % p.key_heads, first = key_head * group + block * heads;
+    kernels().gdn_chunk(p, task / parts / blocks / p.key_heads,
+                        {first, std::min(first + heads, (key_head + 1) * group)},
+                        {value, std::min(value + values, p.value_dim)}, scratch.get(scratch_bytes));
+  };
+  if (3 * p.tokens * p.value_heads * p.value_dim * p.key_dim < kSmallChunk) {
+    pool.parallel_for(1, [&](int64_t, Scratch& scratch) {
+      for (int64_t task = 0; task < tasks; ++task) run(task, scratch);
+    });
+  } else {
+    pool.parallel_for(tasks, run);
+  }
 }
 
 // A task is some heads of a row, of about kSmallUpdate / 2 bytes.

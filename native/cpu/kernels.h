@@ -59,8 +59,9 @@ struct Kernels {
   void (*ssd_chunk_scan)(const SsdChunkScanParams&, int64_t sequence, Range heads, void* scratch);
   void (*ssd_state_update)(const SsdStateUpdateParams&, int64_t row, Range heads);
 
-  // One sequence, values [begin, end) of one value head. `scratch` holds gdn_chunk_scratch_bytes(params).
-  void (*gdn_chunk)(const GdnChunkParams&, int64_t sequence, int64_t head, Range values, void* scratch);
+  // One sequence, value heads of one key head only, some of their channels. `scratch` holds
+  // gdn_chunk_scratch_bytes(params, heads, values).
+  void (*gdn_chunk)(const GdnChunkParams&, int64_t sequence, Range heads, Range values, void* scratch);
   // One row, some value heads. `scratch` holds gdn_update_scratch_bytes(params).
   void (*gdn_update)(const GdnUpdateParams&, int64_t row, Range heads, void* scratch);
 
