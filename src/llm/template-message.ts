@@ -5,7 +5,7 @@ import type { ChatMessage } from "./types";
 
 /** A message under the names that templates know, with `guard` applied to what users wrote. */
 export function toTemplateMessage(message: ChatMessage, guard: (text: string) => string): TemplateMessage {
-  const { role, content, toolCalls, toolCallId, name } = message;
+  const { role, content, reasoning, toolCalls, toolCallId, name } = message;
   const called = toolCalls?.map((call) => ({
     id: guard(call.id),
     type: "function",
@@ -14,6 +14,7 @@ export function toTemplateMessage(message: ChatMessage, guard: (text: string) =>
   return {
     role,
     content: guard(content),
+    ...(reasoning === undefined ? {} : { reasoning_content: guard(reasoning) }),
     ...(called === undefined ? {} : { tool_calls: called }),
     ...(toolCallId === undefined ? {} : { tool_call_id: guard(toolCallId) }),
     ...(name === undefined ? {} : { name: guard(name) }),

@@ -14,6 +14,8 @@ export interface ChatMessage {
   readonly role: string;
   /** Empty where the assistant only called tools. */
   readonly content: string;
+  /** What the assistant thought before it answered. */
+  readonly reasoning?: string;
   /** What the assistant called. */
   readonly toolCalls?: readonly ToolCall[];
   /** The call that a message of the role "tool" answers. */

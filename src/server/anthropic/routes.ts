@@ -9,6 +9,7 @@ import { requireModel } from "../openai/routes/models";
 import { toTemperature } from "../openai/to-generate-params";
 import { chooseFormat } from "../openai/tools/formats";
 import { planTools, type ToolPlan } from "../openai/tools/plan";
+import { mayThink } from "../openai/tools/reasoning";
 import { countTokensRequest, type MessageRequest, messageRequest } from "./schema";
 import { messageEvents, newMessageShape, toMessage, toMessageEvents } from "./to-message";
 
@@ -51,13 +52,17 @@ export function messageRoutes(app: FastifyInstance, { model, options, running, m
     const tools = plan(body);
     const constraint = tools.constraintField?.replace("function.parameters", "input_schema");
     const names = { ...(constraint === undefined ? {} : { constraint }), tools: constraint === "tools" };
-    const request = { prompts: [toPrompt(body)], n: 1, params: toParams(body, tools), names };
+    const params = toParams(body, tools);
+    const request = { prompts: [toPrompt(body)], n: 1, params, names };
     const choices = new Choices(model, request, running.begin(reply), metrics);
-    const shape = newMessageShape(model.info.id, body.stop_sequences ?? [], tools);
+    const shape = newMessageShape(model.info.id, body.stop_sequences ?? [], {
+      tools,
+      thinks: mayThink(model.info.chatTemplate) && params.constraint === undefined,
+    });
     if (body.stream) return sendEvents(reply, toMessageEvents(shape, choices), options, messageEvents);
     const [result] = await choices.results();
     reply.type("application/json; charset=utf-8").serializer(stringifyJson);
-    return toMessage(shape, result!, choices.usage);
+    return toMessage(shape, result!, choices);
   });
 
   const count = {

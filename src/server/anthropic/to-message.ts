@@ -5,20 +5,20 @@ import type { EventFormat } from "../http/sse";
 import { namedEvents } from "../http/sse";
 import type { ChoiceResult, Choices } from "../openai/choices";
 import { toFinishReason } from "../openai/finish-reason";
-import type { ToolEvent } from "../openai/tools/events";
-import { OutputReader } from "../openai/tools/output-reader";
-import type { ToolPlan } from "../openai/tools/plan";
+import type { OutputEvent, OutputReader } from "../openai/tools/output-reader";
+import { newReader, type OutputShape } from "../openai/tools/output-shape";
 import { toAnthropicError } from "./error-body";
 
 type Block =
+  /** Nobody checks that a client sends it back unchanged: the signature is empty. */
+  | { readonly type: "thinking"; thinking: string; readonly signature: "" }
   | { readonly type: "text"; text: string }
   | { readonly type: "tool_use"; readonly id: string; readonly name: string; input: unknown };
 
-export interface MessageShape {
+export interface MessageShape extends OutputShape {
   readonly model: string;
   readonly id: string;
   readonly stops: readonly string[];
-  readonly tools: Pick<ToolPlan, "parser" | "maxCalls">;
 }
 
 export interface MessageEvent {
@@ -28,11 +28,11 @@ export interface MessageEvent {
 
 const newId = (prefix: string) => `${prefix}_${randomUUID().replaceAll("-", "").slice(0, 24)}`;
 
-export const newMessageShape = (model: string, stops: readonly string[], tools: ToolPlan): MessageShape => ({
+export const newMessageShape = (model: string, stops: readonly string[], output: OutputShape): MessageShape => ({
+  ...output,
   model,
   id: newId("msg"),
   stops,
-  tools,
 });
 
 interface Ending {
@@ -55,8 +55,6 @@ function ending(
   }
   return { text, stop_reason: calls > 0 ? "tool_use" : "end_turn", stop_sequence: null };
 }
-
-const newReader = ({ tools: { parser, maxCalls } }: MessageShape) => new OutputReader(parser?.() ?? null, maxCalls);
 
 function toBody({ id, model }: MessageShape, content: readonly Block[], end: Ending | null, usage: Choices["usage"]) {
   return {
@@ -86,8 +84,8 @@ function toInput(text: string): unknown {
   }
 }
 
-export function toMessage(shape: MessageShape, { text, finishReason }: ChoiceResult, usage: Choices["usage"]) {
-  const reader = newReader(shape);
+export function toMessage(shape: MessageShape, { text, finishReason }: ChoiceResult, choices: Choices) {
+  const reader = newReader(shape, choices, 0);
   const end = ending(shape, text, finishReason, 0);
   const content: Block[] = [];
   let input = "";
@@ -99,16 +97,19 @@ export function toMessage(shape: MessageShape, { text, finishReason }: ChoiceRes
     } else if (event.kind === "arguments") {
       input += event.text;
       if (last?.type === "tool_use") last.input = input;
+    } else if (event.kind === "reasoning") {
+      if (last?.type === "thinking") last.thinking += event.text;
+      else content.push({ type: "thinking", thinking: event.text, signature: "" });
     } else if (last?.type === "text") last.text += event.text;
     else content.push({ type: "text", text: event.text });
   }
   for (const block of content) if (block.type === "tool_use") block.input = toInput(String(block.input));
   const { stop_reason, stop_sequence } = ending(shape, text, finishReason, reader.calls);
-  return toBody(shape, content, { stop_reason, stop_sequence }, usage);
+  return toBody(shape, content, { stop_reason, stop_sequence }, choices.usage);
 }
 
 export async function* toMessageEvents(shape: MessageShape, choices: Choices): AsyncGenerator<MessageEvent> {
-  const reader = newReader(shape);
+  let reader: OutputReader | null = null;
   const blocks = new BlockEvents();
   let isOpen = false;
   let end: Ending = { stop_reason: "end_turn", stop_sequence: null };
@@ -119,6 +120,7 @@ export async function* toMessageEvents(shape: MessageShape, choices: Choices): A
       yield { type: "message_start", message: toBody(shape, [], null, usage) };
       yield { type: "ping" };
     }
+    reader ??= newReader(shape, choices, index);
     const { finishReason } = chunk;
     const text = finishReason === null ? chunk.text : ending(shape, chunk.text, finishReason, 0).text;
     for (const event of reader.push(text)) yield* blocks.push(event);
@@ -136,11 +138,16 @@ export async function* toMessageEvents(shape: MessageShape, choices: Choices): A
 /** Content blocks as they come. */
 class BlockEvents {
   #index = -1;
-  #open: "text" | "tool_use" | null = null;
+  #open: Block["type"] | null = null;
 
-  push(event: ToolEvent): MessageEvent[] {
+  push(event: OutputEvent): MessageEvent[] {
     if (event.kind === "call") {
       return this.#begin("tool_use", { id: newId("toolu"), name: event.name, input: {} });
+    }
+    if (event.kind === "reasoning") {
+      const begun = this.#open === "thinking" ? [] : this.#begin("thinking", { thinking: "", signature: "" });
+      const delta = { type: "thinking_delta", thinking: event.text };
+      return [...begun, { type: "content_block_delta", index: this.#index, delta }];
     }
     const isText = event.kind === "text";
     const begun = isText && this.#open !== "text" ? this.#begin("text", { text: "" }) : [];
@@ -156,7 +163,7 @@ class BlockEvents {
     return [{ type: "content_block_stop", index: this.#index }];
   }
 
-  #begin(type: "text" | "tool_use", fields: object): MessageEvent[] {
+  #begin(type: Block["type"], fields: object): MessageEvent[] {
     const ended = this.end();
     this.#open = type;
     this.#index++;

@@ -32,6 +32,9 @@ export interface ChoicesRequest {
 /** What a choice's chunks add up to. */
 export type ChoiceResult = Omit<GenerationResult, "usage">;
 
+/** Enough for a mark and the white space behind it, whatever tokens it consists of. */
+const promptEndTokens = 16;
+
 interface RunningChoice {
   readonly generation: Generation;
   readonly meter: GenerationMeter;
@@ -42,6 +45,7 @@ interface RunningChoice {
  * the first failure, or an abort of the controller, aborts all and is thrown (for an abort: the signal's reason).
  */
 export class Choices {
+  readonly #model: LanguageModel;
   readonly #running: RunningChoice[] = [];
   readonly #controller: AbortController;
   readonly #n: number;
@@ -50,6 +54,7 @@ export class Choices {
 
   /** Throws what `model.generate` throws; 400 for more generations than could ever wait at once. */
   constructor(model: LanguageModel, request: ChoicesRequest, controller: AbortController, metrics: ServerMetrics) {
+    this.#model = model;
     this.#controller = controller;
     this.#n = request.n;
     this.#names = request.names;
@@ -89,6 +94,12 @@ export class Choices {
   /** The prompt that a choice continues, as the model got it; known once its first chunk has come. */
   promptTokenIds(index: number): readonly number[] {
     return this.#running[index]!.generation.promptTokenIds;
+  }
+
+  /** The last characters of the prompt that a choice continues; known once its first chunk has come. */
+  promptEnd(index: number): string {
+    const ids = this.promptTokenIds(index);
+    return ids.length === 0 ? "" : this.#model.detokenize(ids.slice(-promptEndTokens));
   }
 
   promptTokenIdsOf(prompt: number): readonly number[] {

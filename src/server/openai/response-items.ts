@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { ChatLogprobs } from "./to-logprobs";
-import type { ToolEvent } from "./tools/events";
+import type { OutputEvent } from "./tools/output-reader";
 
 export type Status = "in_progress" | "completed" | "incomplete";
 
@@ -28,7 +28,15 @@ export interface FunctionCall {
   readonly arguments: string;
 }
 
-export type OutputItem = OutputMessage | FunctionCall;
+export interface Reasoning {
+  readonly id: string;
+  readonly type: "reasoning";
+  readonly status: Status;
+  readonly summary: readonly never[];
+  readonly content: readonly { readonly type: "reasoning_text"; readonly text: string }[];
+}
+
+export type OutputItem = OutputMessage | FunctionCall | Reasoning;
 
 /** An event of a stream without its place in it. */
 export interface ItemEvent {
@@ -60,11 +68,17 @@ export class ResponseItems {
     this.#untold.push(...tokens);
   }
 
-  push(event: ToolEvent): ItemEvent[] {
+  push(event: OutputEvent): ItemEvent[] {
     if (event.kind === "call") {
       this.#untold = [];
       const call = { id: newId("fc"), call_id: newId("call"), name: event.name, arguments: "" };
       return [...this.#close("completed"), ...this.#begin({ ...call, type: "function_call", status: "in_progress" })];
+    }
+    if (event.kind === "reasoning") {
+      const item = { id: newId("rs"), type: "reasoning", status: "in_progress", summary: [], content: [] } as const;
+      const begun = this.#open?.type === "reasoning" ? [] : [...this.#close("completed"), ...this.#begin(item)];
+      this.#text += event.text;
+      return [...begun, { type: "response.reasoning_text.delta", ...this.#where(), delta: event.text }];
     }
     const isText = event.kind === "text";
     const begun = isText && this.#open?.type !== "message" ? [...this.#close("completed"), ...this.#message()] : [];
@@ -107,7 +121,7 @@ export class ResponseItems {
 
   #where() {
     const item = { item_id: this.#open!.id, output_index: this.items.length };
-    return this.#open!.type === "message" ? { ...item, content_index: 0 } : item;
+    return this.#open!.type === "function_call" ? item : { ...item, content_index: 0 };
   }
 
   #close(status: Status): ItemEvent[] {
@@ -125,6 +139,9 @@ export class ResponseItems {
         { type: "response.output_text.done", ...where, text, logprobs: part.logprobs },
         { type: "response.content_part.done", ...where, part },
       );
+    } else if (open.type === "reasoning") {
+      item = { ...open, status, content: [{ type: "reasoning_text", text }] };
+      events.push({ type: "response.reasoning_text.done", ...where, text });
     } else {
       item = { ...open, status, arguments: text };
       events.push({ type: "response.function_call_arguments.done", ...where, name: open.name, arguments: text });

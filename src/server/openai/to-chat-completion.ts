@@ -4,7 +4,7 @@ import type { ResponseHead } from "./response-head";
 import { type ChatLogprobs, type PromptLogprobsBody, toChatLogprobs, toPromptLogprobs } from "./to-logprobs";
 import { toUsage, type UsageBody } from "./to-usage";
 import { type MessageBody, type MessageDelta, MessageReader, toMessage } from "./tools/message-reader";
-import type { ToolPlan } from "./tools/plan";
+import { newReader, type OutputShape } from "./tools/output-shape";
 
 export interface ChatCompletionBody extends ResponseHead {
   readonly object: "chat.completion";
@@ -36,17 +36,14 @@ export interface ChatCompletionChunk extends ResponseHead {
   readonly usage?: UsageBody | null;
 }
 
-export interface ChatShape {
+export interface ChatShape extends OutputShape {
   readonly head: ResponseHead;
-  readonly tools: Pick<ToolPlan, "parser" | "maxCalls">;
   readonly logprobs: boolean;
   readonly tokenIds: boolean;
   readonly includeUsage: boolean;
   /** Usage so far in each event. */
   readonly continuousUsage: boolean;
 }
-
-const newReader = ({ tools: { parser, maxCalls } }: ChatShape) => new MessageReader(parser?.() ?? null, maxCalls);
 
 /** A call is what the model stopped for; one that was cut off by the limit is not. */
 function toReason(reason: ChoiceResult["finishReason"], { hasCalls }: MessageReader): FinishReasonBody {
@@ -64,7 +61,7 @@ export function toChatCompletion(
     ...shape.head,
     object: "chat.completion",
     choices: results.map((result, index) => {
-      const reader = newReader(shape);
+      const reader = new MessageReader(newReader(shape, choices, index));
       const message = toMessage([...reader.push(result.text), ...reader.end()]);
       return {
         index,
@@ -103,7 +100,7 @@ export async function* toChatEvents(shape: ChatShape, choices: Choices): AsyncGe
 
     let reader = readers[index];
     if (reader === undefined) {
-      reader = newReader(shape);
+      reader = new MessageReader(newReader(shape, choices, index));
       readers[index] = reader;
       const opening = toEvent({ role: "assistant", content: "" });
       yield shape.tokenIds && !isOpen ? { ...opening, prompt_token_ids: choices.promptTokenIds(index) } : opening;

@@ -3,8 +3,8 @@ import { toFinishReason } from "./finish-reason";
 import { type ItemEvent, newId, type OutputItem, ResponseItems, type Status } from "./response-items";
 import type { ResponseRequest } from "./schemas/response";
 import { toChatLogprobs } from "./to-logprobs";
-import { OutputReader } from "./tools/output-reader";
-import type { ToolPlan } from "./tools/plan";
+import type { OutputReader } from "./tools/output-reader";
+import { newReader, type OutputShape } from "./tools/output-shape";
 
 /** OpenAI's response object. */
 export interface ResponseBody {
@@ -20,20 +20,17 @@ export interface ResponseEvent extends ItemEvent {
 }
 
 /** What stays the same in every state of a response. */
-export interface ResponseShape {
+export interface ResponseShape extends OutputShape {
   readonly request: ResponseRequest;
-  readonly tools: Pick<ToolPlan, "parser" | "maxCalls">;
   readonly model: string;
   readonly id: string;
   /** Unix time in seconds. */
   readonly createdAt: number;
 }
 
-export function newResponseShape(request: ResponseRequest, tools: ToolPlan, model: string): ResponseShape {
-  return { request, tools, model, id: newId("resp"), createdAt: Math.floor(Date.now() / 1000) };
+export function newResponseShape(request: ResponseRequest, output: OutputShape, model: string): ResponseShape {
+  return { ...output, request, model, id: newId("resp"), createdAt: Math.floor(Date.now() / 1000) };
 }
-
-const newReader = ({ tools: { parser, maxCalls } }: ResponseShape) => new OutputReader(parser?.() ?? null, maxCalls);
 
 function toUsage({ promptTokens, completionTokens }: Choices["usage"]) {
   return {
@@ -97,7 +94,7 @@ export async function toResponse(shape: ResponseShape, choices: Choices): Promis
 export async function* toResponseEvents(shape: ResponseShape, choices: Choices): AsyncGenerator<ResponseEvent> {
   let sequence = 0;
   const numbered = (event: ItemEvent): ResponseEvent => ({ ...event, sequence_number: sequence++ });
-  const reader = newReader(shape);
+  let reader: OutputReader | null = null;
   const items = new ResponseItems();
   let status: Status = "in_progress";
   for await (const { chunk } of choices.chunks()) {
@@ -106,11 +103,12 @@ export async function* toResponseEvents(shape: ResponseShape, choices: Choices):
       yield numbered({ type: "response.created", response });
       yield numbered({ type: "response.in_progress", response });
     }
+    reader ??= newReader(shape, choices, 0);
     items.drawn(toChatLogprobs(chunk.logprobs ?? []).content);
     for (const read of reader.push(chunk.text)) yield* items.push(read).map(numbered);
     if (chunk.finishReason !== null) status = toStatus(chunk.finishReason);
   }
-  for (const read of reader.end()) yield* items.push(read).map(numbered);
+  for (const read of reader?.end() ?? []) yield* items.push(read).map(numbered);
   yield* items.end(status).map(numbered);
   const type = status === "incomplete" ? "response.incomplete" : "response.completed";
   yield numbered({ type, response: toBody(shape, status, items.items, choices.usage) });

@@ -13,6 +13,7 @@ import { toChatCompletion, toChatEvents } from "../to-chat-completion";
 import { toGenerateParams } from "../to-generate-params";
 import { chooseFormat } from "../tools/formats";
 import { planTools, type ToolPlan } from "../tools/plan";
+import { mayThink } from "../tools/reasoning";
 import { requireModel } from "./models";
 
 function toParams(
@@ -64,16 +65,18 @@ export function chatCompletionRoutes(app: FastifyInstance, { model, options, run
   app.withTypeProvider<ZodTypeProvider>().post("/v1/chat/completions", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
     const tools = planTools(body, format);
+    const params = toParams(body, tools, model.info);
     const request = {
       prompts: [body.messages],
       n: body.n,
-      params: toParams(body, tools, model.info),
+      params,
       names: toNames(body, tools),
     };
     const choices = new Choices(model, request, running.begin(reply), metrics);
     const shape = {
       head: newResponseHead("chatcmpl", model.info.id),
       tools,
+      thinks: mayThink(model.info.chatTemplate) && params.constraint === undefined,
       logprobs: body.logprobs ?? false,
       tokenIds: body.return_token_ids,
       includeUsage: body.stream_options?.include_usage ?? false,

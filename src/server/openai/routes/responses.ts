@@ -11,6 +11,7 @@ import { toTemperature } from "../to-generate-params";
 import { newResponseShape, toResponse, toResponseEvents } from "../to-response";
 import { chooseFormat } from "../tools/formats";
 import { planTools, type ToolPlan } from "../tools/plan";
+import { mayThink } from "../tools/reasoning";
 import { requireModel } from "./models";
 
 function toParams(body: ResponseRequest, { tools, constraint }: ToolPlan, maxModelLen: number): GenerateParams {
@@ -55,14 +56,14 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
       tools: constraintField === "tools",
       maxTokens: "max_output_tokens",
     };
-    const request = {
-      prompts: [[...system, ...body.input]],
-      n: 1,
-      params: toParams(body, plan, model.info.maxModelLen),
-      names,
-    };
+    const params = toParams(body, plan, model.info.maxModelLen);
+    const request = { prompts: [[...system, ...body.input]], n: 1, params, names };
     const choices = new Choices(model, request, running.begin(reply), metrics);
-    const shape = newResponseShape(body, plan, model.info.id);
+    const shape = newResponseShape(
+      body,
+      { tools: plan, thinks: mayThink(model.info.chatTemplate) && params.constraint === undefined },
+      model.info.id,
+    );
     if (body.stream) return sendEvents(reply, toResponseEvents(shape, choices), options, namedEvents);
     const response = await toResponse(shape, choices);
     reply.type("application/json; charset=utf-8").serializer(stringifyJson);

@@ -69,7 +69,11 @@ function readMessage(message: Fields, path: Path, reject: Reject): ChatMessage {
     role === "assistant" ? readToolCalls(message.tool_calls, [...path, "tool_calls"], reject) : undefined;
   const isBare = toolCalls !== undefined && (message.content ?? null) === null;
   const content = isBare ? "" : readContent(message.content, [...path, "content"], reject);
-  if (toolCalls !== undefined) return { role, content, toolCalls };
+  if (role === "assistant") {
+    const { reasoning_content: reasoning } = message;
+    const thought = typeof reasoning === "string" && reasoning !== "" ? { reasoning } : {};
+    return { role, content, ...thought, ...(toolCalls === undefined ? {} : { toolCalls }) };
+  }
   if (role !== "tool") return { role, content };
   const { tool_call_id: toolCallId, name } = message;
   if (typeof toolCallId !== "string") return reject({ message: "expected a string", path: [...path, "tool_call_id"] });

@@ -1,9 +1,10 @@
-import type { ToolChoice } from "../schemas/tools";
+import type { Tool, ToolChoice } from "../schemas/tools";
 import type { ToolEvent, ToolParser } from "./events";
 import { type CallFormat, JsonCallParser } from "./json-call-parser";
+import { XmlCallParser } from "./xml-call-parser";
 
-/** By the names that --tool-call-parser takes. */
-const formats = {
+/** Calls as JSON, by the names that --tool-call-parser takes. */
+const jsonFormats = {
   hermes: { open: ["<tool_call>"], close: "</tool_call>", isBare: false },
   nemotron: { open: ["<TOOLCALL>"], close: "</TOOLCALL>", isBare: false },
   // The mark is a special token in some of the family, which no text shows.
@@ -11,14 +12,15 @@ const formats = {
   llama3_json: { open: ["<|python_tag|>"], close: null, isBare: true },
 } as const satisfies Record<string, CallFormat>;
 
-export type ToolFormat = keyof typeof formats;
+export type ToolFormat = keyof typeof jsonFormats | "qwen3_coder";
 
-export const toolFormats = Object.keys(formats) as ToolFormat[];
+export const toolFormats = [...Object.keys(jsonFormats), "qwen3_coder"] as ToolFormat[];
 
 /** What only the template of one family says; the first that is found counts. */
 const signs: readonly (readonly [sign: string, format: ToolFormat])[] = [
   ["<TOOLCALL>", "nemotron"],
   ["<|tool_call|>", "granite"],
+  ["<function=", "qwen3_coder"],
   ["<tool_call>", "hermes"],
   ["<|python_tag|>", "llama3_json"],
   ['"parameters":', "llama3_json"],
@@ -70,4 +72,7 @@ export function forcedParser(choice: Exclude<ToolChoice, "none" | "auto">): Tool
   return choice === "required" ? new CallsOnlyParser() : new NamedCallParser(choice.name);
 }
 
-export const createParser = (format: ToolFormat): ToolParser => new JsonCallParser(formats[format]);
+/** `tools` are those of the request: they say which arguments are texts. */
+export function createParser(format: ToolFormat, tools: readonly Tool[] = []): ToolParser {
+  return format === "qwen3_coder" ? new XmlCallParser(tools) : new JsonCallParser(jsonFormats[format]);
+}

@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { ToolEvent, ToolParser } from "./events";
-import { OutputReader } from "./output-reader";
+import type { OutputEvent, OutputReader } from "./output-reader";
 
 /** A tool call of an answer. */
 export interface ToolCallBody {
@@ -12,6 +11,8 @@ export interface ToolCallBody {
 /** A piece of a message in a stream. */
 export interface MessageDelta {
   readonly content?: string;
+  /** What the model thinks before it answers, as vLLM and DeepSeek name it. */
+  readonly reasoning_content?: string;
   readonly tool_calls?: readonly [
     | { readonly index: number; readonly function: { readonly arguments: string } }
     | (ToolCallBody & { readonly index: number }),
@@ -24,9 +25,8 @@ export class MessageReader {
   /** The place of the call that is read among the calls. */
   #index = -1;
 
-  /** See OutputReader. */
-  constructor(parser: ToolParser | null, maxCalls: number) {
-    this.#reader = new OutputReader(parser, maxCalls);
+  constructor(reader: OutputReader) {
+    this.#reader = reader;
   }
 
   get hasCalls(): boolean {
@@ -41,9 +41,10 @@ export class MessageReader {
     return this.#toDeltas(this.#reader.end());
   }
 
-  #toDeltas(events: readonly ToolEvent[]): MessageDelta[] {
+  #toDeltas(events: readonly OutputEvent[]): MessageDelta[] {
     return events.map((event) => {
       if (event.kind === "text") return { content: event.text };
+      if (event.kind === "reasoning") return { reasoning_content: event.text };
       if (event.kind === "call") this.#index++;
       if (event.kind === "arguments") {
         return { tool_calls: [{ index: this.#index, function: { arguments: event.text } }] };
@@ -57,8 +58,9 @@ export class MessageReader {
 
 export interface MessageBody {
   readonly role: "assistant";
-  /** Null where there is nothing but calls. */
+  /** Null where there is nothing but calls, or reasoning that the limit cut off. */
   readonly content: string | null;
+  readonly reasoning_content?: string;
   readonly refusal: null;
   readonly tool_calls?: readonly ToolCallBody[];
 }
@@ -66,16 +68,22 @@ export interface MessageBody {
 /** The whole message that its pieces make. */
 export function toMessage(deltas: readonly MessageDelta[]): MessageBody {
   let content = "";
+  let reasoning = "";
   const calls: { id: string; name: string; arguments: string }[] = [];
   for (const delta of deltas) {
     content += delta.content ?? "";
+    reasoning += delta.reasoning_content ?? "";
     for (const call of delta.tool_calls ?? []) {
       if ("id" in call) calls.push({ id: call.id, name: call.function.name, arguments: "" });
       calls[call.index]!.arguments += call.function.arguments;
     }
   }
-  const base = { role: "assistant", content, refusal: null } as const;
-  if (calls.length === 0) return base;
   const tool_calls = calls.map(({ id, ...called }) => ({ id, type: "function" as const, function: called }));
-  return { ...base, content: content === "" ? null : content, tool_calls };
+  return {
+    role: "assistant",
+    content: content === "" && (calls.length > 0 || reasoning !== "") ? null : content,
+    refusal: null,
+    ...(reasoning === "" ? {} : { reasoning_content: reasoning }),
+    ...(calls.length === 0 ? {} : { tool_calls }),
+  };
 }

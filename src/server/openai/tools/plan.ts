@@ -37,7 +37,13 @@ export function planTools(fields: ToolFields, format: ToolFormat | null): ToolPl
     const message = "the model's chat template has no tools in a format known here; --tool-call-parser can name one";
     throw new HttpError(400, `tools: ${message}`, { param: "tools", code: unsupportedCode });
   }
-  return { tools, constraint: undefined, constraintField: undefined, parser: () => createParser(format), maxCalls };
+  return {
+    tools,
+    constraint: undefined,
+    constraintField: undefined,
+    parser: () => createParser(format, tools),
+    maxCalls,
+  };
 }
 
 function toConstraint(
