@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { PAGE_SIZE } from "../engine/policy/kv-pages";
 import type { ModelConfig } from "../models/config";
-import type { AttentionGeometry, MoeGeometry, SsmGeometry } from "../models/config/geometry";
+import type { AttentionGeometry, GdnGeometry, MoeGeometry, SsmGeometry } from "../models/config/geometry";
 import { addModelArgument } from "./engine-flags";
 import { type Fact, printJson, renderFacts } from "./facts";
 import { type ModelFacts, readModelFacts } from "./model-facts";
@@ -46,7 +46,7 @@ function architecture(config: ModelConfig): Fact[] {
     ["architecture", config.modelType],
     ["layers", layers(config)],
     ["hidden size", formatCount(config.hiddenSize)],
-    ...mixer(config.ssm),
+    ...("gdn" in config ? deltaNet(config.gdn) : mixer(config.ssm)),
     ...("attention" in config && config.attention ? attention(config.attention) : []),
     ...feedForward(config),
   ];
@@ -66,8 +66,19 @@ function mixer(ssm: SsmGeometry | null): Fact[] {
   return [
     ["heads", `${heads} of ${headDim}, ${groups} group${groups === 1 ? "" : "s"}`],
     ["state size", String(stateSize)],
-    ["convolution", `${formatCount(convDim)} channels, ${convKernel} tokens wide`],
+    convolution(convDim, convKernel),
   ];
+}
+
+function deltaNet({ keyHeads, valueHeads, keyDim, valueDim, convDim, convKernel }: GdnGeometry): Fact[] {
+  return [
+    ["heads", `${valueHeads} of ${valueDim}, ${keyHeads} of keys of ${keyDim}`],
+    convolution(convDim, convKernel),
+  ];
+}
+
+function convolution(channels: number, width: number): Fact {
+  return ["convolution", `${formatCount(channels)} channels, ${width} tokens wide`];
 }
 
 function attention({ heads, kvHeads, headDim, rope }: AttentionGeometry): Fact[] {

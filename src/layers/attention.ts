@@ -1,6 +1,8 @@
 import { EngineError } from "../errors";
+import { activation } from "../ops/activation";
 import { attentionVarlen, pagedAttention, ropeStoreKv } from "../ops/attention";
 import { attentionTileTokens } from "../ops/attention-limits";
+import { activationCodes } from "../ops/codes";
 import type { StepField } from "../step/field";
 import { type DecodeAttention, decodeAttention } from "../step/fields/decode-attention";
 import { kvSlots } from "../step/fields/kv-slots";
@@ -9,13 +11,15 @@ import { type PrefillAttention, prefillAttention } from "../step/fields/prefill-
 import { prefillRows } from "../step/fields/prefill-rows";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
+import { concatRows, pickRows } from "../weights/descriptor";
+import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
 import type { Forward } from "./forward";
 import { Linear, type LinearPart, type Projection } from "./linear";
 import { pagedCache } from "./paged-cache";
-import type { Input } from "./rms-norm";
+import { type Input, type NormWeight, normWeight } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 export interface AttentionConfig {
@@ -34,6 +38,10 @@ export interface AttentionConfig {
   readonly scale: number;
   /** Whether the projections to q, k and v, and back, add one. */
   readonly bias: boolean;
+  /** A norm of each head of q and k before they are rotated; default none. */
+  readonly headNorm?: { readonly eps: number; readonly weight: NormWeight };
+  /** Whether q_proj has a gate beside each head of q, whose sigmoid multiplies what the head has found. */
+  readonly outputGate?: boolean;
   /** Factors of the input and of the output; default 1. */
   readonly inputScale?: number;
   readonly outputScale?: number;
@@ -47,10 +55,12 @@ interface KvScales {
 
 const noScales: KvScales = { kScale: 1, vScale: 1 };
 
-/** What attention projects with: to q, k and v side by side, and back. */
+/** What attention projects with: to q, k, v and gates side by side, and back; and what it norms heads with. */
 export interface AttentionProjections {
   readonly qkv: Projection;
   readonly out: Linear;
+  /** Both f32 [headDim]. */
+  readonly norms?: { readonly q: Tensor; readonly k: Tensor };
 }
 
 /**
@@ -86,11 +96,14 @@ export class Attention {
 
   /** With projections of its own, between rows of hiddenSize. */
   static load(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Attention {
-    const { heads, headDim, bias, inputScale, outputScale } = config;
-    const parts = qkvParts(config, weights);
+    const { heads, headDim, bias, headNorm, inputScale, outputScale } = config;
+    const norm = (name: string) => normWeight(build, weights.scope(name), headDim, headNorm!.weight);
     const projections = {
-      qkv: Linear.stacked(build, parts, hiddenSize, bias, { inputScale }),
+      qkv: config.outputGate
+        ? gatedQkv(config, hiddenSize, build, weights)
+        : Linear.stacked(build, qkvParts(config, weights), hiddenSize, bias, { inputScale }),
       out: Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, { outputScale }),
+      ...(headNorm && { norms: { q: norm("q_norm"), k: norm("k_norm") } }),
     };
     return new Attention(config, build, projections, loadScales(build, weights));
   }
@@ -106,8 +119,9 @@ export class Attention {
   }
 
   private attended(f: Forward, x: Input): Tensor {
-    const { qkv, attended, rope, prefill, decode } = f.once(this.config, () => this.prepare(f));
-    const { scale } = this.config;
+    const { qkv, attended, gate, rope, prefill, decode } = f.once(this.config, () => this.prepare(f));
+    const { scale, headNorm } = this.config;
+    const { norms } = this.projections;
     const { kScale, vScale } = this.scales;
     const { kPages, vPages } = f.cache(this.cache);
     this.projections.qkv.of(f, x, qkv);
@@ -120,6 +134,9 @@ export class Attention {
       slotMapping: rope.slotMapping,
       invFreq: this.invFreq,
       ropeFactor: this.ropeFactor,
+      qNorm: norms?.q,
+      kNorm: norms?.k,
+      normEps: headNorm?.eps ?? 0,
       kPages,
       vPages,
       kScale,
@@ -158,14 +175,19 @@ export class Attention {
         scale,
       });
     }
+    if (gate !== undefined) {
+      activation(f.stream, { out: attended, x: gate, up: attended, activation: activationCodes.sigmoid });
+    }
     return attended;
   }
 
   /** The buffers of a step and their parts. */
   private prepare(f: Forward) {
-    const { heads, kvHeads, headDim } = this.config;
+    const { heads, kvHeads, headDim, outputGate = false } = this.config;
     const { numTokens, numPrefillTokens } = f;
-    const qkv = f.arena.tensor(this.dtype, [numTokens, (heads + 2 * kvHeads) * headDim]);
+    const gates = outputGate ? heads * headDim : 0;
+    const ungated = (heads + 2 * kvHeads) * headDim;
+    const qkv = f.arena.tensor(this.dtype, [numTokens, ungated + gates]);
     const attended = f.arena.tensor(this.dtype, [numTokens, heads * headDim]);
     const q = qkv.columns(0, [heads, headDim]);
     const k = qkv.columns(heads * headDim, [kvHeads, headDim]);
@@ -177,6 +199,7 @@ export class Attention {
     return {
       qkv,
       attended,
+      gate: outputGate ? qkv.columns(ungated, [gates]) : undefined,
       rope: { q, k, v, positions: f.view(positions)!, slotMapping: f.view(kvSlots)! },
       prefill: rows && {
         ...part(0, numPrefillTokens),
@@ -230,4 +253,25 @@ export function qkvParts({ heads, kvHeads, headDim }: AttentionConfig, weights: 
     { weights: weights.scope("k_proj"), n: kvHeads * headDim },
     { weights: weights.scope("v_proj"), n: kvHeads * headDim },
   ];
+}
+
+/** The same with the gates behind them; q_proj has a head's queries, then its gates. */
+function gatedQkv(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Linear {
+  const { heads, headDim, bias, inputScale } = config;
+  const [q, k, v] = qkvParts(config, weights) as [LinearPart, LinearPart, LinearPart];
+  const stack = (name: "weight" | "bias", row: readonly number[]) => {
+    const start = name === "bias" ? initial.zeros : initial.matrix;
+    const both = q.weights.tensor(name, [2 * q.n, ...row], start);
+    const half = (second: 0 | 1) =>
+      pickRows(
+        both,
+        Array.from({ length: heads }, (_, head) => {
+          const begin = (2 * head + second) * headDim;
+          return [begin, begin + headDim];
+        }),
+      );
+    const [keys, values] = [k, v].map((part) => part.weights.tensor(name, [part.n, ...row], start));
+    return concatRows([half(0), keys!, values!, half(1)]);
+  };
+  return Linear.of(build, stack("weight", [hiddenSize]), bias ? stack("bias", []) : null, { inputScale });
 }

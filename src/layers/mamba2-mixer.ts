@@ -1,20 +1,19 @@
 import { activation, scale } from "../ops/activation";
 import { activationCodes } from "../ops/codes";
-import { causalConv1dUpdate, causalConv1dVarlen } from "../ops/conv1d";
 import { ssdChunkScan, ssdStateUpdate } from "../ops/ssd";
 import { chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
 import type { Tensor } from "../tensor/tensor";
-import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
+import { CausalConv } from "./causal-conv";
 import type { Forward } from "./forward";
 import { Linear } from "./linear";
-import { mamba2Initial } from "./mamba2-initial";
 import { type MixerShape, type MixerStep, mixerStep } from "./mamba2-step";
+import { recurrentInitial } from "./recurrent-initial";
 import { GatedRmsNorm, type Input } from "./rms-norm";
 import { slotCache } from "./slot-cache";
 import { type StepLoad, sumWork, type Work } from "./work";
@@ -55,7 +54,7 @@ export class Mamba2Mixer {
   private readonly norm: GatedRmsNorm | null;
   /** Factors of in_proj's output. */
   private readonly columns: Tensor | undefined;
-  private readonly conv: { weight: Tensor; bias: Tensor | undefined; silu: true };
+  private readonly conv: CausalConv;
   private readonly ssd: { a: Tensor; d: Tensor; dtBias: Tensor; dtMin: number; dtMax: number; dtSoftplus: true };
   private readonly cache: CacheHandle<MixerPools>;
   private readonly shape: MixerShape;
@@ -77,20 +76,13 @@ export class Mamba2Mixer {
     const { partScales } = config;
     const scaled = partScales && Object.values(partScales).some((factor) => factor !== 1);
     this.columns = scaled ? loader.constant(columnsOf(partScales, config)) : undefined;
-    this.conv = {
-      weight: loader.vector(weights.tensor("conv1d.weight", [convDim, 1, convKernel], mamba2Initial.taps(convKernel)), {
-        change: (values) => transpose(values, convDim, convKernel),
-        shape: [convKernel, convDim],
-      }),
-      bias: config.convBias ? loader.vector(weights.tensor("conv1d.bias", [convDim], initial.zeros)) : undefined,
-      silu: true,
-    };
+    this.conv = CausalConv.load(build, weights.scope("conv1d"), convDim, convKernel, config.convBias);
     this.ssd = {
-      a: loader.vector(weights.tensor("A_log", [heads], mamba2Initial.logDecay), {
+      a: loader.vector(weights.tensor("A_log", [heads], recurrentInitial.logDecay), {
         change: (values) => values.map((value) => -Math.exp(value)),
       }),
-      d: loader.vector(weights.tensor("D", [heads], mamba2Initial.skip)),
-      dtBias: loader.vector(weights.tensor("dt_bias", [heads], mamba2Initial.timeStepBias)),
+      d: loader.vector(weights.tensor("D", [heads], recurrentInitial.skip)),
+      dtBias: loader.vector(weights.tensor("dt_bias", [heads], recurrentInitial.timeStepBias)),
       dtMin: config.dtMin,
       dtMax: config.dtMax,
       dtSoftplus: true,
@@ -101,7 +93,7 @@ export class Mamba2Mixer {
     });
     this.cache = build.cache(
       slotCache({
-        conv: { shape: [convKernel - 1, convDim], dtype: build.dtype }, // the last inputs of the convolution
+        conv: this.conv.state,
         ssm: { shape: [heads, headDim, stateSize], dtype: build.stateDtype },
       }),
     );
@@ -128,22 +120,8 @@ export class Mamba2Mixer {
 
   // Arguments are written out, here and below: to spread two objects into a third takes longer than the call of an op.
   private scanPrefill(f: Forward, { conv, scan }: NonNullable<MixerStep["prefill"]>, pools: MixerPools): void {
-    const { weight, bias, silu } = this.conv;
     const { a, d, dtBias, dtMin, dtMax, dtSoftplus } = this.ssd;
-    causalConv1dVarlen(f.stream, {
-      out: conv.out,
-      x: conv.x,
-      queryStartLoc: conv.queryStartLoc,
-      slots: conv.slots,
-      hasInitialState: conv.hasInitialState,
-      blockSeq: conv.blockSeq,
-      blockOffset: conv.blockOffset,
-      blockSize: conv.blockSize,
-      weight,
-      bias,
-      silu,
-      state: pools.conv,
-    });
+    this.conv.prefill(f, conv, pools.conv);
     ssdChunkScan(f.stream, {
       out: scan.out,
       x: scan.x,
@@ -167,17 +145,8 @@ export class Mamba2Mixer {
   }
 
   private updateDecode(f: Forward, { conv, scan }: NonNullable<MixerStep["decode"]>, pools: MixerPools): void {
-    const { weight, bias, silu } = this.conv;
     const { a, d, dtBias, dtMin, dtMax, dtSoftplus } = this.ssd;
-    causalConv1dUpdate(f.stream, {
-      out: conv.out,
-      x: conv.x,
-      slots: conv.slots,
-      weight,
-      bias,
-      silu,
-      state: pools.conv,
-    });
+    this.conv.decode(f, conv, pools.conv);
     ssdStateUpdate(f.stream, {
       out: scan.out,
       x: scan.x,
@@ -238,11 +207,4 @@ function columnsOf(
     [scales.dt, heads],
   ];
   return parts.flatMap(([factor, width]) => Array<number>(width).fill(factor));
-}
-
-/** [rows, columns] -> [columns, rows]. */
-function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
-  const out = new Float32Array(values.length);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = values[r * columns + c]!;
-  return out;
 }

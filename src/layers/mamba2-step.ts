@@ -1,4 +1,3 @@
-import type { CausalConv1dUpdateArgs, CausalConv1dVarlenArgs } from "../ops/conv1d";
 import type { SsdChunkScanArgs, SsdStateUpdateArgs } from "../ops/ssd";
 import type { StepField } from "../step/field";
 import type { Chunks } from "../step/fields/chunks";
@@ -7,17 +6,17 @@ import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
+import type { ConvDecode, ConvPrefill } from "./causal-conv";
 import type { Forward } from "./forward";
 
 /** Arguments that are a layer's own, not a step's. */
-type ConvOwn = "state" | "weight" | "bias" | "silu";
 type ScanOwn = "state" | "a" | "d" | "dtBias" | "dtMin" | "dtMax" | "dtSoftplus";
 
 /** Some rows of a step's buffers, as the ops take them. */
 interface Part {
   readonly y: Tensor;
   readonly z: Tensor;
-  readonly conv: Pick<CausalConv1dUpdateArgs, "x" | "out">;
+  readonly conv: Pick<ConvDecode, "x" | "out">;
   readonly scan: Pick<SsdStateUpdateArgs, "out" | "x" | "dt" | "b" | "c">;
 }
 
@@ -28,12 +27,8 @@ export interface MixerStep {
   /** Both [tokens, inner]. */
   readonly y: Tensor;
   readonly z: Tensor;
-  readonly prefill:
-    | (Pick<Part, "y" | "z"> & { conv: Omit<CausalConv1dVarlenArgs, ConvOwn>; scan: Omit<SsdChunkScanArgs, ScanOwn> })
-    | null;
-  readonly decode:
-    | (Pick<Part, "y" | "z"> & { conv: Omit<CausalConv1dUpdateArgs, ConvOwn>; scan: Omit<SsdStateUpdateArgs, ScanOwn> })
-    | null;
+  readonly prefill: (Pick<Part, "y" | "z"> & { conv: ConvPrefill; scan: Omit<SsdChunkScanArgs, ScanOwn> }) | null;
+  readonly decode: (Pick<Part, "y" | "z"> & { conv: ConvDecode; scan: Omit<SsdStateUpdateArgs, ScanOwn> }) | null;
 }
 
 export interface MixerShape {

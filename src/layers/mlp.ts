@@ -22,6 +22,9 @@ export interface MlpConfig {
   readonly outputScale?: number;
 }
 
+/** What multiplies the output of an MLP: sigmoid(gate(x)), one number for each row. */
+export type MlpGate = Linear;
+
 export const activationOf: Readonly<Record<MlpKind, number>> = {
   swiglu: activationCodes.silu,
   gelu_glu: activationCodes.gelu,
@@ -43,15 +46,22 @@ export class Mlp {
     private readonly build: ModelBuild,
     private readonly up: Projection,
     private readonly down: Linear,
+    private readonly gate: MlpGate | null = null,
   ) {
     this.key = build.shared(`rows of an MLP of ${config.kind} ${config.size}`);
   }
 
-  static load(config: MlpConfig & { readonly hiddenSize: number }, build: ModelBuild, weights: WeightScope): Mlp {
+  /** `gate`: see MlpGate; a gated MLP has no biases. */
+  static load(
+    config: MlpConfig & { readonly hiddenSize: number },
+    build: ModelBuild,
+    weights: WeightScope,
+    gate: MlpGate | null = null,
+  ): Mlp {
     const { size, bias, hiddenSize, outputScale } = config;
     const up = Linear.stacked(build, upParts(config, weights), hiddenSize, bias);
     const down = Linear.load(build, weights.scope("down_proj"), [hiddenSize, size], bias, { outputScale });
-    return new Mlp(config, build, up, down);
+    return new Mlp(config, build, up, down, gate);
   }
 
   /** residual [rows, hidden] += the MLP of x [rows, hidden]. */
@@ -66,21 +76,29 @@ export class Mlp {
 
   private between(f: Forward, x: Input): Tensor {
     const { kind, gateScale = 1 } = this.config;
-    const { projected, gate, up } = f.once(this.key, () => this.prepare(f));
+    const { projected, gate, up, factors } = f.once(this.key, () => this.prepare(f));
     this.up.of(f, x, projected);
     activation(f.stream, { out: gate, x: gate, up, activation: activationOf[kind], scale: gateScale });
+    if (this.gate !== null) {
+      this.gate.of(f, x, factors);
+      // Before the projection down: the rows are narrower here.
+      activation(f.stream, { out: gate, x: factors, up: gate, activation: activationCodes.sigmoid });
+    }
     return gate;
   }
 
-  private prepare(f: Forward): { projected: Tensor; gate: Tensor; up: Tensor | undefined } {
+  private prepare(f: Forward) {
     const { kind, size } = this.config;
-    const projected = f.arena.tensor(this.build.dtype, [f.numTokens, isGated(kind) ? 2 * size : size]);
-    if (!isGated(kind)) return { projected, gate: projected, up: undefined };
-    return { projected, gate: projected.columns(0, [size]), up: projected.columns(size, [size]) };
+    const { dtype } = this.build;
+    const projected = f.arena.tensor(dtype, [f.numTokens, isGated(kind) ? 2 * size : size]);
+    const [gate, up] = isGated(kind)
+      ? [projected.columns(0, [size]), projected.columns(size, [size])]
+      : [projected, undefined];
+    return { projected, gate, up, factors: f.arena.tensor(dtype, [f.numTokens, 1]) };
   }
 
   work(load: Pick<StepLoad, "tokens">): Work {
-    return sumWork([this.up.work(load), this.down.work(load)]);
+    return sumWork([this.up, this.down, ...(this.gate === null ? [] : [this.gate])].map((part) => part.work(load)));
   }
 }
 

@@ -39,6 +39,17 @@ export function rowsOf(f: Forward, x: Input): Tensor {
   return x instanceof Normed ? x.value(f) : x;
 }
 
+/** What a checkpoint stores of a norm's weight: the factor itself, or what it is more than 1. */
+export type NormWeight = "factor" | "above one";
+
+/** The factors, f32 [width]. */
+export function normWeight({ loader }: ModelBuild, weights: WeightScope, width: number, form: NormWeight): Tensor {
+  if (form === "factor") return loader.vector(weights.tensor("weight", [width], initial.ones));
+  return loader.vector(weights.tensor("weight", [width], initial.zeros), {
+    change: (values) => values.map((value) => 1 + value),
+  });
+}
+
 /** Root-mean-square norm. Its parameters are there for a product that takes it along (Linear). */
 export class RmsNorm {
   private constructor(
@@ -49,9 +60,14 @@ export class RmsNorm {
     readonly scratchKey: object,
   ) {}
 
-  static load(build: ModelBuild, weights: WeightScope, width: number, eps: number): RmsNorm {
-    const weight = build.loader.vector(weights.tensor("weight", [width], initial.ones));
-    return RmsNorm.of(build, weight, eps);
+  static load(
+    build: ModelBuild,
+    weights: WeightScope,
+    width: number,
+    eps: number,
+    form: NormWeight = "factor",
+  ): RmsNorm {
+    return RmsNorm.of(build, normWeight(build, weights, width, form), eps);
   }
 
   static of(build: ModelBuild, weight: Tensor, eps: number): RmsNorm {
@@ -73,23 +89,39 @@ export class RmsNorm {
   }
 }
 
-/** norm(x silu(gate)), each group of channels normalised apart. */
+/** norm(x silu(gate)), each group of channels normalised apart; or norm(x) silu(gate). */
 export class GatedRmsNorm {
   private constructor(
     private readonly weight: Tensor,
     private readonly groupSize: number,
     private readonly eps: number,
+    private readonly normBeforeGate: boolean,
     /** The norm alone, for rows that are gated already; null if there are several groups. */
     readonly ungated: RmsNorm | null,
   ) {}
 
   static load(build: ModelBuild, weights: WeightScope, width: number, groups: number, eps: number): GatedRmsNorm {
     const weight = build.loader.vector(weights.tensor("weight", [width], initial.ones));
-    return new GatedRmsNorm(weight, width / groups, eps, groups === 1 ? RmsNorm.of(build, weight, eps) : null);
+    return new GatedRmsNorm(weight, width / groups, eps, false, groups === 1 ? RmsNorm.of(build, weight, eps) : null);
+  }
+
+  /** norm(x) silu(gate) of heads that share one weight [headDim]. */
+  static beforeGate(
+    build: ModelBuild,
+    weights: WeightScope,
+    [heads, headDim]: readonly [number, number],
+    eps: number,
+  ): GatedRmsNorm {
+    const weight = build.loader.vector(weights.tensor("weight", [headDim], initial.ones), {
+      change: (values) => Float32Array.from({ length: heads * headDim }, (_, i) => values[i % headDim]!),
+      shape: [heads * headDim],
+    });
+    return new GatedRmsNorm(weight, headDim, eps, true, null);
   }
 
   /** x, gate [rows, width]; in place on x. */
   forward({ stream }: Forward, x: Tensor, gate: Tensor): void {
-    gatedRmsNorm(stream, { out: x, x, gate, weight: this.weight, groupSize: this.groupSize, eps: this.eps });
+    const { weight, groupSize, eps, normBeforeGate } = this;
+    gatedRmsNorm(stream, { out: x, x, gate, weight, groupSize, eps, normBeforeGate });
   }
 }

@@ -17,8 +17,8 @@ import { readZamba2, type Zamba2Config } from "./config/zamba2";
 export type { GenerationDefaults, TorchDtype } from "./config/language-model";
 export type { Mamba2Config } from "./config/mamba2";
 
-/** Every config that can be read, told apart by modelType. */
-export type ReadableConfig =
+/** Every config that can be read, told apart by modelType; registry.ts has an architecture for each. */
+export type ModelConfig =
   | Mamba2Config
   | BambaConfig
   | GraniteMoeHybridConfig
@@ -30,7 +30,7 @@ export type ReadableConfig =
   | Qwen35MoeConfig;
 
 /** Readers of config.json by its model_type. */
-const readers: Readonly<Record<string, (file: ConfigFile) => ReadableConfig>> = {
+const readers: Readonly<Record<string, (file: ConfigFile) => ModelConfig>> = {
   mamba2: readHuggingFaceMamba2,
   bamba: readBamba,
   granitemoehybrid: readGraniteMoeHybrid,
@@ -44,31 +44,8 @@ const readers: Readonly<Record<string, (file: ConfigFile) => ReadableConfig>> = 
   qwen3_5_moe_text: readQwen35Moe,
 };
 
-/** A config that registry.ts has an architecture for. */
-export type ModelConfig =
-  | Mamba2Config
-  | BambaConfig
-  | GraniteMoeHybridConfig
-  | NemotronHConfig
-  | FalconH1Config
-  | Zamba2Config;
-
-const served: readonly ModelConfig["modelType"][] = [
-  "mamba2",
-  "bamba",
-  "granitemoehybrid",
-  "nemotron_h",
-  "falcon_h1",
-  "zamba2",
-];
-
-/** Values of model_type whose models can be loaded. */
-export const knownModelTypes: readonly string[] = served;
-
-/** loadModelConfig, for models that can be loaded. The others are ERR_MODEL_UNSUPPORTED, before their keys are read. */
-export function loadModelConfig(dir: string): ModelConfig {
-  return readModelConfig(dir, served) as ModelConfig;
-}
+/** Values of model_type that are read; several may be spellings of one model. */
+export const knownModelTypes: readonly string[] = Object.keys(readers);
 
 /**
  * Reads config.json of a model directory, and generation_config.json if there is one, in the dialect of Hugging Face or
@@ -76,22 +53,22 @@ export function loadModelConfig(dir: string): ModelConfig {
  * Throws ERR_MODEL_NOT_FOUND (no such directory), ERR_CONFIG (missing, malformed or contradictory) or
  * ERR_MODEL_UNSUPPORTED (a model or an option that is not implemented).
  */
-export function readModelConfig(dir: string, modelTypes: readonly string[] = Object.keys(readers)): ReadableConfig {
+export function loadModelConfig(dir: string): ModelConfig {
   if (!existsSync(dir)) {
     const message = `${dir}: expected a model directory, got no such path; give the path of a directory with config.json`;
     throw new EngineError("ERR_MODEL_NOT_FOUND", message, { subject: dir });
   }
-  const config = readConfig(ConfigFile.read(join(dir, "config.json")), modelTypes);
+  const config = readConfig(ConfigFile.read(join(dir, "config.json")));
   const generationPath = join(dir, "generation_config.json");
   return existsSync(generationPath) ? mergeGeneration(config, ConfigFile.read(generationPath)) : config;
 }
 
-function readConfig(file: ConfigFile, modelTypes: readonly string[]): ReadableConfig {
+function readConfig(file: ConfigFile): ModelConfig {
   const modelType = file.value.model_type;
   if (modelType === undefined && isStateSpaces(file)) return readStateSpacesMamba2(file);
-  const known = `one of ${modelTypes.join(", ")}`;
+  const known = `one of ${knownModelTypes.join(", ")}`;
   if (typeof modelType !== "string")
     return file.reject("model_type", `${known}, or a state-spaces config with d_model`);
-  const read = modelTypes.includes(modelType) ? readers[modelType] : undefined;
+  const read = Object.hasOwn(readers, modelType) ? readers[modelType] : undefined;
   return read === undefined ? file.unsupported("model_type", known) : read(file);
 }

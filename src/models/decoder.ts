@@ -3,7 +3,7 @@ import type { CacheSpec } from "../layers/cache";
 import { Embedding } from "../layers/embedding";
 import type { Forward } from "../layers/forward";
 import { Linear } from "../layers/linear";
-import { RmsNorm } from "../layers/rms-norm";
+import { type NormWeight, RmsNorm } from "../layers/rms-norm";
 import { type StepLoad, sumWork, type Work } from "../layers/work";
 import { scale } from "../ops/activation";
 import type { AnyField } from "../step/field";
@@ -32,6 +32,8 @@ export interface DecoderOptions {
   /** Names of the embedding and of the final norm. */
   readonly embeddings: string;
   readonly norm: string;
+  /** How the final norm's weight is stored; default the factor itself. */
+  readonly normWeight?: NormWeight;
   /** Factors of the embeddings and of the logits; default 1. */
   readonly embeddingScale?: number;
   readonly logitsScale?: number;
@@ -70,7 +72,7 @@ export class Decoder implements Model {
       blocks.push(...blocksOf(weights.scope("layers").scope(i), i));
       await build.loader.settle();
     }
-    const norm = RmsNorm.load(build, weights.scope(options.norm), hiddenSize, normEps);
+    const norm = RmsNorm.load(build, weights.scope(options.norm), hiddenSize, normEps, options.normWeight);
     const head = weights.scope(tieWordEmbeddings ? options.embeddings : "lm_head");
     const lmHead = Linear.load(build, head, [vocabSize, hiddenSize], false, { outputScale: options.logitsScale });
     if (tieWordEmbeddings) weights.ignore("lm_head.weight");

@@ -10,6 +10,8 @@ import { loadGraniteMoeHybrid } from "./granitemoehybrid";
 import { loadMamba2 } from "./mamba2";
 import type { Model } from "./model";
 import { loadNemotronH } from "./nemotron-h";
+import { loadQwen35, loadQwen35Moe } from "./qwen3-5";
+import { loadQwen3Next } from "./qwen3-next";
 import { loadZamba2 } from "./zamba2";
 
 type Load<Config> = (config: Config, build: ModelBuild, weights: WeightScope) => Promise<Model>;
@@ -23,6 +25,9 @@ const architectures: { readonly [Type in ModelConfig["modelType"]]: Load<Extract
     nemotron_h: loadNemotronH,
     falcon_h1: loadFalconH1,
     zamba2: loadZamba2,
+    qwen3_next: loadQwen3Next,
+    qwen3_5: loadQwen35,
+    qwen3_5_moe: loadQwen35Moe,
   };
 
 /** Builds a model with the loader of `build`. */

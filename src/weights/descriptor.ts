@@ -47,6 +47,25 @@ export function concatRows(weights: readonly WeightDescriptor[]): WeightDescript
   };
 }
 
+/** Ranges of rows [begin, end) of a matrix, one below the other. */
+export function pickRows(
+  weight: WeightDescriptor,
+  ranges: readonly (readonly [begin: number, end: number])[],
+): WeightDescriptor {
+  const { name, shape, dtype, source } = weight;
+  const rows = ranges.reduce((sum, [begin, end]) => sum + end - begin, 0);
+  const picked = { name: `rows of ${name}`, dtype, shape: [rows, ...shape.slice(1)] };
+  if ("dummy" in source) return { ...picked, source };
+  const rowBytes = elementsOf(shape.slice(1)) * (dtype === "f32" ? 4 : 2);
+  const [{ file, offset }] = source.parts as [FilePart]; // as a checkpoint has it: whole
+  const parts = ranges.map(([begin, end]) => ({
+    file,
+    offset: offset + begin * rowBytes,
+    bytes: (end - begin) * rowBytes,
+  }));
+  return { ...picked, source: { parts } };
+}
+
 /** The same elements in another shape. */
 export function reshaped(weight: WeightDescriptor, shape: readonly number[]): WeightDescriptor {
   if (elementsOf(shape) !== elementsOf(weight.shape)) {

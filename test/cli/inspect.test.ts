@@ -58,6 +58,19 @@ test("what a directory lacks is said in its place", async () => {
   }
 });
 
+test("gated delta nets", async () => {
+  const { stdout } = await run(["inspect", join(__dirname, "../../bench/models/qwen3.5-35b-a3b")]);
+  for (const line of [
+    "layers        40: 30 linear_attention, 10 full_attention",
+    "heads         32 of 128, 16 of keys of 128",
+    "convolution   8,192 channels, 4 tokens wide",
+    "attention     16 heads of 256, 2 of keys and values, RoPE over 64",
+    "experts       8 of 256 for a token, swiglu, 512 channels, one of 512 for all",
+  ]) {
+    expect(stdout).toContain(`\n${line}\n`);
+  }
+});
+
 test("a hybrid: its kinds of layers, what a token uses, and what it keeps of each", async () => {
   const { stdout } = await run(["inspect", join(__dirname, "../../bench/models/granite-4.0-h-tiny")]);
   for (const line of [

@@ -3,6 +3,8 @@ import { falconH1Name } from "../../src/models/falcon-h1";
 import { graniteMoeHybridName } from "../../src/models/granitemoehybrid";
 import { mamba2Name } from "../../src/models/mamba2";
 import { nemotronHName } from "../../src/models/nemotron-h";
+import { qwen35Name } from "../../src/models/qwen3-5";
+import { qwen3NextName } from "../../src/models/qwen3-next";
 import { zamba2Name } from "../../src/models/zamba2";
 import type { NameRule } from "../../src/weights/names";
 
@@ -52,6 +54,27 @@ const names: readonly [model: string, rule: NameRule, rows: readonly [name: stri
   ],
   ["falcon_h1", falconH1Name, [["model.final_layernorm.weight", "final_layernorm.weight"]]],
   ["zamba2", zamba2Name, [["model.layers.1.linear.weight", "layers.1.linear.weight"]]],
+  [
+    "qwen3_next",
+    qwen3NextName,
+    [
+      ["model.layers.0.linear_attn.in_proj_qkvz.weight", "layers.0.linear_attn.in_proj_qkvz.weight"],
+      ["mtp.layers.0.mlp.gate.weight", "mtp.layers.0.mlp.gate.weight"],
+      ["lm_head.weight", "lm_head.weight"],
+    ],
+  ],
+  [
+    "qwen3_5",
+    qwen35Name,
+    [
+      ["model.layers.0.linear_attn.in_proj_qkv.weight", "layers.0.linear_attn.in_proj_qkv.weight"],
+      ["model.language_model.layers.3.self_attn.q_proj.weight", "layers.3.self_attn.q_proj.weight"],
+      ["model.language_model.embed_tokens.weight", "embed_tokens.weight"],
+      ["model.visual.blocks.0.attn.qkv.weight", "visual.blocks.0.attn.qkv.weight"],
+      ["mtp.norm.weight", "mtp.norm.weight"],
+      ["lm_head.weight", "lm_head.weight"],
+    ],
+  ],
 ];
 
 describe.each(names)("%s", (_, rule, rows) => {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { readModelConfig } from "../../src/models/config";
-import { configFacts } from "../../src/models/config/facts";
+import { loadModelConfig } from "../../src/models/config";
+import { configFacts } from "../helpers/config-facts";
 
 const goldens = join(__dirname, "../golden");
 const f32 = { conv: 4, ssm: 4, kv: 4 };
@@ -21,7 +21,7 @@ const folders = readdirSync(goldens).filter((name) => existsSync(join(goldens, n
 
 test.each(folders)("%s has as many parameters as its config says", (name) => {
   const dir = join(goldens, name);
-  const { parameters } = configFacts(readModelConfig(dir), f32);
+  const { parameters } = configFacts(loadModelConfig(dir), f32);
   expect(parameters.total).toBe(elementsOf(join(dir, "model.safetensors")));
   const { total, active, ...parts } = parameters;
   expect(Object.values(parts).reduce((sum, count) => sum + count, 0)).toBe(total);

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadModelConfig, type ModelConfig, type ReadableConfig, readModelConfig } from "../../src/models/config";
+import { loadModelConfig, type ModelConfig } from "../../src/models/config";
 import type { TestDir } from "./files";
 
 /** mamba2-130m in the dialect of transformers. */
@@ -63,13 +63,6 @@ function withoutInfinity(text: string): string {
   return text.replace(/\bInfinity\b/g, '{"__float__": "Infinity"}');
 }
 
-export function readGolden(name: string): ReadableConfig {
-  return readModelConfig(join(goldens, name));
-}
-
-/** Reads a directory of its own, below `dir`, with this config.json, whether its model can be loaded or not. */
-export function readFrom(dir: TestDir, config: Content): ReadableConfig {
-  const folder = `model-${folders++}`;
-  dir.write(`${folder}/config.json`, config);
-  return readModelConfig(join(dir.path, folder));
+export function readGolden(name: string): ModelConfig {
+  return loadModelConfig(join(goldens, name));
 }

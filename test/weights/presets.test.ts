@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { readModelConfig } from "../../src/models/config";
-import { configFacts } from "../../src/models/config/facts";
+import { loadModelConfig } from "../../src/models/config";
+import { configFacts } from "../helpers/config-facts";
 
 const presets = join(__dirname, "../../bench/models");
 
@@ -26,6 +26,7 @@ const expected: Readonly<Record<string, readonly [number, number, number, number
   "qwen3-next-80b-a3b": [79_674_391_296, 3_874_929_408, 73.7, 24_576],
   "qwen3.5-27b": [26_895_998_464, 26_895_998_464, 146.8, 65_536],
   "qwen3.5-35b-a3b": [34_660_610_688, 3_454_988_928, 61.4, 20_480],
+  "qwen3.5-4b": [4_205_751_296, 4_205_751_296, 49.1, 32_768],
   "qwen3.5-9b": [8_953_803_264, 8_953_803_264, 49.1, 32_768],
   "zamba2-1.2b": [1_215_064_704, 1_215_064_704, 76.9, 98_304],
   "zamba2-7b": [7_356_749_648, 7_356_749_648, 145.2, 372_736],
@@ -34,7 +35,7 @@ const expected: Readonly<Record<string, readonly [number, number, number, number
 const folders = readdirSync(presets, { withFileTypes: true }).filter((entry) => entry.isDirectory());
 
 test.each(folders.map(({ name }) => name))("%s is read, and as large as it is said to be", (name) => {
-  const config = readModelConfig(join(presets, name));
+  const config = loadModelConfig(join(presets, name));
   const { parameters, stateBytes, kvBytesPerToken } = configFacts(config, { conv: 2, ssm: 4, kv: 2 });
   const mebibytes = Math.round((stateBytes / 2 ** 20) * 10) / 10;
   expect([parameters.total, parameters.active, mebibytes, kvBytesPerToken]).toEqual(expected[name]);

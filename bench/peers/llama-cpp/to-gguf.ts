@@ -1,6 +1,6 @@
 import { closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { mamba2Initial } from "../../../src/layers/mamba2-initial";
+import { recurrentInitial } from "../../../src/layers/recurrent-initial";
 import { loadModelConfig, type Mamba2Config } from "../../../src/models/config";
 import { mamba2Name } from "../../../src/models/mamba2";
 import { elementsOf } from "../../../src/tensor/shape";
@@ -159,14 +159,14 @@ export function writeGguf(modelDir: string, target: string, options: { dummy: bo
       block("ssm_conv1d.weight"),
       "f32",
       [convKernel, convDim],
-      mixer.tensor("conv1d.weight", [convDim, 1, convKernel], mamba2Initial.taps(convKernel)),
+      mixer.tensor("conv1d.weight", [convDim, 1, convKernel], recurrentInitial.taps(convKernel)),
     );
     add(block("ssm_conv1d.bias"), "f32", [convDim], mixer.tensor("conv1d.bias", [convDim], initial.zeros));
-    add(block("ssm_dt.bias"), "f32", [heads], mixer.tensor("dt_bias", [heads], mamba2Initial.timeStepBias));
-    add(block("ssm_a"), "f32", [1, heads], mixer.tensor("A_log", [heads], mamba2Initial.logDecay), (values) =>
+    add(block("ssm_dt.bias"), "f32", [heads], mixer.tensor("dt_bias", [heads], recurrentInitial.timeStepBias));
+    add(block("ssm_a"), "f32", [1, heads], mixer.tensor("A_log", [heads], recurrentInitial.logDecay), (values) =>
       values.map((a) => -Math.exp(a)),
     );
-    add(block("ssm_d"), "f32", [1, heads], mixer.tensor("D", [heads], mamba2Initial.skip));
+    add(block("ssm_d"), "f32", [1, heads], mixer.tensor("D", [heads], recurrentInitial.skip));
     add(block("ssm_norm.weight"), "f32", [inner / groups, groups], mixer.tensor("norm.weight", [inner], initial.ones));
     add(block("ssm_out.weight"), "bf16", [inner, hiddenSize], mixer.tensor("out_proj.weight", [hiddenSize, inner]));
   }

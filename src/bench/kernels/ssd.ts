@@ -1,4 +1,4 @@
-import { mamba2Initial } from "../../layers/mamba2-initial";
+import { recurrentInitial } from "../../layers/recurrent-initial";
 import { type SsdStateUpdateArgs, ssdChunkScan, ssdStateUpdate } from "../../ops/ssd";
 import { sizeOf } from "../../tensor/dtype";
 import { convDimOf, type Geometry, innerOf, projectedOf, shapeOf, stateOf } from "../geometries";
@@ -91,7 +91,7 @@ function tensors(inputs: Inputs, geometry: Geometry, stateDtype: StateDtype, tok
     dt: inputs.keep(projected.columns(inner + convDim, [heads])),
     a: inputs.floats(Array.from({ length: heads }, (_, i) => -1 - (15 * i) / heads)),
     d: inputs.normal("f32", [heads]),
-    dtBias: inputs.random(mamba2Initial.timeStepBias.law, "f32", [heads]),
+    dtBias: inputs.random(recurrentInitial.timeStepBias.law, "f32", [heads]),
     state: inputs.normal(stateDtype, [sequences, heads, headDim, stateSize]),
     out: inputs.output("bf16", [tokens, heads, headDim]),
     dtMin: 0,

@@ -8,27 +8,24 @@ import { type QwenHybridConfig, readQwenHybrid, readQwenMlp, readQwenMoe } from 
 /** Qwen3.5 and its successors: the text model, whether it is published alone or inside a model of text and images. */
 export interface Qwen35Config extends QwenHybridConfig {
   readonly modelType: "qwen3_5";
-  /** What the names of the checkpoint's text model start with. */
-  readonly weightPrefix: "model." | "model.language_model.";
   readonly mlp: MlpGeometry;
 }
 
 export interface Qwen35MoeConfig extends QwenHybridConfig {
   readonly modelType: "qwen3_5_moe";
-  readonly weightPrefix: "model." | "model.language_model.";
   readonly moe: MoeGeometry;
 }
 
 /** transformers' Qwen3_5TextConfig, or a Qwen3_5Config with one inside. */
 export function readQwen35(root: ConfigFile): Qwen35Config {
-  const { file, weightPrefix } = textOf(root);
-  return { modelType: "qwen3_5", weightPrefix, ...readQwenHybrid(root, file), mlp: readQwenMlp(file) };
+  const file = textOf(root);
+  return { modelType: "qwen3_5", ...readQwenHybrid(root, file), mlp: readQwenMlp(file) };
 }
 
 /** transformers' Qwen3_5MoeTextConfig, or a Qwen3_5MoeConfig with one inside. Its router always normalises. */
 export function readQwen35Moe(root: ConfigFile): Qwen35MoeConfig {
-  const { file, weightPrefix } = textOf(root);
-  return { modelType: "qwen3_5_moe", weightPrefix, ...readQwenHybrid(root, file), moe: readQwenMoe(file, true) };
+  const file = textOf(root);
+  return { modelType: "qwen3_5_moe", ...readQwenHybrid(root, file), moe: readQwenMoe(file, true) };
 }
 
 /** Options of the text model that no class of transformers has, but published files name and other engines read. */
@@ -37,7 +34,7 @@ const gateSchema = z.object({
   output_gate_type: orElse(text(), "swish"),
 });
 
-function textOf(root: ConfigFile) {
+function textOf(root: ConfigFile): ConfigFile {
   const nested = isPresent(root.value.text_config);
   if (nested) refuseQuantization(root);
   const file = (nested ? root.under("text_config") : root).respelled({
@@ -48,5 +45,5 @@ function textOf(root: ConfigFile) {
   if (gates.output_gate_type !== "swish" && gates.output_gate_type !== "silu") {
     file.unsupported("output_gate_type", "swish or silu");
   }
-  return { file, weightPrefix: nested ? ("model.language_model." as const) : ("model." as const) };
+  return file;
 }

@@ -1,5 +1,5 @@
 import type { BambaConfig } from "../../../src/models/config/bamba";
-import { goldenConfig, readFrom, readGolden } from "../configs";
+import { goldenConfig, loadFrom, readGolden } from "../configs";
 import { makeTestDir, type TestDir } from "../files";
 import { attention, common, mamba, ssm } from "./golden-parts";
 
@@ -10,7 +10,7 @@ beforeAll(() => {
 afterAll(() => dir.remove());
 
 function changed<C>(name: string, changes: object): C {
-  return readFrom(dir, goldenConfig(name, changes)) as C;
+  return loadFrom(dir, goldenConfig(name, changes)) as C;
 }
 
 describe("bamba", () => {

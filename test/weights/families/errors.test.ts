@@ -2,8 +2,8 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { EngineError, type ErrorCode } from "../../../src/errors";
-import { configFacts } from "../../../src/models/config/facts";
-import { goldenConfig, readFrom } from "../configs";
+import { configFacts } from "../../helpers/config-facts";
+import { goldenConfig, loadFrom } from "../configs";
 import { engineError, makeTestDir, type TestDir } from "../files";
 
 let dir: TestDir;
@@ -107,7 +107,7 @@ const rows = [
 ];
 
 test.each(rows)("%s: %s %j", (code, name, changes, fragment) => {
-  const { message } = engineError(code, () => readFrom(dir, goldenConfig(name, changes)));
+  const { message } = engineError(code, () => loadFrom(dir, goldenConfig(name, changes)));
   expect(message).toContain("config.json: ");
   expect(message).toContain(fragment);
 });
@@ -115,7 +115,7 @@ test.each(rows)("%s: %s %j", (code, name, changes, fragment) => {
 test("quantised weights of a model of text and images", () => {
   const text_config = goldenConfig("qwen3_5_text");
   const config = { model_type: "qwen3_5", text_config, quantization_config: { quant_method: "fp8" } };
-  const { message } = engineError("ERR_MODEL_UNSUPPORTED", () => readFrom(dir, config));
+  const { message } = engineError("ERR_MODEL_UNSUPPORTED", () => loadFrom(dir, config));
   expect(message).toContain("config.json: quantization_config: expected unquantised weights, got an object");
 });
 
@@ -134,7 +134,7 @@ test.each(families)("whatever %s's config.json holds, it fits together or is an 
   const changes = fc.dictionary(fc.constantFrom(...keys.filter((key) => key !== "model_type")), value, { maxKeys: 3 });
   const property = fc.property(changes, (replaced) => {
     try {
-      const config = readFrom(dir, { ...base, ...replaced });
+      const config = loadFrom(dir, { ...base, ...replaced });
       const { parameters, stateBytes, kvBytesPerToken } = configFacts(config, { conv: 2, ssm: 4, kv: 2 });
       for (const count of [parameters.total, parameters.active, stateBytes, kvBytesPerToken]) {
         expect(Number.isFinite(count) && count >= 0).toBe(true);

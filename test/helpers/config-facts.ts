@@ -1,7 +1,14 @@
-import type { ReadableConfig } from "../config";
-import type { AttentionGeometry, GdnGeometry, MlpGeometry, MoeGeometry, SsmGeometry } from "./geometry";
-import type { QwenHybridConfig } from "./qwen3-next";
-import type { Zamba2Config } from "./zamba2";
+/** What a config alone says of its model, counted apart from the model itself (planModel): the two are held to each other. */
+import type { ModelConfig } from "../../src/models/config";
+import type {
+  AttentionGeometry,
+  GdnGeometry,
+  MlpGeometry,
+  MoeGeometry,
+  SsmGeometry,
+} from "../../src/models/config/geometry";
+import type { QwenHybridConfig } from "../../src/models/config/qwen3-next";
+import type { Zamba2Config } from "../../src/models/config/zamba2";
 
 /** Parameters by the part of the model that they belong to; norms of a part count as its own. */
 export interface ParameterCounts {
@@ -48,7 +55,7 @@ interface Part {
   readonly kv?: number;
 }
 
-export function configFacts(config: ReadableConfig, bytes: CacheElementBytes): ConfigFacts {
+export function configFacts(config: ModelConfig, bytes: CacheElementBytes): ConfigFacts {
   const parts = partsOf(config);
   const sum = (of: (part: Part) => number) => parts.reduce((total, part) => total + of(part), 0);
   const named = (name: Part["name"]) => sum((part) => (part.name === name ? part.parameters : 0));
@@ -74,7 +81,7 @@ export function configFacts(config: ReadableConfig, bytes: CacheElementBytes): C
   };
 }
 
-function partsOf(config: ReadableConfig): Part[] {
+function partsOf(config: ModelConfig): Part[] {
   const { hiddenSize } = config;
   switch (config.modelType) {
     case "mamba2":

@@ -1,7 +1,7 @@
 import { type Initial, initial } from "../weights/dummy";
 
-/** What the small tensors of Mamba-2 mixers are trained from, so that dummy models stay finite over any length. */
-export const mamba2Initial = {
+/** What the small tensors of Mamba-2 mixers and gated delta nets are trained from, so that dummy models stay finite over any length. */
+export const recurrentInitial = {
   /** Log of a rate of decay, uniform from 1 to 16. */
   logDecay: { law: { law: "uniform", low: 1, high: 16, map: Math.log }, f32: true },
   skip: { ...initial.ones, f32: true },

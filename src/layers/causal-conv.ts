@@ -1,0 +1,67 @@
+import {
+  type CausalConv1dUpdateArgs,
+  type CausalConv1dVarlenArgs,
+  causalConv1dUpdate,
+  causalConv1dVarlen,
+} from "../ops/conv1d";
+import type { Tensor } from "../tensor/tensor";
+import { initial } from "../weights/dummy";
+import type { WeightScope } from "../weights/scope";
+import type { ModelBuild } from "./build";
+import type { Forward } from "./forward";
+import { recurrentInitial } from "./recurrent-initial";
+import type { SlotTensor } from "./slot-cache";
+
+/** Arguments that are a layer's own, not a step's. */
+type Own = "state" | "weight" | "bias" | "silu";
+export type ConvPrefill = Omit<CausalConv1dVarlenArgs, Own>;
+export type ConvDecode = Omit<CausalConv1dUpdateArgs, Own>;
+
+/** silu of a causal convolution of each channel by itself, over its last few inputs. */
+export class CausalConv {
+  private constructor(
+    private readonly weight: Tensor,
+    private readonly bias: Tensor | undefined,
+    /** The last inputs of a sequence, which its next step begins with. */
+    readonly state: SlotTensor,
+  ) {}
+
+  static load(build: ModelBuild, weights: WeightScope, dim: number, width: number, bias: boolean): CausalConv {
+    const { loader, dtype } = build;
+    const weight = loader.vector(weights.tensor("weight", [dim, 1, width], recurrentInitial.taps(width)), {
+      change: (values) => transpose(values, dim, width),
+      shape: [width, dim],
+    });
+    const added = bias ? loader.vector(weights.tensor("bias", [dim], initial.zeros)) : undefined;
+    return new CausalConv(weight, added, { shape: [width - 1, dim], dtype });
+  }
+
+  // Arguments are written out: to spread two objects into a third takes longer than the call of an op.
+  prefill({ stream }: Forward, part: ConvPrefill, state: Tensor): void {
+    causalConv1dVarlen(stream, {
+      out: part.out,
+      x: part.x,
+      queryStartLoc: part.queryStartLoc,
+      slots: part.slots,
+      hasInitialState: part.hasInitialState,
+      blockSeq: part.blockSeq,
+      blockOffset: part.blockOffset,
+      blockSize: part.blockSize,
+      weight: this.weight,
+      bias: this.bias,
+      silu: true,
+      state,
+    });
+  }
+
+  decode({ stream }: Forward, { out, x, slots }: ConvDecode, state: Tensor): void {
+    causalConv1dUpdate(stream, { out, x, slots, weight: this.weight, bias: this.bias, silu: true, state });
+  }
+}
+
+/** [rows, columns] -> [columns, rows]. */
+function transpose(values: Float32Array, rows: number, columns: number): Float32Array {
+  const out = new Float32Array(values.length);
+  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) out[c * rows + r] = values[r * columns + c]!;
+  return out;
+}

@@ -1,0 +1,69 @@
+import { Attention } from "../layers/attention";
+import type { ModelBuild } from "../layers/build";
+import { GatedDeltaNet } from "../layers/gated-delta-net";
+import { Linear } from "../layers/linear";
+import { Mlp } from "../layers/mlp";
+import { Moe } from "../layers/moe";
+import { type Branch, PreNorm } from "../layers/pre-norm";
+import { RmsNorm } from "../layers/rms-norm";
+import type { WeightDescriptor } from "../weights/descriptor";
+import type { WeightScope } from "../weights/scope";
+import type { GdnGeometry, MlpGeometry, MoeGeometry } from "./config/geometry";
+import type { QwenHybridConfig } from "./config/qwen3-next";
+import { Decoder } from "./decoder";
+import type { Model } from "./model";
+
+/** What the families spell in their own way. */
+export interface QwenSpelling {
+  /** Rows of the projections of a gated delta net, in the order that the layer takes them. */
+  readonly inProj: (weights: WeightScope, gdn: GdnGeometry, hiddenSize: number) => WeightDescriptor;
+  readonly feedForward: (layer: number) => MlpGeometry | MoeGeometry;
+}
+
+/** Parts of a checkpoint that are no part of the language model: heads that draft tokens, and what sees images. */
+const others = ["mtp", "visual"];
+
+/** All norms but that of a gated delta net store what their weight is more than 1. */
+const weight = "above one";
+
+/** Qwen's hybrids: layers of a gated delta net or gated attention, and an MLP or experts after each. */
+export function loadQwenHybrid(
+  config: QwenHybridConfig,
+  build: ModelBuild,
+  weights: WeightScope,
+  { inProj, feedForward }: QwenSpelling,
+): Promise<Model> {
+  const { hiddenSize, normEps, layers } = config;
+  const gdn = { ...config.gdn, hiddenSize };
+  const attention = { ...config.attention, outputGate: true, headNorm: { eps: normEps, weight } } as const;
+  for (const name of others) weights.ignore(name);
+
+  const mixerOf = (layer: WeightScope, i: number): Branch => {
+    if (layers[i] === "full_attention") return Attention.load(attention, hiddenSize, build, layer.scope("self_attn"));
+    const own = layer.scope("linear_attn");
+    return new GatedDeltaNet(gdn, build, own, inProj(own, config.gdn, hiddenSize));
+  };
+  const feedForwardOf = (layer: WeightScope, i: number): Branch => {
+    const geometry = { ...feedForward(i), hiddenSize };
+    const own = layer.scope("mlp");
+    if (!("experts" in geometry)) return Mlp.load(geometry, build, own);
+    const { kind, shared } = geometry;
+    const gate = () => Linear.load(build, own.scope("shared_expert_gate"), [1, hiddenSize], false);
+    const expert =
+      shared &&
+      Mlp.load(
+        { kind, size: shared.size, bias: false, hiddenSize },
+        build,
+        own.scope("shared_expert"),
+        shared.gated ? gate() : null,
+      );
+    return new Moe(geometry, build, { router: own.scope("gate"), experts: own.scope("experts") }, expert);
+  };
+
+  const options = { embeddings: "embed_tokens", norm: "norm", normWeight: weight } as const;
+  return Decoder.load(config, build, weights, options, (layer, i) => {
+    const behind = (norm: string, branch: Branch) =>
+      new PreNorm(RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps, weight), branch);
+    return [behind("input_layernorm", mixerOf(layer, i)), behind("post_attention_layernorm", feedForwardOf(layer, i))];
+  });
+}

@@ -1,0 +1,41 @@
+import type { ModelBuild } from "../layers/build";
+import { concatRows, pickRows, type WeightDescriptor } from "../weights/descriptor";
+import type { WeightScope } from "../weights/scope";
+import type { GdnGeometry } from "./config/geometry";
+import type { Qwen3NextConfig } from "./config/qwen3-next";
+import type { Model } from "./model";
+import { loadQwenHybrid } from "./qwen-hybrid";
+
+export function qwen3NextName(name: string): string {
+  return name.replace(/^model\./, "");
+}
+
+/** Qwen3-Next (Qwen 2025). */
+export function loadQwen3Next(config: Qwen3NextConfig, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
+  return loadQwenHybrid(config, build, checkpoint.named(qwen3NextName), {
+    inProj,
+    feedForward: (layer) => (config.feedForwards[layer] === "moe" ? config.moe! : config.mlp!),
+  });
+}
+
+/** Stored by key head: its q, its k, and v and z of its value heads in in_proj_qkvz; b and a of these in in_proj_ba. */
+function inProj(weights: WeightScope, gdn: GdnGeometry, hiddenSize: number): WeightDescriptor {
+  const { keyHeads, valueHeads, keyDim, valueDim } = gdn;
+  const each = valueHeads / keyHeads;
+  const parts = (name: string, sizes: readonly number[]) => {
+    const group = sizes.reduce((sum, size) => sum + size, 0);
+    const stored = weights.tensor(`${name}.weight`, [keyHeads * group, hiddenSize]);
+    let start = 0;
+    return sizes.map((size) => {
+      const first = start;
+      start += size;
+      const ranges = Array.from({ length: keyHeads }, (_, head) => {
+        const begin = head * group + first;
+        return [begin, begin + size] as const;
+      });
+      return pickRows(stored, ranges);
+    });
+  };
+  const values = each * valueDim;
+  return concatRows([...parts("in_proj_qkvz", [keyDim, keyDim, values, values]), ...parts("in_proj_ba", [each, each])]);
+}
