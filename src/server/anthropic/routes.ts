@@ -3,6 +3,7 @@ import type { ZodTypeProvider } from "fastify-type-provider-zod";
 import { stringifyJson } from "../../json/stringify";
 import type { ChatMessage, GenerateParams } from "../../llm/types";
 import type { ServerContext } from "../context";
+import { HttpError } from "../http/http-error";
 import { sendEvents } from "../http/sse";
 import { Choices } from "../openai/choices";
 import { requireModel } from "../openai/routes/models";
@@ -18,6 +19,8 @@ type Conversation = Pick<MessageRequest, "system" | "messages">;
 const toPrompt = ({ system, messages }: Conversation): readonly ChatMessage[] =>
   system === undefined ? messages : [{ role: "system", content: system }, ...messages];
 
+const formatOf = ({ output_config, output_format }: MessageRequest) => output_config ?? output_format;
+
 function toParams(body: MessageRequest, { tools, constraint }: ToolPlan): GenerateParams {
   const { temperature, top_p, top_k, stop_sequences = [] } = body;
   const params: GenerateParams = { maxTokens: body.max_tokens };
@@ -29,7 +32,12 @@ function toParams(body: MessageRequest, { tools, constraint }: ToolPlan): Genera
     // The answer names the one that ended it.
     params.includeStop = true;
   }
-  if (constraint !== undefined) params.constraint = constraint;
+  const format = formatOf(body);
+  if (format !== undefined && constraint !== undefined) {
+    throw new HttpError(400, "tool_choice: not allowed together with output_config.format", { param: "tool_choice" });
+  }
+  const form = format ?? constraint;
+  if (form !== undefined) params.constraint = form;
   if (tools !== undefined) params.chat = { tools };
   return params;
 }
@@ -50,7 +58,9 @@ export function messageRoutes(app: FastifyInstance, { model, options, running, m
   typed.post("/v1/messages", { schema: answer }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
     const tools = plan(body);
-    const constraint = tools.constraintField?.replace("function.parameters", "input_schema");
+    const own = body.output_config === undefined ? "output_format" : "output_config.format";
+    const ofTools = tools.constraintField?.replace("function.parameters", "input_schema");
+    const constraint = formatOf(body) === undefined ? ofTools : own;
     const names = { ...(constraint === undefined ? {} : { constraint }), tools: constraint === "tools" };
     const params = toParams(body, tools);
     const request = { prompts: [toPrompt(body)], n: 1, params, names };

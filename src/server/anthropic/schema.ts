@@ -1,7 +1,9 @@
 import { z } from "zod";
 import { isObject } from "../../json/value";
 import { MAX_STOPS } from "../../llm/param-rules";
-import { type BodyRules, bodyOf, field, optional } from "../openai/schemas/field";
+import type { Constraint } from "../../llm/types";
+import { readSchema } from "../openai/schemas/constraint";
+import { type BodyRules, bodyOf, field, type Issue, optional } from "../openai/schemas/field";
 import { maxNewTokens, maxStopLength } from "../openai/schemas/sampling";
 import { maxTools, readTool, refineTools, type Tool, type ToolChoice } from "../openai/schemas/tools";
 import { messagesField, systemField } from "./input";
@@ -46,6 +48,22 @@ const toolChoiceField = field((input, reject): Choice => {
   return reject({ message: 'expected {"type": "auto"}, "any", "none" or {"type": "tool", "name": ...}' });
 });
 
+/** The form of the output, of Anthropic's two fields for it; undefined where they say nothing of it. */
+function readFormat(format: unknown, path: readonly PropertyKey[], reject: (issue: Issue) => never) {
+  if (format === undefined || format === null) return undefined;
+  if (!isObject(format) || format.type !== "json_schema") {
+    return reject({ message: 'expected {"type": "json_schema", "schema": ...}', path });
+  }
+  return readSchema(format.schema, [...path, "schema"], reject);
+}
+
+const outputConfig = field((input, reject): Constraint | undefined => {
+  if (!isObject(input)) return reject({ message: "expected an object" });
+  return readFormat(input.format, ["format"], reject);
+});
+
+const outputFormat = field((input, reject): Constraint | undefined => readFormat(input, [], reject));
+
 const anything = z.unknown().meta({ description: "Accepted; it does not change the answer." }).optional();
 
 const conversation = {
@@ -55,7 +73,10 @@ const conversation = {
   tools: optional(toolsField),
   tool_choice: optional(toolChoiceField),
   thinking: anything,
-  output_config: anything,
+  /** The effort in it does not change the answer. */
+  output_config: optional(outputConfig),
+  /** The same, as it was called before. */
+  output_format: optional(outputFormat),
   context_management: anything,
   cache_control: anything,
 };

@@ -153,6 +153,19 @@ it("results of tools go before what is said beside them", async () => {
   ]);
 });
 
+it.each(["output_config", "output_format"])("%s gives the output its form", async (field) => {
+  const { url, model } = await start();
+  const format = { type: "json_schema", schema: { type: "object", properties: { size: { type: "integer" } } } };
+  const post = async (change: object) => {
+    const headers = { "content-type": "application/json" };
+    const body = JSON.stringify({ ...request, ...change });
+    return (await fetch(`${url}/v1/messages`, { method: "POST", headers, body })).json();
+  };
+  const { content } = await post({ [field]: field === "output_config" ? { effort: "low", format } : format });
+  expect(content).toEqual([{ type: "text", text: '{"size":3}' }]);
+  expect(model.calls[0]!.params.constraint).toEqual({ kind: "json_schema", schema: format.schema });
+});
+
 describe("errors have Anthropic's shape", () => {
   it.each<[object, string]>([
     [{ max_tokens: undefined }, "max_tokens"],
@@ -168,6 +181,16 @@ describe("errors have Anthropic's shape", () => {
     [{ tools: [{ name: "a b", input_schema }] }, "tools[0].name"],
     [{ tools: [{ name: "f", input_schema: 5 }] }, "tools[0].input_schema"],
     [{ tool_choice: { type: "any" } }, "tool_choice"],
+    [{ output_config: { format: { type: "x" } } }, "output_config.format"],
+    [{ output_format: { type: "json_schema" } }, "output_format.schema"],
+    [
+      {
+        tools: [{ name: "f", input_schema }],
+        tool_choice: { type: "any" },
+        output_format: { type: "json_schema", schema: {} },
+      },
+      "tool_choice",
+    ],
   ])("%j", async (change, field) => {
     const { url } = await start();
     const body = JSON.stringify({ ...request, ...change });

@@ -2,11 +2,14 @@ import { isObject } from "../../../json/value";
 import { field } from "./field";
 import { maxTools, readTool, type Tool, type ToolChoice } from "./tools";
 
-/** Run by OpenAI's own servers: the model is not told of them, as if it never chose them. */
-const hosted = /^(web_search|file_search|code_interpreter|image_generation|computer_use|mcp$)/;
-/** Run by the client, but told of in ways that no chat template knows. */
+/**
+ * Tools that OpenAI's servers run, and those that clients such as Codex run without a schema of arguments, which no chat
+ * template can show: the model is not told of them, as if it never chose them.
+ */
+const leftOut =
+  /^(web_search|file_search|code_interpreter|image_generation|computer|mcp$|custom$|namespace$|tool_search$|local_shell$|shell$|apply_patch$)/;
 const expected =
-  'expected "function"; tools that OpenAI runs (web_search, file_search, code_interpreter, image_generation, computer_use, mcp) are left out, others are not supported';
+  'expected "function", or a type that is left out, such as "web_search", "mcp", "custom" or "local_shell"';
 
 /** Functions lie flat here; a template is shown them as in chat completions. The list as it came goes into the answer. */
 export interface ResponseTools {
@@ -20,7 +23,7 @@ export const responseTools = field(
     if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
     const names = new Set<string>();
     const tools = input.flatMap((item: unknown, i) => {
-      if (isObject(item) && typeof item.type === "string" && hosted.test(item.type)) return [];
+      if (isObject(item) && typeof item.type === "string" && leftOut.test(item.type)) return [];
       if (!isObject(item) || item.type !== "function") {
         return reject({ message: expected, path: [i, "type"] });
       }
