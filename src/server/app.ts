@@ -57,9 +57,12 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
       .send(isAnthropic(request) ? toAnthropicError(body, status) : body);
   };
 
+  const { headersTimeoutMs, receiveTimeoutMs } = options;
   const timeouts = {
-    headersTimeout: options.headersTimeoutMs,
-    connectionsCheckingInterval: Math.min(1000, options.headersTimeoutMs),
+    // Node refuses a longer one than that of the whole request, of which headers are a part.
+    headersTimeout: receiveTimeoutMs > 0 ? Math.min(headersTimeoutMs, receiveTimeoutMs) : headersTimeoutMs,
+    requestTimeout: receiveTimeoutMs,
+    connectionsCheckingInterval: Math.min(1000, headersTimeoutMs),
   };
   const { tls } = options;
   const app = Fastify({
@@ -67,7 +70,7 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     ...((tls === null ? { http: timeouts } : { https: { ...timeouts, ...tls } }) as { http: typeof timeouts }),
     logger: options.logger,
     bodyLimit: options.bodyLimit,
-    requestTimeout: options.receiveTimeoutMs,
+    requestTimeout: receiveTimeoutMs,
     keepAliveTimeout: options.keepAliveTimeoutMs,
     requestIdHeader: false,
     genReqId: requestId,

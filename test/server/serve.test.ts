@@ -4,6 +4,8 @@ import { type ServeOptions, serve } from "../../src/server/serve";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../helpers/fake-language-model";
 import { until } from "../helpers/openai-conformance";
 
+const anHour = 3_600_000;
+
 async function start(modelOptions: FakeLanguageModelOptions = {}, options: ServeOptions = {}) {
   const model = new FakeLanguageModel(modelOptions);
   const server = await serve(model, { port: 0, ...options });
@@ -61,11 +63,11 @@ describe("listening", () => {
 
 describe("closing", () => {
   it("lets running requests finish, answers new connections until then", async () => {
-    const { model, server, post } = await start({ delayMs: 5 });
+    // Not waited for: the connections that finished stay open for an hour.
+    const { model, server, post } = await start({ delayMs: 5 }, { keepAliveTimeoutMs: anHour });
     const plain = post({ max_tokens: 20 });
     const stream = post({ max_tokens: 20, stream: true });
     await until(() => model.running === 2);
-    const started = performance.now();
     const closing = server.close();
     const refused = await post({});
     expect(refused.status).toBe(503);
@@ -80,8 +82,6 @@ describe("closing", () => {
     expect(await (await stream).text()).toContain("[DONE]");
     await closing;
     await expect(post({})).rejects.toThrow();
-    // Not as long as the keep-alive timeout of the connections that finished.
-    expect(performance.now() - started).toBeLessThan(5000);
     expect(model).toMatchObject({ closed: true, aborted: 0 });
   });
 
@@ -108,9 +108,7 @@ describe("closing", () => {
     const plain = post({ max_tokens: 4000 });
     const stream = post({ max_tokens: 4000, stream: true });
     await until(() => model.running === 2);
-    const started = performance.now();
     await server.close();
-    expect(performance.now() - started).toBeLessThan(1900);
     const response = await plain;
     expect(response.status).toBe(503);
     expect(await response.json()).toMatchObject({ error: { code: "closed", type: "server_error" } });
@@ -120,12 +118,11 @@ describe("closing", () => {
   });
 
   it("does not wait for a connection that never sent anything", async () => {
-    const { server } = await start({}, { drainTimeoutMs: 100 });
+    const limits = { headersTimeoutMs: anHour, receiveTimeoutMs: anHour, keepAliveTimeoutMs: anHour };
+    const { server } = await start({}, { drainTimeoutMs: 100, ...limits });
     const socket = net.connect({ port: Number(new URL(server.url).port), host: "127.0.0.1" });
     await new Promise((resolve) => socket.once("connect", resolve));
-    const started = performance.now();
     await server.close();
-    expect(performance.now() - started).toBeLessThan(1900);
     socket.destroy();
   });
 });
