@@ -4,6 +4,8 @@ import fc from "fast-check";
 /** What a good request holds; the fields of all routes together, because a route ignores those it does not know. */
 const base = {
   prompt: "the king",
+  text_1: "the king",
+  text_2: "said",
   messages: [{ role: "user", content: "hello" }],
   input: "hello",
   text: "hello",
@@ -77,6 +79,17 @@ const fields: Readonly<Record<string, fc.Arbitrary<unknown>>> = {
     response_format: format,
     structured_outputs: fc.oneof(fc.record({ regex: text }), fc.record({ choice: fc.array(text) }), anything),
   },
+  ...{
+    text_1: fc.oneof(text, fc.array(text, { maxLength: 3 })),
+    text_2: fc.oneof(text, fc.array(text, { maxLength: 3 })),
+  },
+  ...{
+    allowed_token_ids: ids,
+    bad_words: fc.oneof(fc.array(text, { maxLength: 3 }), anything),
+    truncate_prompt_tokens: number,
+  },
+  ...{ guided_json: schema, guided_regex: text, guided_choice: fc.array(text, { maxLength: 3 }), ebnf: text },
+  ...{ truncation: fc.oneof(fc.constantFrom("auto", "disabled"), anything), include: anything, output_format: format },
   ...{ instructions: text, user: anything, metadata: anything, add_special_tokens: flag, chat_template: text },
 };
 

@@ -51,6 +51,7 @@ it.each([
   ["/v1/responses", { input: "x", max_output_tokens: 3 }],
   ["/detokenize", { tokens: [1] }],
   ["/tokenize", { prompt: "x" }],
+  ["/v1/score", { text_1: "x", text_2: "y" }],
 ])("%s: any body gets an answer or a reason", async (url, base) => {
   const fields = [...(await fieldsOf(url)), "prompt", "messages", "tools", "nonsense"];
   const change = fc.dictionary(fc.constantFrom(...fields), value, { maxKeys: 5 });

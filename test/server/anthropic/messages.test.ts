@@ -159,7 +159,8 @@ it.each(["output_config", "output_format"])("%s gives the output its form", asyn
   const post = async (change: object) => {
     const headers = { "content-type": "application/json" };
     const body = JSON.stringify({ ...request, ...change });
-    return (await fetch(`${url}/v1/messages`, { method: "POST", headers, body })).json();
+    const response = await fetch(`${url}/v1/messages`, { method: "POST", headers, body });
+    return (await response.json()) as { content: unknown };
   };
   const { content } = await post({ [field]: field === "output_config" ? { effort: "low", format } : format });
   expect(content).toEqual([{ type: "text", text: '{"size":3}' }]);
