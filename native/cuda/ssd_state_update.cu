@@ -21,7 +21,6 @@
 namespace mamba::cuda {
 namespace {
 
-using state_update::Keep;
 using state_update::Tile;
 
 constexpr int64_t kMostRows = 65535;  // of a launch

@@ -1,0 +1,56 @@
+// gdn_update where its states are 128 x 128: the choice among shapes of gdn_tiles.cuh, and their launches.
+#include "cuda/dispatch.h"
+#include "cuda/gdn_tiles.cuh"
+#include "cuda/gdn_update.h"
+
+namespace mamba::cuda {
+namespace {
+
+using gdn::Tile;
+
+bool aligned(const void* at, int64_t stride, DType type, int64_t bytes) {
+  return reinterpret_cast<uintptr_t>(at) % static_cast<uint64_t>(bytes) == 0 &&
+         stride * static_cast<int64_t>(size_of(type)) % bytes == 0;
+}
+
+template <class Part, int Warps, int Walk, Keep K>
+void launch_tiles(const GdnUpdateParams& p, Context& context) {
+  constexpr int kBlocks = gdn::kDim / (Part::kRows * Warps * Walk);
+  const LaunchShape shape = {.grid = static_cast<unsigned>(p.rows * p.value_heads * kBlocks), .block = Warps * 32};
+  const int heads_per_key = static_cast<int>(p.value_heads / p.key_heads);
+  p.tokens_per_row == 1
+      ? launch(context, shape, gdn::tiles_kernel<Part, Warps, Walk, K, true>, p, heads_per_key, context.settled)
+      : launch(context, shape, gdn::tiles_kernel<Part, Warps, Walk, K, false>, p, heads_per_key, context.settled);
+}
+
+// More bytes of state than the L2 holds come and go; up to that, many warps.
+constexpr int64_t kManyBytes = int64_t{96} << 20;
+
+template <class T, class S>
+void run_tiles(const GdnUpdateParams& p, Context& context) {
+  const int64_t bytes = p.rows * p.value_heads * gdn::kDim * gdn::kDim * static_cast<int64_t>(sizeof(S));
+  if constexpr (sizeof(S) == 4) {
+    bytes <= kManyBytes ? launch_tiles<Tile<T, S, 16, 2>, 4, 1, Keep::nothing>(p, context)
+                        : launch_tiles<Tile<T, S, 16, 4>, 1, 2, Keep::all>(p, context);
+  } else {
+    bytes <= kManyBytes ? launch_tiles<Tile<T, S, 16, 4>, 2, 1, Keep::nothing>(p, context)
+                        : launch_tiles<Tile<T, S, 16, 8>, 1, 2, Keep::all>(p, context);
+  }
+}
+
+}  // namespace
+
+bool gdn_tiles_fit(const GdnUpdateParams& p) {
+  constexpr int64_t kMostBlocks = int64_t{1} << 31;
+  return p.key_dim == gdn::kDim && p.value_dim == gdn::kDim && p.rows * p.value_heads * gdn::kDim < kMostBlocks &&
+         aligned(p.state, p.state_slot_stride, p.state_dtype, 16) && aligned(p.q, p.q_stride, p.dtype, 16) &&
+         aligned(p.k, p.k_stride, p.dtype, 16);
+}
+
+void run_gdn_tiles(const GdnUpdateParams& p, Context& context) {
+  with_float_type(p.dtype, [&](auto t) {
+    with_float_type(p.state_dtype, [&](auto s) { run_tiles<decltype(t), decltype(s)>(p, context); });
+  });
+}
+
+}  // namespace mamba::cuda
