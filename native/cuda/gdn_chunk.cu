@@ -1,4 +1,5 @@
-// gdn_chunk on CUDA: packed sequences through the recurrence of gdn_recurrence.cuh.
+// gdn_chunk on CUDA: chunks through the matrix unit where that fits, else the recurrence.
+#include "cuda/gdn_chunk.h"
 #include "cuda/gdn_recurrence.cuh"
 #include "cuda/kernels.h"
 
@@ -6,6 +7,7 @@ namespace mamba::cuda {
 
 void run_gdn_chunk(const GdnChunkParams& p, Context& context) {
   if (p.sequences == 0 || p.value_heads == 0 || p.value_dim == 0) return;
+  if (gdn_walk_fits(p, context)) return run_gdn_walk(p, gdn_least_chunks(p, context), context);
   gdn::launch_recurrence(p, p.sequences, "gdn_chunk", context);
 }
 

@@ -138,6 +138,11 @@ __device__ __forceinline__ void store_matrices(uint32_t row_address, uint32_t a,
                "r"(c), "r"(d)
                : "memory");
 }
+__device__ __forceinline__ void store_transposed(uint32_t row_address, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row_address), "r"(a),
+               "r"(b), "r"(c), "r"(d)
+               : "memory");
+}
 // Two floats as one register of 16-bit elements, and back.
 template <class T>
 __device__ __forceinline__ uint32_t pack(float low, float high);
@@ -242,6 +247,24 @@ __device__ __forceinline__ void multiply_64(float (&d)[32], uint64_t a, uint64_t
       "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32 ", %32, %33, p, 1, 1, 0, 0;\n}\n" \
       : MAMBA_F32(d, 0)                                                                                           \
       : "l"(a), "l"(b), "r"(accumulate))
+  if constexpr (__is_same(T, __nv_bfloat16)) {
+    MAMBA_WGMMA("bf16");
+  } else {
+    MAMBA_WGMMA("f16");
+  }
+#undef MAMBA_WGMMA
+}
+
+// d[64 x 64] (+)= a b over 16, a from registers, b along the sum.
+template <class T>
+__device__ __forceinline__ void multiply_along(float (&d)[32], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+#define MAMBA_WGMMA(TYPE)                                                       \
+  asm volatile(                                                                 \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                              \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32 \
+      ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}\n"                           \
+      : MAMBA_F32(d, 0)                                                         \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate))
   if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
   } else {

@@ -1,0 +1,117 @@
+#pragma once
+// gdn_chunk, the states between segments (gdn_parts.cuh): S[i] = own[i] + S[i - 1] P[i], for i from 1 on.
+//
+// Mapping. A warpgroup has 64 rows of a sequence's and head's S, as left operands in registers; P comes through a ring
+// in shared memory. S and P are each two numbers of bf16, of whose products the three largest are taken: one rounding
+// of P to bf16 would be an error of the whole state in each segment, and not of what a chunk adds to it.
+//
+// Bound. 3 x 64 x 128 x 128 multiply-adds for each segment: 1536 cycles of the matrix unit.
+#include "cuda/gdn_gates.cuh"
+#include "cuda/gdn_parts.cuh"
+
+namespace mamba::cuda::gdn {
+
+inline constexpr int kCombineThreads = 160;
+
+struct Combine {
+  static constexpr int kStages = 3;
+  uint8_t p[kStages][kSegmentBytes / 2];
+  uint64_t full[kStages], empty[kStages];
+};
+
+// S as two operands each.
+__device__ __forceinline__ void split(uint32_t (&high)[8][4], uint32_t (&low)[8][4], const float (&s)[64]) {
+#pragma unroll
+  for (int i = 0; i < 32; ++i) {
+    const uint32_t rounded = hopper::pack<__nv_bfloat16>(s[2 * i], s[2 * i + 1]);
+    const float2 v = hopper::unpack<__nv_bfloat16>(rounded);
+    high[i / 4][i % 4] = rounded;
+    low[i / 4][i % 4] = hopper::pack<__nv_bfloat16>(s[2 * i] - v.x, s[2 * i + 1] - v.y);
+  }
+}
+
+static __global__ void __launch_bounds__(kCombineThreads, 1)
+    combine_kernel(const __grid_constant__ GdnChunkParams p, const __grid_constant__ Scratch scratch) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  using namespace hopper;
+  using T = __nv_bfloat16;
+  extern __shared__ __align__(1024) uint8_t raw[];
+  auto& shared = *reinterpret_cast<Combine*>(raw);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < Combine::kStages; ++i) barrier_init(shared.full + i, 1), barrier_init(shared.empty + i, 4);
+    barrier_init_fence();
+  }
+  __syncthreads();
+  wait_for_inputs();
+  let_next_start();
+  const int units = 2 * static_cast<int>(p.value_heads);  // of a sequence
+  int stage = 0;
+  uint32_t phase = 0;
+  const auto advance = [&] {
+    if (++stage == Combine::kStages) stage = 0, phase ^= 1;
+  };
+  int passed = 0;  // sequences with segments
+  for (int base = 0; base < scratch.entries; base += 32) {
+    Segment mine = {};
+    if (base + lane < scratch.entries) mine = scratch.segments[base + lane];
+    uint32_t found = __ballot_sync(~0u, mine.chunks > 0 && mine.index == 0 && mine.count > 2);
+    for (; found; found &= found - 1, ++passed) {
+      const int from = __ffs(static_cast<int>(found)) - 1;
+      Segment first = {};
+      first.chunk = __shfl_sync(~0u, mine.chunk, from), first.count = __shfl_sync(~0u, mine.count, from);
+      first.sequence_chunks = __shfl_sync(~0u, mine.sequence_chunks, from);
+      const int64_t grid = gridDim.x;
+      // This block's units: those whose number among all is its own modulo the blocks.
+      int unit = static_cast<int>((blockIdx.x + grid - static_cast<int64_t>(passed) * units % grid) % grid);
+      for (; unit < units; unit += static_cast<int>(grid)) {
+        const int head = unit / 2, group = unit % 2;
+        if (warp == 4) {
+          if (lane != 0) continue;
+          for (int i = 1; i + 1 < first.count; ++i, advance()) {
+            barrier_wait(shared.empty + stage, phase ^ 1);
+            barrier_expect(shared.full + stage, kSegmentBytes / 2);
+            const uint8_t* at = scratch.state(p, first.chunk_of(i), head, 1);
+            for (int j = 0; j < 4; ++j)
+              bulk_load(shared.p[stage] + j * 16384, at + j * 16384, 16384, shared.full + stage);
+          }
+          continue;
+        }
+        float s[64], own[64];
+        uint32_t high[8][4], low[8][4];
+        load_kept(s, scratch.state(p, first.chunk, head, 0), group, threadIdx.x);
+        load_kept(own, scratch.state(p, first.chunk_of(1), head, 0), group, threadIdx.x);
+        const bool never = p.tokens < 0;
+        for (int i = 1; i + 1 < first.count; ++i, advance()) {
+          split(high, low, s);
+          barrier_wait(shared.full + stage, phase);
+          const uint64_t by_high = describe_across_sum(smem_address(shared.p[stage]), 16384);
+          const uint64_t by_low = describe_across_sum(smem_address(shared.p[stage] + 32768), 16384);
+          products_begin();
+#pragma unroll
+          for (int k = 0; k < 8; ++k) {
+            multiply_add_across<T>(own, high[k], by_high + ((k * 2048) >> 4));
+            multiply_add_across<T>(own, low[k], by_high + ((k * 2048) >> 4));
+            multiply_add_across<T>(own, high[k], by_low + ((k * 2048) >> 4));
+          }
+          products_commit();
+          if (i + 2 < first.count) load_kept(s, scratch.state(p, first.chunk_of(i + 1), head, 0), group, threadIdx.x);
+          products_wait<0>();
+          pin(own);
+          hold(high, never), hold(low, never);
+          __syncwarp();
+          if (lane == 0) barrier_arrive(shared.empty + stage);
+          store_kept(own, scratch.state(p, first.chunk_of(i), head, 0), group, threadIdx.x);
+#pragma unroll
+          for (int j = 0; j < 64; ++j) {
+            const float next = s[j];
+            s[j] = own[j], own[j] = next;
+          }
+        }
+      }
+    }
+  }
+#endif
+}
+
+}  // namespace mamba::cuda::gdn

@@ -1,0 +1,104 @@
+// The form of gdn_chunk for Hopper's matrix unit: where it fits, its scratch and its launches. The kernels and what
+// they share: gdn_parts.cuh.
+#include <algorithm>
+
+#include "cuda/dispatch.h"
+#include "cuda/gdn_chunk.h"
+#include "cuda/gdn_combine.cuh"
+#include "cuda/gdn_prepare.cuh"
+#include "cuda/gdn_walk.cuh"
+#include "cuda/tensor_map.h"
+
+namespace mamba::cuda {
+namespace {
+
+using namespace gdn;
+
+constexpr int kLeastChunks = 16;  // of a segment
+
+bool aligned(const void* pointer, int64_t stride) {
+  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride % 8 == 0 && stride > 0;
+}
+
+struct Layout {
+  size_t entries, segments, gates, states, bytes;  // offsets, and all of it
+};
+Layout layout_of(const GdnChunkParams& p, int64_t least) {
+  Layout layout;
+  layout.entries = static_cast<size_t>((p.chunks - 1) / least + p.sequences);
+  layout.segments = 0;
+  layout.gates = layout.entries * sizeof(Segment);
+  layout.states = layout.gates + static_cast<size_t>(p.chunks * p.value_heads) * sizeof(Gates);
+  const size_t parts = p.chunks < 2 * least ? 0 : static_cast<size_t>(ceil_div(p.chunks, least) * p.value_heads);
+  layout.states = (layout.states + 127) / 128 * 128;
+  layout.bytes = layout.states + parts * kSegmentBytes;
+  return layout;
+}
+
+CUtensorMap encode_map(const void* base, DType dtype, int64_t heads, int64_t tokens, int64_t stride) {
+  const auto map = encode_tensor_map<3>(base, dtype, {kDim, heads, tokens}, {kDim, stride}, {64, 1, kTokens});
+  check(map ? cudaSuccess : cudaErrorInvalidValue, "tensor map of gdn_chunk");
+  return *map;
+}
+
+template <class T>
+void launch_all(const GdnChunkParams& p, int least, Context& context) {
+  const GdnMaps maps = {encode_map(p.q, p.dtype, p.key_heads, p.tokens, p.q_stride),
+                        encode_map(p.k, p.dtype, p.key_heads, p.tokens, p.k_stride),
+                        encode_map(p.v, p.dtype, p.value_heads, p.tokens, p.v_stride),
+                        encode_map(p.out, p.dtype, p.value_heads, p.tokens, p.out_stride)};
+  const Layout layout = layout_of(p, least);
+  auto* workspace = static_cast<uint8_t*>(context.workspace);
+  const Scratch scratch = {reinterpret_cast<Gates*>(workspace + layout.gates),
+                           reinterpret_cast<Segment*>(workspace + layout.segments), workspace + layout.states,
+                           static_cast<int>(layout.entries), least};
+  const int64_t groups = ceil_div(p.value_heads / p.key_heads, kHeadsAtOnce);
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(p.chunks), static_cast<unsigned>(p.key_heads * groups)),
+          .block = kPrepareThreads,
+          .shared_bytes = sizeof(Prepare)},
+         prepare_kernel<T>, p, maps, scratch);
+  const auto blocks = [&](int64_t items) {
+    return dim3(static_cast<unsigned>(std::min<int64_t>(items, context.multiprocessors)));
+  };
+  const int64_t items = static_cast<int64_t>(layout.entries) * p.value_heads;
+  static_assert(sizeof(Walk<GdnPass::out>) <= 227 * 1024 && sizeof(Walk<GdnPass::states>) <= 227 * 1024);
+  if (p.chunks >= 2 * least) {
+    launch(context, {.grid = blocks(2 * items), .block = kWalkThreads, .shared_bytes = sizeof(Walk<GdnPass::states>)},
+           walk_kernel<T, GdnPass::states>, p, maps, scratch);
+    launch(context, {.grid = blocks(2 * items), .block = kCombineThreads, .shared_bytes = sizeof(Combine)},
+           combine_kernel, p, scratch);
+  }
+  launch(context, {.grid = blocks(items), .block = kWalkThreads, .shared_bytes = sizeof(Walk<GdnPass::out>)},
+         walk_kernel<T, GdnPass::out>, p, maps, scratch);
+}
+
+}  // namespace
+
+bool gdn_scratch_fits(const GdnChunkParams& p, int least_chunks, const Context& context) {
+  return layout_of(p, least_chunks).bytes <= context.workspace_bytes;
+}
+
+int gdn_least_chunks(const GdnChunkParams& p, const Context& context) {
+  int least = kLeastChunks;
+  while (least < p.chunks && !gdn_scratch_fits(p, least, context)) least *= 2;
+  return least;
+}
+
+bool gdn_walk_fits(const GdnChunkParams& p, const Context& context) {
+  const int64_t state_word = p.state_dtype == DType::f32 ? 8 : 4;  // bytes
+  return context.hopper() && p.dtype != DType::f32 && p.key_dim == kDim && p.value_dim == kDim && p.chunks > 0 &&
+         aligned(p.q, p.q_stride) && aligned(p.k, p.k_stride) && aligned(p.v, p.v_stride) &&
+         aligned(p.out, p.out_stride) &&
+         reinterpret_cast<uintptr_t>(p.state) % static_cast<uint64_t>(state_word) == 0 &&
+         p.state_slot_stride % 2 == 0 && p.value_heads <= 65535 &&
+         (p.chunks + p.sequences) * p.value_heads < (int64_t{1} << 30) &&
+         gdn_scratch_fits(p, gdn_least_chunks(p, context), context);
+}
+
+void run_gdn_walk(const GdnChunkParams& p, int least_chunks, Context& context) {
+  p.dtype == DType::bf16 ? launch_all<__nv_bfloat16>(p, least_chunks, context)
+                         : launch_all<__half>(p, least_chunks, context);
+}
+
+}  // namespace mamba::cuda
