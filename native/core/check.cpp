@@ -88,17 +88,6 @@ Checker& Checker::inner_contiguous(const Tensor& t, const char* name) {
   return *this;
 }
 
-Tensor Checker::rows(const Tensor& t, const char* name, int64_t first, int64_t count) const {
-  if (t.rank == 0 || t.layout != Layout::strided) return t;
-  if (first < 0 || first > t.size(0))
-    refuse("first_row is " + std::to_string(first) + ", expected 0 to " + std::to_string(t.size(0)) + ": " + name +
-           " is " + t.shape_text());
-  if (count < -1 || count > t.size(0) - first)
-    refuse("rows is " + std::to_string(count) + ", expected at most " + std::to_string(t.size(0) - first) + " from " +
-           std::to_string(first) + " on: " + name + " is " + t.shape_text());
-  return t.rows(first, count == -1 ? t.size(0) - first : count);
-}
-
 int64_t Checker::size(const char* dim) const {
   if (const Bound* bound = find(dim)) return bound->size;
   fail(ErrorCode::Argument, std::string("internal: size ") + dim + " was never bound");

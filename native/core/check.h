@@ -27,9 +27,6 @@ class Checker {
   Checker& contiguous(const Tensor& t, const char* name);
   // All dimensions but the first are contiguous.
   Checker& inner_contiguous(const Tensor& t, const char* name);
-  // The rows of `t` that an op with the arguments first_row and rows works on; `count` is -1 for all from `first` on.
-  // What has no rows is left to shape().
-  Tensor rows(const Tensor& t, const char* name, int64_t first, int64_t count = -1) const;
   // For everything else: `if (!ok) check.refuse("...")`, so that the text is only built when it is needed.
   [[noreturn]] void refuse(const std::string& detail) const { fail(ErrorCode::Argument, detail); }
 

@@ -24,10 +24,8 @@ void check_filter(Checker& check, const Tensor& state, const Tensor& weight, con
 }  // namespace
 
 void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
-                          Tensor slots, bool silu, int64_t first_row) {
+                          Tensor slots, bool silu) {
   Checker check("causal_conv1d_update", stream.device());
-  x = check.rows(x, "x", first_row);
-  out = check.rows(out, "out", first_row);
   check.shape(x, "x", {"rows", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check_filter(check, state, weight, bias);
   check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");

@@ -83,11 +83,8 @@ void gdn_chunk(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor 
 }
 
 void gdn_update(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, Tensor decay,
-                Tensor dt_bias, Tensor state, Tensor slots, double eps, double scale, int64_t first_row) {
+                Tensor dt_bias, Tensor state, Tensor slots, double eps, double scale) {
   Checker check("gdn_update", stream.device());
-  for (auto [t, name] : {std::pair{&out, "out"}, {&q, "q"}, {&k, "k"}, {&v, "v"}, {&a, "a"}, {&b, "b"}}) {
-    *t = check.rows(*t, name, first_row);
-  }
   check_operands(check, out, q, k, v, a, b, decay, dt_bias, state);
   check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
   check_eps(check, eps);

@@ -5,12 +5,8 @@
 
 namespace mamba {
 
-void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residual, Tensor weight, double eps,
-              int64_t first_row, int64_t rows) {
+void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residual, Tensor weight, double eps) {
   Checker check("rms_norm", stream.device());
-  out = check.rows(out, "out", first_row, rows);
-  x = check.rows(x, "x", first_row, rows);
-  if (residual) residual = check.rows(*residual, "residual", first_row, rows);
   check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   if (residual) {
     check.shape(*residual, "residual", {"rows", "width"}).dtype(*residual, "residual", kFloatTypes);
@@ -35,11 +31,8 @@ void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residu
 }
 
 void gated_rms_norm(Stream& stream, Tensor out, Tensor x, Tensor gate, Tensor weight, int64_t group_size, double eps,
-                    bool norm_before_gate, int64_t first_row, int64_t rows) {
+                    bool norm_before_gate) {
   Checker check("gated_rms_norm", stream.device());
-  for (auto [t, name] : {std::pair{&out, "out"}, {&x, "x"}, {&gate, "gate"}}) {
-    *t = check.rows(*t, name, first_row, rows);
-  }
   check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check.shape(gate, "gate", {"rows", "width"}).same_dtype(gate, "gate", x, "x").last_contiguous(gate, "gate");
   check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");

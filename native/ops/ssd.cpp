@@ -108,12 +108,8 @@ void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, T
 
 void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c,
                       std::optional<Tensor> d, std::optional<Tensor> dt_bias, std::optional<Tensor> z, Tensor state,
-                      Tensor slots, double dt_min, double dt_max, bool dt_softplus, int64_t first_row) {
+                      Tensor slots, double dt_min, double dt_max, bool dt_softplus) {
   Checker check("ssd_state_update", stream.device());
-  for (auto [t, name] : {std::pair{&out, "out"}, {&x, "x"}, {&dt, "dt"}, {&b, "b"}, {&c, "c"}}) {
-    *t = check.rows(*t, name, first_row);
-  }
-  if (z) z = check.rows(*z, "z", first_row);
   check.shape(x, "x", {"rows", "heads", "head_dim"}).dtype(x, "x", kFloatTypes);
   check.inner_contiguous(x, "x");
   check.dtype(dt, "dt", {DType::f32, x.dtype});

@@ -89,8 +89,6 @@ export interface OpFunctions {
     residual: TensorHandle | 0,
     weight: TensorHandle,
     eps: number,
-    firstRow: number,
-    rows: number,
   ): void;
   gatedRmsNorm(
     device: DeviceHandle,
@@ -101,8 +99,6 @@ export interface OpFunctions {
     groupSize: number,
     eps: number,
     normBeforeGate: boolean,
-    firstRow: number,
-    rows: number,
   ): void;
   causalConv1dUpdate(
     device: DeviceHandle,
@@ -113,7 +109,6 @@ export interface OpFunctions {
     bias: TensorHandle | 0,
     slots: TensorHandle,
     silu: boolean,
-    firstRow: number,
   ): void;
   causalConv1dVarlen(
     device: DeviceHandle,
@@ -167,7 +162,6 @@ export interface OpFunctions {
     dtMin: number,
     dtMax: number,
     dtSoftplus: boolean,
-    firstRow: number,
   ): void;
   gdnChunk(
     device: DeviceHandle,
@@ -203,7 +197,6 @@ export interface OpFunctions {
     slots: TensorHandle,
     eps: number,
     scale: number,
-    firstRow: number,
   ): void;
   ropeStoreKv(
     device: DeviceHandle,

@@ -12,14 +12,14 @@ route Tensor ids Tensor weights Tensor logits std::optional<Tensor> bias std::op
 sort_by_expert Tensor row_token Tensor offsets Tensor positions Tensor ids
 grouped_linear Tensor out Tensor x Tensor weight Tensor offsets std::optional<Tensor> row_token int64_t activation bool gated
 moe_combine Tensor out Tensor y Tensor weights Tensor positions double alpha bool accumulate
-rms_norm Tensor out Tensor x std::optional<Tensor> residual Tensor weight double eps int64_t first_row int64_t rows
-gated_rms_norm Tensor out Tensor x Tensor gate Tensor weight int64_t group_size double eps bool norm_before_gate int64_t first_row int64_t rows
-causal_conv1d_update Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots bool silu int64_t first_row
+rms_norm Tensor out Tensor x std::optional<Tensor> residual Tensor weight double eps
+gated_rms_norm Tensor out Tensor x Tensor gate Tensor weight int64_t group_size double eps bool norm_before_gate
+causal_conv1d_update Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots bool silu
 causal_conv1d_varlen Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor block_seq Tensor block_offset int64_t block_size bool silu
 ssd_chunk_scan Tensor out Tensor x Tensor dt Tensor a Tensor b Tensor c std::optional<Tensor> d std::optional<Tensor> dt_bias Tensor state Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor cu_chunk_seqlens Tensor chunk_seq Tensor last_chunk double dt_min double dt_max bool dt_softplus
-ssd_state_update Tensor out Tensor x Tensor dt Tensor a Tensor b Tensor c std::optional<Tensor> d std::optional<Tensor> dt_bias std::optional<Tensor> z Tensor state Tensor slots double dt_min double dt_max bool dt_softplus int64_t first_row
+ssd_state_update Tensor out Tensor x Tensor dt Tensor a Tensor b Tensor c std::optional<Tensor> d std::optional<Tensor> dt_bias std::optional<Tensor> z Tensor state Tensor slots double dt_min double dt_max bool dt_softplus
 gdn_chunk Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay Tensor dt_bias Tensor state Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor cu_chunk_seqlens Tensor chunk_seq Tensor last_chunk double eps double scale
-gdn_update Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay Tensor dt_bias Tensor state Tensor slots double eps double scale int64_t first_row
+gdn_update Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay Tensor dt_bias Tensor state Tensor slots double eps double scale
 rope_store_kv Tensor q Tensor k Tensor v Tensor positions Tensor slot_mapping std::optional<Tensor> inv_freq double rope_factor std::optional<Tensor> q_norm std::optional<Tensor> k_norm double norm_eps Tensor k_pages Tensor v_pages double k_scale double v_scale
 attention_varlen Tensor out Tensor q Tensor k_pages Tensor v_pages Tensor block_table Tensor query_start_loc Tensor kv_lens Tensor tile_seq Tensor tile_offset double scale int64_t window double k_scale double v_scale
 paged_attention Tensor out Tensor q Tensor k_pages Tensor v_pages Tensor block_table Tensor kv_lens Tensor split_items Tensor split_start Tensor partial_out Tensor partial_lse double scale int64_t window double k_scale double v_scale

@@ -18,8 +18,6 @@ export interface CausalConv1dUpdateArgs {
   readonly slots: Tensor;
   /** Whether the activation is applied. */
   readonly silu: boolean;
-  /** Where the rows begin in out and x, which may hold more rows before. Default 0. */
-  readonly firstRow?: number;
 }
 
 /**
@@ -36,7 +34,6 @@ export function causalConv1dUpdate(stream: Stream, args: CausalConv1dUpdateArgs)
     args.bias?.handle ?? 0,
     args.slots.handle,
     args.silu,
-    args.firstRow ?? 0,
   );
 }
 

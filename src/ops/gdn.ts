@@ -94,8 +94,6 @@ export interface GdnUpdateArgs {
   readonly eps: number;
   /** A factor of the queries. */
   readonly scale: number;
-  /** Where the tokens begin in out, q, k, v, a and b, which may hold more before. Default 0. */
-  readonly firstRow?: number;
 }
 
 /**
@@ -117,6 +115,5 @@ export function gdnUpdate(stream: Stream, args: GdnUpdateArgs): void {
     args.slots.handle,
     args.eps,
     args.scale,
-    args.firstRow ?? 0,
   );
 }

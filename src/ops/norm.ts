@@ -14,10 +14,6 @@ export interface RmsNormArgs {
   readonly weight: Tensor;
   /** Added to the mean square. */
   readonly eps: number;
-  /** Where the rows begin, in every tensor [rows, ...]. Default 0. */
-  readonly firstRow?: number;
-  /** How many; -1 = all from firstRow on. Default -1. */
-  readonly rows?: number;
 }
 
 /**
@@ -32,8 +28,6 @@ export function rmsNorm(stream: Stream, args: RmsNormArgs): void {
     args.residual?.handle ?? 0,
     args.weight.handle,
     args.eps,
-    args.firstRow ?? 0,
-    args.rows ?? -1,
   );
 }
 
@@ -52,10 +46,6 @@ export interface GatedRmsNormArgs {
   readonly eps: number;
   /** Whether the gate is a factor of the norm's result. Default false. */
   readonly normBeforeGate?: boolean;
-  /** Where the rows begin, in every tensor [rows, ...]. Default 0. */
-  readonly firstRow?: number;
-  /** How many; -1 = all from firstRow on. Default -1. */
-  readonly rows?: number;
 }
 
 /**
@@ -73,7 +63,5 @@ export function gatedRmsNorm(stream: Stream, args: GatedRmsNormArgs): void {
     args.groupSize,
     args.eps,
     args.normBeforeGate ?? false,
-    args.firstRow ?? 0,
-    args.rows ?? -1,
   );
 }

@@ -98,8 +98,6 @@ export interface SsdStateUpdateArgs {
   readonly dtMax: number;
   /** Whether dt goes through softplus. */
   readonly dtSoftplus: boolean;
-  /** Where the rows begin in out, x, dt, b, c and z, which may hold more rows before. Default 0. */
-  readonly firstRow?: number;
 }
 
 /**
@@ -123,6 +121,5 @@ export function ssdStateUpdate(stream: Stream, args: SsdStateUpdateArgs): void {
     args.dtMin,
     args.dtMax,
     args.dtSoftplus,
-    args.firstRow ?? 0,
   );
 }
