@@ -1,36 +1,15 @@
 // The server under many clients on the CPU: `serve` with the bundled model, the load of `bench serve` on it, and how late the
 // event loop of the HTTP process was meanwhile. Exits with 1 where a request failed or the loop was too late.
 // npm run bench:serve -- [--clients N] [--prompts N]; see bench/README.md.
-import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { runServeBench } from "../src/bench/serve/run";
 import { serveTable } from "../src/bench/serve/table";
 import type { LoopDelay } from "./loop-delay";
+import { startServer } from "./start-server";
 
 /** The 99th percentile has to stay below this, in milliseconds. */
 const WANTED_P99_MS = 20;
-
-const root = join(__dirname, "..");
-
-async function startServer(maxNumSeqs: number): Promise<{ server: ChildProcess; url: string }> {
-  const preloads = [join(root, "test", "helpers", "register.js"), join(__dirname, "loop-delay.ts")];
-  const program = [...preloads.flatMap((file) => ["-r", file]), join(root, "src", "cli", "main.ts")];
-  const args = [...program, "serve", "--port", "0", "--max-num-seqs", `${maxNumSeqs}`];
-  const env = { ...process.env, LOOP_DELAY_PARENT: `${process.pid}` };
-  const server = spawn(process.execPath, args, { env, stdio: ["ignore", "pipe", "inherit", "ipc"] });
-  const url = await new Promise<string>((resolve, reject) => {
-    let printed = "";
-    server.stdout!.on("data", (text) => {
-      printed += text;
-      const match = /^Listening on (http:\S+)\n/m.exec(printed);
-      if (match !== null) resolve(match[1]!);
-    });
-    server.on("exit", (code) => reject(new Error(`serve ended with ${code} before it listened`)));
-  });
-  return { server, url };
-}
 
 /** The load of as many clients as run at once; `onRunning` is called when it has begun. */
 function load(url: string, clients: number, numPrompts: number, onRunning: () => void) {
@@ -59,7 +38,7 @@ async function main(): Promise<void> {
     options: { clients: { type: "string", default: "64" }, prompts: { type: "string", default: "512" } },
   });
   const clients = Number(values.clients);
-  const { server, url } = await startServer(clients);
+  const { server, url } = await startServer("--max-num-seqs", `${clients}`);
   // Not before the load runs: an idle loop is seldom late.
   const result = await load(url, clients, Number(values.prompts), () => server.send("begin"));
   const answer = once(server, "message");

@@ -57,6 +57,7 @@ const chatCompletion = z.object({
         role: z.literal("assistant"),
         content: z.string().nullable(),
         refusal: z.null(),
+        reasoning_content: z.string().optional(),
         tool_calls: z
           .array(
             z.object({
@@ -100,6 +101,13 @@ const outputItem = z.union([
     name: z.string(),
     arguments: z.string(),
   }),
+  z.object({
+    id,
+    type: z.literal("reasoning"),
+    status,
+    summary: z.array(z.never()),
+    content: z.array(z.object({ type: z.literal("reasoning_text"), text: z.string() })),
+  }),
 ]);
 
 /** What was asked for stands in it, too. */
@@ -130,6 +138,7 @@ const message = z.object({
   content: z.array(
     z.union([
       z.object({ type: z.literal("text"), text: z.string() }),
+      z.object({ type: z.literal("thinking"), thinking: z.string(), signature: z.string() }),
       z.object({ type: z.literal("tool_use"), id, name: z.string(), input: z.looseObject({}) }),
     ]),
   ),

@@ -79,7 +79,7 @@ export const typescriptLayers: readonly Layer[] = [
     name: "openai",
     files: /^src\/server\/openai\//,
     imports: ["errors", "json", "http", "src/llm/types", "src/llm/param-rules", "src/engine/policy/request"],
-    packages: ["fastify", "fastify-type-provider-zod", "zod"],
+    packages: ["fastify", "fastify-type-provider-zod", "lru-cache", "zod"],
   },
   {
     name: "anthropic",

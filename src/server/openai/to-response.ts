@@ -83,15 +83,22 @@ function toBody(
 const toStatus = (reason: ChoiceResult["finishReason"]): Status =>
   toFinishReason(reason) === "length" ? "incomplete" : "completed";
 
+/** Called with the items of a response that is complete. */
+type Keep = (items: readonly OutputItem[]) => void;
+
 /** The whole, which the last event has. */
-export async function toResponse(shape: ResponseShape, choices: Choices): Promise<ResponseBody> {
+export async function toResponse(shape: ResponseShape, choices: Choices, keep: Keep): Promise<ResponseBody> {
   let last: ResponseEvent | undefined;
-  for await (const event of toResponseEvents(shape, choices)) last = event;
+  for await (const event of toResponseEvents(shape, choices, keep)) last = event;
   return last!.response as ResponseBody;
 }
 
 /** Begins once the first tokens have come: what fails before that is answered with a status. */
-export async function* toResponseEvents(shape: ResponseShape, choices: Choices): AsyncGenerator<ResponseEvent> {
+export async function* toResponseEvents(
+  shape: ResponseShape,
+  choices: Choices,
+  keep: Keep,
+): AsyncGenerator<ResponseEvent> {
   let sequence = 0;
   const numbered = (event: ItemEvent): ResponseEvent => ({ ...event, sequence_number: sequence++ });
   let reader: OutputReader | null = null;
@@ -110,6 +117,7 @@ export async function* toResponseEvents(shape: ResponseShape, choices: Choices):
   }
   for (const read of reader?.end() ?? []) yield* items.push(read).map(numbered);
   yield* items.end(status).map(numbered);
+  keep(items.items);
   const type = status === "incomplete" ? "response.incomplete" : "response.completed";
   yield numbered({ type, response: toBody(shape, status, items.items, choices.usage) });
 }

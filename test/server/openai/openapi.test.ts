@@ -77,35 +77,47 @@ describe("answers are as they are described", () => {
     "POST /detokenize": [{ tokens: [1, 2] }],
   };
 
+  const ajv = new Ajv({ strict: false, logger: false });
+  const described = async () =>
+    Object.entries<Record<string, Described>>((await calling.inject("/openapi.json")).json().paths);
+
+  function check(name: string, of: Described["responses"][string], text: string): void {
+    const schema = of.content["application/json"]?.schema;
+    if (schema === undefined) return;
+    const validate = ajv.compile(schema);
+    expect([name, validate(JSON.parse(text)) || validate.errors]).toEqual([name, true]);
+  }
+
   it("on every route, and where it fails", async () => {
-    const { paths } = (await calling.inject("/openapi.json")).json();
-    const ajv = new Ajv({ strict: false, logger: false });
-    for (const [path, operations] of Object.entries<Record<string, Described>>(paths)) {
+    for (const [path, operations] of await described()) {
       for (const [method, { responses }] of Object.entries(operations)) {
         if (method === "head") continue;
         const url = path.replace("{*}", path.startsWith("/ui") ? "api.js" : "fake-mamba");
         const name = `${method.toUpperCase()} ${path.replace("{*}", "*")}`;
-        const check = (of: Described["responses"][string], text: string) => {
-          const schema = of.content["application/json"]?.schema;
-          if (schema === undefined) return;
-          const validate = ajv.compile(schema);
-          expect([name, validate(JSON.parse(text)) || validate.errors]).toEqual([name, true]);
-        };
         // A route that was forgotten is described as anything.
         expect([name, JSON.stringify(responses["200"])]).not.toEqual([name, expect.stringContaining('"schema":{}')]);
         for (const payload of bodies[name] ?? (method === "get" ? [undefined] : [])) {
           const answer = await calling.inject({ method: method as "get", url, ...(payload && { payload }) });
           expect([name, answer.statusCode]).toEqual([name, 200]);
-          check(responses["200"]!, answer.body);
+          check(name, responses["200"]!, answer.body);
         }
-        if (method === "post") {
-          expect(bodies).toHaveProperty([name]);
-          check(
-            responses.default!,
-            (await calling.inject({ method: "POST", url, payload: { stop: 5, tokens: 1 } })).body,
-          );
-        }
+        if (method !== "post") continue;
+        expect(bodies).toHaveProperty([name]);
+        const wrong = await calling.inject({ method: "POST", url, payload: { stop: 5, tokens: 1 } });
+        check(name, responses.default!, wrong.body);
       }
     }
+  });
+
+  it("of a model that thinks", async () => {
+    const thinking = buildApp(new FakeLanguageModel({ chatTemplate: "</think>", script: "<think>hm</think>ok" }));
+    for (const [url, { post }] of await described()) {
+      if (!["/v1/chat/completions", "/v1/responses", "/v1/messages"].includes(url)) continue;
+      const payload = { messages, input: "the river", max_tokens: 50 };
+      const { body } = await thinking.inject({ method: "POST", url, payload });
+      expect(body).toContain("hm");
+      check(url, post!.responses["200"]!, body);
+    }
+    await thinking.close();
   });
 });

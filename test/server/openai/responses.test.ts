@@ -146,6 +146,29 @@ describe("the official client", () => {
     expect(model.calls.map(({ params }) => params.logprobs)).toEqual([2, 2, undefined]);
   });
 
+  it("takes items of its own answers by their ids, but for those that were not to be kept", async () => {
+    const { model, client } = await start();
+    const ask = async (store: false | undefined, stream: boolean) => {
+      const asked = { ...request, ...(store === undefined ? {} : { store }) };
+      const { output } = stream
+        ? await client.responses.stream(asked).finalResponse()
+        : await client.responses.create(asked);
+      const [item] = output as [OpenAI.Responses.ResponseOutputMessage];
+      const reference = { type: "item_reference" as const, id: item.id };
+      await client.responses.create({ ...request, input: [reference, { role: "user", content: "Go on." }] });
+      return item;
+    };
+    for (const stream of [false, true]) {
+      const { content } = await ask(undefined, stream);
+      const { text } = content[0] as OpenAI.Responses.ResponseOutputText;
+      expect(model.calls.at(-1)!.prompt).toEqual([
+        { role: "assistant", content: text },
+        { role: "user", content: "Go on." },
+      ]);
+      expect(await failure(ask(false, stream))).toMatchObject({ status: 400, param: "input[0].id" });
+    }
+  });
+
   it("leaves out the beginning of what is longer than the context, where that is asked for", async () => {
     const { model, client } = await start({ maxModelLen: 64 });
     const response = await client.responses.create({ ...request, truncation: "auto", max_output_tokens: 10 });
@@ -202,7 +225,9 @@ describe("refused", () => {
     [{ input: [5] }, "input[0]", null],
     [{ input: [{ type: "function_call_output", call_id: 1, output: "x" }] }, "input[0].call_id", null],
     [{ input: [{ type: "function_call", call_id: "1", name: "f", arguments: "{" }] }, "input[0].arguments", null],
-    [{ input: [{ type: "item_reference", id: "msg_1" }] }, "input[0].type", null],
+    [{ input: [{ type: "item_reference", id: "msg_1" }] }, "input[0].id", null],
+    [{ input: [{ type: "item_reference" }] }, "input[0].id", null],
+    [{ input: [{ type: "computer_call" }] }, "input[0].type", null],
     [{ input: [{ role: "wizard", content: "x" }] }, "input[0].role", null],
     [{ input: [{ role: "tool", content: "x" }] }, "input[0].role", null],
     [{ input: [{ role: "user", content: [{ type: "input_image", image_url: "x" }] }] }, "input[0].content[0]", null],

@@ -6,6 +6,8 @@ import type { ServerContext } from "../../context";
 import { HttpError } from "../../http/http-error";
 import { namedEvents, sendEvents } from "../../http/sse";
 import { Choices } from "../choices";
+import { ItemMemory } from "../item-memory";
+import type { OutputItem } from "../response-items";
 import { type ResponseRequest, responseRequest } from "../schemas/response";
 import { toTemperature } from "../to-generate-params";
 import { newResponseShape, toResponse, toResponseEvents } from "../to-response";
@@ -39,10 +41,11 @@ function toParams(body: ResponseRequest, { tools, constraint }: ToolPlan, maxMod
 }
 
 export function responseRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
+  const memory = new ItemMemory();
   const schema = {
     summary: "Answers a text or a conversation; nothing is stored",
     tags: ["text"],
-    body: responseRequest({ ...model.info, strict: options.strict }),
+    body: responseRequest({ ...model.info, strict: options.strict }, (id) => memory.find(id)),
   };
   const format = chooseFormat(options.toolFormat, model.info.chatTemplate);
   app.withTypeProvider<ZodTypeProvider>().post("/v1/responses", { schema }, async ({ body }, reply) => {
@@ -58,14 +61,15 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
     };
     const params = toParams(body, plan, model.info.maxModelLen);
     const request = { prompts: [[...system, ...body.input]], n: 1, params, names };
+    const keep = (items: readonly OutputItem[]) => (body.store === false ? undefined : memory.keep(items));
     const choices = new Choices(model, request, running.begin(reply), metrics);
     const shape = newResponseShape(
       body,
       { tools: plan, thinks: mayThink(model.info.chatTemplate) && params.constraint === undefined },
       model.info.id,
     );
-    if (body.stream) return sendEvents(reply, toResponseEvents(shape, choices), options, namedEvents);
-    const response = await toResponse(shape, choices);
+    if (body.stream) return sendEvents(reply, toResponseEvents(shape, choices, keep), options, namedEvents);
+    const response = await toResponse(shape, choices, keep);
     reply.type("application/json; charset=utf-8").serializer(stringifyJson);
     return response;
   });

@@ -8,7 +8,7 @@ type Fields = Readonly<Record<string, unknown>>;
 
 const textParts = ["input_text", "output_text", "text"];
 const expectedItem =
-  'only items of type "message", "function_call", "function_call_output" and "reasoning" are supported';
+  'only items of type "message", "function_call", "function_call_output", "item_reference" and "reasoning" are supported';
 
 function readText(item: Fields, name: string, i: number, reject: Reject): string {
   const value = item[name];
@@ -21,7 +21,10 @@ function readCall(item: Fields, i: number, reject: Reject): ToolCall {
   return { id, name, arguments: readArguments(item.arguments, [i, "arguments"], reject) };
 }
 
-function readItem(item: unknown, i: number, reject: Reject): ChatMessage | null {
+/** What an item_reference stands for. */
+export type FindItem = (id: string) => object | undefined;
+
+function readItem(item: unknown, i: number, find: FindItem, reject: Reject): ChatMessage | null {
   if (!isObject(item)) return reject({ message: "expected an object", path: [i] });
   switch (item.type ?? "message") {
     case "message": {
@@ -35,6 +38,12 @@ function readItem(item: unknown, i: number, reject: Reject): ChatMessage | null 
     case "function_call_output": {
       const toolCallId = readText(item, "call_id", i, reject);
       return { role: "tool", content: readContent(item.output, [i, "output"], reject, textParts), toolCallId };
+    }
+    case "item_reference": {
+      const found = find(readText(item, "id", i, reject));
+      if (found !== undefined) return readItem(found, i, () => undefined, reject);
+      const message = "there is no such item any more; only the last ones are remembered, so send it itself";
+      return reject({ message, path: [i, "id"] });
     }
     // What a model thought in an earlier answer is not shown to it again.
     case "reasoning":
@@ -56,14 +65,15 @@ function joined(messages: readonly ChatMessage[]): ChatMessage[] {
 }
 
 /** A text, or a conversation in items. */
-export const responseInput = field(
-  (given, reject): readonly ChatMessage[] => {
-    if (given === undefined || given === null) return reject({ message: "is required" });
-    if (typeof given === "string") return [{ role: "user", content: given }];
-    if (!Array.isArray(given)) return reject({ message: "expected a string or a list of messages" });
-    if (given.length === 0) reject({ message: "must not be empty" });
-    if (given.length > maxMessages) reject({ message: `expected at most ${maxMessages} messages` });
-    return joined(given.flatMap((item, i) => readItem(item, i, reject) ?? []));
-  },
-  { anyOf: [{ type: "string" }, { type: "array", items: { type: "object" } }] },
-);
+export const responseInput = (find: FindItem) =>
+  field(
+    (given, reject): readonly ChatMessage[] => {
+      if (given === undefined || given === null) return reject({ message: "is required" });
+      if (typeof given === "string") return [{ role: "user", content: given }];
+      if (!Array.isArray(given)) return reject({ message: "expected a string or a list of messages" });
+      if (given.length === 0) reject({ message: "must not be empty" });
+      if (given.length > maxMessages) reject({ message: `expected at most ${maxMessages} messages` });
+      return joined(given.flatMap((item, i) => readItem(item, i, find, reject) ?? []));
+    },
+    { anyOf: [{ type: "string" }, { type: "array", items: { type: "object" } }] },
+  );

@@ -4,7 +4,7 @@ import type { Constraint } from "../../../llm/types";
 import { readSchema } from "./constraint";
 import { type BodyRules, bodyOf, field, optional } from "./field";
 import { otherFieldsOfResponses } from "./other-fields";
-import { responseInput } from "./response-input";
+import { type FindItem, responseInput } from "./response-input";
 import { responseToolChoice, responseTools } from "./response-tools";
 import { alternatives, maxNewTokens } from "./sampling";
 import { refineTools } from "./tools";
@@ -51,12 +51,12 @@ const include = z.array(
 const metadata = z.record(z.string().max(64), z.string().max(512));
 
 /** Body of POST /v1/responses. */
-export const responseRequest = ({ strict }: BodyRules) =>
+export const responseRequest = ({ strict }: BodyRules, find: FindItem) =>
   bodyOf(
     {
       ...otherFieldsOfResponses,
       model: optional(z.string()),
-      input: responseInput,
+      input: responseInput(find),
       instructions: optional(z.string()),
       max_output_tokens: optional(z.int().min(1).max(maxNewTokens)),
       temperature: optional(z.number().min(0).max(2)),
