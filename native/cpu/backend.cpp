@@ -23,6 +23,7 @@
 #include "cpu/norm.h"
 #include "cpu/penalties.h"
 #include "cpu/sampling.h"
+#include "cpu/slots.h"
 #include "cpu/ssd.h"
 #include "cpu/stream.h"
 

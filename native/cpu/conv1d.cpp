@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/float_type.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
 
@@ -28,6 +29,21 @@ void for_rows(ThreadPool& pool, int64_t rows, int64_t tokens, int64_t dim, Kerne
   });
 }
 
+// The windows that snapshots ask for: inputs as they are, so a sequence that goes on from one sees the same.
+template <class T, class S>
+void keep_windows(const CausalConv1dVarlenParams& p, ThreadPool& pool) {
+  const int64_t window = p.width - 1;
+  pool.parallel_for(p.snapshots, [&](int64_t i, Scratch&) {
+    const int64_t slot = p.snapshot_slots[i], first = p.snapshot_ends[i] - window;
+    if (slot < 0 || slot >= p.slots_in_pool || first < 0 || first + window > p.tokens) return;
+    S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride;
+    for (int64_t j = 0; j < window; ++j) {
+      const T* x = static_cast<const T*>(p.x) + (first + j) * p.x_stride;
+      for (int64_t c = 0; c < p.dim; ++c) state[j * p.dim + c] = from_float<S>(to_float(x[c]));
+    }
+  });
+}
+
 }  // namespace
 
 void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, ThreadPool& pool) {
@@ -39,6 +55,10 @@ void run_causal_conv1d_varlen(const CausalConv1dVarlenParams& p, ThreadPool& poo
   const int64_t tokens_per_block = std::max<int64_t>(1, p.tokens / std::max<int64_t>(1, p.blocks));
   for_rows(pool, p.blocks, tokens_per_block, p.dim,
            [&](int64_t block, Range channels) { kernels().causal_conv1d_varlen(p, block, channels); });
+  if (p.snapshots == 0) return;
+  with_float_type(p.x_dtype, [&](auto x) {
+    with_float_type(p.state_dtype, [&](auto state) { keep_windows<decltype(x), decltype(state)>(p, pool); });
+  });
 }
 
 }  // namespace mamba::cpu

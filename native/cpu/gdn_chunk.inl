@@ -63,9 +63,9 @@ class Task {
       for (int64_t t = p.cu_chunk_seqlens[chunk]; t < chunk_end; t += kTokens) {
         sub_chunk(t, smaller(kTokens, chunk_end - t));
       }
+      if (p.chunk_slots) store_states(valid_slot(p.chunk_slots[chunk], p.slots_in_pool));
     }
-    with_float_type(p.state_dtype,
-                    [&](auto s) { store_states(static_cast<decltype(s)*>(p.state) + slot * p.state_slot_stride); });
+    store_states(slot);
   }
 
  private:
@@ -106,6 +106,12 @@ class Task {
     });
   }
 
+  // -1 = nowhere.
+  void store_states(int64_t slot) {
+    if (slot < 0) return;
+    with_float_type(p.state_dtype,
+                    [&](auto s) { store_states(static_cast<decltype(s)*>(p.state) + slot * p.state_slot_stride); });
+  }
   template <class S>
   void store_states(S* state) {
     for_panels([&](int64_t h, int64_t column, int64_t columns, int64_t to) {

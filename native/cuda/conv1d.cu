@@ -82,10 +82,14 @@ void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, Context& contex
 
 void run_causal_conv1d_varlen(const CausalConv1dVarlenParams& p, Context& context) {
   if (p.blocks == 0 || p.dim == 0) return;
-  if (!tuned(p)) {
-    return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.blocks), .block = 128}, conv::varlen_any_kernel, p);
+  if (tuned(p)) {
+    with_types(p, [&](auto t, auto s) { launch_varlen<decltype(t), decltype(s)>(p, context); });
+  } else {
+    launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.blocks), .block = 128}, conv::varlen_any_kernel, p);
   }
-  with_types(p, [&](auto t, auto s) { launch_varlen<decltype(t), decltype(s)>(p, context); });
+  if (p.snapshots > 0) {
+    launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.snapshots), .block = 128}, conv::keep_windows_kernel, p);
+  }
 }
 
 }  // namespace mamba::cuda

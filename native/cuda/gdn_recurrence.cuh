@@ -36,6 +36,19 @@ __device__ __forceinline__ Span span_of(const GdnUpdateParams& p, int64_t row) {
   return {row * p.tokens_per_row, (row + 1) * p.tokens_per_row, p.slots[row], true};
 }
 
+// The slot that gets the state after token `end` - 1 too; none where it is outside the pool.
+__device__ __forceinline__ int64_t snapshot_after(const GdnChunkParams& p, int64_t end, int64_t* chunk) {
+  if (p.cu_chunk_seqlens[*chunk + 1] != end) return -1;
+  const int64_t slot = p.chunk_slots ? p.chunk_slots[*chunk] : -1;
+  ++*chunk;
+  return slot < p.slots_in_pool ? slot : -1;
+}
+__device__ __forceinline__ int64_t snapshot_after(const GdnUpdateParams&, int64_t, int64_t*) { return -1; }
+__device__ __forceinline__ int64_t first_chunk(const GdnChunkParams& p, int64_t sequence) {
+  return sequence == 0 ? 0 : p.last_chunk[sequence - 1] + 1;
+}
+__device__ __forceinline__ int64_t first_chunk(const GdnUpdateParams&, int64_t) { return 0; }
+
 // Between two tokens the state of gdn_update is rounded, as by two calls.
 __device__ __forceinline__ bool rounds_each_token(const GdnChunkParams&) { return false; }
 __device__ __forceinline__ bool rounds_each_token(const GdnUpdateParams&) { return true; }
@@ -83,10 +96,18 @@ __global__ __launch_bounds__(kThreads) void recurrence_kernel(const __grid_const
     }
     return;
   }
-  const int64_t at = span.slot * p.state_slot_stride + (head * p.value_dim + first) * key_dim;
+  const int64_t in_slot = (head * p.value_dim + first) * key_dim;
   for (int i = threadIdx.x; i < channels * key_dim; i += kThreads) {
-    state[i] = span.initial_state ? load_any(p.state, p.state_dtype, at + i) : 0.0f;
+    const int64_t at = span.slot * p.state_slot_stride + in_slot + i;
+    state[i] = span.initial_state ? load_any(p.state, p.state_dtype, at) : 0.0f;
   }
+  const auto store_state = [&](int64_t slot) {
+    __syncthreads();
+    for (int i = threadIdx.x; i < channels * key_dim; i += kThreads) {
+      store_any(p.state, p.state_dtype, slot * p.state_slot_stride + in_slot + i, state[i]);
+    }
+  };
+  int64_t chunk = first_chunk(p, blockIdx.x / tiles / p.value_heads);
   const int64_t key_head = head / (p.value_heads / p.key_heads);
   for (int64_t t = span.begin; t < span.end; ++t) {
     __syncthreads();
@@ -112,9 +133,10 @@ __global__ __launch_bounds__(kThreads) void recurrence_kernel(const __grid_const
       read = warp_sum(read);
       if (lane == 0) store_any(p.out, p.dtype, t * p.out_stride + channel, read);
     }
+    const int64_t snapshot = snapshot_after(p, t + 1, &chunk);
+    if (snapshot >= 0) store_state(snapshot);
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < channels * key_dim; i += kThreads) store_any(p.state, p.state_dtype, at + i, state[i]);
+  store_state(span.slot);
 }
 
 template <class Params>

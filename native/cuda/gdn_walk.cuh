@@ -28,6 +28,7 @@ inline constexpr int kWalkThreads = 384;
 // One chunk of a walk, for the warpgroups. A segment's `first` brings its state, its `last` says where the state goes.
 struct Step {
   int token, tokens, head, slot;  // tokens = 0: there are no more steps
+  int snapshot;                   // a slot that gets the state after it too; none where it is outside the pool
   bool first, last, identity;     // identity: S is P, from S = I without V
   bool from_slot, to_slot;        // else from or to memory below, or from zeros if that is null
   const uint8_t* from;
@@ -150,6 +151,7 @@ __device__ __forceinline__ void feed(const GdnChunkParams& p, const GdnMaps& map
       barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
       step.token = begin, step.tokens = min(kTokens, end - begin);
       step.first = i == 0, step.last = i + 1 == segment.chunks;
+      step.snapshot = kOut && p.chunk_slots ? __ldg(p.chunk_slots + segment.chunk + i) : -1;
       shared.step[ring.index] = step;
       barrier_expect(barrier, (identity ? 3 : kOut ? 8 : 5) * kTileBytes + sizeof(Gates));
       for (int j = 0; j < 2; ++j) copy_box_3d(stage.k[j], &maps.k, barrier, 64 * j, key_head, begin);
@@ -217,8 +219,9 @@ __device__ __forceinline__ void store_slot(const float (&s)[64], S* to) {
   }
 }
 template <class Use>
-__device__ __forceinline__ void with_slot(const GdnChunkParams& p, const Step& step, int row, int column, Use use) {
-  const int64_t i = step.slot * p.state_slot_stride + (static_cast<int64_t>(step.head) * kDim + row) * kDim + column;
+__device__ __forceinline__ void with_slot(const GdnChunkParams& p, int64_t slot, int head, int row, int column,
+                                          Use use) {
+  const int64_t i = slot * p.state_slot_stride + (static_cast<int64_t>(head) * kDim + row) * kDim + column;
   if (p.state_dtype == DType::f32) {
     use(static_cast<float*>(p.state) + i);
   } else if (p.state_dtype == DType::bf16) {
@@ -283,7 +286,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
     const Step& step = shared.step[ring.index];
     if (!step.first) return;
     if (step.from_slot && !step.identity) {
-      with_slot(p, step, row, 2 * t, [&](const auto* from) { load_slot(s, from); });
+      with_slot(p, step.slot, step.head, row, 2 * t, [&](const auto* from) { load_slot(s, from); });
     } else if (step.from) {
       load_kept(s, step.from, group, threadIdx.x % 128);
     } else {
@@ -293,11 +296,14 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
     }
   };
   const auto end_state = [&](const Step& step) {
+    if (kOut && step.snapshot >= 0 && step.snapshot < p.slots_in_pool) {
+      with_slot(p, step.snapshot, step.head, row, 2 * t, [&](auto* to) { store_slot(s, to); });
+    }
     if (!step.last) return;
     if constexpr (!kOut) {
       step.identity ? store_split(s, step.to, row, t) : store_kept(s, step.to, group, threadIdx.x % 128);
     } else if (step.to_slot) {
-      with_slot(p, step, row, 2 * t, [&](auto* to) { store_slot(s, to); });
+      with_slot(p, step.slot, step.head, row, 2 * t, [&](auto* to) { store_slot(s, to); });
     }
   };
   const auto begin_y = [&] {

@@ -41,7 +41,7 @@ __global__ __launch_bounds__(kRecurrenceThreads) void recurrence_kernel(const __
   // The thread's channels are `local` and local + kPairs of the block's.
   const int local = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
   const auto n_of = [&](int i) { return 4 * (lane + kLanes * (i / 4)) + i % 4; };
-  const int64_t states = slot * p.state_slot_stride + (head * p.head_dim + first_channel) * p.state_size;
+  const int64_t in_slot = (head * p.head_dim + first_channel) * p.state_size;
   float state[2][kPer];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -49,6 +49,7 @@ __global__ __launch_bounds__(kRecurrenceThreads) void recurrence_kernel(const __
     for (int i = 0; i < kPer; ++i) state[r][i] = 0;
   }
   if (p.has_initial_state[sequence] != 0 && p.state_size > 0) {
+    const int64_t states = slot * p.state_slot_stride + in_slot;
     with_state_type(p.state_dtype, p.state, [&](const auto* from) {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
@@ -67,8 +68,26 @@ __global__ __launch_bounds__(kRecurrenceThreads) void recurrence_kernel(const __
   const T* group_b = static_cast<const T*>(p.b) + in_group;
   const T* group_c = static_cast<const T*>(p.c) + in_group;
   const T* head_x = static_cast<const T*>(p.x) + head * p.head_dim + first_channel;
-  for (int64_t l0 = begin; l0 < end; l0 += kBlock) {
-    const int tokens = static_cast<int>(end - l0 < kBlock ? end - l0 : kBlock);
+  const auto store = [&](int64_t to_slot) {
+    const int64_t states = to_slot * p.state_slot_stride + in_slot;
+    with_state_type(p.state_dtype, p.state, [&](auto* to) {
+      using S = std::remove_pointer_t<decltype(to)>;
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const int channel = local + kPairs * r;
+#pragma unroll
+        for (int i = 0; i < kPer; ++i) {
+          if (channel < channels && n_of(i) < p.state_size) {
+            to[states + channel * p.state_size + n_of(i)] = S(state[r][i]);
+          }
+        }
+      }
+    });
+  };
+  int chunk = sequence == 0 ? 0 : p.last_chunk[sequence - 1] + 1, tokens = 0;
+  for (int64_t l0 = begin; l0 < end; l0 += tokens) {
+    const int64_t left = p.cu_chunk_seqlens[chunk + 1] - l0;
+    tokens = static_cast<int>(left < kBlock ? left : kBlock);
     __syncthreads();
 #pragma unroll 4
     for (int i = threadIdx.x; i < kBlock * kStates; i += kRecurrenceThreads) {
@@ -121,20 +140,13 @@ __global__ __launch_bounds__(kRecurrenceThreads) void recurrence_kernel(const __
         out[(l0 + l) * p.out_stride + channel] = T(fmaf(d, second ? xs[1] : xs[0], sum));
       }
     }
-  }
-  with_state_type(p.state_dtype, p.state, [&](auto* to) {
-    using S = std::remove_pointer_t<decltype(to)>;
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int channel = local + kPairs * r;
-#pragma unroll
-      for (int i = 0; i < kPer; ++i) {
-        if (channel < channels && n_of(i) < p.state_size) {
-          to[states + channel * p.state_size + n_of(i)] = S(state[r][i]);
-        }
-      }
+    if (tokens < left) continue;
+    if (p.chunk_slots && p.chunk_slots[chunk] >= 0 && p.chunk_slots[chunk] < p.slots_in_pool) {
+      store(p.chunk_slots[chunk]);
     }
-  });
+    ++chunk;
+  }
+  store(slot);
 }
 
 }  // namespace mamba::cuda::scan

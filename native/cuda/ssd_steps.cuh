@@ -38,6 +38,7 @@ inline constexpr float kLeastTerm = -160.0f;
 // Tokens of one item; first and last of it, or neither.
 struct Position {
   int token, tokens, sequence, segment, head, channel, slot;
+  int snapshot;  // a slot that gets the state after them too; none where it is outside the pool
   bool first, last;
 };
 
@@ -110,6 +111,7 @@ class Walk : public Position {
     tokens = min(kTokens, chunk_end - begin);
     token_end = token + tokens;
     last = token_end == chunk_end && chunk + 1 == chunks_end;
+    snapshot = token_end == chunk_end && p.chunk_slots ? __ldg(p.chunk_slots + chunk) : -1;
   }
 };
 
@@ -227,8 +229,8 @@ struct StatePlace {
   DType type;
 };
 
-__device__ __forceinline__ StatePlace slot_place(const SsdChunkScanParams& p, const Position& at) {
-  const int64_t i = at.slot * p.state_slot_stride + (at.head * p.head_dim + at.channel) * p.state_size;
+__device__ __forceinline__ StatePlace slot_place(const SsdChunkScanParams& p, const Position& at, int64_t slot) {
+  const int64_t i = slot * p.state_slot_stride + (at.head * p.head_dim + at.channel) * p.state_size;
   return {static_cast<uint8_t*>(p.state) + i * state_bytes(p.state_dtype), p.state_dtype};
 }
 __device__ __forceinline__ int64_t part_of(const SsdChunkScanParams& p, const ScanSplit& split, const Position& at) {
@@ -244,15 +246,20 @@ __device__ __forceinline__ StatePlace place_before(const SsdChunkScanParams& p, 
                                                    const Position& at) {
   if (kPass == ScanPass::kStates) return {nullptr, DType::f32};
   if (split.segments > 1) return segment_place(p, split, at);
-  if (__ldg(p.has_initial_state + at.sequence) != 0) return slot_place(p, at);
+  if (__ldg(p.has_initial_state + at.sequence) != 0) return slot_place(p, at, at.slot);
   return {nullptr, DType::f32};
 }
 template <ScanPass kPass>
 __device__ __forceinline__ StatePlace place_after(const SsdChunkScanParams& p, const ScanSplit& split,
                                                   const Position& at) {
   if (kPass == ScanPass::kStates) return segment_place(p, split, at);
-  if (at.segment == split.segments - 1) return slot_place(p, at);
+  if (at.segment == split.segments - 1) return slot_place(p, at, at.slot);
   return {nullptr, DType::f32};
+}
+template <ScanPass kPass>
+__device__ __forceinline__ StatePlace snapshot_place(const SsdChunkScanParams& p, const Position& at) {
+  if (kPass == ScanPass::kStates || at.snapshot < 0 || at.snapshot >= p.slots_in_pool) return {nullptr, DType::f32};
+  return slot_place(p, at, at.snapshot);
 }
 
 // states[.][segment] from a segment's own to the state before it. One thread for each element of a head's state, 128

@@ -423,6 +423,7 @@ __global__ __launch_bounds__(kTilesThreads,
     }
     block.update_state(stage, steps);
     decay += steps.end;
+    block.store_state(snapshot_place<kPass>(p, now));
     if (!now.last) {
       if (kScan) block.round_state(shared.state);
       block.prepare(shared.steps[i ^ 1], walk.tokens);

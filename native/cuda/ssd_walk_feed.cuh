@@ -118,6 +118,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
       step.head = head;
       step.channel = now.channel;
       step.load = step.store = {nullptr, DType::f32};
+      step.snapshot = snapshot_place<kPass>(p, now);
       if (now.first) step.load = place_before<kPass>(p, split, now);
       if (now.last) {
         step.store = place_after<kPass>(p, split, now);

@@ -31,6 +31,7 @@ struct Step {
   int token, tokens, head, channel;  // tokens = 0: there are no more steps
   bool first;                        // of its item
   StatePlace load, store;            // of the state before this step and after it
+  StatePlace snapshot;               // of the state after it, once more
   float* decay_to;
 };
 

@@ -128,7 +128,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
         store_matrices(rows + j / 8 * kTileBytes + 16 * piece, v[0], v[1], v[2], v[3]);
       }
     }
-    const StatePlace store = step.store;
+    const StatePlace store = step.store, snapshot = step.snapshot;
     const int channels = static_cast<int>(p.head_dim) - step.channel;
     if constexpr (!kScan) {
       if (store.at && step.decay_to && threadIdx.x % 128 == 0) *step.decay_to = decay;
@@ -151,8 +151,12 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     pin(state);
     hold(weighted, never);
     warp_arrive(shared.empty + index);
-    if (store.at) {
-      with_state_type(store.type, store.at, [&](auto* to) {
+    if (!store.at && !snapshot.at) continue;
+#pragma unroll 1
+    for (int i = 0; i < 2; ++i) {
+      const StatePlace place = i == 0 ? store : snapshot;
+      if (!place.at) continue;
+      with_state_type(place.type, place.at, [&](auto* to) {
         using S = std::remove_pointer_t<decltype(to)>;
         state_size == kN ? store_state<S, kN, true>(state, to, channel, channels, state_size, t)
                          : store_state<S, kN, false>(state, to, channel, channels, state_size, t);

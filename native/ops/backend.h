@@ -17,6 +17,7 @@
 #include "ops/norm.h"
 #include "ops/penalties.h"
 #include "ops/sampling.h"
+#include "ops/slots.h"
 #include "ops/ssd.h"
 
 namespace mamba {

@@ -53,7 +53,8 @@ void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Te
 
 void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
                           Tensor query_start_loc, Tensor slots, Tensor has_initial_state, Tensor block_seq,
-                          Tensor block_offset, int64_t block_size, bool silu) {
+                          Tensor block_offset, int64_t block_size, bool silu, std::optional<Tensor> snapshot_ends,
+                          std::optional<Tensor> snapshot_slots) {
   Checker check("causal_conv1d_varlen", stream.device());
   check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check_filter(check, state, weight, bias);
@@ -69,32 +70,43 @@ void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Te
   check.shape(out, "out", {"tokens", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
   if (!(out.data != x.data || out.elements() == 0))
     check.refuse("out is x; a block reads inputs that another one overwrites");
+  if (snapshot_ends.has_value() != snapshot_slots.has_value())
+    check.refuse("snapshot_ends and snapshot_slots come together or not at all");
+  if (snapshot_ends) {
+    for (auto [t, name] : {std::pair{&*snapshot_ends, "snapshot_ends"}, {&*snapshot_slots, "snapshot_slots"}}) {
+      check.shape(*t, name, {"snapshots"}).dtype(*t, name, {DType::i32}).contiguous(*t, name);
+    }
+  }
   if (out.elements() == 0 || check.size("blocks") == 0) return;
-  backend_of(stream).causal_conv1d_varlen(stream, {
-                                                      .tokens = check.size("tokens"),
-                                                      .sequences = check.size("sequences"),
-                                                      .blocks = check.size("blocks"),
-                                                      .dim = check.size("dim"),
-                                                      .width = check.size("width"),
-                                                      .slots_in_pool = check.size("slots"),
-                                                      .block_size = block_size,
-                                                      .x = x.data,
-                                                      .x_stride = x.stride(0),
-                                                      .state = state.data,
-                                                      .state_slot_stride = state.stride(0),
-                                                      .weight = weight.as<float>(),
-                                                      .bias = bias ? bias->as<float>() : nullptr,
-                                                      .query_start_loc = query_start_loc.as<int32_t>(),
-                                                      .slots = slots.as<int32_t>(),
-                                                      .has_initial_state = has_initial_state.as<int32_t>(),
-                                                      .block_seq = block_seq.as<int32_t>(),
-                                                      .block_offset = block_offset.as<int32_t>(),
-                                                      .out = out.data,
-                                                      .out_stride = out.stride(0),
-                                                      .silu = silu,
-                                                      .x_dtype = x.dtype,
-                                                      .state_dtype = state.dtype,
-                                                  });
+  backend_of(stream).causal_conv1d_varlen(
+      stream, {
+                  .tokens = check.size("tokens"),
+                  .sequences = check.size("sequences"),
+                  .blocks = check.size("blocks"),
+                  .dim = check.size("dim"),
+                  .width = check.size("width"),
+                  .slots_in_pool = check.size("slots"),
+                  .block_size = block_size,
+                  .x = x.data,
+                  .x_stride = x.stride(0),
+                  .state = state.data,
+                  .state_slot_stride = state.stride(0),
+                  .weight = weight.as<float>(),
+                  .bias = bias ? bias->as<float>() : nullptr,
+                  .query_start_loc = query_start_loc.as<int32_t>(),
+                  .slots = slots.as<int32_t>(),
+                  .has_initial_state = has_initial_state.as<int32_t>(),
+                  .block_seq = block_seq.as<int32_t>(),
+                  .block_offset = block_offset.as<int32_t>(),
+                  .out = out.data,
+                  .out_stride = out.stride(0),
+                  .silu = silu,
+                  .snapshots = snapshot_ends ? check.size("snapshots") : 0,
+                  .snapshot_ends = snapshot_ends ? snapshot_ends->as<int32_t>() : nullptr,
+                  .snapshot_slots = snapshot_slots ? snapshot_slots->as<int32_t>() : nullptr,
+                  .x_dtype = x.dtype,
+                  .state_dtype = state.dtype,
+              });
 }
 
 }  // namespace mamba

@@ -41,6 +41,9 @@ struct CausalConv1dVarlenParams {
   void* out;                         // [tokens, dim], row stride out_stride; must not be x
   int64_t out_stride;
   bool silu;
+  int64_t snapshots;
+  const int32_t* snapshot_ends;   // [snapshots]: tokens before each, at least width - 1 of them of its sequence
+  const int32_t* snapshot_slots;  // [snapshots]: the slot that gets the window there; -1 = none
   DType x_dtype, state_dtype;
 
   Pool state_pool() const {

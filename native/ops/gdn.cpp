@@ -36,11 +36,12 @@ void check_eps(Checker& check, double eps) {
 
 void gdn_chunk(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, Tensor decay,
                Tensor dt_bias, Tensor state, Tensor query_start_loc, Tensor slots, Tensor has_initial_state,
-               Tensor cu_chunk_seqlens, Tensor chunk_seq, Tensor last_chunk, double eps, double scale) {
+               Tensor cu_chunk_seqlens, Tensor chunk_seq, Tensor last_chunk, double eps, double scale,
+               std::optional<Tensor> chunk_slots) {
   Checker check("gdn_chunk", stream.device());
   check_operands(check, out, q, k, v, a, b, decay, dt_bias, state);
   check_sequences(check, query_start_loc, slots, has_initial_state);
-  check_chunks(check, cu_chunk_seqlens, chunk_seq, last_chunk);
+  check_chunks(check, cu_chunk_seqlens, chunk_seq, last_chunk, chunk_slots);
   check_eps(check, eps);
   if (out.elements() == 0 || check.size("chunks") == 0) return;
   backend_of(stream).gdn_chunk(stream, {
@@ -72,6 +73,7 @@ void gdn_chunk(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor 
                                            .cu_chunk_seqlens = cu_chunk_seqlens.as<int32_t>(),
                                            .chunk_seq = chunk_seq.as<int32_t>(),
                                            .last_chunk = last_chunk.as<int32_t>(),
+                                           .chunk_slots = chunk_slots ? chunk_slots->as<int32_t>() : nullptr,
                                            .out = out.data,
                                            .out_stride = out.stride(0),
                                            .eps = static_cast<float>(eps),

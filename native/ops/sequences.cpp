@@ -18,9 +18,11 @@ void check_sequences(Checker& check, const Tensor& query_start_loc, const Tensor
     check.refuse("query_start_loc is " + query_start_loc.shape_text() + ", expected one more than slots");
 }
 
-void check_chunks(Checker& check, const Tensor& cu_chunk_seqlens, const Tensor& chunk_seq, const Tensor& last_chunk) {
+void check_chunks(Checker& check, const Tensor& cu_chunk_seqlens, const Tensor& chunk_seq, const Tensor& last_chunk,
+                  const std::optional<Tensor>& chunk_slots) {
   check_indices(check, last_chunk, "last_chunk", "sequences");
   check_indices(check, chunk_seq, "chunk_seq", "chunks");
+  if (chunk_slots) check_indices(check, *chunk_slots, "chunk_slots", "chunks");
   check_indices(check, cu_chunk_seqlens, "cu_chunk_seqlens", "chunks + 1");
   if (!(check.size("chunks + 1") == check.size("chunks") + 1))
     check.refuse("cu_chunk_seqlens is " + cu_chunk_seqlens.shape_text() + ", expected one more than chunk_seq");

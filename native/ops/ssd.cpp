@@ -44,7 +44,8 @@ HeadStrides check_per_head(Checker& check, const Tensor& t, const char* name, in
 void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c,
                     std::optional<Tensor> d, std::optional<Tensor> dt_bias, Tensor state, Tensor query_start_loc,
                     Tensor slots, Tensor has_initial_state, Tensor cu_chunk_seqlens, Tensor chunk_seq,
-                    Tensor last_chunk, double dt_min, double dt_max, bool dt_softplus) {
+                    Tensor last_chunk, double dt_min, double dt_max, bool dt_softplus,
+                    std::optional<Tensor> chunk_slots) {
   Checker check("ssd_chunk_scan", stream.device());
   check.shape(x, "x", {"tokens", "heads", "head_dim"}).dtype(x, "x", kFloatTypes);
   check.inner_contiguous(x, "x");
@@ -62,7 +63,7 @@ void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, T
         .contiguous(*dt_bias, "dt_bias");
   check_pool(check, state);
   check_sequences(check, query_start_loc, slots, has_initial_state);
-  check_chunks(check, cu_chunk_seqlens, chunk_seq, last_chunk);
+  check_chunks(check, cu_chunk_seqlens, chunk_seq, last_chunk, chunk_slots);
   check.shape(out, "out", {"tokens", "heads", "head_dim"}).same_dtype(out, "out", x, "x");
   check.inner_contiguous(out, "out");
   check_limits(check, dt_min, dt_max);
@@ -95,6 +96,7 @@ void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, T
                                                 .cu_chunk_seqlens = cu_chunk_seqlens.as<int32_t>(),
                                                 .chunk_seq = chunk_seq.as<int32_t>(),
                                                 .last_chunk = last_chunk.as<int32_t>(),
+                                                .chunk_slots = chunk_slots ? chunk_slots->as<int32_t>() : nullptr,
                                                 .out = out.data,
                                                 .out_stride = out.stride(0),
                                                 .dt_min = static_cast<float>(dt_min),

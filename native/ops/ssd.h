@@ -30,6 +30,7 @@ struct SsdChunkScanParams {
   const int32_t* cu_chunk_seqlens;   // [chunks + 1]: chunk c is tokens [cu_chunk_seqlens[c], cu_chunk_seqlens[c+1])
   const int32_t* chunk_seq;          // [chunks]: the sequence of each chunk; a chunk never crosses a sequence
   const int32_t* last_chunk;         // [sequences]: its last chunk; an empty sequence repeats its predecessor's (or -1)
+  const int32_t* chunk_slots;        // [chunks] or null: a slot that gets the state after the chunk too; -1 = none
   void* out;                         // [tokens, heads, head_dim]: token stride out_stride
   int64_t out_stride;
   float dt_min, dt_max;

@@ -49,6 +49,7 @@ export async function loadStepModel(dir: string, device: Device, options: StepMo
       maxNumBatchedTokens: Math.max(maxTokens, maxNumSeqs),
       maxModelLen: maxTokens + MOST_NEW_TOKENS,
       maxQueue: maxNumSeqs,
+      prefixCache: false,
     },
   );
   for (const pools of prepared.pools) for (const pool of Object.values(pools)) device.stream.fill(pool, 0);

@@ -30,7 +30,7 @@ Example:
     );
   addModelArgument(command);
   addRecordFlags(command);
-  addEngineFlags(command, { maxNumSeqs: 64 });
+  addEngineFlags(command, { maxNumSeqs: 64, prefixCache: false });
   command.action(async (model: string, flags: Flags) => {
     const records = new BenchRecords("latency", flags);
     await withModel(model, flags, async (llm) => {

@@ -53,7 +53,7 @@ Example:
     );
   addModelArgument(command);
   addRecordFlags(command);
-  addEngineFlags(command);
+  addEngineFlags(command, { prefixCache: false });
   for (const option of command.options) {
     if (option.defaultValue === lengths) option.defaultValueDescription = "100-1024";
   }

@@ -34,9 +34,13 @@ export function addModelArgument(command: Command): Command {
 
 /**
  * The flags that say how a model is loaded and run. Their names are the fields of EngineOptions, so that a command's
- * parsed flags are its options. `maxNumSeqs` is the default for that flag, as state memory is taken for each sequence; without it the engine's.
+ * parsed flags are its options. `maxNumSeqs` is the default for that flag, as state memory is taken for each sequence; without it
+ * the engine's. `prefixCache`: default of that flag, false where the same prompts are timed again and again.
  */
-export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs?: number } = {}): Command {
+export function addEngineFlags(
+  command: Command,
+  { maxNumSeqs, prefixCache = true }: { maxNumSeqs?: number; prefixCache?: boolean } = {},
+): Command {
   const choice = (flags: string, help: string, choices: readonly string[]) =>
     new Option(flags, help).choices(choices).default("auto");
   const size = (flags: string, help: string) => new Option(flags, help).argParser(wholeNumber(1, 2 ** 31 - 1));
@@ -55,6 +59,9 @@ export function addEngineFlags(command: Command, { maxNumSeqs }: { maxNumSeqs?: 
       .argParser(realNumber(0, 1, { open: true }))
       .default(0.9),
     new Option("--no-overlap", "wait for a step's tokens before the next step is launched"),
+    prefixCache
+      ? new Option("--no-prefix-cache", "compute every prompt from its beginning")
+      : new Option("--prefix-cache", "reuse what was computed for prompts that begin alike").default(false),
     size("--max-model-len <n>", "tokens of prompt and output together").default(131_072),
     choice("--load-format <format>", "dummy: random weights from config.json alone", ["auto", "dummy"]),
   ];

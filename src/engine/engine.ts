@@ -5,9 +5,10 @@ import type { PromptScores } from "./draw/prompt-scores";
 import type { ModelRunner, StepResult } from "./model-runner";
 import type { EngineConfig } from "./policy/config";
 import { KvPages } from "./policy/kv-pages";
+import { PrefixCache } from "./policy/prefix-cache";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
 import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./policy/scheduler";
-import { CompositeMemory } from "./policy/sequence-memory";
+import { CompositeMemory, type SequenceMemory } from "./policy/sequence-memory";
 import { StateSlots } from "./policy/state-slots";
 import type { ScheduledBatch } from "./policy/step-plan";
 import { TokenChannel } from "./policy/token-channel";
@@ -37,6 +38,7 @@ interface Launched {
 export class Engine implements EngineClient {
   private readonly slots: StateSlots;
   private readonly pages: KvPages;
+  private readonly prefixes: PrefixCache | null;
   private readonly scheduler: Scheduler;
   private readonly maxStepsInFlight: number;
   private readonly trace: StepTrace | null;
@@ -64,8 +66,11 @@ export class Engine implements EngineClient {
     this.compile = compile;
     this.slots = new StateSlots(config.maxNumSeqs);
     this.pages = new KvPages(config.numPages);
-    const memory = config.numPages > 0 ? new CompositeMemory([this.slots, this.pages]) : this.slots;
-    this.scheduler = new Scheduler(config, memory);
+    this.prefixes = config.numSnapshots > 0 ? new PrefixCache(config, this.pages) : null;
+    const parts: SequenceMemory[] = [this.slots];
+    if (this.prefixes !== null) parts.unshift(this.prefixes); // what is known takes no page of a new sequence
+    if (config.numPages > 0) parts.push(this.pages);
+    this.scheduler = new Scheduler(config, { memory: new CompositeMemory(parts), prefixes: this.prefixes });
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
   }
 

@@ -9,6 +9,7 @@ import { captureSizes, prefillSizes, warmUpSizes } from "./policy/graph-sizes";
 import { PAGE_SIZE } from "./policy/kv-pages";
 import { idleSequence, padDecodes, padPrefill } from "./policy/padding";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/scheduler";
+import { NO_SLOT } from "./policy/state-slots";
 import { StepGraphs } from "./policy/step-graphs";
 import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
 import { Scorer } from "./scorer";
@@ -45,6 +46,8 @@ export class ModelRunner {
   private readonly graphs = new Map<string, Graph>();
   private readonly sizes: StepGraphs;
   private readonly warmUpSizes: readonly number[];
+  /** Tokens after which a prefill may leave a snapshot; Infinity where none does. */
+  private readonly snapshotSize: number;
   /** Drawn tokens: the steps in flight take turns. */
   private readonly drawn: readonly Int32Array[];
   private turn = 0;
@@ -69,6 +72,7 @@ export class ModelRunner {
     const { capturesPrefills = target.device.choosesKernels } = options;
     this.sizes = new StepGraphs(captureSizes(maxNumSeqs), capturesPrefills ? prefillSizes(maxNumBatchedTokens) : []);
     this.warmUpSizes = warmUpSizes(maxNumBatchedTokens);
+    this.snapshotSize = config.numSnapshots > 0 ? config.chunkSize : Number.POSITIVE_INFINITY;
   }
 
   get arenaBytes(): number {
@@ -100,10 +104,12 @@ export class ModelRunner {
     const decodes = this.sizes.decodeSizes.map((size) => padDecodes(noRows, size));
     // A prompt that fills its size leaves an empty row, and fewer blocks and chunks.
     const prefills = this.sizes.prefillSizes.flatMap((size) =>
-      [1, 0].map((missing) => {
+      [1, 0].flatMap((missing) => {
         const numTokens = size - missing;
         const row = { sequence: idleSequence(numTokens), start: 0, numTokens, draws: 1, draw: -1, drafts: noDrafts };
-        return padPrefill(batchOf([row], 1), size);
+        const leaving = { ...row, snapshots: [{ position: this.snapshotSize, slot: NO_SLOT, isGuess: false }] };
+        const rows = numTokens > this.snapshotSize ? [row, leaving] : [row];
+        return rows.map((each) => padPrefill(batchOf([each], 1), size));
       }),
     );
     for (const part of parts) {
@@ -129,6 +135,7 @@ export class ModelRunner {
       launcher.upload();
       this.trace?.begin(stream);
       const draw = this.drawOf(batch, wanted);
+      launcher.launchRestores(draw.views);
       if (graph === null) this.launchForward(draw, wanted);
       else stream.replay(graph.graph);
       for (const stage of wanted) stage.prepare?.(draw);

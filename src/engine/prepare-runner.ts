@@ -35,6 +35,7 @@ export async function prepareRunner(
   const bytes = {
     stateBytesPerSeq: stateBytes(model) + tokenCountBytes(vocabSize),
     kvBytesPerToken: kvBytesPerToken(model),
+    snapshotBytes: stateBytes(model),
   };
   const budget = () => stateBudget({ kind, ...device.memory() }, options);
   const wanted = engineConfig(options, { kind, chunkSize: alignmentOf(model), maxPositions });
@@ -49,12 +50,14 @@ export async function prepareRunner(
   freePools(oneSlot);
 
   const { config } = fitted;
-  const pools = createPools({ device, model }, { slots: config.maxNumSeqs, pages: config.numPages });
+  const slots = config.maxNumSeqs + config.numSnapshots;
+  const pools = createPools({ device, model }, { slots, pages: config.numPages });
   const runner = new ModelRunner({ device, model, pools, vocabSize }, config);
   if (device.choosesKernels) runner.captureAll();
   const { stateBytesPerSeq } = bytes;
+  const snapshots = config.numSnapshots * bytes.snapshotBytes;
   const kvCache = config.numPages * PAGE_SIZE * bytes.kvBytesPerToken;
-  const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, kvCache, ...device.memory() };
+  const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, kvCache, snapshots, ...device.memory() };
   return { runner, pools, config, memory, note: fitted.note ?? tried.note };
 }
 

@@ -3,6 +3,7 @@ import { StepBlock, type StepViews } from "../step/block";
 import type { AnyField, StepLimits } from "../step/field";
 import { draws } from "../step/fields/draws";
 import { penalties } from "../step/fields/penalties";
+import { restores } from "../step/fields/restores";
 import { tokenIds } from "../step/fields/token-ids";
 import type { Arena } from "../tensor/arena";
 import type { Tensor } from "../tensor/tensor";
@@ -14,7 +15,7 @@ import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
 import { StepForward } from "./step-forward";
 
 /** What the engine itself reads of a step, whatever the model. */
-const engineFields: readonly AnyField[] = [tokenIds, draws, penalties];
+const engineFields: readonly AnyField[] = [tokenIds, draws, penalties, restores];
 
 /** All metadata of the steps of a model. */
 export function fieldsOf({ fields }: LoadedModel["model"]): readonly AnyField[] {
@@ -69,6 +70,14 @@ export class StepLauncher {
   /** The fields of the step that was written last. They die with the arena's current scope. */
   views(): StepViews {
     return this.block.views(this.buffers.block);
+  }
+
+  /** Copies the states that rows of the step go on from. Before its forward pass, and in no graph. */
+  launchRestores(views: StepViews): void {
+    const copies = views.get(restores);
+    if (copies === null) return;
+    const { device, model, pools } = this.target;
+    for (const [i, cache] of model.caches.entries()) cache.copySlots(device.stream, pools[i]!, copies);
   }
 
   /** Hidden states [tokens, hidden], in the arena's current scope. `takesDraws`: tokens may stand for draws of the last step. */

@@ -1,4 +1,6 @@
+import type { Restores } from "../step/fields/restores";
 import type { Device } from "../tensor/device";
+import type { Stream } from "../tensor/stream";
 import type { Tensor } from "../tensor/tensor";
 
 /** The tensors of a cache, for all sequences that run at once. */
@@ -6,7 +8,7 @@ export type Pools = Readonly<Record<string, Tensor>>;
 
 /** How much there is room for. */
 export interface CacheRoom {
-  /** Sequences that run at once. */
+  /** Sequences that run at once, and snapshots. */
   readonly slots: number;
   /** Pages of tokens, of all sequences together; 0 where no cache needs any. */
   readonly pages: number;
@@ -20,6 +22,8 @@ export interface CacheSpec<P extends Pools = Pools> {
   readonly bytesPerToken: number;
   /** Memory of undefined content: a first chunk reads nothing of it. */
   create(device: Device, room: CacheRoom): P;
+  /** Makes slots what others are. What lies in pages is shared instead. */
+  copySlots(stream: Stream, pools: Pools, copies: Restores): void;
 }
 
 /** What a layer reads its pools with in a forward pass. */

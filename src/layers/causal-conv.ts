@@ -47,6 +47,8 @@ export class CausalConv {
       blockSeq: part.blockSeq,
       blockOffset: part.blockOffset,
       blockSize: part.blockSize,
+      snapshotEnds: part.snapshotEnds,
+      snapshotSlots: part.snapshotSlots,
       weight: this.weight,
       bias: this.bias,
       silu: true,

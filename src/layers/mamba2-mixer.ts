@@ -5,6 +5,7 @@ import { chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
+import { snapshots } from "../step/fields/snapshots";
 import type { Tensor } from "../tensor/tensor";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
@@ -102,6 +103,7 @@ export class Mamba2Mixer {
       dtype: build.dtype,
       gatesDecodes: this.norm?.ungated !== null, // a norm of several groups gates them itself
       chunks: build.field(chunks(config.chunkSize)),
+      snapshots: build.field(snapshots(config.chunkSize)),
     };
     for (const field of [prefillRows, convBlocks, decodeSlots]) build.field(field);
   }
@@ -134,6 +136,7 @@ export class Mamba2Mixer {
       cuChunkSeqlens: scan.cuChunkSeqlens,
       chunkSeq: scan.chunkSeq,
       lastChunk: scan.lastChunk,
+      chunkSlots: scan.chunkSlots,
       a,
       d,
       dtBias,

@@ -4,6 +4,7 @@ import type { Chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
+import type { Snapshots } from "../step/fields/snapshots";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
 import type { ConvDecode, ConvPrefill } from "./causal-conv";
@@ -41,6 +42,7 @@ export interface MixerShape {
   /** Whether the state update multiplies decode rows with their gates. */
   readonly gatesDecodes: boolean;
   readonly chunks: StepField<keyof Chunks, Chunks>;
+  readonly snapshots: StepField<keyof Snapshots, Snapshots>;
 }
 
 /** The buffers of a step and their parts. */
@@ -73,7 +75,7 @@ export function mixerStep(f: Forward, shape: MixerShape): MixerStep {
 
 function prefillOf(
   f: Forward,
-  { chunks }: MixerShape,
+  { chunks, snapshots }: MixerShape,
   part: (begin: number, end: number) => Part,
 ): MixerStep["prefill"] {
   const rows = f.view(prefillRows);
@@ -81,7 +83,7 @@ function prefillOf(
   const { conv, scan, ...own } = part(0, f.numPrefillTokens);
   return {
     ...own,
-    conv: { ...conv, ...rows, ...f.view(convBlocks)! },
+    conv: { ...conv, ...rows, ...f.view(convBlocks)!, ...f.view(snapshots) },
     scan: { ...scan, ...rows, ...f.view(chunks)! },
   };
 }

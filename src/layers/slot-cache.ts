@@ -1,3 +1,4 @@
+import { copySlots } from "../ops/slots";
 import { type DType, sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
@@ -21,5 +22,8 @@ export function slotCache<Name extends string>(
       Object.fromEntries(
         all.map(([name, { shape, dtype }]) => [name, device.tensor(dtype, [slots, ...shape])]),
       ) as Record<Name, Tensor>,
+    copySlots: (stream, pools, { from, to }) => {
+      for (const pool of Object.values(pools)) copySlots(stream, { pool, from, to });
+    },
   };
 }

@@ -124,6 +124,8 @@ export interface OpFunctions {
     blockOffset: TensorHandle,
     blockSize: number,
     silu: boolean,
+    snapshotEnds: TensorHandle | 0,
+    snapshotSlots: TensorHandle | 0,
   ): void;
   ssdChunkScan(
     device: DeviceHandle,
@@ -145,6 +147,7 @@ export interface OpFunctions {
     dtMin: number,
     dtMax: number,
     dtSoftplus: boolean,
+    chunkSlots: TensorHandle | 0,
   ): void;
   ssdStateUpdate(
     device: DeviceHandle,
@@ -182,6 +185,7 @@ export interface OpFunctions {
     lastChunk: TensorHandle,
     eps: number,
     scale: number,
+    chunkSlots: TensorHandle | 0,
   ): void;
   gdnUpdate(
     device: DeviceHandle,
@@ -198,6 +202,7 @@ export interface OpFunctions {
     eps: number,
     scale: number,
   ): void;
+  copySlots(device: DeviceHandle, pool: TensorHandle, from: TensorHandle, to: TensorHandle): void;
   ropeStoreKv(
     device: DeviceHandle,
     q: TensorHandle,

@@ -62,6 +62,10 @@ export interface CausalConv1dVarlenArgs {
   readonly blockSize: number;
   /** Whether the activation is applied. */
   readonly silu: boolean;
+  /** i32 [snapshots]: tokens of the step before each; at least width - 1 of its sequence's are. */
+  readonly snapshotEnds?: Tensor | undefined;
+  /** i32 [snapshots]: the slot that gets the window there; -1 = none. */
+  readonly snapshotSlots?: Tensor | undefined;
 }
 
 /**
@@ -84,5 +88,7 @@ export function causalConv1dVarlen(stream: Stream, args: CausalConv1dVarlenArgs)
     args.blockOffset.handle,
     args.blockSize,
     args.silu,
+    args.snapshotEnds?.handle ?? 0,
+    args.snapshotSlots?.handle ?? 0,
   );
 }

@@ -38,6 +38,8 @@ export interface GdnChunkArgs {
   readonly eps: number;
   /** A factor of the queries. */
   readonly scale: number;
+  /** i32 [chunks]: a slot that gets the state after the chunk too; -1 = none. */
+  readonly chunkSlots?: Tensor | undefined;
 }
 
 /**
@@ -66,6 +68,7 @@ export function gdnChunk(stream: Stream, args: GdnChunkArgs): void {
     args.lastChunk.handle,
     args.eps,
     args.scale,
+    args.chunkSlots?.handle ?? 0,
   );
 }
 

@@ -13,4 +13,5 @@ export * from "./pack-expert-weights";
 export * from "./pack-linear-weight";
 export * from "./penalties";
 export * from "./sampling";
+export * from "./slots";
 export * from "./ssd";

@@ -39,6 +39,8 @@ export interface SsdChunkScanArgs {
   readonly dtMax: number;
   /** Whether dt goes through softplus. */
   readonly dtSoftplus: boolean;
+  /** i32 [chunks]: a slot that gets the state after the chunk too; -1 = none. */
+  readonly chunkSlots?: Tensor | undefined;
 }
 
 /**
@@ -67,6 +69,7 @@ export function ssdChunkScan(stream: Stream, args: SsdChunkScanArgs): void {
     args.dtMin,
     args.dtMax,
     args.dtSoftplus,
+    args.chunkSlots?.handle ?? 0,
   );
 }
 

@@ -70,7 +70,8 @@ export class StepBlock {
 
   /** The sizes that the step's launches depend on: steps of one shape run the same graph. */
   shape(): string {
-    return this.placed.map(({ used }) => (used === null ? "-" : Object.values(used).join(","))).join(" ");
+    const captured = this.placed.filter(({ field }) => field.captured !== false);
+    return captured.map(({ used }) => (used === null ? "-" : Object.values(used).join(","))).join(" ");
   }
 
   /** The step's fields as tensors over `block`, i32 [numWords] on the device. Each is sliced when it is first asked for. */

@@ -32,6 +32,8 @@ export interface StepField<Name extends string = string, View = unknown> {
   readonly phase: Phase;
   /** Where prefills have to be cut, in tokens of the sequence, for this field's sake. Default 1. */
   readonly alignment?: number;
+  /** Whether launches of the forward pass and of the draw depend on it, so that a graph holds for one shape. Default true. */
+  readonly captured?: false;
   /** Its arrays and the 32-bit words that each takes at most. */
   arrays(limits: StepLimits): Readonly<Record<Name, number>>;
   writer(words: Readonly<Record<Name, Int32Array>>): FieldWriter<Name>;

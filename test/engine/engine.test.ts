@@ -46,7 +46,7 @@ describe.each([{ overlap: true }, { overlap: false }])("%j", ({ overlap }) => {
   beforeEach(() => {
     freed = 0;
     runner = new FakeRunner();
-    engine = new Engine(runner, { ...limits, overlap, numPages: 0 }, () => {
+    engine = new Engine(runner, { ...limits, overlap, numPages: 0, numSnapshots: 0 }, () => {
       freed += 1;
     });
   });

@@ -46,6 +46,10 @@ export class RecurrentModel {
 
   private step(block: MambaBlock): number[] {
     this.count(block);
+    const restoredTo = block.array("restoredTo");
+    for (const [i, from] of block.array("restoredFrom").entries()) this.pool[restoredTo[i]!] = this.pool[from]!;
+    const snapshotSlots = block.array("snapshotSlots");
+    const slotAfter = new Map(Array.from(block.array("snapshotEnds"), (end, i) => [end, snapshotSlots[i]!]));
     const [queryStartLoc, inputIds] = [block.array("queryStartLoc"), block.array("inputIds")];
     const [prefillSlots, hasInitialState] = [block.array("prefillSlots"), block.array("hasInitialState")];
     const hidden: number[] = [];
@@ -54,6 +58,8 @@ export class RecurrentModel {
       for (let token = queryStartLoc[row]!; token < queryStartLoc[row + 1]!; token++) {
         state = advance(state, inputIds[token]!);
         hidden[token] = state;
+        const kept = slotAfter.get(token + 1);
+        if (kept !== undefined) this.pool[kept] = state;
       }
       this.pool[slot] = state;
     }

@@ -1,7 +1,8 @@
 import type { Sequence } from "../../src/engine/policy/sequence";
+import type { RowPrefix } from "../../src/engine/policy/step-plan";
 import type { WrittenStep } from "./step-fields";
 
-interface Row {
+interface Row extends Partial<RowPrefix> {
   readonly sequence: Sequence;
   readonly start: number;
   readonly numTokens: number;
@@ -12,7 +13,7 @@ interface Row {
  * and chunks begin at the tokens that say so. Rows may come in any order; none is empty.
  */
 export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSize: number): WrittenStep {
-  const isDecode = (row: Row) => row.numTokens === 1 && row.start > 0;
+  const isDecode = (row: Row) => row.start >= row.sequence.numToPrefill;
   const prefills = rows.filter((row) => !isDecode(row));
   const decodes = rows.filter(isDecode);
   const tokensOf = (list: readonly Row[]) =>
@@ -28,6 +29,10 @@ export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSiz
   const blocks = prefillTokens
     .map(({ row, index, position }) => ({ index, offset: position - row.start }))
     .filter(({ offset }) => offset % blockSize === 0);
+  const slotAfter = (i: number) =>
+    prefillTokens[i]?.row.snapshots?.find(({ position }) => position === prefillTokens[i]!.position + 1)?.slot;
+  const kept = indices.filter((i) => slotAfter(i) !== undefined);
+  const restored = [...prefills, ...decodes].filter(({ restoredFrom = -1 }) => restoredFrom >= 0);
   const chunkSeq = chunkStarts.map((i) => prefillTokens[i]!.index);
   const draws = tokens
     .map(({ row, position }, i) => ({ row, i, next: position + 1 }))
@@ -58,6 +63,11 @@ export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSiz
     blockOffset: blocks.map(({ offset }) => offset / blockSize),
     cuChunkSeqlens: prefills.length === 0 ? [] : [...chunkStarts, prefillTokens.length],
     chunkSeq,
+    chunkSlots: chunkStarts.map((_, chunk) => slotAfter((chunkStarts[chunk + 1] ?? prefillTokens.length) - 1) ?? -1),
+    snapshotEnds: kept.map((i) => i + 1),
+    snapshotSlots: kept.map((i) => slotAfter(i)!),
+    restoredFrom: restored.map((row) => row.restoredFrom!),
+    restoredTo: restored.map((row) => row.sequence.slot),
   };
 }
 

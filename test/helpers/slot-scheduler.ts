@@ -8,7 +8,7 @@ export class SlotScheduler extends Scheduler {
 
   constructor(config: SchedulerConfig, draft?: Draft) {
     const slots = new StateSlots(config.maxNumSeqs);
-    super(config, slots, draft);
+    super(config, { memory: slots, ...(draft === undefined ? {} : { draft }) });
     this.slots = slots;
   }
 }

@@ -31,9 +31,10 @@ const config = {
   maxQueue: 4,
   overlap: true,
   numPages: 0,
+  numSnapshots: 0,
 };
 
-const memory = { weights: 20, workspace: 2, stateBytesPerSeq: 1, kvCache: 0, free: 70, total: 100 };
+const memory = { weights: 20, workspace: 2, stateBytesPerSeq: 1, kvCache: 0, snapshots: 0, free: 70, total: 100 };
 
 /** Counts up from the last token of the prompt, one token every few milliseconds. */
 class StandInEngine implements EngineClient {

@@ -6,6 +6,8 @@ import { decodeSlots } from "../../src/step/fields/decode-slots";
 import { draws } from "../../src/step/fields/draws";
 import { penalties } from "../../src/step/fields/penalties";
 import { prefillRows } from "../../src/step/fields/prefill-rows";
+import { restores } from "../../src/step/fields/restores";
+import { snapshots } from "../../src/step/fields/snapshots";
 import { tokenIds } from "../../src/step/fields/token-ids";
 import type { Tensor } from "../../src/tensor/tensor";
 
@@ -25,11 +27,17 @@ export interface WrittenStep {
   readonly blockOffset: number[];
   readonly cuChunkSeqlens: number[];
   readonly chunkSeq: number[];
+  readonly chunkSlots: number[];
+  readonly snapshotEnds: number[];
+  readonly snapshotSlots: number[];
+  readonly restoredFrom: number[];
+  readonly restoredTo: number[];
 }
 
 /** Which array of which field each name is. */
 function sources(chunkSize: number): Readonly<Record<keyof WrittenStep, readonly [AnyField, string]>> {
   const chunked = chunks(chunkSize);
+  const kept = snapshots(chunkSize);
   return {
     countedRows: [penalties, "counted"],
     penalties: [penalties, "penalties"],
@@ -45,6 +53,11 @@ function sources(chunkSize: number): Readonly<Record<keyof WrittenStep, readonly
     blockOffset: [convBlocks, "blockOffset"],
     cuChunkSeqlens: [chunked, "cuChunkSeqlens"],
     chunkSeq: [chunked, "chunkSeq"],
+    chunkSlots: [chunked, "chunkSlots"],
+    snapshotEnds: [kept, "snapshotEnds"],
+    snapshotSlots: [kept, "snapshotSlots"],
+    restoredFrom: [restores, "from"],
+    restoredTo: [restores, "to"],
   };
 }
 

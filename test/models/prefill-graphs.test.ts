@@ -21,7 +21,7 @@ async function answers(name: string, capturesPrefills: boolean) {
   const { model } = await loadWeights(modelDir, config, device, { dtype: "float32" });
   const numPages = (options.maxNumSeqs * options.maxModelLen) / PAGE_SIZE;
   const limits = { ...engineConfig(options, { kind: device.kind, chunkSize: 256 }), numPages };
-  const pools = createPools({ device, model }, { slots: limits.maxNumSeqs, pages: numPages });
+  const pools = createPools({ device, model }, { slots: limits.maxNumSeqs + limits.numSnapshots, pages: numPages });
   const target = { device, model, pools, vocabSize: config.vocabSize };
   const runner = new ModelRunner(target, limits, { capturesPrefills });
   if (capturesPrefills) runner.captureAll();

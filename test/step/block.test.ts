@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { padDecodes } from "../../src/engine/policy/padding";
 import type { Sampling } from "../../src/engine/policy/request";
 import { Sequence } from "../../src/engine/policy/sequence";
-import { batchOf, noDrafts, type ScheduledBatch, StepPlan } from "../../src/engine/policy/step-plan";
+import { batchOf, noDrafts, type ScheduledBatch, type ScheduledRow, StepPlan } from "../../src/engine/policy/step-plan";
 import { CONV_BLOCK_SIZE } from "../../src/step/fields/conv-blocks";
 import { tokenIds } from "../../src/step/fields/token-ids";
 import { greedy, makeRequest, promptOf } from "../helpers/engine-request";
@@ -26,14 +26,28 @@ const mambaBlock = (chunkSize = 8, words?: Int32Array) => new MambaBlock(limits,
 function schedule(specs: readonly RowSpec[]): ScheduledBatch {
   const plan = new StepPlan(Number.POSITIVE_INFINITY, 1);
   specs.forEach(({ computed, take, left = 0, sampling = greedy, promptLength }, index) => {
+    const isDecode = computed > 0 && take === 1 && left === 0;
     const prompt = promptOf(computed + take + left).map((token) => token + 10_000 * index);
     const sequence = new Sequence(makeRequest({ prompt: prompt.slice(0, promptLength), sampling }), index, 1_000_000);
     sequence.tokens.push(...prompt.slice(promptLength ?? prompt.length));
     sequence.numComputed = computed;
+    if (isDecode) sequence.numToPrefill = computed;
     sequence.slot = specs.length - 1 - index;
     plan.give(sequence, take);
   });
   return plan.toBatch() ?? batchOf([], 0);
+}
+
+/** The row as it goes on from slot 99, if from any, and with a snapshot at each multiple of the chunk. */
+function leaving(row: ScheduledRow, chunkSize: number): ScheduledRow {
+  const first = Math.floor(row.start / chunkSize) + 1;
+  const count = Math.floor((row.start + row.numTokens) / chunkSize) - first + 1;
+  const snapshots = Array.from({ length: count }, (_, i) => ({ position: (first + i) * chunkSize, slot: 100 + i }));
+  return {
+    ...row,
+    restoredFrom: row.start > 0 ? 99 : -1,
+    snapshots: snapshots.map((snapshot) => ({ ...snapshot, isGuess: false })),
+  };
 }
 
 function build(batch: ScheduledBatch, block = mambaBlock()): WrittenStep {
@@ -93,7 +107,7 @@ test("conv blocks count the tokens of this step, not of the sequence", () => {
   expect(CONV_BLOCK_SIZE).toBe(64);
 });
 
-test("prefills come first; one token on top of a state is a decode, a first one is a prefill", () => {
+test("prefills come first; a token of a prompt is one wherever it is", () => {
   const specs = [
     { computed: 4, take: 1 }, // decode
     { computed: 0, take: 3 }, // whole prompt
@@ -102,14 +116,14 @@ test("prefills come first; one token on top of a state is a decode, a first one 
     { computed: 2, take: 2, left: 1 }, // chunk of a prompt: nothing to draw
   ];
   const batch = schedule(specs);
-  expect(batch).toMatchObject({ numPrefills: 3, numPrefillTokens: 6, numTokens: 8, numDraws: 3 });
+  expect(batch).toMatchObject({ numPrefills: 4, numPrefillTokens: 7, numTokens: 8, numDraws: 3 });
   const built = build(batch);
-  expect(built.inputIds).toEqual([11000, 11001, 11002, 31000, 41002, 41003, 1004, 21004]);
-  expect(built.queryStartLoc).toEqual([0, 3, 4, 6]);
-  expect(built.prefillSlots).toEqual([3, 1, 0]);
-  expect(built.hasInitialState).toEqual([0, 0, 1]);
-  expect(built.decodeSlots).toEqual([4, 2]);
-  expect(built.drawRows).toEqual([2, 3, 6]);
+  expect(built.inputIds).toEqual([11000, 11001, 11002, 21004, 31000, 41002, 41003, 1004]);
+  expect(built.queryStartLoc).toEqual([0, 3, 4, 5, 7]);
+  expect(built.prefillSlots).toEqual([3, 2, 1, 0]);
+  expect(built.hasInitialState).toEqual([0, 1, 0, 1]);
+  expect(built.decodeSlots).toEqual([4]);
+  expect(built.drawRows).toEqual([2, 4, 7]);
 });
 
 test("a sampling row is the eight words of SamplingRow", () => {
@@ -148,21 +162,21 @@ describe("padding to the size of a graph", () => {
     block.words.fill(77); // left by an earlier step
     const decodes = schedule([
       { computed: 4, take: 1 },
-      { computed: 4, take: 1, left: 1 },
+      { computed: 4, take: 1 },
     ]);
     const built = build(padDecodes(decodes, 4), block);
     expect(built.decodeSlots).toEqual([1, 0, -1, -1]);
     expect(built.inputIds).toEqual([1004, 11004, 0, 0]);
-    expect(built.drawRows).toEqual([0, 0, 0, 0]);
+    expect(built.drawRows).toEqual([0, 1, 0, 0]);
     const topPOne = new Int32Array(Float32Array.of(1).buffer)[0];
-    for (const row of [1, 2, 3]) {
+    for (const row of [2, 3]) {
       expect(built.sampling.slice(8 * row, 8 * row + 8)).toEqual([0, 0, topPOne, 0, 0, 0, 0, 0]);
     }
   });
 
-  test("gives a full step its ignored draws too, and rows of several tokens as many", () => {
-    const silent = schedule([{ computed: 4, take: 1, left: 1 }]);
-    expect(padDecodes(silent, 1)).toMatchObject({ rows: silent.rows, numTokens: 1, numDraws: 1 });
+  test("leaves a full step as it is, and gives rows of several tokens as many draws", () => {
+    const full = schedule([{ computed: 4, take: 1 }]);
+    expect(padDecodes(full, 1)).toMatchObject({ rows: full.rows, numTokens: 1, numDraws: 1 });
     expect(padDecodes(batchOf([], 0), 2, 3)).toMatchObject({ numTokens: 6, numDraws: 6 });
   });
 });
@@ -234,6 +248,7 @@ test("equals a token-by-token reference on random batches, and writes nothing el
       computed: fc.oneof(fc.constant(0), fc.nat(40), fc.nat(600)),
       take: fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 30 }), fc.integer({ min: 1, max: 200 })),
       left: fc.oneof(fc.constant(0), fc.nat(3)),
+      leaves: fc.boolean(),
       promptLength: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 800 })),
       sampling: fc
         .record({
@@ -265,13 +280,13 @@ test("equals a token-by-token reference on random batches, and writes nothing el
       const maxTokens = rows.reduce((sum, row) => sum + row.take, 0);
       const block = new MambaBlock({ maxRows: rows.length, maxTokens, maxDraws: rows.length }, chunkSize);
       block.words.fill(unwritten);
-      const batch = schedule(rows);
-      const fields = build(batch, block);
-      const reference = referenceBatch(
-        batch.rows.map(({ sequence, start, numTokens }) => ({ sequence, start, numTokens })),
-        chunkSize,
-        CONV_BLOCK_SIZE,
+      const { rows: plain, numPrefills } = schedule(rows);
+      const batch = batchOf(
+        plain.map((row, i) => (i < numPrefills && rows[row.sequence.arrival]!.leaves ? leaving(row, chunkSize) : row)),
+        numPrefills,
       );
+      const fields = build(batch, block);
+      const reference = referenceBatch(batch.rows, chunkSize, CONV_BLOCK_SIZE);
       assert.deepEqual(fields, reference);
 
       for (const name of Object.keys(reference)) block.array(name as keyof WrittenStep).fill(unwritten);

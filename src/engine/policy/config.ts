@@ -37,6 +37,11 @@ export interface EngineOptions {
   readonly gpuMemoryUtilization?: number;
   /** Launch a step before the tokens of the one before it have come. Default true; the tokens are the same either way. */
   readonly overlap?: boolean;
+  /**
+   * Keep states and KV pages of prompts, for later prompts that begin alike. Default true; on a CPU the tokens and their log
+   * probabilities are the same either way.
+   */
+  readonly prefixCache?: boolean;
   /** "dummy": random weights from config.json alone, for benchmarks. Default "auto". */
   readonly loadFormat?: "auto" | "dummy";
 }
@@ -45,9 +50,15 @@ export interface EngineConfig extends SchedulerConfig {
   readonly overlap: boolean;
   /** Pages of the KV caches, of all sequences together; 0 for a model without attention. */
   readonly numPages: number;
+  /** States of prompts' beginnings that are kept; 0 = no prefix cache. */
+  readonly numSnapshots: number;
 }
 
 export const defaults = { maxModelLen: 131_072, maxQueue: 1024, gpuMemoryUtilization: 0.9 };
+
+/** Snapshots that are kept for each sequence that runs, and at least: a session needs one or two. */
+const SNAPSHOTS_PER_SEQUENCE = 2;
+const LEAST_SNAPSHOTS = 16;
 
 export type DeviceKind = "cpu" | "cuda";
 
@@ -80,7 +91,10 @@ export function engineConfig(
 ): EngineConfig {
   const { maxQueue = defaults.maxQueue, overlap = true, maxNumSeqs = ofDevice[kind].maxNumSeqs } = options;
   const maxModelLen = contextLength(options, maxPositions);
-  return { ...withSequences(options, kind, maxNumSeqs), chunkSize, maxModelLen, maxQueue, overlap, numPages: 0 };
+  const numSnapshots =
+    options.prefixCache === false ? 0 : Math.max(LEAST_SNAPSHOTS, SNAPSHOTS_PER_SEQUENCE * maxNumSeqs);
+  const sizes = withSequences(options, kind, maxNumSeqs);
+  return { ...sizes, chunkSize, maxModelLen, maxQueue, overlap, numPages: 0, numSnapshots };
 }
 
 /** The sizes that hang on how many sequences run at once. */

@@ -5,6 +5,9 @@ import { PAGE_SIZE } from "./kv-pages";
 /** Share of a host's free memory that states may take: the rest is other programs', and the page cache's. */
 const HOST_STATE_SHARE = 0.5;
 
+/** Most of the memory for states that snapshots of the prefix cache take: they may not cost many running sequences. */
+const SNAPSHOT_SHARE = 0.2;
+
 /** Tokens that a sequence is expected to have, where it is decided how many run at once. */
 const USUAL_LENGTH = 1024;
 
@@ -24,6 +27,8 @@ export interface MemoryPlan {
   readonly stateBytesPerSeq: number;
   /** KV caches of all sequences; 0 for a model without attention. */
   readonly kvCache: number;
+  /** States that the prefix cache keeps; their keys and values are in kvCache. */
+  readonly snapshots: number;
   /** What is left of `total`, by others' use too. */
   readonly free: number;
   readonly total: number;
@@ -43,20 +48,26 @@ export function stateBudget({ kind, free, total }: DeviceMemory, options: Engine
 export interface SequenceBytes {
   readonly stateBytesPerSeq: number;
   readonly kvBytesPerToken: number;
+  /** A state that the prefix cache keeps. */
+  readonly snapshotBytes: number;
 }
 
 /**
- * `config` with at most as many sequences as `budget` bytes hold the states and usual lengths of, but at least one, and the
- * pages that are then left; `note` says so if the sequences are fewer. Throws ERR_MEMORY where the longest sequence has no
- * room.
+ * `config` with the snapshots that a share of `budget` bytes holds, at most as many sequences as the rest holds the states and
+ * usual lengths of, but at least one, and the pages that are then left; `note` says so if the sequences are fewer. Throws
+ * ERR_MEMORY where the longest sequence has no room.
  */
 export function fitMemory(
   config: EngineConfig,
   options: EngineOptions,
-  { kind, budget, stateBytesPerSeq, kvBytesPerToken }: SequenceBytes & { kind: DeviceKind; budget: number },
+  memory: SequenceBytes & { kind: DeviceKind; budget: number },
 ): { config: EngineConfig; note: string | null } {
+  const { kind, stateBytesPerSeq, kvBytesPerToken, snapshotBytes } = memory;
   const pageBytes = kvBytesPerToken * PAGE_SIZE;
   const longest = Math.ceil(config.maxModelLen / PAGE_SIZE) * pageBytes;
+  const share = Math.max(0, Math.min(memory.budget * SNAPSHOT_SHARE, memory.budget - stateBytesPerSeq - longest));
+  const numSnapshots = Math.min(config.numSnapshots, Math.floor(share / Math.max(1, snapshotBytes)));
+  const budget = memory.budget - numSnapshots * snapshotBytes;
   const usual = kvBytesPerToken * Math.min(config.maxModelLen, USUAL_LENGTH);
   const besideLongest = (budget - longest) / stateBytesPerSeq;
   const fitting = Math.max(1, Math.floor(Math.min(budget / (stateBytesPerSeq + usual), besideLongest)));
@@ -68,9 +79,9 @@ export function fitMemory(
   const most = maxNumSeqs * Math.ceil(config.maxModelLen / PAGE_SIZE);
   const numPages =
     kvBytesPerToken === 0 ? 0 : Math.min(most, Math.floor((budget - maxNumSeqs * stateBytesPerSeq) / pageBytes));
-  if (fitting >= config.maxNumSeqs) return { config: { ...config, numPages }, note: null };
+  if (fitting >= config.maxNumSeqs) return { config: { ...config, numPages, numSnapshots }, note: null };
   const note = `max_num_seqs is ${fitting} instead of ${config.maxNumSeqs}: a sequence takes ${mib(stateBytesPerSeq + usual)} of state, and ${mib(budget)} are there for states`;
-  return { config: { ...config, ...withSequences(options, kind, fitting), numPages }, note };
+  return { config: { ...config, ...withSequences(options, kind, fitting), numPages, numSnapshots }, note };
 }
 
 const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;

@@ -68,6 +68,8 @@ export interface EngineRequest {
   readonly promptLogprobs?: number;
   /** Lower runs first; equal ones in order of arrival. */
   readonly priority: number;
+  /** Only requests of one salt share what was computed for their prompts; default "". */
+  readonly cacheSalt?: string;
 }
 
 /** A request with nothing but a prompt: greedy, to its full length. */

@@ -1,5 +1,7 @@
 import { EngineError } from "../../errors";
 import type { ConstraintState } from "../../grammar/constraint";
+import type { PrefixCache } from "./prefix-cache";
+import { insertByRank, remove } from "./rank";
 import type { EngineRequest, FinishReason } from "./request";
 import { checkSchedulerConfig, type SchedulerConfig } from "./scheduler-config";
 import { Sequence } from "./sequence";
@@ -19,6 +21,15 @@ export interface ScheduledOutput {
 
 /** Guesses at most `most` of the tokens that follow a sequence's last one. */
 export type Draft = (sequence: Sequence, most: number) => readonly number[];
+
+/** Each has a default. */
+export interface SchedulerParts {
+  /** Running sequences hold a part of it, and so do ended ones that a step still uses. */
+  readonly memory?: SequenceMemory;
+  /** A part of the memory. */
+  readonly prefixes?: PrefixCache | null;
+  readonly draft?: Draft;
+}
 
 /** Steps that may be scheduled and not committed: a row can take a token that the step right before it draws. */
 export const MAX_STEPS_IN_FLIGHT = 2;
@@ -45,14 +56,16 @@ export class Scheduler {
   private readonly inFlight: ScheduledBatch[] = [];
   private arrivals = 0;
 
-  /** Running sequences hold a part of `memory`, and so do ended ones that a step still uses. */
-  constructor(
-    config: SchedulerConfig,
-    private readonly memory: SequenceMemory = new StateSlots(config.maxNumSeqs),
-    private readonly draft: Draft = () => noDrafts,
-  ) {
+  private readonly memory: SequenceMemory;
+  private readonly prefixes: PrefixCache | null;
+  private readonly draft: Draft;
+
+  constructor(config: SchedulerConfig, parts: SchedulerParts = {}) {
     checkSchedulerConfig(config);
     this.config = config;
+    this.memory = parts.memory ?? new StateSlots(config.maxNumSeqs);
+    this.prefixes = parts.prefixes ?? null;
+    this.draft = parts.draft ?? (() => noDrafts);
   }
 
   get numRunning(): number {
@@ -139,6 +152,7 @@ export class Scheduler {
     if (tokens.length < batch.numDraws) {
       throw new EngineError("ERR_ARGUMENT", `the step draws ${batch.numDraws} tokens, got ${tokens.length}`);
     }
+    this.prefixes?.store(batch.rows);
     this.settle(batch);
     const outputs: ScheduledOutput[] = [];
     let firstDraw = 0;
@@ -161,6 +175,7 @@ export class Scheduler {
 
   /** Ends every sequence of a step that did not run to its end, because their states are undefined; returns the live ones. */
   fail(batch: ScheduledBatch): Sequence[] {
+    this.prefixes?.discard(batch.rows);
     this.settle(batch);
     const live = batch.rows.map((row) => row.sequence).filter((sequence) => !sequence.isFinished);
     for (const sequence of live) this.finish(sequence, "abort");
@@ -211,7 +226,11 @@ export class Scheduler {
   private grantPrefill(sequence: Sequence, plan: StepPlan): void {
     const numTokens = plan.rests(sequence) ? 0 : plan.fit(sequence);
     if (numTokens === 0) return;
-    if (this.makeRoom(sequence, sequence.numScheduled + numTokens, plan)) plan.give(sequence, numTokens);
+    if (this.makeRoom(sequence, sequence.numScheduled + numTokens, plan)) this.givePrefill(sequence, numTokens, plan);
+  }
+
+  private givePrefill(sequence: Sequence, numTokens: number, plan: StepPlan): void {
+    plan.give(sequence, numTokens, noDrafts, this.prefixes?.take(sequence, numTokens));
   }
 
   /**
@@ -252,7 +271,7 @@ export class Scheduler {
     }
     this.waiting.shift();
     insertByRank(this.running, sequence);
-    plan.give(sequence, numTokens);
+    this.givePrefill(sequence, numTokens, plan);
     return true;
   }
 
@@ -262,6 +281,7 @@ export class Scheduler {
     remove(this.running, sequence);
     this.release(sequence);
     sequence.numComputed = 0;
+    sequence.numToPrefill = sequence.tokens.length;
     insertByRank(this.waiting, sequence);
   }
 
@@ -277,15 +297,4 @@ export class Scheduler {
   private release(sequence: Sequence): void {
     if (sequence.numInFlight === 0) this.memory.release(sequence);
   }
-}
-
-function insertByRank(list: Sequence[], sequence: Sequence): void {
-  let index = list.length;
-  while (index > 0 && sequence.outranks(list[index - 1]!)) index -= 1;
-  list.splice(index, 0, sequence);
-}
-
-function remove(list: Sequence[], sequence: Sequence): void {
-  const index = list.indexOf(sequence);
-  if (index >= 0) list.splice(index, 1);
 }

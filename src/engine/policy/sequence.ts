@@ -21,6 +21,10 @@ export class Sequence {
 
   /** Tokens already in the state of `slot`. */
   numComputed = 0;
+  /** Tokens that are computed as a prefill: the prompt, and after a preemption all that there were. */
+  numToPrefill: number;
+  /** Tokens of the prompt that were computed for an earlier request; null before that is known. */
+  numCached: number | null = null;
   /** Tokens of steps that are scheduled and not committed; the slot is in use by the device while this is not 0. */
   numInFlight = 0;
   /** Tokens that those steps draw. They are not in `tokens` yet. */
@@ -46,6 +50,7 @@ export class Sequence {
     this.request = request;
     this.arrival = arrival;
     this.tokens = request.prompt.slice();
+    this.numToPrefill = request.prompt.length;
     this.maxLength = Math.min(request.prompt.length + request.maxTokens, maxModelLen);
     const seed = BigInt.asUintN(64, request.sampling.seed);
     this.seedLow = Number(seed & 0xffffffffn);
@@ -84,9 +89,9 @@ export class Sequence {
     return this.tokens.length - this.request.prompt.length;
   }
 
-  /** More than one token to compute, or none computed yet. A single token on top of a state is a decode, prompt or not. */
+  /** The last token of a prompt is a prefill too where it is left alone: it has the same bits wherever a prompt is cut. */
   get isPrefill(): boolean {
-    return this.numScheduled === 0 || this.numNew > 1;
+    return this.numScheduled < this.numToPrefill;
   }
 
   get isFinished(): boolean {

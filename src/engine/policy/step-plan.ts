@@ -1,7 +1,24 @@
 import type { Sequence } from "./sequence";
 
+/** A state that a row leaves behind: that of its sequence after `position` tokens. */
+export interface Snapshot {
+  readonly position: number;
+  /** Row of the state pools that it goes to. */
+  readonly slot: number;
+  /** Nobody has needed it yet. */
+  readonly isGuess: boolean;
+}
+
+/** What a prefill row has to do with states of prefixes. */
+export interface RowPrefix {
+  /** The slot that its sequence's state is copied from before the step; -1 = none. */
+  readonly restoredFrom: number;
+  /** By ascending position, each after the row's start and at most at its end. */
+  readonly snapshots: readonly Snapshot[];
+}
+
 /** Part of one sequence in one step. Fixed when scheduled: the sequence itself may move on before the row is used. */
-export interface ScheduledRow {
+export interface ScheduledRow extends Partial<RowPrefix> {
   readonly sequence: Sequence;
   /** Tokens in the state before the step: the row is tokens [start, start + numTokens) of the sequence. */
   readonly start: number;
@@ -16,7 +33,7 @@ export interface ScheduledRow {
 }
 
 export interface ScheduledBatch {
-  /** Prefill rows, then decode rows (one token, and drafts, on top of a state). */
+  /** Prefill rows, then decode rows (one drawn token, and drafts, on top of a state). */
   readonly rows: readonly ScheduledRow[];
   readonly numPrefills: number;
   /** Tokens of all rows, and of the prefill rows. */
@@ -73,13 +90,13 @@ export class StepPlan {
   }
 
   /** Adds a row of `numTokens`, and the drafts after them; none for 0, and none of a sequence that rests. */
-  give(sequence: Sequence, numTokens: number, drafts = noDrafts): void {
+  give(sequence: Sequence, numTokens: number, drafts = noDrafts, prefix?: RowPrefix): void {
     if (numTokens === 0 || this.resting.has(sequence)) return;
     const start = sequence.numScheduled;
     const draws = start + numTokens === sequence.length ? 1 + drafts.length : 0;
     const draw = sequence.numPending > 0 ? sequence.lastDraw : -1;
-    const row = { sequence, start, numTokens: numTokens + drafts.length, draws, draw, drafts };
-    (start > 0 && numTokens === 1 ? this.decodes : this.prefills).push(row);
+    const row = { sequence, start, numTokens: numTokens + drafts.length, draws, draw, drafts, ...prefix };
+    (sequence.isPrefill ? this.prefills : this.decodes).push(row);
     this.numTokens += row.numTokens;
     this.prefillAdvances ||= sequence.isPrefill;
   }

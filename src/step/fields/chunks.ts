@@ -1,3 +1,4 @@
+import { NO_SLOT } from "../../engine/policy/state-slots";
 import type { Tensor } from "../../tensor/tensor";
 import type { StepField } from "../field";
 
@@ -9,6 +10,8 @@ export interface Chunks {
   readonly chunkSeq: Tensor;
   /** i32 [prefills]: last chunk of the row; an empty row repeats its predecessor's (or -1). */
   readonly lastChunk: Tensor;
+  /** i32 [chunks]: slot of the snapshot that is taken after the chunk; -1 = none. */
+  readonly chunkSlots: Tensor;
 }
 
 /** Chunks end on multiples of `chunkSize` counted in the sequence; a continued one first completes its pending chunk. */
@@ -20,28 +23,29 @@ export function chunks(chunkSize: number): StepField<keyof Chunks, Chunks> {
     // n tokens touch at most ceil(n / size) chunks, and one more when they start inside one.
     arrays: ({ maxRows, maxTokens }) => {
       const most = Math.floor(maxTokens / chunkSize) + 2 * maxRows;
-      return { cuChunkSeqlens: most + 1, chunkSeq: most, lastChunk: maxRows };
+      return { cuChunkSeqlens: most + 1, chunkSeq: most, lastChunk: maxRows, chunkSlots: most };
     },
     writer:
-      ({ cuChunkSeqlens, chunkSeq, lastChunk }) =>
+      ({ cuChunkSeqlens, chunkSeq, lastChunk, chunkSlots }) =>
       ({ rows, numPrefills }) => {
         if (numPrefills === 0) return null;
         let count = 0;
         let first = 0;
         cuChunkSeqlens[0] = 0;
         for (let p = 0; p < numPrefills; p++) {
-          const { start, numTokens } = rows[p]!;
+          const { start, numTokens, snapshots = [] } = rows[p]!;
           const end = start + numTokens;
           for (let position = start; position < end; ) {
             position = Math.min(position - (position % chunkSize) + chunkSize, end);
             chunkSeq[count] = p;
+            chunkSlots[count] = snapshots.find((snapshot) => snapshot.position === position)?.slot ?? NO_SLOT;
             count += 1;
             cuChunkSeqlens[count] = first + position - start;
           }
           lastChunk[p] = count - 1;
           first += numTokens;
         }
-        return { cuChunkSeqlens: count + 1, chunkSeq: count, lastChunk: numPrefills };
+        return { cuChunkSeqlens: count + 1, chunkSeq: count, lastChunk: numPrefills, chunkSlots: count };
       },
     view: (arrays) => arrays,
   };

@@ -23,11 +23,11 @@ describe("the memory for states", () => {
     { budget: 159, sequences: 15, tokens: 527 },
     { budget: 0, sequences: 1, tokens: 513 },
   ])("limits the sequences, with a note, and refuses nothing: $budget bytes", ({ budget, sequences, tokens }) => {
-    const wanted = engineConfig({ maxNumSeqs: 16 }, { kind: "cpu", chunkSize: 64 });
+    const wanted = engineConfig({ maxNumSeqs: 16, prefixCache: false }, { kind: "cpu", chunkSize: 64 });
     const { config, note } = fitMemory(
       wanted,
       { maxNumSeqs: 16 },
-      { kind: "cpu", stateBytesPerSeq: 10, kvBytesPerToken: 0, budget },
+      { kind: "cpu", stateBytesPerSeq: 10, kvBytesPerToken: 0, snapshotBytes: 8, budget },
     );
     expect(config).toEqual({ ...wanted, maxNumSeqs: sequences, maxNumBatchedTokens: tokens });
     expect(note).toEqual(sequences === 16 ? null : expect.stringContaining(`${sequences} instead of 16`));
@@ -35,9 +35,13 @@ describe("the memory for states", () => {
 });
 
 describe("with KV caches", () => {
-  const wanted = engineConfig({ maxNumSeqs: 16, maxModelLen: 640 }, { kind: "cpu", chunkSize: 64 });
+  const wanted = engineConfig({ maxNumSeqs: 16, maxModelLen: 640, prefixCache: false }, { kind: "cpu", chunkSize: 64 });
   const planFor = (budget: number) =>
-    fitMemory(wanted, { maxNumSeqs: 16 }, { kind: "cpu", stateBytesPerSeq: 1000, kvBytesPerToken: 2, budget });
+    fitMemory(
+      wanted,
+      { maxNumSeqs: 16 },
+      { kind: "cpu", stateBytesPerSeq: 1000, kvBytesPerToken: 2, snapshotBytes: 900, budget },
+    );
 
   test.each([
     // 16 states of 1,000 and 16 times 640 tokens of 2 bytes, in pages of 64.

@@ -18,7 +18,7 @@ const met = {
   abortWaiting: 0,
   unalignedCut: 0,
   overload: 0,
-  promptDecode: 0,
+  promptTail: 0,
   penalisedPreemption: 0,
   mixedStep: 0,
   stop: 0,
@@ -111,7 +111,7 @@ class Traffic {
     const total = rows.reduce((sum, row) => sum + row.numTokens, 0);
     assert.equal(numTokens, total);
     assert.ok(total <= this.config.maxNumBatchedTokens);
-    const isDecode = (row: ScheduledRow) => row.numTokens === 1 && row.sequence.numComputed > 0;
+    const isDecode = (row: ScheduledRow) => row.start >= row.sequence.numToPrefill;
     assert.ok(rows.every((row, index) => row.numTokens > 0 && isDecode(row) === index >= numPrefills));
     const slots = this.running().map((sequence) => sequence.slot);
     assert.equal(new Set(slots).size, slots.length);
@@ -119,7 +119,8 @@ class Traffic {
     assert.equal(new Set(rows.map((row) => row.sequence)).size, rows.length);
     assert.ok(rows.every((row) => row.draws === Number(row.start + row.numTokens === row.sequence.tokens.length)));
     assert.equal(rows.filter((row) => row.draws > 0).length, numDraws);
-    met.promptDecode += rows.slice(numPrefills).filter((row) => row.draws === 0).length;
+    assert.ok(rows.slice(numPrefills).every((row) => row.numTokens === 1 && row.draws === 1));
+    met.promptTail += rows.slice(0, numPrefills).filter((row) => row.start > 0 && row.numTokens === 1).length;
   }
 
   /** Every decode is in the step, except a preempted one. */
@@ -205,7 +206,7 @@ class Traffic {
 
 const describeBefore = (sequence: Sequence): Before => ({
   hadSlot: sequence.slot >= 0,
-  wasDecoding: sequence.numComputed > 0 && sequence.numNew === 1,
+  wasDecoding: sequence.numComputed >= sequence.numToPrefill,
 });
 
 /** The order of service, from the requests themselves: ids count arrivals. */

@@ -67,21 +67,21 @@ describe("the token budget", () => {
     expect(step(scheduler)).toBe("c:15 d:5 |");
   });
 
-  test("a prompt token that is left alone on top of a state is a decode, and draws the first token", () => {
+  test("a prompt token that is left alone on top of a state is a prefill, and draws the first token", () => {
     const scheduler = schedulerOf({ maxNumBatchedTokens: 8 });
     const sequence = add(scheduler, "a", 9, { maxTokens: 1 });
-    expect(steps(scheduler, 2)).toEqual(["a:8 |", "| a:1"]);
+    expect(steps(scheduler, 2)).toEqual(["a:8 |", "a:1 |"]);
     expect(sequence).toMatchObject({ finishReason: "length", numGenerated: 1 });
   });
 
-  test("a step of one token inside a prompt is a decode that draws nothing", () => {
+  test("a step of one token inside a prompt is a prefill that draws nothing", () => {
     const scheduler = schedulerOf({ maxNumSeqs: 1, maxNumBatchedTokens: 1 });
     add(scheduler, "a", 3, { maxTokens: 1 });
     const first = scheduler.schedule()!;
     expect([show(first), first.numDraws]).toEqual(["a:1 |", 0]);
     expect(scheduler.commit(first, [])).toEqual([]);
     const second = scheduler.schedule()!;
-    expect([show(second), second.numDraws]).toEqual(["| a:1", 0]);
+    expect([show(second), second.numDraws]).toEqual(["a:1 |", 0]);
     scheduler.commit(second, []);
     expect(scheduler.schedule()).toMatchObject({ numDraws: 1 });
   });

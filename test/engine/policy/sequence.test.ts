@@ -19,7 +19,8 @@ test.each([
   { length: 1, numComputed: 0, isPrefill: true, why: "a first chunk, even of one token: the slot holds no state" },
   { length: 5, numComputed: 0, isPrefill: true, why: "a first chunk" },
   { length: 5, numComputed: 3, isPrefill: true, why: "two tokens left" },
-  { length: 5, numComputed: 4, isPrefill: false, why: "one prompt token on top of a state" },
+  { length: 5, numComputed: 4, isPrefill: true, why: "the prompt's last token" },
+  { length: 5, numComputed: 5, isPrefill: false, why: "nothing of the prompt left" },
 ])("isPrefill is $isPrefill with $numComputed of $length computed: $why", ({ length, numComputed, isPrefill }) => {
   const sequence = sequenceOf({ prompt: promptOf(length) });
   sequence.numComputed = numComputed;

@@ -15,6 +15,8 @@ export interface TensorArg {
   readonly packed?: true;
   /** Strides may be anything, as for parameters that are expanded over channels. */
   readonly anyStrides?: true;
+  /** Any rank from 2 on and any type will do. */
+  readonly anyTensor?: true;
 }
 
 export type Arg = TensorArg | number | boolean;
@@ -136,6 +138,7 @@ export const validCalls: readonly ValidCall[] = [
     args: {
       ...{ out: f32(5, 16), x: f32(5, 16), ...conv, ...sequences },
       ...{ blockSeq: i32(0, 2), blockOffset: i32(0, 0), blockSize: 8 },
+      ...{ snapshotEnds: i32(3, 3), snapshotSlots: i32(3, -1) },
     },
   },
   {
@@ -144,7 +147,7 @@ export const validCalls: readonly ValidCall[] = [
     args: {
       ...{ out: f32(5, 2, 8), x: f32(5, 2, 8), dt: f32(5, 2), a: f32(2), b: f32(5, 1, 16), c: f32(5, 1, 16) },
       ...{ d: f32(2), dtBias: f32(2), ...ssd, ...sequences },
-      ...{ cuChunkSeqlens: i32(0, 3, 5), chunkSeq: i32(0, 2), lastChunk: i32(0, 0, 1) },
+      ...{ cuChunkSeqlens: i32(0, 3, 5), chunkSeq: i32(0, 2), lastChunk: i32(0, 0, 1), chunkSlots: i32(3, -1) },
     },
   },
   {
@@ -158,9 +161,17 @@ export const validCalls: readonly ValidCall[] = [
   {
     op: "gdn_chunk",
     call: as(ops.gdnChunk),
-    args: { ...gdn(5), ...sequences, cuChunkSeqlens: i32(0, 3, 5), chunkSeq: i32(0, 2), lastChunk: i32(0, 0, 1) },
+    args: {
+      ...{ ...gdn(5), ...sequences, cuChunkSeqlens: i32(0, 3, 5), chunkSeq: i32(0, 2), lastChunk: i32(0, 0, 1) },
+      chunkSlots: i32(3, -1),
+    },
   },
   { op: "gdn_update", call: as(ops.gdnUpdate), args: { ...gdn(6), slots: i32(2, -1, 1) } },
+  {
+    op: "copy_slots",
+    call: as(ops.copySlots),
+    args: { pool: { ...f32(4, 3, 8), anyTensor: true }, from: i32(0, 1), to: i32(2, 3) },
+  },
   {
     op: "rope_store_kv",
     call: as(ops.ropeStoreKv),

@@ -1,0 +1,229 @@
+import type { KvPages } from "./kv-pages";
+import { PAGE_SIZE } from "./kv-pages";
+import { type PrefixNode, PrefixTree } from "./prefix-tree";
+import type { Sequence } from "./sequence";
+import type { SequenceMemory } from "./sequence-memory";
+import { NO_SLOT, StateSlots } from "./state-slots";
+import type { RowPrefix, ScheduledRow, Snapshot } from "./step-plan";
+
+export interface PrefixCacheConfig {
+  /** State slots of running sequences; those of snapshots come after them in the same pools. */
+  readonly maxNumSeqs: number;
+  readonly numSnapshots: number;
+  /** Tokens at whose multiples prefills are cut without a change of their results. */
+  readonly chunkSize: number;
+}
+
+/** What is known of a running sequence's prompt. */
+interface Reuse {
+  /** The snapshot that its first row begins with; -1 = none, or taken. */
+  restoredFrom: number;
+  /** Where snapshots are to be taken, in tokens, ascending. */
+  wanted: readonly WantedSnapshot[];
+}
+
+interface WantedSnapshot {
+  readonly position: number;
+  /** Nobody has needed it yet: it takes a free slot, and is the first to be evicted. */
+  readonly isGuess: boolean;
+}
+
+/** Guesses of a prompt: the last ones, of those at powers of two of the block. */
+const MOST_GUESSES = 4;
+
+const noPrefix: RowPrefix = { restoredFrom: NO_SLOT, snapshots: [] };
+
+/**
+ * States of sequences' beginnings, for those that begin alike. A snapshot is a copy of a sequence's state slot at a multiple of
+ * the chunk, with all KV pages before it; the pass that computes the prompt writes it, so none is computed otherwise than
+ * without a cache. Only prefills leave snapshots: a state that decoding reached has other bits than a prefill of the same
+ * tokens, and a hit would then differ from a miss.
+ *
+ * Snapshots are taken at the end of each prompt; where a prompt leaves one that is known, so at the second visit; and, where
+ * slots are free, at a few places on the way. Snapshots and pages have budgets of their own: for a slot the one goes that was
+ * not used for longest, for pages one that nothing leads on from. A use counts for the snapshot that was copied, not for those
+ * on the way to it.
+ */
+export class PrefixCache implements SequenceMemory {
+  /** Tokens of the prompts that were looked up, and of those the ones that were there. */
+  queries = 0;
+  hits = 0;
+  private readonly tree: PrefixTree;
+  private readonly slots: StateSlots;
+  private readonly firstSlot: number;
+  private readonly chunkSize: number;
+  private readonly pagesPerBlock: number;
+  private readonly sequences = new Map<Sequence, Reuse>();
+  /** Nodes with snapshots, the least recently used first. */
+  private readonly guesses = new Set<PrefixNode>();
+  private readonly used = new Set<PrefixNode>();
+
+  constructor(
+    { maxNumSeqs, numSnapshots, chunkSize }: PrefixCacheConfig,
+    private readonly pages: KvPages,
+  ) {
+    const blockSize = pages.numPages > 0 ? leastCommonMultiple(chunkSize, PAGE_SIZE) : chunkSize;
+    this.tree = new PrefixTree(blockSize);
+    this.slots = new StateSlots(numSnapshots);
+    this.firstSlot = maxNumSeqs;
+    this.chunkSize = chunkSize;
+    this.pagesPerBlock = pages.numPages > 0 ? blockSize / PAGE_SIZE : 0;
+    pages.reclaim = (numPages) => this.reclaim(numPages);
+  }
+
+  /** Those that are still being taken among them. */
+  get numSnapshots(): number {
+    return this.slots.numUsed;
+  }
+
+  get isEmpty(): boolean {
+    return this.tree.isEmpty;
+  }
+
+  /** At a sequence's admission: gives it the pages of its longest known beginning, and counts those tokens as computed. */
+  reserve(sequence: Sequence): boolean {
+    if (sequence.slot !== NO_SLOT) return true;
+    const { blockSize } = this.tree;
+    const { cacheSalt = "" } = sequence.request;
+    const last = lastMultiple(sequence.tokens.length - 1, blockSize);
+    const path = this.tree.find(cacheSalt, sequence.tokens, last);
+    const hit = readsWholePrompt(sequence) ? undefined : path.findLast(({ slot }) => slot !== NO_SLOT);
+    const wanted = wantedSnapshots(hit?.end ?? 0, path.length * blockSize, last, blockSize);
+    this.sequences.set(sequence, { restoredFrom: hit?.slot ?? NO_SLOT, wanted });
+    if (hit === undefined) return true;
+    sequence.numComputed = hit.end;
+    for (const { pages } of path.slice(0, hit.end / blockSize)) {
+      for (const page of pages) this.pages.share(sequence, page);
+    }
+    this.guesses.delete(hit);
+    this.used.delete(hit);
+    this.used.add(hit);
+    return true;
+  }
+
+  release(sequence: Sequence): void {
+    const reuse = this.sequences.get(sequence);
+    if (reuse === undefined) return;
+    if (reuse.restoredFrom !== NO_SLOT) sequence.numComputed = 0; // it was not admitted after all
+    this.sequences.delete(sequence);
+  }
+
+  /** What a prefill row of `numTokens` begins with and leaves behind. To be called once, when the row is certain to run. */
+  take(sequence: Sequence, numTokens: number): RowPrefix {
+    const reuse = this.sequences.get(sequence);
+    if (reuse === undefined) return noPrefix;
+    const start = sequence.numScheduled;
+    if (sequence.numCached === null) this.count(sequence, start);
+    // Cut elsewhere than at a chunk, for want of tokens in the step: from here on the state is not the one of a whole prefill.
+    if (start % this.chunkSize !== 0) reuse.wanted = [];
+    const { restoredFrom } = reuse;
+    reuse.restoredFrom = NO_SLOT;
+    const due = reuse.wanted.filter(({ position }) => position <= start + numTokens);
+    reuse.wanted = reuse.wanted.slice(due.length);
+    const snapshots = due
+      .map((wanted) => ({ ...wanted, slot: this.allocate(wanted.isGuess) }))
+      .filter(({ slot }) => slot !== NO_SLOT);
+    return { restoredFrom, snapshots };
+  }
+
+  /** A step has run: its snapshots are there, and its sequences still have their pages. */
+  store(rows: readonly ScheduledRow[]): void {
+    for (const { sequence, snapshots = [] } of rows) {
+      for (const snapshot of snapshots) this.insert(sequence, snapshot);
+    }
+  }
+
+  /** A step has not run to its end, and nobody knows what else it has written. */
+  discard(rows: readonly ScheduledRow[]): void {
+    for (const { snapshots = [] } of rows) for (const { slot } of snapshots) this.slots.giveBack(slot - this.firstSlot);
+    this.clear();
+  }
+
+  /** Forgets everything; snapshots that are still being taken come after it. */
+  clear(): void {
+    for (const node of [...this.guesses, ...this.used]) this.evict(node);
+  }
+
+  private count(sequence: Sequence, numCached: number): void {
+    sequence.numCached = numCached;
+    this.queries += sequence.tokens.length;
+    this.hits += numCached;
+  }
+
+  private insert(sequence: Sequence, { position, slot, isGuess }: Snapshot): void {
+    const { cacheSalt = "" } = sequence.request;
+    const path = this.tree.grow(cacheSalt, sequence.tokens, position);
+    for (const [i, node] of path.entries()) {
+      if (node.pages.length === this.pagesPerBlock) continue;
+      node.pages.push(...sequence.pages.slice(i * this.pagesPerBlock, (i + 1) * this.pagesPerBlock));
+      for (const page of node.pages) this.pages.keep(page);
+    }
+    const node = path.at(-1)!;
+    if (node.slot === NO_SLOT) {
+      node.slot = slot;
+      (isGuess ? this.guesses : this.used).add(node);
+    } else this.slots.giveBack(slot - this.firstSlot); // another sequence was faster
+  }
+
+  /** A slot for a snapshot, if need be that of another one; -1 where there is none. */
+  private allocate(isGuess: boolean): number {
+    if (this.slots.numFree === 0 && !isGuess) {
+      const victim = first(this.guesses) ?? first(this.used);
+      if (victim !== undefined) this.evict(victim);
+    }
+    const slot = this.slots.allocate();
+    return slot === NO_SLOT ? NO_SLOT : this.firstSlot + slot;
+  }
+
+  /** Evicts snapshots until so many more pages are free, as far as there are any that no sequence has. */
+  private reclaim(numPages: number): void {
+    for (const target = this.pages.numIdle - numPages; this.pages.numIdle > Math.max(0, target); ) {
+      const victim = this.firstLeaf(this.guesses) ?? this.firstLeaf(this.used);
+      if (victim === undefined) return;
+      this.evict(victim);
+    }
+  }
+
+  /** The first node that nothing leads on from and that has a page to give. */
+  private firstLeaf(nodes: ReadonlySet<PrefixNode>): PrefixNode | undefined {
+    for (const node of nodes) {
+      if (node.children.size === 0 && node.pages.some((page) => !this.pages.isOwned(page))) return node;
+    }
+    return undefined;
+  }
+
+  private evict(node: PrefixNode): void {
+    this.guesses.delete(node);
+    this.used.delete(node);
+    this.slots.giveBack(node.slot - this.firstSlot);
+    node.slot = NO_SLOT;
+    this.tree.prune(node, ({ pages }) => {
+      for (const page of pages) this.pages.drop(page);
+    });
+  }
+}
+
+/** Its results need every token of the prompt to run: log probabilities of the prompt, and counts of its tokens. */
+const readsWholePrompt = ({ request: { promptLogprobs, sampling } }: Sequence): boolean =>
+  promptLogprobs !== undefined || sampling.penalties !== undefined;
+
+/** After `hit` tokens, of a prompt that is known up to `known` and can be kept up to `last`; all multiples of the block. */
+function wantedSnapshots(hit: number, known: number, last: number, blockSize: number): WantedSnapshot[] {
+  const needed = [...new Set([known, last])].filter((position) => position > hit);
+  const guesses: number[] = [];
+  for (let position = blockSize; position < last; position *= 2) {
+    if (position > hit && position !== known) guesses.push(position);
+  }
+  return [
+    ...needed.map((position) => ({ position, isGuess: false })),
+    ...guesses.slice(-MOST_GUESSES).map((position) => ({ position, isGuess: true })),
+  ].sort((a, b) => a.position - b.position);
+}
+
+const lastMultiple = (length: number, of: number): number => length - (length % of);
+const first = <T>(set: ReadonlySet<T>): T | undefined => set.values().next().value;
+
+function leastCommonMultiple(a: number, b: number): number {
+  const gcd = (x: number, y: number): number => (y === 0 ? x : gcd(y, x % y));
+  return (a / gcd(a, b)) * b;
+}
