@@ -1,7 +1,7 @@
 import { ApiError, getJson } from "./api.js";
 import { Chart } from "./chart.js";
 import { byId } from "./dom.js";
-import { noRates, ratesBetween } from "./rates.js";
+import { cachedShare, noRates, ratesBetween } from "./rates.js";
 
 /**
  * @typedef {import("./rates.js").Stats} Stats
@@ -81,6 +81,7 @@ export class LiveView {
     this.#showUse("slots", stats.slots_used, stats.slots_total);
     this.#showUse("pages", stats.pages_used, stats.pages_total);
     for (const id of ["pages-figure", "pages-used"]) byId(id, HTMLElement).hidden = stats.pages_total === 0;
+    setText("cached", cachedShare(stats));
     this.#showRates(rates);
     this.#showLatency("ttft", stats.ttft_ms);
     this.#showLatency("itl", stats.itl_ms);

@@ -36,13 +36,15 @@ async function sampleRequest(llm: LLM, url: string, { apiKeys, socketPath }: Ser
 function memoryFacts(llm: LLM): Fact[] {
   const { memory, limits, info } = llm;
   if (memory === null || limits === null) return [];
-  const { weights, workspace, stateBytesPerSeq, kvCache, free, total } = memory;
+  const { weights, workspace, stateBytesPerSeq, kvCache, snapshots, free, total } = memory;
   const states = `${formatBytes(limits.maxNumSeqs * stateBytesPerSeq)} for ${limits.maxNumSeqs} sequences at once of up to ${formatCount(info.maxModelLen)} tokens`;
+  const kept = `${formatBytes(snapshots)} for states of prompts' beginnings`;
   return [
     ["weights", formatBytes(weights)],
     ["workspace", `${formatBytes(workspace)} for steps of up to ${formatCount(limits.maxNumBatchedTokens)} tokens`],
     ["states", states],
     ...(kvCache === 0 ? [] : [["kv cache", `${formatBytes(kvCache)} for ${pages(llm)}`] satisfies Fact]),
+    ...(snapshots === 0 ? [] : [["prefix cache", kept] satisfies Fact]),
     ["left", `${formatBytes(free)} of ${formatBytes(total)}`],
   ];
 }

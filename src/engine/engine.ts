@@ -121,6 +121,10 @@ export class Engine implements EngineClient {
       prefillRows: this.prefillRows,
       prefillTokens: this.prefillTokens,
       decodeTokens: this.decodeTokens,
+      prefixCacheQueries: this.prefixes?.queries ?? 0,
+      prefixCacheHits: this.prefixes?.hits ?? 0,
+      snapshotsUsed: this.prefixes?.numSnapshots ?? 0,
+      snapshotsTotal: this.prefixes?.capacity ?? 0,
     };
   }
 
@@ -200,7 +204,10 @@ export class Engine implements EngineClient {
     const logprobs = top === null || result.logprobs === null ? null : readLogprobs(result.logprobs, logitsRow, top);
     const promptLogprobs = this.promptScores.get(sequence.id);
     this.promptScores.delete(sequence.id);
-    const details = promptLogprobs === undefined ? {} : { promptLogprobs };
+    const details = {
+      ...(promptLogprobs === undefined ? {} : { promptLogprobs }),
+      ...(sequence.numGenerated === 1 && sequence.numCached ? { numCached: sequence.numCached } : {}),
+    };
     this.channels.get(sequence.id)?.push({ id: token, logprobs, ...details, finishReason });
     if (finishReason !== null) this.settle(sequence.id);
   }

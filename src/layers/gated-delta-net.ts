@@ -3,6 +3,7 @@ import { chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
+import { snapshots } from "../step/fields/snapshots";
 import type { Tensor } from "../tensor/tensor";
 import type { WeightDescriptor } from "../weights/descriptor";
 import type { WeightScope } from "../weights/scope";
@@ -79,7 +80,7 @@ export class GatedDeltaNet {
       }),
     );
     const shape = { keyHeads, valueHeads, keyDim, valueDim, dtype: build.dtype };
-    this.shape = { ...shape, chunks: build.field(chunks(CHUNK_SIZE)) };
+    this.shape = { ...shape, chunks: build.field(chunks(CHUNK_SIZE)), snapshots: build.field(snapshots(CHUNK_SIZE)) };
     for (const field of [prefillRows, convBlocks, decodeSlots]) build.field(field);
   }
 
@@ -110,6 +111,7 @@ export class GatedDeltaNet {
       cuChunkSeqlens: rule.cuChunkSeqlens,
       chunkSeq: rule.chunkSeq,
       lastChunk: rule.lastChunk,
+      chunkSlots: rule.chunkSlots,
       decay: this.decay,
       dtBias: this.dtBias,
       state: pools.state,

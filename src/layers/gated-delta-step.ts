@@ -4,6 +4,7 @@ import type { Chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
+import type { Snapshots } from "../step/fields/snapshots";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
 import type { ConvDecode, ConvPrefill } from "./causal-conv";
@@ -40,6 +41,7 @@ export interface DeltaShape {
   /** Type of all activations. */
   readonly dtype: DType;
   readonly chunks: StepField<keyof Chunks, Chunks>;
+  readonly snapshots: StepField<keyof Snapshots, Snapshots>;
 }
 
 /** The buffers of a step and their parts. */
@@ -75,10 +77,13 @@ export function deltaStep(f: Forward, shape: DeltaShape): DeltaStep {
   };
 }
 
-function prefillOf(f: Forward, { chunks }: DeltaShape, { conv, rule }: Part): DeltaStep["prefill"] {
+function prefillOf(f: Forward, { chunks, snapshots }: DeltaShape, { conv, rule }: Part): DeltaStep["prefill"] {
   const rows = f.view(prefillRows);
   if (rows === null) return null;
-  return { conv: { ...conv, ...rows, ...f.view(convBlocks)! }, rule: { ...rule, ...rows, ...f.view(chunks)! } };
+  return {
+    conv: { ...conv, ...rows, ...f.view(convBlocks)!, ...f.view(snapshots) },
+    rule: { ...rule, ...rows, ...f.view(chunks)! },
+  };
 }
 
 function decodeOf(f: Forward, { conv, rule }: Part): DeltaStep["decode"] {

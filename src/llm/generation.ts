@@ -26,6 +26,7 @@ const atMost = (token: TokenLogprob, textOffset: number): TokenLogprob =>
 /** Starts when it is first iterated or awaited. */
 export class TextGeneration implements Generation {
   promptTokenIds: readonly number[] = [];
+  cachedTokens = 0;
   private started = false;
   private whole: Promise<GenerationResult> | undefined;
 
@@ -87,6 +88,7 @@ export class TextGeneration implements Generation {
     };
     // Leaving this loop early ends the engine's request.
     for await (const token of tokens) {
+      this.cachedTokens += token.numCached ?? 0;
       if (describePrompt !== null) prompt = { promptLogprobs: describePrompt(token) };
       describePrompt = null;
       if (run.promptOnly) {
@@ -132,7 +134,8 @@ export class TextGeneration implements Generation {
       promptLogprobs ??= chunk.promptLogprobs;
       finishReason = chunk.finishReason ?? finishReason;
     }
-    const usage = { promptTokens: this.promptTokens, completionTokens: tokenIds.length };
+    const { promptTokens, cachedTokens } = this;
+    const usage = { promptTokens, completionTokens: tokenIds.length, cachedTokens };
     const prompt = promptLogprobs === undefined ? {} : { promptLogprobs };
     return { text, tokenIds, logprobs: hasLogprobs ? logprobs : null, ...prompt, finishReason, usage };
   }

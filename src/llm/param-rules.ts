@@ -41,6 +41,7 @@ const paramRules: Readonly<Record<keyof GenerateParams, Rule>> = {
   minTokens: whole(0, most, "a whole number of at least 0"),
   logprobs,
   promptLogprobs: logprobs,
+  cacheSalt: { holds: isText, expected: "a non-empty string" },
   priority: whole(-most, most, "a whole number"),
   seed: { holds: (value) => typeof value === "bigint" || Number.isSafeInteger(value), expected: "a whole number" },
   stop: {

@@ -14,7 +14,7 @@ export interface ResolvedParams {
   readonly promptLogprobs: number | null;
   readonly priority: number;
   /** Absent where off. */
-  readonly rules: Pick<EngineRequest, "logitBias" | "minTokens" | "allowedTokenIds" | "constraint">;
+  readonly rules: Pick<EngineRequest, "logitBias" | "minTokens" | "allowedTokenIds" | "constraint" | "cacheSalt">;
 }
 
 /** A smaller repetition penalty counts as this one: dividing a logit by it could overflow. */
@@ -46,8 +46,8 @@ export function resolveParams(params: GenerateParams, defaults: SamplingDefaults
   };
 }
 
-function resolveRules(params: GenerateParams) {
-  const { logitBias = {}, minTokens = 0, maxTokens = Infinity, allowedTokenIds, constraint } = params;
+function resolveRules(params: GenerateParams): ResolvedParams["rules"] {
+  const { logitBias = {}, minTokens = 0, maxTokens = Infinity, allowedTokenIds, constraint, cacheSalt } = params;
   if (minTokens > maxTokens) throw mustBe("minTokens", `at most maxTokens, which is ${maxTokens}`, minTokens);
   if (allowedTokenIds !== undefined && constraint !== undefined) {
     throw mustBe("allowedTokenIds", "left out beside a constraint", allowedTokenIds);
@@ -58,6 +58,7 @@ function resolveRules(params: GenerateParams) {
     ...(minTokens === 0 ? {} : { minTokens }),
     ...(allowedTokenIds === undefined ? {} : { allowedTokenIds }),
     ...(constraint === undefined ? {} : { constraint }),
+    ...(cacheSalt === undefined ? {} : { cacheSalt }),
   };
 }
 

@@ -83,6 +83,8 @@ export interface GenerateParams {
   /** Deliver log probabilities of the prompt's tokens, with so many alternatives, 0 to 20. */
   promptLogprobs?: number;
   priority?: number;
+  /** Only requests of one salt share what was computed for their prompts. Default: the salt of all that have none. */
+  cacheSalt?: string;
   /** Abort: the iterable ends with finishReason "abort". */
   signal?: AbortSignal;
 }
@@ -118,6 +120,8 @@ export interface GenerationChunk {
 export interface Usage {
   readonly promptTokens: number;
   readonly completionTokens: number;
+  /** Tokens of the prompt that were computed for an earlier request. */
+  readonly cachedTokens: number;
 }
 
 export interface GenerationResult {
@@ -134,6 +138,8 @@ export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<
   readonly id: string;
   /** 0 until the prompt has been tokenized; known when the first chunk comes. */
   readonly promptTokens: number;
+  /** Tokens of the prompt that were computed for an earlier request; known when the first chunk comes. */
+  readonly cachedTokens: number;
   /** The prompt as the model gets it; empty until then. */
   readonly promptTokenIds: readonly number[];
 }

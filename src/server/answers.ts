@@ -9,7 +9,12 @@ const logprob = z.number().max(0);
 
 const token = z.object({ token: z.string(), logprob, bytes: z.array(z.int().min(0).max(255)) });
 const tokens = z.array(token.extend({ top_logprobs: z.array(token) }));
-const usage = z.object({ prompt_tokens: count, completion_tokens: count, total_tokens: count });
+const usage = z.object({
+  prompt_tokens: count,
+  completion_tokens: count,
+  total_tokens: count,
+  prompt_tokens_details: z.object({ cached_tokens: count }),
+});
 const finishReason = z.enum(["stop", "length", "tool_calls"]);
 const status = z.enum(["in_progress", "completed", "incomplete"]);
 

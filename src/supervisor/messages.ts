@@ -47,6 +47,7 @@ const code = { json: 0, tokens: 1, submit: 2, score: 3, scores: 4 } as const;
 const finishReasons: readonly (FinishReason | null)[] = [null, "stop", "length", "abort"];
 const NO_LOGPROBS = 255;
 const HAS_PROMPT = 128;
+const HAS_CACHED = 64;
 
 /** The payload of a frame. */
 export function encode(message: Message): Buffer {
@@ -106,15 +107,17 @@ function read(from: ByteReader): Message {
 }
 
 /**
- * [u32 handle][u32 id][u8 finish reason][log probabilities], and where HAS_PROMPT is added to the reason [u32 tokens of the
- * prompt][log probabilities of each].
+ * [u32 handle][u32 id][u8 finish reason][log probabilities]; where HAS_CACHED is added to the reason [u32 cached tokens of the
+ * prompt], and where HAS_PROMPT is [u32 tokens of the prompt][log probabilities of each].
  */
 function writeToken(to: ByteWriter, { handle, token }: SentToken): void {
   to.u32(handle);
   to.u32(token.id);
-  const { promptLogprobs } = token;
-  to.u8(finishReasons.indexOf(token.finishReason) + (promptLogprobs === undefined ? 0 : HAS_PROMPT));
+  const { promptLogprobs, numCached } = token;
+  const flags = (promptLogprobs === undefined ? 0 : HAS_PROMPT) + (numCached === undefined ? 0 : HAS_CACHED);
+  to.u8(finishReasons.indexOf(token.finishReason) + flags);
   writeLogprobs(to, token.logprobs);
+  if (numCached !== undefined) to.u32(numCached);
   if (promptLogprobs === undefined) return;
   to.u32(promptLogprobs.length);
   for (const logprobs of promptLogprobs) writeLogprobs(to, logprobs);
@@ -135,12 +138,13 @@ function readToken(from: ByteReader): SentToken {
   const handle = from.u32();
   const id = from.u32();
   const flags = from.u8();
-  const finishReason = finishReasons[flags & ~HAS_PROMPT];
+  const finishReason = finishReasons[flags & ~(HAS_PROMPT | HAS_CACHED)];
   if (finishReason === undefined) throw malformed("an unknown finish reason");
   const logprobs = readLogprobs(from);
-  if ((flags & HAS_PROMPT) === 0) return { handle, token: { id, logprobs, finishReason } };
+  const cached = (flags & HAS_CACHED) === 0 ? {} : { numCached: from.u32() };
+  if ((flags & HAS_PROMPT) === 0) return { handle, token: { id, logprobs, ...cached, finishReason } };
   const promptLogprobs = readList(from.u32(), () => readLogprobs(from) ?? missing());
-  return { handle, token: { id, logprobs, promptLogprobs, finishReason } };
+  return { handle, token: { id, logprobs, ...cached, promptLogprobs, finishReason } };
 }
 
 function missing(): never {

@@ -36,6 +36,10 @@ const idle: EngineStats = {
   prefillRows: 0,
   prefillTokens: 0,
   decodeTokens: 0,
+  prefixCacheQueries: 0,
+  prefixCacheHits: 0,
+  snapshotsUsed: 0,
+  snapshotsTotal: 0,
 };
 
 /** Loads the engine in a process of its own, behind the caller; a process that ends or hangs is replaced. */

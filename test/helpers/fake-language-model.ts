@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineHealth, EngineStats, FinishReason } from "../../src/engine/policy/request";
+import type { EngineHealth, EngineStats } from "../../src/engine/policy/request";
 import { EngineError } from "../../src/errors";
 import type {
   ChatMessage,
@@ -7,13 +7,13 @@ import type {
   GenerateParams,
   Generation,
   GenerationChunk,
-  GenerationResult,
   LanguageModel,
   ModelInfo,
   Prompt,
   PromptLogprob,
   TokenLogprob,
 } from "../../src/llm/types";
+import { collectGeneration } from "./collect-generation";
 
 const scriptTokenLength = 3;
 
@@ -93,6 +93,7 @@ export class FakeLanguageModel implements LanguageModel {
     };
     return {
       id: `fake-${this.calls.length}`,
+      cachedTokens: 0,
       get promptTokens() {
         return promptTokens;
       },
@@ -101,7 +102,7 @@ export class FakeLanguageModel implements LanguageModel {
       },
       [Symbol.asyncIterator]: start,
       // biome-ignore lint/suspicious/noThenProperty: a Generation is awaitable by contract
-      then: (onResult, onError) => collect(start(), promptTokens).then(onResult, onError),
+      then: (onResult, onError) => collectGeneration(start(), promptTokens).then(onResult, onError),
     };
   }
 
@@ -118,8 +119,9 @@ export class FakeLanguageModel implements LanguageModel {
   }
 
   stats(): EngineStats {
-    const { running } = this;
-    return { ...this.steps, running, waiting: 0, slotsUsed: running, slotsTotal: 64, ...this.pages };
+    const cache = { prefixCacheQueries: 40, prefixCacheHits: 30, snapshotsUsed: 2, snapshotsTotal: 16 };
+    const slots = { running: this.running, waiting: 0, slotsUsed: this.running, slotsTotal: 64 };
+    return { ...slots, ...this.pages, ...this.steps, ...cache };
   }
 
   async close(): Promise<void> {
@@ -281,18 +283,4 @@ function toLogprob(drawn: number, alternatives: number, textOffset: number): Tok
     return { id, token, bytes: [...Buffer.from(token)], logprob: -0.5 - rank };
   };
   return { ...describe(0), top: Array.from({ length: alternatives }, (_, rank) => describe(rank)), textOffset };
-}
-
-async function collect(chunks: AsyncIterable<GenerationChunk>, promptTokens: number): Promise<GenerationResult> {
-  const tokenIds: number[] = [];
-  let logprobs: TokenLogprob[] | null = null;
-  let text = "";
-  let finishReason: FinishReason = "abort";
-  for await (const chunk of chunks) {
-    text += chunk.text;
-    tokenIds.push(...chunk.tokenIds);
-    if (chunk.logprobs !== null) logprobs = [...(logprobs ?? []), ...chunk.logprobs];
-    finishReason = chunk.finishReason ?? finishReason;
-  }
-  return { text, tokenIds, logprobs, finishReason, usage: { promptTokens, completionTokens: tokenIds.length } };
 }

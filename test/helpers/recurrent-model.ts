@@ -36,6 +36,12 @@ export class RecurrentModel {
     this.tokenCounts = Array.from({ length: numSlots }, () => new Int32Array(vocabSize).fill(77));
   }
 
+  /** Counts tokens that are in no step: those before a state that comes from elsewhere. */
+  countPrefix(slot: number, tokens: readonly number[], numPrompt: number): void {
+    const own = this.tokenCounts[slot]!.fill(0);
+    for (const [i, id] of tokens.entries()) countToken(own, id, i < numPrompt);
+  }
+
   /** The drawn tokens of the step that was written last, padding included. */
   run(block: MambaBlock): number[] {
     const taken = block.array("inputIds");

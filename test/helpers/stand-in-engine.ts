@@ -69,7 +69,10 @@ class StandInEngine implements EngineClient {
   stats(): EngineStats {
     const { steps, generatedTokens } = this;
     const running = this.alive.size;
-    const none = { waiting: 0, promptTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 };
+    const none = {
+      ...{ waiting: 0, promptTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 },
+      ...{ prefixCacheQueries: 0, prefixCacheHits: 0, snapshotsUsed: 0, snapshotsTotal: 0 },
+    };
     return { ...none, running, slotsUsed: running, slotsTotal: 4, pagesUsed: 0, pagesTotal: 0, steps, generatedTokens };
   }
 

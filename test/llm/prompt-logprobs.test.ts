@@ -45,7 +45,7 @@ describe.each(testDevices)("on %s", (device) => {
     const ids = await llm.tokenize(text);
     const result = await llm.generate(ids, { maxTokens: 0, promptLogprobs: 1 });
     expect(result).toMatchObject({ text: "", tokenIds: [], logprobs: null, finishReason: "length" });
-    expect(result.usage).toEqual({ promptTokens: ids.length, completionTokens: 0 });
+    expect(result.usage).toEqual({ promptTokens: ids.length, completionTokens: 0, cachedTokens: 0 });
     const sum = result.promptLogprobs!.reduce((total, { logprob }) => total + (logprob ?? 0), 0);
     const score = (await llm.score(ids)).reduce((total, logprob) => total + logprob, 0);
     expect(Math.abs(sum - score)).toBeLessThan(0.02);

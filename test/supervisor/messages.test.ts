@@ -12,7 +12,7 @@ const logprobs = fc.option(fc.record({ logprob, top: fc.array(fc.record({ id, lo
 const finishReason = fc.constantFrom(null, "stop", "length", "abort");
 const promptLogprobs = fc.array(logprobs.filter((each) => each !== null));
 const token = fc.record(
-  { id, logprobs, promptLogprobs, finishReason },
+  { id, logprobs, promptLogprobs, numCached: id, finishReason },
   { requiredKeys: ["id", "logprobs", "finishReason"] },
 );
 const sampling = fc.record(

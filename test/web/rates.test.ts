@@ -1,5 +1,6 @@
-import { noRates, ratesBetween } from "../../web/rates.js";
+import { cachedShare, noRates, ratesBetween } from "../../web/rates.js";
 
+const counted = { prefix_cache_queries: 0, prefix_cache_hits: 0 };
 const idle = {
   status: "ok",
   running: 0,
@@ -10,6 +11,7 @@ const idle = {
   pages_total: 0,
   ttft_ms: null,
   itl_ms: null,
+  ...counted,
 };
 const none = { steps: 0, generated_tokens: 0, prefill_rows: 0, prefill_tokens: 0, decode_tokens: 0 };
 const before = {
@@ -49,4 +51,9 @@ it("starts over with an engine that was started again", () => {
   expect(ratesBetween(before, { ...idle, ...none }, 1)).toEqual(noRates);
   const after = { ...idle, ...none, steps: 2, generated_tokens: 3, decode_tokens: 3 };
   expect(ratesBetween(before, after, 1)).toMatchObject({ generated: 3, steps: 2, decodes: 1.5 });
+});
+
+it("shows how much of the prompts was cached, once there was one", () => {
+  expect(cachedShare(counted)).toBe("–");
+  expect(cachedShare({ prefix_cache_queries: 300, prefix_cache_hits: 200 })).toBe("67 %");
 });

@@ -71,6 +71,10 @@ export class PrefixCache implements SequenceMemory {
     pages.reclaim = (numPages) => this.reclaim(numPages);
   }
 
+  get capacity(): number {
+    return this.slots.numSlots;
+  }
+
   /** Those that are still being taken among them. */
   get numSnapshots(): number {
     return this.slots.numUsed;
@@ -84,10 +88,11 @@ export class PrefixCache implements SequenceMemory {
   reserve(sequence: Sequence): boolean {
     if (sequence.slot !== NO_SLOT) return true;
     const { blockSize } = this.tree;
-    const { cacheSalt = "" } = sequence.request;
+    const { cacheSalt = "", promptLogprobs } = sequence.request;
     const last = lastMultiple(sequence.tokens.length - 1, blockSize);
     const path = this.tree.find(cacheSalt, sequence.tokens, last);
-    const hit = readsWholePrompt(sequence) ? undefined : path.findLast(({ slot }) => slot !== NO_SLOT);
+    const needsAll = promptLogprobs !== undefined; // each of the prompt's tokens has to run for them
+    const hit = needsAll ? undefined : path.findLast(({ slot }) => slot !== NO_SLOT);
     const wanted = wantedSnapshots(hit?.end ?? 0, path.length * blockSize, last, blockSize);
     this.sequences.set(sequence, { restoredFrom: hit?.slot ?? NO_SLOT, wanted });
     if (hit === undefined) return true;
@@ -202,10 +207,6 @@ export class PrefixCache implements SequenceMemory {
     });
   }
 }
-
-/** Its results need every token of the prompt to run: log probabilities of the prompt, and counts of its tokens. */
-const readsWholePrompt = ({ request: { promptLogprobs, sampling } }: Sequence): boolean =>
-  promptLogprobs !== undefined || sampling.penalties !== undefined;
 
 /** After `hit` tokens, of a prompt that is known up to `known` and can be kept up to `last`; all multiples of the block. */
 function wantedSnapshots(hit: number, known: number, last: number, blockSize: number): WantedSnapshot[] {

@@ -92,6 +92,8 @@ export interface EngineToken {
   readonly logprobs: TokenLogprobs | null;
   /** On the first one, where they were asked for: of the prompt's tokens after its first. */
   readonly promptLogprobs?: readonly TokenLogprobs[];
+  /** On the first one, where it is not 0: tokens of the prompt that were computed for an earlier request. */
+  readonly numCached?: number;
   /** Set on the last one. */
   readonly finishReason: FinishReason | null;
 }
@@ -113,6 +115,12 @@ export interface EngineStats {
   readonly prefillRows: number;
   readonly prefillTokens: number;
   readonly decodeTokens: number;
+  /** Tokens of the prompts that the prefix cache was asked for, and those of them that it had. */
+  readonly prefixCacheQueries: number;
+  readonly prefixCacheHits: number;
+  /** States that it keeps, and may keep; none where there is no cache. */
+  readonly snapshotsUsed: number;
+  readonly snapshotsTotal: number;
 }
 
 /**

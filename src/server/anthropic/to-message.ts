@@ -66,10 +66,10 @@ function toBody({ id, model }: MessageShape, content: readonly Block[], end: End
     stop_reason: end?.stop_reason ?? null,
     stop_sequence: end?.stop_sequence ?? null,
     usage: {
-      input_tokens: usage.promptTokens,
+      input_tokens: usage.promptTokens - usage.cachedTokens,
       output_tokens: usage.completionTokens,
       cache_creation_input_tokens: 0,
-      cache_read_input_tokens: 0,
+      cache_read_input_tokens: usage.cachedTokens,
     },
   };
 }
@@ -116,8 +116,7 @@ export async function* toMessageEvents(shape: MessageShape, choices: Choices): A
   for await (const { index, chunk } of choices.chunks()) {
     if (!isOpen) {
       isOpen = true;
-      const usage = { promptTokens: choices.promptTokens(index), completionTokens: 0 };
-      yield { type: "message_start", message: toBody(shape, [], null, usage) };
+      yield { type: "message_start", message: toBody(shape, [], null, choices.usageOf(index, 0)) };
       yield { type: "ping" };
     }
     reader ??= newReader(shape, choices, index);

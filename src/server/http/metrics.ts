@@ -142,6 +142,12 @@ export class ServerMetrics {
       return used / Math.max(1, total);
     });
     ofEngine("engine_steps", "Steps since the engine started", (stats) => stats.steps);
+    const counted = (name: string, help: string, read: (stats: EngineStats) => number) =>
+      this.#engineCounter(name, help, () => read(model.stats()));
+    counted("prefix_cache_queries_total", "Prompt tokens looked up", (stats) => stats.prefixCacheQueries);
+    counted("prefix_cache_hits_total", "Prompt tokens found", (stats) => stats.prefixCacheHits);
+    ofEngine("prefix_cache_states_used", "States that are kept", (stats) => stats.snapshotsUsed);
+    ofEngine("prefix_cache_states_total", "States that may be kept", (stats) => stats.snapshotsTotal);
     this.#gauge("engine_restarts", "Times that the engine's process was started again", () => model.health().restarts);
   }
 
@@ -178,6 +184,19 @@ export class ServerMetrics {
       registers: [this.#registry],
       collect() {
         this.set(read());
+      },
+    });
+  }
+
+  /** What the engine counts from its start on. */
+  #engineCounter(name: string, help: string, read: () => number): void {
+    new Counter({
+      name: this.#prefix + name,
+      help,
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        this.inc(read());
       },
     });
   }

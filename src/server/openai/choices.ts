@@ -9,6 +9,7 @@ import type {
   Prompt,
   PromptLogprob,
   TokenLogprob,
+  Usage,
 } from "../../llm/types";
 import { HttpError } from "../http/http-error";
 import type { GenerationMeter, ServerMetrics } from "../http/metrics";
@@ -87,8 +88,10 @@ export class Choices {
   }
 
   /** Log probabilities of the prompt that a choice continues; known once its first chunk has come. */
-  promptTokens(index: number): number {
-    return this.#running[index]!.generation.promptTokens;
+  /** What a choice has taken and given so far; its prompt is known once its first chunk has come. */
+  usageOf(index: number, completionTokens: number): Usage {
+    const { promptTokens, cachedTokens } = this.#running[index]!.generation;
+    return { promptTokens, completionTokens, cachedTokens };
   }
 
   /** The prompt that a choice continues, as the model got it; known once its first chunk has come. */
@@ -107,10 +110,13 @@ export class Choices {
   }
 
   /** Complete once the choices are. A prompt counts once, whatever n is. */
-  get usage(): { promptTokens: number; completionTokens: number } {
-    let promptTokens = 0;
-    for (let i = 0; i < this.#running.length; i += this.#n) promptTokens += this.#running[i]!.generation.promptTokens;
-    return { promptTokens, completionTokens: this.#completionTokens };
+  get usage(): Usage {
+    let [promptTokens, cachedTokens] = [0, 0];
+    for (let i = 0; i < this.#running.length; i += this.#n) {
+      promptTokens += this.#running[i]!.generation.promptTokens;
+      cachedTokens += this.#running[i]!.generation.cachedTokens;
+    }
+    return { promptTokens, completionTokens: this.#completionTokens, cachedTokens };
   }
 
   /** The whole of each choice. */

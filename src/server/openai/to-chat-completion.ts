@@ -85,7 +85,7 @@ export async function* toChatEvents(shape: ChatShape, choices: Choices): AsyncGe
   let isOpen = false;
   for await (const { index, chunk } of choices.chunks()) {
     counts[index]! += chunk.tokenIds.length;
-    const soFar = { promptTokens: choices.promptTokens(index), completionTokens: counts[index]! };
+    const soFar = choices.usageOf(index, counts[index]!);
     const usage = shape.continuousUsage ? { usage: toUsage(soFar) } : shape.includeUsage ? { usage: null } : {};
     let tokenIds: readonly number[] = [];
     const toEvent = (

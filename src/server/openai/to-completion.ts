@@ -105,7 +105,7 @@ export async function* toCompletionEvents(shape: CompletionShape, choices: Choic
       ...(shape.tokenIds ? { token_ids: chunk.tokenIds } : {}),
       ...(shape.tokenIds && isFirst ? { prompt_token_ids: choices.promptTokenIds(index) } : {}),
     };
-    const soFar = { promptTokens: choices.promptTokens(index), completionTokens: counts[index]! };
+    const soFar = choices.usageOf(index, counts[index]!);
     const usage = shape.continuousUsage ? { usage: toUsage(soFar) } : shape.includeUsage ? { usage: null } : {};
     yield { ...shape.head, object, choices: [choice], ...usage };
   }

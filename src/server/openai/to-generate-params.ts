@@ -20,7 +20,7 @@ export interface OutputFields {
 export function toGenerateParams(fields: SamplingFields, output: OutputFields): GenerateParams {
   const { temperature, top_p, top_k, min_p, repetition_penalty, presence_penalty, frequency_penalty } = fields;
   const { seed, stop, stop_token_ids, ignore_eos } = fields;
-  const { logit_bias, allowed_token_ids, bad_words, min_tokens, prompt_logprobs } = fields;
+  const { logit_bias, allowed_token_ids, bad_words, min_tokens, prompt_logprobs, cache_salt } = fields;
   const { include_stop_str_in_output, skip_special_tokens, truncate_prompt_tokens } = fields;
   const constraint = toConstraint(fields);
   const params: GenerateParams = {};
@@ -46,6 +46,7 @@ export function toGenerateParams(fields: SamplingFields, output: OutputFields): 
   if (min_tokens !== undefined && min_tokens > 0) params.minTokens = min_tokens;
   if (constraint !== undefined) params.constraint = constraint;
   if (prompt_logprobs !== undefined) params.promptLogprobs = prompt_logprobs;
+  if (cache_salt !== undefined) params.cacheSalt = cache_salt;
   if (output.maxTokens !== undefined) params.maxTokens = output.maxTokens;
   if (output.logprobs !== undefined) params.logprobs = output.logprobs;
   return params;

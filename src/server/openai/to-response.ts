@@ -32,10 +32,10 @@ export function newResponseShape(request: ResponseRequest, output: OutputShape, 
   return { ...output, request, model, id: newId("resp"), createdAt: Math.floor(Date.now() / 1000) };
 }
 
-function toUsage({ promptTokens, completionTokens }: Choices["usage"]) {
+function toUsage({ promptTokens, completionTokens, cachedTokens }: Choices["usage"]) {
   return {
     input_tokens: promptTokens,
-    input_tokens_details: { cached_tokens: 0 },
+    input_tokens_details: { cached_tokens: cachedTokens },
     output_tokens: completionTokens,
     output_tokens_details: { reasoning_tokens: 0 },
     total_tokens: promptTokens + completionTokens,

@@ -23,6 +23,7 @@ const met = {
   pageEviction: 0,
   preemption: 0,
   hitAfterPreemption: 0,
+  penalisedHit: 0,
   twoSnapshotsInARow: 0,
   failedSnapshot: 0,
   abortedSnapshot: 0,
@@ -98,6 +99,11 @@ class Traffic {
     if (batch === null) return false;
     this.check(batch);
     this.block.write(batch);
+    for (const { sequence, start, restoredFrom = -1 } of batch.rows) {
+      if (restoredFrom < 0 || sequence.request.sampling.penalties === undefined) continue;
+      met.penalisedHit += 1;
+      this.model.countPrefix(sequence.slot, sequence.tokens.slice(0, start), sequence.request.prompt.length);
+    }
     const tokens = this.model.run(this.block);
     this.attend(batch, this.block.array("inputIds"));
     this.inFlight.push({ batch, tokens });

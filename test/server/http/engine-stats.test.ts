@@ -24,6 +24,8 @@ it("has the engine's counts, and no latency before there was a request", async (
     prefill_rows: 2,
     prefill_tokens: 19,
     decode_tokens: 5,
+    prefix_cache_queries: 40,
+    prefix_cache_hits: 30,
     ttft_ms: null,
     itl_ms: null,
   });

@@ -81,7 +81,7 @@ describe("the format", () => {
         object: "chat.completion.chunk",
         model: "fake-mamba",
         choices: [],
-        usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
+        usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5, prompt_tokens_details: { cached_tokens: 0 } },
       },
     ]);
   });

@@ -62,7 +62,12 @@ describe("echo", () => {
     const body = await complete({ echo: true, logprobs: 1, max_tokens: 0 });
     expect(body.choices[0]).toMatchObject({ text: "the river", finish_reason: "length" });
     expect(body.choices[0].logprobs.token_logprobs).toEqual([null, -0.5]);
-    expect(body.usage).toEqual({ prompt_tokens: 2, completion_tokens: 0, total_tokens: 2 });
+    expect(body.usage).toEqual({
+      prompt_tokens: 2,
+      completion_tokens: 0,
+      total_tokens: 2,
+      prompt_tokens_details: { cached_tokens: 0 },
+    });
     expect((await complete({ echo: true, max_tokens: 0 })).choices[0]).toMatchObject({
       text: "the river",
       logprobs: null,
@@ -114,6 +119,7 @@ it("best_of keeps the likeliest per token, in order; what was left out counts as
     return {
       id: "x",
       promptTokens: 2,
+      cachedTokens: 0,
       async *[Symbol.asyncIterator]() {
         yield chunk;
       },
@@ -124,7 +130,12 @@ it("best_of keeps the likeliest per token, in order; what was left out counts as
   generate.mockRestore();
   const choice = (index: number, text: string) => ({ index, text, logprobs: null, finish_reason: "stop" });
   expect(body.choices).toEqual([choice(0, "-1"), choice(1, "-1,-2"), choice(2, "-1"), choice(3, "-1,-2")]);
-  expect(body.usage).toEqual({ prompt_tokens: 4, completion_tokens: 12, total_tokens: 16 });
+  expect(body.usage).toEqual({
+    prompt_tokens: 4,
+    completion_tokens: 12,
+    total_tokens: 16,
+    prompt_tokens_details: { cached_tokens: 0 },
+  });
 });
 
 it("holds to a constraint, a bias and a least length", async () => {

@@ -22,7 +22,7 @@ it.each(["/v1/score", "/score"])("%s: one text before each of several", async (u
       { index: 0, object: "score", score: -0.5 },
       { index: 1, object: "score", score: -0.5 },
     ],
-    usage: { prompt_tokens: 7, completion_tokens: 0, total_tokens: 7 },
+    usage: { prompt_tokens: 7, completion_tokens: 0, total_tokens: 7, prompt_tokens_details: { cached_tokens: 0 } },
   });
   expect(model.calls.slice(-2).map(({ prompt }) => (prompt as number[]).length)).toEqual([4, 3]);
 });

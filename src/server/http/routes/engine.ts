@@ -23,6 +23,8 @@ export function engineRoutes(app: FastifyInstance, { model, drain, metrics }: Se
       prefill_rows: stats.prefillRows,
       prefill_tokens: stats.prefillTokens,
       decode_tokens: stats.decodeTokens,
+      prefix_cache_queries: stats.prefixCacheQueries,
+      prefix_cache_hits: stats.prefixCacheHits,
       ttft_ms: rounded(firstToken.percentiles()),
       itl_ms: rounded(betweenTokens.percentiles()),
     };

@@ -52,7 +52,6 @@ export function scoreRoutes(app: FastifyInstance, { model, options, running, met
       const request = { prompts: pairs.map(({ ids }) => ids), n: 1, params, names: {} };
       const choices = new Choices(model, request, running.begin(reply), metrics);
       const results = await choices.results();
-      const { promptTokens } = choices.usage;
       return {
         ...newResponseHead("score", model.info.id),
         object: "list" as const,
@@ -61,7 +60,7 @@ export function scoreRoutes(app: FastifyInstance, { model, options, running, met
           object: "score" as const,
           score: toScore(result, pairs[index]!),
         })),
-        usage: toUsage({ promptTokens, completionTokens: 0 }),
+        usage: toUsage({ ...choices.usage, completionTokens: 0 }),
       };
     });
   }

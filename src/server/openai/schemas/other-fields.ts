@@ -108,7 +108,7 @@ const harmless = [
     "service_tier",
     "store",
   ],
-  ...["user", "priority", "request_id", "cache_salt", "detokenize", "include_reasoning", "guided_decoding_backend"],
+  ...["user", "priority", "request_id", "detokenize", "include_reasoning", "guided_decoding_backend"],
   ...[
     "cache_prompt",
     "id_slot",

@@ -8,6 +8,7 @@ import { type BodyRules, bodyOf, field, optional, readTokenIds, tokenIdRule, wid
 export const maxChoicesPerPrompt = 128;
 export const maxStopLength = 256;
 const maxStopTokenIds = 1024;
+export const maxSaltLength = 1024;
 export const maxNewTokens = 2 ** 31 - 1;
 
 const stop = field(
@@ -100,6 +101,8 @@ export const samplingFields = ({ vocabSize, strict }: BodyRules) => ({
   skip_special_tokens: optional(z.boolean()),
   /** Tokens of the prompt to keep, the last ones; -1: what the context leaves. */
   truncate_prompt_tokens: optional(z.int().min(-1).max(maxNewTokens)),
+  /** Requests of other salts share nothing with this one in the prefix cache. */
+  cache_salt: optional(z.string().min(1).max(maxSaltLength)),
   return_token_ids: optional(z.boolean()).transform((wanted) => wanted ?? false),
   stream: optional(z.boolean()).transform((stream) => stream ?? false),
   stream_options: optional(
