@@ -32,7 +32,11 @@ export function readContent(content: unknown, path: Path, reject: Reject, types:
   return content
     .map((part: { type?: unknown; text?: unknown } | null, i) => {
       if (typeof part?.type !== "string" || !types.includes(part.type)) {
-        return reject({ message: `only parts of type "${types.join('" or "')}" are supported`, path: [...path, i] });
+        const got = typeof part?.type === "string" ? `, got "${part.type.slice(0, 64)}"` : "";
+        return reject({
+          message: `only parts of type "${types.join('" or "')}" are supported${got}`,
+          path: [...path, i],
+        });
       }
       if (typeof part.text !== "string") return reject({ message: "expected a string", path: [...path, i, "text"] });
       return part.text;
