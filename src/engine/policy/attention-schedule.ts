@@ -10,7 +10,7 @@ export interface AttentionGeometry {
 }
 
 export interface AttentionSchedule {
-  /** [items, 3]: row, first position, position after the last; rows of -1 after the last item. */
+  /** [items, 3]: row, first position, position after the last. */
   readonly splitItems: Int32Array;
   /** [rows + 1]. */
   readonly splitStart: Int32Array;
@@ -63,15 +63,18 @@ export function attentionItemCapacity(
   return Math.min(rows * most, 2 * rows + Math.ceil(totalTokens / shortestSplit));
 }
 
-/** Splits end at multiples of their size. A row without tokens has none; `capacity` is the items' number, with padding. */
+/**
+ * Writes the items of all rows and gives their number. Splits end at multiples of their size; a
+ * row without tokens has none. Throws RangeError if there are more than fit.
+ */
 export function attentionSchedule(
   kvLens: ArrayLike<number>,
-  capacity: number,
   geometry: AttentionGeometry,
-): AttentionSchedule {
-  const splitItems = new Int32Array(3 * capacity).fill(-1);
-  const splitStart = new Int32Array(kvLens.length + 1);
+  { splitItems, splitStart }: AttentionSchedule,
+): number {
+  const capacity = splitItems.length / 3;
   let item = 0;
+  splitStart[0] = 0;
   for (let row = 0; row < kvLens.length; row++) {
     const kvLen = kvLens[row]!;
     const first = firstPosition(kvLen, geometry);
@@ -79,10 +82,13 @@ export function attentionSchedule(
     for (let begin = first; begin < kvLen; item++) {
       const end = Math.min(kvLen, (Math.floor(begin / split) + 1) * split);
       if (item === capacity) throw new RangeError(`${capacity} items are too few for ${kvLens.length} rows`);
-      splitItems.set([row, begin, end], 3 * item);
+      // Not set() of a list: there are thousands of items in a large step.
+      splitItems[3 * item] = row;
+      splitItems[3 * item + 1] = begin;
+      splitItems[3 * item + 2] = end;
       begin = end;
     }
     splitStart[row + 1] = item;
   }
-  return { splitItems, splitStart };
+  return item;
 }

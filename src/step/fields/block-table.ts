@@ -33,12 +33,12 @@ export function writeKvContext(
     pages = Math.max(pages, Math.ceil(kvLens[i - begin]! / PAGE_SIZE));
   }
   const width = roundedUp(pages);
+  blockTable.fill(-1, 0, (end - begin) * width); // at once: a call for each row would take as long as its pages
   for (let i = begin; i < end; i++) {
     const own = rows[i]!.sequence.pages;
     const first = (i - begin) * width;
     const count = Math.min(own.length, width);
     for (let page = 0; page < count; page++) blockTable[first + page] = own[page]!;
-    blockTable.fill(-1, first + count, first + width);
   }
   return { blockTable: (end - begin) * width, kvLens: end - begin };
 }

@@ -2,7 +2,6 @@ import {
   type AttentionGeometry,
   attentionItemCapacity,
   attentionSchedule,
-  splitTokens,
 } from "../../engine/policy/attention-schedule";
 import type { Tensor } from "../../tensor/tensor";
 import type { StepField } from "../field";
@@ -40,10 +39,9 @@ export function decodeAttention(
         const context = writeKvContext(rows, numPrefills, rows.length, { blockTable, kvLens });
         const own = { ...geometry, queryLen: rows[numPrefills]!.numTokens };
         const lens = kvLens.subarray(0, context.kvLens);
-        const capacity = roundedUp(Math.max(lens.length, itemsOf(lens, own)));
-        const schedule = attentionSchedule(lens, capacity, own);
-        splitItems.set(schedule.splitItems);
-        splitStart.set(schedule.splitStart);
+        const items = attentionSchedule(lens, own, { splitItems, splitStart });
+        const capacity = roundedUp(Math.max(lens.length, items));
+        splitItems.fill(-1, 3 * items, 3 * capacity);
         return { ...context, splitItems: 3 * capacity, splitStart: lens.length + 1 };
       },
     view: ({ splitItems, splitStart, ...context }) => ({
@@ -52,14 +50,4 @@ export function decodeAttention(
       splitStart,
     }),
   };
-}
-
-/** At most one more than full splits for each row: a window may begin inside one. */
-function itemsOf(kvLens: Int32Array, geometry: AttentionGeometry): number {
-  let items = 0;
-  for (const len of kvLens) {
-    const attended = geometry.window > 0 ? Math.min(len, geometry.window + geometry.queryLen - 1) : len;
-    if (len > 0) items += Math.ceil(attended / splitTokens(attended, geometry)) + (attended < len ? 1 : 0);
-  }
-  return items;
 }

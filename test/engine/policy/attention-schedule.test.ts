@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import {
   type AttentionGeometry,
+  type AttentionSchedule,
   attentionItemCapacity,
   attentionSchedule,
   splitTokens,
@@ -17,8 +18,14 @@ const lengths = fc.array(fc.oneof(fc.integer({ min: 0, max: 3000 }), fc.integer(
   maxLength: 20,
 });
 
+function scheduleOf(kvLens: readonly number[], capacity: number, g: AttentionGeometry): AttentionSchedule {
+  const schedule = { splitItems: new Int32Array(3 * capacity).fill(-1), splitStart: new Int32Array(kvLens.length + 1) };
+  expect(attentionSchedule(kvLens, g, schedule)).toBe(schedule.splitStart.at(-1));
+  return schedule;
+}
+
 /** The items of a row as [begin, end]. */
-function itemsOf({ splitItems, splitStart }: ReturnType<typeof attentionSchedule>, row: number): number[][] {
+function itemsOf({ splitItems, splitStart }: AttentionSchedule, row: number): number[][] {
   const items: number[][] = [];
   for (let i = splitStart[row]!; i < splitStart[row + 1]!; i++) {
     if (splitItems[3 * i] !== row) throw new Error(`item ${i} is of row ${splitItems[3 * i]}, expected ${row}`);
@@ -46,27 +53,27 @@ test.each([
 });
 
 test("items of a small batch", () => {
-  expect(attentionSchedule([300, 0, 128], 6, geometry)).toEqual({
+  expect(scheduleOf([300, 0, 128], 6, geometry)).toEqual({
     splitItems: Int32Array.of(0, 0, 128, 0, 128, 256, 0, 256, 300, 2, 0, 128, -1, -1, -1, -1, -1, -1),
     splitStart: Int32Array.of(0, 3, 3, 4),
   });
 });
 
 test("a window's keys only", () => {
-  expect(attentionSchedule([300], 3, { ...geometry, window: 100, queryLen: 2 })).toEqual({
+  expect(scheduleOf([300], 3, { ...geometry, window: 100, queryLen: 2 })).toEqual({
     splitItems: Int32Array.of(0, 199, 256, 0, 256, 300, -1, -1, -1),
     splitStart: Int32Array.of(0, 2),
   });
 });
 
 test("too few items are refused", () => {
-  expect(() => attentionSchedule([300], 2, geometry)).toThrow(RangeError);
+  expect(() => scheduleOf([300], 2, geometry)).toThrow(RangeError);
 });
 
 test("items cover each row once, and are cut at multiples of its split", () => {
   fc.assert(
     fc.property(lengths, geometries, (kvLens, g) => {
-      const schedule = attentionSchedule(kvLens, capacityOf(kvLens, g), g);
+      const schedule = scheduleOf(kvLens, capacityOf(kvLens, g), g);
       kvLens.forEach((kvLen, row) => {
         const items = itemsOf(schedule, row);
         if (kvLen === 0) {
@@ -87,9 +94,9 @@ test("items cover each row once, and are cut at multiples of its split", () => {
 test("a row's items do not depend on the others", () => {
   fc.assert(
     fc.property(lengths, geometries, (kvLens, g) => {
-      const schedule = attentionSchedule(kvLens, capacityOf(kvLens, g), g);
+      const schedule = scheduleOf(kvLens, capacityOf(kvLens, g), g);
       kvLens.forEach((kvLen, row) => {
-        const alone = attentionSchedule([kvLen], capacityOf([kvLen], g), g);
+        const alone = scheduleOf([kvLen], capacityOf([kvLen], g), g);
         expect(itemsOf(alone, 0)).toEqual(itemsOf(schedule, row));
       });
     }),

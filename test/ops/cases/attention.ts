@@ -162,7 +162,9 @@ export async function launchAttention(
     const geometry = { kvHeads, queryLen, window };
     const total = kvLens.reduce((a, b) => a + b, 0);
     const items = attentionItemCapacity(kvLens.length, Math.max(0, ...kvLens), total, geometry);
-    const { splitItems, splitStart } = attentionSchedule(kvLens, items, geometry);
+    const splitItems = new Int32Array(3 * items).fill(-1);
+    const splitStart = new Int32Array(kvLens.length + 1);
+    attentionSchedule(kvLens, geometry, { splitItems, splitStart });
     pagedAttention(backend.stream, {
       ...common,
       splitItems: backend.place("i32", [items, 3], { values: splitItems }).tensor,
