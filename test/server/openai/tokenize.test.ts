@@ -76,3 +76,14 @@ it("knows no other model", async () => {
     expect((await post(url, { ...payload, model: "other" })).statusCode).toBe(404);
   }
 });
+
+it("describes the tokenizer", async () => {
+  const { vocabSize, maxModelLen, chatTemplate } = model.info;
+  expect((await app.inject("/tokenizer_info")).json()).toEqual({
+    bos_token: "<s>",
+    eos_token: "</s>",
+    vocab_size: vocabSize,
+    model_max_length: maxModelLen,
+    chat_template: chatTemplate,
+  });
+});
