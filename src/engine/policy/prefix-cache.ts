@@ -125,9 +125,12 @@ export class PrefixCache implements SequenceMemory {
     reuse.restoredFrom = NO_SLOT;
     const due = reuse.wanted.filter(({ position }) => position <= start + numTokens);
     reuse.wanted = reuse.wanted.slice(due.length);
+    // Those that are needed come first, then the longest guesses: what has a slot cannot be evicted before it is there.
     const snapshots = due
+      .toSorted((a, b) => Number(a.isGuess) - Number(b.isGuess) || b.position - a.position)
       .map((wanted) => ({ ...wanted, slot: this.allocate(wanted.isGuess) }))
-      .filter(({ slot }) => slot !== NO_SLOT);
+      .filter(({ slot }) => slot !== NO_SLOT)
+      .sort((a, b) => a.position - b.position);
     return { restoredFrom, snapshots };
   }
 

@@ -1,0 +1,141 @@
+import { KvPages, PAGE_SIZE } from "../../../src/engine/policy/kv-pages";
+import { PrefixCache } from "../../../src/engine/policy/prefix-cache";
+import { Sequence } from "../../../src/engine/policy/sequence";
+import { CompositeMemory } from "../../../src/engine/policy/sequence-memory";
+import { StateSlots } from "../../../src/engine/policy/state-slots";
+import { makeRequest } from "../../helpers/engine-request";
+
+const CHUNK = 64;
+const MAX_SEQS = 4;
+
+/** A cache, and sequences that are prefilled in one step each. */
+class Prefills {
+  readonly pages: KvPages;
+  readonly cache: PrefixCache;
+  private readonly memory: CompositeMemory;
+  private count = 0;
+
+  constructor({ numSnapshots = 8, numPages = 0 } = {}) {
+    this.pages = new KvPages(numPages);
+    this.cache = new PrefixCache({ maxNumSeqs: MAX_SEQS, numSnapshots, chunkSize: CHUNK }, this.pages);
+    const paged = numPages > 0 ? [this.pages] : [];
+    this.memory = new CompositeMemory([this.cache, new StateSlots(MAX_SEQS), ...paged]);
+  }
+
+  admit(prompt: readonly number[], cacheSalt?: string): Sequence | null {
+    const fields = { id: `${this.count++}`, prompt, ...(cacheSalt === undefined ? {} : { cacheSalt }) };
+    const sequence = new Sequence(makeRequest(fields), this.count, 1 << 20);
+    return this.memory.reserve(sequence, prompt.length) ? sequence : null;
+  }
+
+  /** One step of all that is left; returns the positions of its snapshots. */
+  step(sequence: Sequence): number[] {
+    const numTokens = sequence.numNew;
+    const row = { sequence, start: sequence.numScheduled, numTokens, draws: 1, draw: -1, drafts: [] };
+    const prefix = this.cache.take(sequence, numTokens);
+    this.cache.store([{ ...row, ...prefix }]);
+    return prefix.snapshots.map(({ position }) => position / CHUNK);
+  }
+
+  /** How many chunks of the prompt were cached, and where it left snapshots. */
+  run(prompt: readonly number[], cacheSalt?: string): { cached: number; left: number[] } {
+    const sequence = this.admit(prompt, cacheSalt)!;
+    const cached = sequence.numComputed / CHUNK;
+    const left = this.step(sequence);
+    this.memory.release(sequence);
+    return { cached, left };
+  }
+
+  release(sequence: Sequence): void {
+    this.memory.release(sequence);
+  }
+}
+
+/** So many chunks of a document, and a few tokens more. */
+const promptOf = (document: number, chunks: number, more = 5): number[] =>
+  Array.from({ length: chunks * CHUNK + more }, (_, i) => document * 100_000 + i);
+
+test("a prompt leaves its end, and guesses at powers of two where slots are free", () => {
+  expect(new Prefills().run(promptOf(1, 9))).toEqual({ cached: 0, left: [1, 2, 4, 8, 9] });
+  expect(new Prefills({ numSnapshots: 2 }).run(promptOf(1, 9))).toEqual({ cached: 0, left: [8, 9] });
+  expect(new Prefills({ numSnapshots: 0 }).run(promptOf(1, 9))).toEqual({ cached: 0, left: [] });
+  expect(new Prefills().run(promptOf(1, 0, CHUNK))).toEqual({ cached: 0, left: [] });
+});
+
+test.each([4, 5, 6, 7, 8, 9, 10])("a hit is at a chunk's end, %d tokens past which the prompt before ended", (more) => {
+  const prefills = new Prefills();
+  prefills.run(promptOf(1, 3, more));
+  expect(prefills.run(promptOf(1, 3, more + 20))).toEqual({ cached: 3, left: [] });
+});
+
+test("where prompts part a state is kept at the second visit", () => {
+  const prefills = new Prefills({ numSnapshots: 3 });
+  const branch = (document: number) => [...promptOf(1, 7, 0), ...promptOf(document, 2)];
+  prefills.run(promptOf(1, 9)); // 9, and guesses at 4 and 8
+  expect(prefills.run(branch(2))).toEqual({ cached: 4, left: [7, 9] });
+  expect(prefills.run(branch(3)).cached).toBe(7);
+});
+
+test("a use counts for the state that was copied, not for those on the way to it", () => {
+  const prefills = new Prefills({ numSnapshots: 3 });
+  for (const chunks of [1, 2]) prefills.run(promptOf(1, chunks));
+  prefills.run(promptOf(2, 1));
+  prefills.run(promptOf(1, 2, 9)); // uses the second, so the first is the oldest
+  prefills.run(promptOf(3, 1));
+  expect([prefills.run(promptOf(1, 2)).cached, prefills.run(promptOf(2, 1)).cached]).toEqual([2, 1]);
+  expect(prefills.cache.numSnapshots).toBe(3);
+});
+
+test("salts share nothing", () => {
+  const prefills = new Prefills();
+  prefills.run(promptOf(1, 2), "a");
+  expect(["a", "b", undefined].map((salt) => prefills.run(promptOf(1, 2), salt).cached)).toEqual([2, 0, 0]);
+});
+
+test("after a cut that is at no chunk nothing is left behind", () => {
+  const prefills = new Prefills();
+  const sequence = prefills.admit(promptOf(1, 4))!;
+  expect(prefills.cache.take(sequence, CHUNK + 7).snapshots.map(({ position }) => position)).toEqual([CHUNK]);
+  sequence.numComputed = CHUNK + 7;
+  expect(prefills.step(sequence)).toEqual([]);
+});
+
+describe("with pages", () => {
+  test("sequences share those of their common beginning, and each has the rest for itself", () => {
+    const prefills = new Prefills({ numPages: 20 });
+    prefills.run(promptOf(1, 3));
+    const [first, second] = [prefills.admit(promptOf(1, 3))!, prefills.admit(promptOf(1, 3))!];
+    expect(first.pages.slice(0, 3)).toEqual(second.pages.slice(0, 3));
+    expect(first.pages[3]).not.toBe(second.pages[3]);
+    expect([prefills.pages.numUsed, prefills.pages.numIdle]).toEqual([5, 0]);
+    for (const sequence of [first, second]) prefills.release(sequence);
+    expect([prefills.pages.numUsed, prefills.pages.numIdle]).toEqual([0, 3]);
+  });
+
+  test("kept pages go to a sequence that needs them, the deepest of the oldest prompt first", () => {
+    const prefills = new Prefills({ numPages: 8 });
+    prefills.run(promptOf(1, 3)); // keeps 3
+    prefills.run(promptOf(2, 3)); // and 3 more; 2 are free
+    const sequence = prefills.admit(promptOf(3, 0, 3 * PAGE_SIZE))!;
+    expect(sequence.pages).toHaveLength(3);
+    expect(prefills.run(promptOf(2, 3, 0)).cached).toBe(2);
+    prefills.release(sequence);
+    expect(prefills.run(promptOf(1, 3)).cached).toBeLessThan(3);
+  });
+
+  test("those that a sequence has are not taken, so a sequence that needs more than the others is refused", () => {
+    const prefills = new Prefills({ numPages: 6 });
+    const holder = prefills.admit(promptOf(1, 3))!; // 4 pages
+    prefills.step(holder);
+    expect(prefills.admit(promptOf(2, 2))).toBeNull();
+    expect(prefills.admit(promptOf(2, 1))!.pages).toHaveLength(2);
+    expect(prefills.cache.numSnapshots).toBeGreaterThan(0);
+  });
+
+  test("a sequence that was not admitted gives back what it was to share", () => {
+    const prefills = new Prefills({ numPages: 6 });
+    prefills.run(promptOf(1, 2));
+    const refused = prefills.admit(promptOf(1, 9));
+    expect([refused, prefills.pages.numUsed]).toEqual([null, 0]);
+  });
+});
