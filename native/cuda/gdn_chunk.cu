@@ -7,7 +7,7 @@ namespace mamba::cuda {
 
 void run_gdn_chunk(const GdnChunkParams& p, Context& context) {
   if (p.sequences == 0 || p.value_heads == 0 || p.value_dim == 0) return;
-  if (gdn_walk_fits(p, context)) return run_gdn_walk(p, gdn_least_chunks(p, context), context);
+  if (gdn_walk_fits(p, context)) return run_gdn_walk(p, gdn_cut(p, context), context);
   gdn::launch_recurrence(p, p.sequences, "gdn_chunk", context);
 }
 

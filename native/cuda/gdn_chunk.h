@@ -5,14 +5,19 @@
 
 namespace mamba::cuda {
 
+// How a sequence is cut into segments: at most `most` of them, of `least` chunks or more.
+struct GdnCut {
+  int least, most;
+};
+
 bool gdn_walk_fits(const GdnChunkParams& params, const Context& context);
 
-// Whether the workspace is large enough with segments of at least so many chunks.
-bool gdn_scratch_fits(const GdnChunkParams& params, int least_chunks, const Context& context);
+// Whether the workspace is large enough.
+bool gdn_scratch_fits(const GdnChunkParams& params, const GdnCut& cut, const Context& context);
 
-// The least chunks of a segment that the op takes.
-int gdn_least_chunks(const GdnChunkParams& params, const Context& context);
+// What the op takes: it depends on the heads and the GPU, and on the chunks only where the workspace would not do.
+GdnCut gdn_cut(const GdnChunkParams& params, const Context& context);
 
-void run_gdn_walk(const GdnChunkParams& params, int least_chunks, Context& context);
+void run_gdn_walk(const GdnChunkParams& params, const GdnCut& cut, Context& context);
 
 }  // namespace mamba::cuda

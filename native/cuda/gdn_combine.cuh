@@ -77,36 +77,38 @@ static __global__ void __launch_bounds__(kCombineThreads, 1)
           }
           continue;
         }
-        float s[64], own[64];
+        float even[64], odd[64];  // S of the segment before, or of this one: own, to which the products are added
         uint32_t high[8][4], low[8][4];
-        load_kept(s, scratch.state(p, first.chunk, head, 0), group, threadIdx.x);
-        load_kept(own, scratch.state(p, first.chunk_of(1), head, 0), group, threadIdx.x);
+        const auto place = [&](int i) { return scratch.state(p, first.chunk_of(i), head, 0); };
         const bool never = p.tokens < 0;
-        for (int i = 1; i + 1 < first.count; ++i, advance()) {
-          split(high, low, s);
+        const auto step = [&](float(&s)[64], float(&next)[64], int i) {
           barrier_wait(shared.full + stage, phase);
           const uint64_t by_high = describe_across_sum(smem_address(shared.p[stage]), 16384);
           const uint64_t by_low = describe_across_sum(smem_address(shared.p[stage] + 32768), 16384);
           products_begin();
 #pragma unroll
           for (int k = 0; k < 8; ++k) {
-            multiply_add_across<T>(own, high[k], by_high + ((k * 2048) >> 4));
-            multiply_add_across<T>(own, low[k], by_high + ((k * 2048) >> 4));
-            multiply_add_across<T>(own, high[k], by_low + ((k * 2048) >> 4));
+            multiply_add_across<T>(s, high[k], by_high + ((k * 2048) >> 4));
+            multiply_add_across<T>(s, low[k], by_high + ((k * 2048) >> 4));
+            multiply_add_across<T>(s, high[k], by_low + ((k * 2048) >> 4));
           }
           products_commit();
-          if (i + 2 < first.count) load_kept(s, scratch.state(p, first.chunk_of(i + 1), head, 0), group, threadIdx.x);
+          if (i + 2 < first.count) load_kept(next, place(i + 1), group, threadIdx.x);
           products_wait<0>();
-          pin(own);
+          pin(s);
           hold(high, never), hold(low, never);
           __syncwarp();
           if (lane == 0) barrier_arrive(shared.empty + stage);
-          store_kept(own, scratch.state(p, first.chunk_of(i), head, 0), group, threadIdx.x);
-#pragma unroll
-          for (int j = 0; j < 64; ++j) {
-            const float next = s[j];
-            s[j] = own[j], own[j] = next;
-          }
+          store_kept(s, place(i), group, threadIdx.x);
+          split(high, low, s);
+          advance();
+        };
+        load_kept(even, place(0), group, threadIdx.x);
+        load_kept(odd, place(1), group, threadIdx.x);
+        split(high, low, even);
+        for (int i = 1; i + 1 < first.count; i += 2) {
+          step(odd, even, i);
+          if (i + 2 < first.count) step(even, odd, i + 1);
         }
       }
     }

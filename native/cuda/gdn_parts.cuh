@@ -9,14 +9,15 @@
 // T and M depend on q, k and the gates alone: prepare_kernel makes them for all chunks at once. The rest is a chain
 // over the chunks (walk_kernel).
 //
-// Segments. A long sequence is cut into `count` segments of about equally many whole chunks, at least `least` of each;
-// the cut depends on the sequence's own length. A first walk (GdnPass::states) takes all segments but the last at once,
-// each from S = 0, and in the same way the matrix P that the segment multiplies any earlier S with (from S = I, V = 0).
-// combine_kernel makes of them the states between segments, and a second walk (GdnPass::out) starts from those.
+// Segments. A long sequence is cut into `count` segments of about equally many whole chunks (GdnCut), by its own
+// length. A first walk (GdnPass::states) takes all segments but the last at once, each from S = 0, and in the same way
+// the matrix P that the segment multiplies any earlier S with (from S = I, V = 0). combine_kernel makes of them the
+// states between segments, and a second walk (GdnPass::out) starts from those.
 //
 // Scratch. T and M lie where out will: the 64 rows of 128 elements of a chunk and head are rows of T and of M beside
 // each other, read by the block that writes out, before it does. Workspace: gates, segments, and 128 KB for each
 // segment.
+#include "cuda/gdn_chunk.h"
 #include "cuda/hopper.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/vec.cuh"
@@ -34,7 +35,6 @@ enum class GdnPass { states, out };
 
 inline constexpr int kTokens = 64;  // of a chunk
 inline constexpr uint32_t kTileBytes = kTokens * 128;
-inline constexpr int kMostSegments = 32;  // of a sequence
 inline constexpr float kLog2e = 1.4426950408889634f;
 // log2 of the decay of one token is not below it: such a token leaves nothing of the past in float anyway, and the sums
 // stay short enough to be exact to 1e-3.
@@ -63,12 +63,14 @@ inline constexpr size_t kSegmentBytes = size_t{128} << 10;  // of a head: S or P
 
 struct Scratch {
   Gates* gates;       // [chunks][value_heads]
-  Segment* segments;  // [entries]: that from chunk c of sequence s on at c / least + s
-  uint8_t* states;    // [chunks / least, rounded up][value_heads][2]: of a segment from chunk c on at c / least
-  int entries, least;
+  Segment* segments;  // [entries]: that from chunk c of sequence s on at c / cut.least + s
+  uint8_t* states;    // [chunks / cut.least, rounded up][value_heads][2]: of a segment from chunk c on
+  GdnCut cut;
+  int entries;
 
   __device__ uint8_t* state(const GdnChunkParams& p, int chunk, int head, int which) const {
-    return states + ((static_cast<int64_t>(chunk / least) * p.value_heads + head) * 2 + which) * (kSegmentBytes / 2);
+    return states +
+           ((static_cast<int64_t>(chunk / cut.least) * p.value_heads + head) * 2 + which) * (kSegmentBytes / 2);
   }
 };
 

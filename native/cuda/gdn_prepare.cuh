@@ -37,19 +37,30 @@ struct Prepare {
   };
   float log_decay[kHeadsAtOnce][kTokens], beta[kHeadsAtOnce][kTokens];  // log2 of G
   float of_k[kTokens], of_q[kTokens];                                   // 1 / |k|, scale / |q|
+  float columns[kHeadsAtOnce][96];  // G[16 w] / G[i] / |k[i]| of tokens i before block row w, from 8 w (w - 1) on
   uint64_t loaded;
 };
 
-__device__ __forceinline__ uint32_t tf32(float v) {
+// To a few units of rounding; log1p(e) of a small e by its series.
+__device__ __forceinline__ float fast_softplus(float x) {
+  const float e = fast_exp2(fminf(x, 20.0f) * kLog2e), series = e * fmaf(e, fmaf(e, 1.0f / 3, -0.5f), 1.0f);
+  float log2;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(log2) : "f"(1.0f + e));
+  return x > 20.0f ? x : e < 0x1p-7f ? series : log2 * (1 / kLog2e);
+}
+
+// As operands have it. What is in Blocks is rounded when it is stored.
+__device__ __forceinline__ float tf32(float v) {
   uint32_t r;
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
-  return r;
+  return __uint_as_float(r);
 }
-__device__ __forceinline__ void multiply_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+__device__ __forceinline__ void multiply_tf32(float (&d)[4], const float (&a)[4], float2 b) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
       "%3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+      : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])),
+        "r"(__float_as_uint(b.x)), "r"(__float_as_uint(b.y)));
 }
 
 // d[n half] += the transpose of (y x), for blocks y and x; or, `x` given as sums, of y times their transpose.
@@ -57,11 +68,11 @@ __device__ __forceinline__ void multiply_blocks(float (&d)[2][4], const float* x
 #pragma unroll
   for (int k = 0; k < 2; ++k) {
     const float* at = x + (8 * k + 2 * t) * Blocks::kRow + g;
-    const uint32_t a[4] = {tf32(at[0]), tf32(at[8]), tf32(at[Blocks::kRow]), tf32(at[Blocks::kRow + 8])};
+    const float a[4] = {at[0], at[8], at[Blocks::kRow], at[Blocks::kRow + 8]};
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
       const float2 v = *reinterpret_cast<const float2*>(y + (8 * n + g) * Blocks::kRow + 8 * k + 2 * t);
-      multiply_tf32(d[n], a, {tf32(v.x), tf32(v.y)});
+      multiply_tf32(d[n], a, v);
     }
   }
 }
@@ -69,11 +80,11 @@ __device__ __forceinline__ void multiply_blocks(float (&d)[2][4], const float (&
                                                 int t) {
 #pragma unroll
   for (int k = 0; k < 2; ++k) {
-    const uint32_t a[4] = {tf32(x[k][0]), tf32(x[k][2]), tf32(x[k][1]), tf32(x[k][3])};
+    const float a[4] = {tf32(x[k][0]), tf32(x[k][2]), tf32(x[k][1]), tf32(x[k][3])};
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
       const float2 v = *reinterpret_cast<const float2*>(y + (8 * n + g) * Blocks::kRow + 8 * k + 2 * t);
-      multiply_tf32(d[n], a, {tf32(v.x), tf32(v.y)});
+      multiply_tf32(d[n], a, v);
     }
   }
 }
@@ -82,7 +93,7 @@ __device__ __forceinline__ void store_block(float* to, const float (&d)[2][4], i
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) to[(8 * n + 2 * t + i % 2) * Blocks::kRow + g + i / 2 * 8] = -d[n][i];
+    for (int i = 0; i < 4; ++i) to[(8 * n + 2 * t + i % 2) * Blocks::kRow + g + i / 2 * 8] = -tf32(d[n][i]);
   }
 }
 
@@ -106,7 +117,7 @@ __device__ __forceinline__ void invert_diagonal(Blocks& blocks, int first, int l
   }
   __syncwarp();
 #pragma unroll
-  for (int i = 0; i < 16; ++i) block[i * Blocks::kRow + column] = x[i];
+  for (int i = 0; i < 16; ++i) block[i * Blocks::kRow + column] = tf32(x[i]);
   __syncwarp();
 }
 
@@ -144,13 +155,14 @@ __device__ __forceinline__ void invert(Prepare& shared, int warp, int lane) {
 __device__ __forceinline__ void list_segment(const GdnChunkParams& p, const Scratch& scratch, int chunk, int sequence,
                                              int slot) {
   const int first = sequence == 0 ? 0 : p.last_chunk[sequence - 1] + 1, chunks = p.last_chunk[sequence] + 1 - first;
-  const int count = max(1, min(kMostSegments, chunks / scratch.least));
+  const GdnCut cut = scratch.cut;
+  const int count = max(1, min(cut.most, chunks / cut.least));
   const auto start = [&](int s) { return first + static_cast<int>(static_cast<int64_t>(chunks) * s / count); };
   const int index = static_cast<int>((static_cast<int64_t>(chunk - first) * count + chunks - 1) / chunks);
   if (index >= count || start(index) != chunk) return;
   const bool used = slot >= 0 && slot < p.slots_in_pool;
-  const int next = start(index + 1), entry = chunk / scratch.least + sequence;
-  const int end = next < p.chunks ? next / scratch.least + p.chunk_seq[next] : scratch.entries;
+  const int next = start(index + 1), entry = chunk / cut.least + sequence;
+  const int end = next < p.chunks ? next / cut.least + p.chunk_seq[next] : scratch.entries;
   for (int i = (chunk == 0 ? 0 : entry) + static_cast<int>(threadIdx.x); i < end; i += kPrepareThreads) {
     Segment segment = {};
     if (i == entry && used) {
@@ -203,17 +215,24 @@ __global__ void __launch_bounds__(kPrepareThreads, 4)
   // A lane has tokens 2 lane and 2 lane + 1.
   for (int h = warp; h < heads; h += 4) {
     const int head = first_head + h;
-    const float bias = p.dt_bias[head], decay = p.decay[head];
+    const float bias = __ldg(p.dt_bias + head), decay = __ldg(p.decay + head);
+    float a[2], b[2];
+    const auto load = [&](const auto* from_a, const auto* from_b) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int64_t token = begin + min(2 * lane + i, tokens - 1);
+        a[i] = gate_value(from_a[token * p.a_stride + head]), b[i] = gate_value(from_b[token * p.b_stride + head]);
+      }
+    };
+    p.gate_dtype == DType::f32 ? load(static_cast<const float*>(p.a), static_cast<const float*>(p.b))
+                               : load(static_cast<const T*>(p.a), static_cast<const T*>(p.b));
     float term[2], beta[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int l = 2 * lane + i;
-      const int64_t token = begin + min(l, tokens - 1);
-      const float a = load_gate<T>(p.a, p.gate_dtype, token * p.a_stride + head);
-      const float b = load_gate<T>(p.b, p.gate_dtype, token * p.b_stride + head);
-      const float log2_decay = decay * softplus(a + bias) * kLog2e;
-      term[i] = l < tokens ? (log2_decay < kLeastTerm ? kLeastTerm : log2_decay) : 0.0f;  // a NaN stays one
-      beta[i] = l < tokens ? beta_of(b) : 0.0f;
+      const bool inside = 2 * lane + i < tokens;
+      const float log2_decay = decay * fast_softplus(a[i] + bias) * kLog2e;
+      term[i] = inside ? (log2_decay < kLeastTerm ? kLeastTerm : log2_decay) : 0.0f;  // a NaN stays one
+      beta[i] = inside ? fast_reciprocal(1.0f + fast_exp2(b[i] * -kLog2e)) : 0.0f;
     }
     float sum = term[0] + term[1];
 #pragma unroll
@@ -241,26 +260,44 @@ __global__ void __launch_bounds__(kPrepareThreads, 4)
     products_commit();
   }
   {
-    const int row = threadIdx.x % kTokens;
-    const bool of_q = threadIdx.x >= kTokens;
+    const int row = threadIdx.x / 2, half = threadIdx.x % 2;
     float sum = 0;
 #pragma unroll
-    for (int i = 0; i < 16; ++i) {
-      const uint8_t* tile = of_q ? shared.q[i / 8] : shared.k[i / 8];
-      const uint4 v = *reinterpret_cast<const uint4*>(tile + row * 128 + ((i ^ row) % 8) * 16);
+    for (int i = 0; i < 8; ++i) {
+      const uint4 v = *reinterpret_cast<const uint4*>(shared.q[half] + row * 128 + ((i ^ row) % 8) * 16);
 #pragma unroll
       for (const uint32_t pair : {v.x, v.y, v.z, v.w}) {
         const float2 f = hopper::unpack<T>(pair);
         sum = fmaf(f.x, f.x, sum), sum = fmaf(f.y, f.y, sum);
       }
     }
-    const float scale = row < tokens ? rsqrtf(sum + p.eps) : 0.0f;
-    of_q ? shared.of_q[row] = scale * p.scale : shared.of_k[row] = scale;
+    sum += __shfl_xor_sync(~0u, sum, 1);
+    if (half == 0) shared.of_q[row] = row < tokens ? rsqrtf(sum + p.eps) * p.scale : 0.0f;
   }
   products_wait<0>();
   pin(kk), pin(qk);
+  const int l = 16 * warp + g;
+  // The squares of keys are the diagonal of K K^T.
+#pragma unroll
+  for (int w = 0; w < 4; ++w) {
+    if (w != warp || t != g / 2) continue;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float square = g % 2 ? kk[8 * w + 6 * r + 1] : kk[8 * w + 6 * r];
+      shared.of_k[l + 8 * r] = l + 8 * r < tokens ? rsqrtf(square + p.eps) : 0.0f;
+    }
+  }
+  if (tokens < kTokens) {
+#pragma unroll
+    for (int i = 0; i < 32; ++i) kk[i] = l + i / 2 % 2 * 8 < tokens ? kk[i] : 0.0f;
+  }
   __syncthreads();
 
+  for (int i = threadIdx.x; i < heads * 96; i += kPrepareThreads) {
+    const int h = i / 96, at = i % 96, w = at < 16 ? 1 : at < 48 ? 2 : 3;
+    const int l = at - 8 * w * (w - 1);
+    shared.columns[h][at] = fast_exp2(shared.log_decay[h][16 * w] - shared.log_decay[h][l]) * shared.of_k[l];
+  }
   for (int i = threadIdx.x; i < heads * kTokens; i += kPrepareThreads) {
     const int h = i / kTokens, l = i % kTokens;
     Gates& gates = scratch.gates[chunk * p.value_heads + first_head + h];
@@ -272,33 +309,48 @@ __global__ void __launch_bounds__(kPrepareThreads, 4)
     if (l == 0) gates.total = fast_exp2(end);
   }
 
-  const int l = 16 * warp + g;
+  __syncthreads();
   const uint32_t staged = smem_address(shared.m[warp]);
   for (int pair = 0; pair < heads; pair += 2) {
     for (int i = 0; i < 2 && pair + i < heads; ++i) {
       const int h = pair + i;
-      const float at[2] = {shared.log_decay[h][l], shared.log_decay[h][l + 8]};
-      const float of_row[2] = {shared.beta[h][l] * shared.of_k[l], shared.beta[h][l + 8] * shared.of_k[l + 8]};
-      const float of_query[2] = {shared.of_q[l], shared.of_q[l + 8]};
+      const float* log_decay = shared.log_decay[h];
+      const float at[2] = {log_decay[l], log_decay[l + 8]}, start = log_decay[16 * warp];
+      const float of_a[2] = {shared.beta[h][l] * shared.of_k[l], shared.beta[h][l + 8] * shared.of_k[l + 8]};
+      const float of_m[2] = {shared.of_q[l], shared.of_q[l + 8]};
+      const float since[2] = {fast_exp2(at[0] - start), fast_exp2(at[1] - start)};
+      float* to = shared.heads[i].block(warp, 0) + g * Blocks::kRow + 2 * t;
       uint32_t m[8][2];
 #pragma unroll
       for (int j = 0; j < 8; ++j) {  // 8 columns
         m[j][0] = m[j][1] = 0;
         if (j >= 2 * warp + 2) continue;
-        const float2 from = *reinterpret_cast<const float2*>(shared.log_decay[h] + 8 * j + 2 * t);
-        const float2 of_k = *reinterpret_cast<const float2*>(shared.of_k + 8 * j + 2 * t);
-        float* to = shared.heads[i].block(warp, j / 2) + g * Blocks::kRow + j % 2 * 8 + 2 * t;
+        float weight[4];
+        if (j < 2 * warp) {
+          const float2 column =
+              *reinterpret_cast<const float2*>(shared.columns[h] + 8 * warp * (warp - 1) + 8 * j + 2 * t);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) weight[e] = since[e / 2] * (e % 2 ? column.y : column.x);
+        } else {  // on the diagonal
+          const float2 from = *reinterpret_cast<const float2*>(log_decay + 8 * j + 2 * t);
+          const float2 of_k = *reinterpret_cast<const float2*>(shared.of_k + 8 * j + 2 * t);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) {
+            const bool after = l + e / 2 * 8 >= 8 * j + 2 * t + e % 2;
+            weight[e] = after ? fast_exp2(at[e / 2] - (e % 2 ? from.y : from.x)) * (e % 2 ? of_k.y : of_k.x) : 0.0f;
+          }
+        }
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-          const int after = l + 8 * r - (8 * j + 2 * t);  // of the first of the two columns
-          const bool inside = l + 8 * r < tokens;
-          const float w0 = fast_exp2(at[r] - from.x) * of_k.x, w1 = fast_exp2(at[r] - from.y) * of_k.y;
-          const float a0 = after > 0 && inside ? kk[4 * j + 2 * r] * w0 * of_row[r] : 0.0f;
-          const float a1 = after > 1 && inside ? kk[4 * j + 2 * r + 1] * w1 * of_row[r] : 0.0f;
-          *reinterpret_cast<float2*>(to + 8 * r * Blocks::kRow) = {a0, a1};
-          const float m0 = after >= 0 ? qk[4 * j + 2 * r] * w0 * of_query[r] : 0.0f;
-          const float m1 = after >= 1 ? qk[4 * j + 2 * r + 1] * w1 * of_query[r] : 0.0f;
-          m[j][r] = pack_operands<T>(m0, m1);
+          const float *k = kk + 4 * j + 2 * r, *q = qk + 4 * j + 2 * r, *w = weight + 2 * r;
+          float2 a = {k[0] * (w[0] * of_a[r]), k[1] * (w[1] * of_a[r])};
+          const int diagonal = l + 8 * r - (8 * j + 2 * t);  // A has nothing there, nor above
+          if (j >= 2 * warp) a = {diagonal > 0 ? a.x : 0.0f, diagonal > 1 ? a.y : 0.0f};
+          *reinterpret_cast<float2*>(to + j / 2 * Blocks::kBlock + j % 2 * 8 + 8 * r * Blocks::kRow) = {tf32(a.x),
+                                                                                                        tf32(a.y)};
+          float2 of_row = {q[0] * (w[0] * of_m[r]), q[1] * (w[1] * of_m[r])};
+          if (j >= 2 * warp) of_row = {diagonal >= 0 ? of_row.x : 0.0f, diagonal >= 1 ? of_row.y : 0.0f};
+          m[j][r] = pack_operands<T>(of_row.x, of_row.y);
         }
       }
 #pragma unroll

@@ -14,8 +14,6 @@ namespace {
 
 using namespace gdn;
 
-constexpr int kLeastChunks = 16;  // of a segment
-
 bool aligned(const void* pointer, int64_t stride) {
   return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride % 8 == 0 && stride > 0;
 }
@@ -42,16 +40,16 @@ CUtensorMap encode_map(const void* base, DType dtype, int64_t heads, int64_t tok
 }
 
 template <class T>
-void launch_all(const GdnChunkParams& p, int least, Context& context) {
+void launch_all(const GdnChunkParams& p, const GdnCut& cut, Context& context) {
   const GdnMaps maps = {encode_map(p.q, p.dtype, p.key_heads, p.tokens, p.q_stride),
                         encode_map(p.k, p.dtype, p.key_heads, p.tokens, p.k_stride),
                         encode_map(p.v, p.dtype, p.value_heads, p.tokens, p.v_stride),
                         encode_map(p.out, p.dtype, p.value_heads, p.tokens, p.out_stride)};
-  const Layout layout = layout_of(p, least);
+  const Layout layout = layout_of(p, cut.least);
   auto* workspace = static_cast<uint8_t*>(context.workspace);
   const Scratch scratch = {reinterpret_cast<Gates*>(workspace + layout.gates),
-                           reinterpret_cast<Segment*>(workspace + layout.segments), workspace + layout.states,
-                           static_cast<int>(layout.entries), least};
+                           reinterpret_cast<Segment*>(workspace + layout.segments), workspace + layout.states, cut,
+                           static_cast<int>(layout.entries)};
   const int64_t groups = ceil_div(p.value_heads / p.key_heads, kHeadsAtOnce);
   launch(context,
          {.grid = dim3(static_cast<unsigned>(p.chunks), static_cast<unsigned>(p.key_heads * groups)),
@@ -63,7 +61,7 @@ void launch_all(const GdnChunkParams& p, int least, Context& context) {
   };
   const int64_t items = static_cast<int64_t>(layout.entries) * p.value_heads;
   static_assert(sizeof(Walk<GdnPass::out>) <= 227 * 1024 && sizeof(Walk<GdnPass::states>) <= 227 * 1024);
-  if (p.chunks >= 2 * least) {
+  if (p.chunks >= 2 * cut.least) {
     launch(context, {.grid = blocks(2 * items), .block = kWalkThreads, .shared_bytes = sizeof(Walk<GdnPass::states>)},
            walk_kernel<T, GdnPass::states>, p, maps, scratch);
     launch(context, {.grid = blocks(2 * items), .block = kCombineThreads, .shared_bytes = sizeof(Combine)},
@@ -75,14 +73,15 @@ void launch_all(const GdnChunkParams& p, int least, Context& context) {
 
 }  // namespace
 
-bool gdn_scratch_fits(const GdnChunkParams& p, int least_chunks, const Context& context) {
-  return layout_of(p, least_chunks).bytes <= context.workspace_bytes;
+bool gdn_scratch_fits(const GdnChunkParams& p, const GdnCut& cut, const Context& context) {
+  return layout_of(p, cut.least).bytes <= context.workspace_bytes;
 }
 
-int gdn_least_chunks(const GdnChunkParams& p, const Context& context) {
-  int least = kLeastChunks;
-  while (least < p.chunks && !gdn_scratch_fits(p, least, context)) least *= 2;
-  return least;
+GdnCut gdn_cut(const GdnChunkParams& p, const Context& context) {
+  // The fewer heads, the more segments it takes to occupy the multiprocessors.
+  GdnCut cut = {p.value_heads <= 16 ? 16 : p.value_heads <= 32 ? 32 : 64, 32};
+  while (cut.least < p.chunks && !gdn_scratch_fits(p, cut, context)) cut.least *= 2;
+  return cut;
 }
 
 bool gdn_walk_fits(const GdnChunkParams& p, const Context& context) {
@@ -93,12 +92,11 @@ bool gdn_walk_fits(const GdnChunkParams& p, const Context& context) {
          reinterpret_cast<uintptr_t>(p.state) % static_cast<uint64_t>(state_word) == 0 &&
          p.state_slot_stride % 2 == 0 && p.value_heads <= 65535 &&
          (p.chunks + p.sequences) * p.value_heads < (int64_t{1} << 30) &&
-         gdn_scratch_fits(p, gdn_least_chunks(p, context), context);
+         gdn_scratch_fits(p, gdn_cut(p, context), context);
 }
 
-void run_gdn_walk(const GdnChunkParams& p, int least_chunks, Context& context) {
-  p.dtype == DType::bf16 ? launch_all<__nv_bfloat16>(p, least_chunks, context)
-                         : launch_all<__half>(p, least_chunks, context);
+void run_gdn_walk(const GdnChunkParams& p, const GdnCut& cut, Context& context) {
+  p.dtype == DType::bf16 ? launch_all<__nv_bfloat16>(p, cut, context) : launch_all<__half>(p, cut, context);
 }
 
 }  // namespace mamba::cuda

@@ -25,9 +25,10 @@ constexpr int kWhole = 1 << 20;  // chunks of a segment: no sequence is cut
 struct Version {
   std::string name;
   int least;  // chunks of a segment; 0: the op
+  cuda::GdnCut cut() const { return {least, 32}; }
 };
-const std::vector<Version> kVersions = {{"dispatch", 0}, {"walk whole", kWhole}, {"walk 4", 4},
-                                        {"walk 8", 8},   {"walk 16", 16},        {"walk 32", 32}};
+const std::vector<Version> kVersions = {{"dispatch", 0}, {"walk whole", kWhole}, {"walk 8", 8},
+                                        {"walk 16", 16}, {"walk 32", 32},        {"walk 64", 64}};
 
 struct Gpu {
   Buffer workspace{cuda::kWorkspaceBytes};
@@ -70,7 +71,7 @@ struct Problem : GdnProblem {
 
 void run(const Version& version, const GdnChunkParams& p, cuda::Context& context) {
   if (version.least == 0) return cuda::run_gdn_chunk(p, context);
-  cuda::run_gdn_walk(p, version.least, context);
+  cuda::run_gdn_walk(p, version.cut(), context);
 }
 
 struct Result {
@@ -102,7 +103,7 @@ bool check(const std::string& name, const GdnShape& shape, const Gpu& gpu, uint6
   for (const Version& version : kVersions) {
     const cuda::Context context = gpu.context(nullptr);
     if (version.least != 0 &&
-        !(cuda::gdn_walk_fits(problem.p, context) && cuda::gdn_scratch_fits(problem.p, version.least, context)))
+        !(cuda::gdn_walk_fits(problem.p, context) && cuda::gdn_scratch_fits(problem.p, version.cut(), context)))
       continue;
     const Result result = compute(problem, version, gpu);
     double worst = 0, worst_state = 0, far = 0;
@@ -319,7 +320,7 @@ void time_all(const Gpu& gpu, const lab::Options& o) {
     const lab::Times copy = o.time ? bench.copy(bytes) : lab::Times{};
     for (const Version& version : kVersions) {
       if (version.least == kWhole && p.tokens > 20000) continue;
-      if (version.least != 0 && !cuda::gdn_scratch_fits(p, version.least, context)) continue;
+      if (version.least != 0 && !cuda::gdn_scratch_fits(p, version.cut(), context)) continue;
       if (!o.time) {
         if (version.name.find(o.once) == std::string::npos) continue;
         context.early = false;

@@ -1,0 +1,188 @@
+#pragma once
+// The walk of gdn_chunk (gdn_walk.cuh): its shared memory, its items, and the warps that feed its ring and store its
+// rows of out.
+#include "cuda/gdn_gates.cuh"
+#include "cuda/gdn_parts.cuh"
+
+namespace mamba::cuda::gdn {
+
+inline constexpr int kWalkThreads = 384;
+
+// One chunk of a walk, for the warpgroups.
+struct alignas(16) Step {
+  enum Flags { first = 1, last = 2, identity = 4, from_slot = 8, to_slot = 16, kept = 32 };
+  int token, tokens, head, flags;  // tokens = 0: there are no more steps
+  // At the first step the state comes from the slot, or from memory here, or it is zeros, or I (identity: S is P,
+  // without V); after the last it goes to the slot or to memory here.
+  const uint8_t* from;
+  uint8_t* to;
+  int slot, snapshot;  // kept: the slot `snapshot` gets the state after this step too
+};
+
+template <GdnPass kPass>
+struct Walk;
+template <>
+struct Walk<GdnPass::out> {
+  static constexpr int kStages = 3;
+  struct Stage {
+    uint8_t k[2][kTileBytes], t[kTileBytes], v[2][kTileBytes], q[2][kTileBytes], m[kTileBytes];
+  };
+  Stage stage[kStages];
+  uint8_t out[2][kTileBytes];  // rows of 64 channels, from each warpgroup to the warps that store them
+  int4 out_of[2];              // their token, tokens, head
+  uint64_t out_full[2], out_empty[2];
+  Gates gates[kStages];
+  Step step[kStages];
+  uint64_t full[kStages], empty[kStages];
+};
+template <>
+struct Walk<GdnPass::states> {
+  static constexpr int kStages = 4;
+  struct Stage {
+    uint8_t k[2][kTileBytes], t[kTileBytes], v[2][kTileBytes];
+  };
+  Stage stage[kStages];
+  uint8_t scratch[8][4096];  // of a warp: 16 rows of P
+  Gates gates[kStages];
+  Step step[kStages];
+  uint64_t full[kStages], empty[kStages];
+};
+
+template <int kCount>
+struct Ring {
+  int index = 0;
+  uint32_t phase = 0;
+  __device__ void advance() {
+    if (++index == kCount) index = 0, phase ^= 1;
+  }
+};
+
+// The items of this block, one after another: a warp looks at 32 candidates at a time.
+template <GdnPass kPass>
+struct Items {
+  static constexpr int kOfHead = kPass == GdnPass::states ? 2 : 1;  // S and P
+  int base, of_entry, end, lane;
+  uint32_t found = 0;
+  Segment mine = {};
+
+  __device__ Items(const GdnChunkParams& p, const Scratch& scratch)
+      : base(static_cast<int>(blockIdx.x) - 32 * static_cast<int>(gridDim.x)),
+        of_entry(static_cast<int>(p.value_heads) * kOfHead),
+        end(scratch.entries * of_entry),
+        lane(threadIdx.x % 32) {}
+
+  // The item's number, -1 at the end.
+  __device__ int next(const Scratch& scratch, Segment& segment) {
+    while (found == 0) {
+      base += 32 * static_cast<int>(gridDim.x);
+      if (base >= end) return -1;
+      const int item = base + lane * static_cast<int>(gridDim.x);
+      mine.chunks = 0;
+      if (item < end) mine = scratch.segments[item / of_entry];
+      bool here = mine.chunks > 0;
+      if constexpr (kPass == GdnPass::states) {  // the last one has no successor, the first one no need of P
+        here = here && mine.index + 1 < mine.count && (item % 2 == 0 || mine.index > 0);
+      }
+      found = __ballot_sync(~0u, here);
+    }
+    const int from = __ffs(static_cast<int>(found)) - 1;
+    found &= found - 1;
+    const auto get = [from](int32_t v) { return __shfl_sync(~0u, v, from); };
+    segment = {get(mine.chunk),
+               get(mine.chunks),
+               get(mine.slot),
+               get(mine.initial),
+               get(mine.index),
+               get(mine.count),
+               get(mine.sequence_chunks),
+               0};
+    return base + from * static_cast<int>(gridDim.x);
+  }
+};
+
+template <GdnPass kPass>
+__device__ __forceinline__ void feed(const GdnChunkParams& p, const GdnMaps& maps, const Scratch& scratch,
+                                     Walk<kPass>& shared) {
+  using namespace hopper;
+  constexpr bool kOut = kPass == GdnPass::out;
+  Ring<Walk<kPass>::kStages> ring;
+  Items<kPass> items(p, scratch);
+  const int heads_per_key = static_cast<int>(p.value_heads / p.key_heads), lane = threadIdx.x % 32;
+  Segment segment;
+  for (int item = items.next(scratch, segment); item >= 0; item = items.next(scratch, segment)) {
+    const int head = item % items.of_entry / Items<kPass>::kOfHead, key_head = head / heads_per_key;
+    const bool identity = !kOut && item % 2 != 0;
+    if (lane != 0) continue;
+    const bool from_slot = segment.index == 0 && segment.initial && !identity;
+    if (from_slot) {  // asked for steps before it is needed
+      const int bytes = p.state_dtype == DType::f32 ? 4 : 2;
+      const auto at = reinterpret_cast<uintptr_t>(p.state) +
+                      (segment.slot * p.state_slot_stride + static_cast<int64_t>(head) * kDim * kDim) * bytes;
+      prefetch_l2(reinterpret_cast<const void*>(at / 16 * 16), kDim * kDim * bytes);
+    }
+    Step step = {.head = head, .slot = segment.slot};
+    if (kOut) {
+      step.from = segment.index == 0 ? nullptr : scratch.state(p, segment.chunk_of(segment.index - 1), head, 0);
+    } else {
+      step.to = scratch.state(p, segment.chunk, head, identity);
+    }
+    const Gates* gates = scratch.gates + static_cast<int64_t>(segment.chunk) * p.value_heads + head;
+    const int32_t* bounds = p.cu_chunk_seqlens + segment.chunk;
+    int begin = bounds[0], end = bounds[1];
+    for (int i = 0; i < segment.chunks; ++i, ring.advance(), gates += p.value_heads) {
+      step.snapshot = kOut && p.chunk_slots ? p.chunk_slots[segment.chunk + i] : -1;
+      const int next_end = i + 1 < segment.chunks ? bounds[i + 2] : 0;  // used a chunk later
+      auto& stage = shared.stage[ring.index];
+      uint64_t* barrier = shared.full + ring.index;
+      barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
+      step.token = begin, step.tokens = min(kTokens, end - begin);
+      step.flags = (i == 0) * Step::first + (i + 1 == segment.chunks) * Step::last + identity * Step::identity +
+                   from_slot * Step::from_slot + (segment.index + 1 == segment.count) * Step::to_slot +
+                   (step.snapshot >= 0 && step.snapshot < p.slots_in_pool) * Step::kept;
+      shared.step[ring.index] = step;
+      barrier_expect(barrier, (identity ? 3 : kOut ? 8 : 5) * kTileBytes + sizeof(Gates));
+      for (int j = 0; j < 2; ++j) copy_box_3d(stage.k[j], &maps.k, barrier, 64 * j, key_head, begin);
+      bulk_load(&shared.gates[ring.index], gates, sizeof(Gates), barrier);
+      if constexpr (kOut) {
+        for (int j = 0; j < 2; ++j) copy_box_3d(stage.q[j], &maps.q, barrier, 64 * j, key_head, begin);
+      }
+      if (!identity) {
+        for (int j = 0; j < 2; ++j) copy_box_3d(stage.v[j], &maps.v, barrier, 64 * j, head, begin);
+      }
+      copy_box_3d(stage.t, &maps.out, barrier, 0, head, begin);
+      if constexpr (kOut) copy_box_3d(stage.m, &maps.out, barrier, 64, head, begin);
+      begin = end, end = next_end;
+    }
+  }
+  if (lane != 0) return;
+  barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
+  shared.step[ring.index].tokens = 0;
+  barrier_arrive(shared.full + ring.index);
+}
+
+// Rows of out from shared memory, by kStorers warps: so the warpgroups need not wait for what they have read.
+inline constexpr int kStorers = 3;
+template <class T>
+__device__ __forceinline__ void store_out(const GdnChunkParams& p, Walk<GdnPass::out>& shared, int thread) {
+  using namespace hopper;
+  for (uint32_t phase = 0;; phase ^= 1) {
+    for (int group = 0; group < 2; ++group) {
+      barrier_wait(shared.out_full + group, phase);
+      const int4 of = shared.out_of[group];  // token, tokens, head
+      if (of.y == 0) {
+        if (group == 1) return;
+        continue;
+      }
+      T* out = static_cast<T*>(p.out) + of.x * p.out_stride + of.z * kDim + 64 * group;
+#pragma unroll 3
+      for (int i = thread; i < 8 * of.y; i += 32 * kStorers) {
+        reinterpret_cast<uint4*>(out + i / 8 * p.out_stride)[i % 8] =
+            reinterpret_cast<const uint4*>(shared.out[group])[i ^ (i / 8 % 8)];
+      }
+      __syncwarp();
+      if (thread % 32 == 0) barrier_arrive(shared.out_empty + group);
+    }
+  }
+}
+
+}  // namespace mamba::cuda::gdn
