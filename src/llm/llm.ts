@@ -26,7 +26,10 @@ export class LLM implements LanguageModel {
   private requests = 0;
 
   private constructor(
-    private readonly identity: Pick<ModelInfo, "id" | "path" | "maxModelLen" | "maxQueue" | "gpuMemoryUtilization">,
+    private readonly identity: Pick<
+      ModelInfo,
+      "id" | "path" | "maxModelLen" | "maxQueue" | "kvCacheDtype" | "gpuMemoryUtilization"
+    >,
     private readonly config: ModelConfig,
     private readonly engine: LoadedEngine,
     private readonly tokenizer: Tokenizer | null,
@@ -53,6 +56,7 @@ export class LLM implements LanguageModel {
       path: resolve(dir),
       maxModelLen: contextLength(options, config.maxPositions),
       maxQueue: options.maxQueue ?? defaults.maxQueue,
+      kvCacheDtype: options.kvCacheDtype ?? "auto",
       gpuMemoryUtilization: options.gpuMemoryUtilization ?? defaults.gpuMemoryUtilization,
     };
     const llm = new LLM(identity, config, await engineOf(dir, config, options), tokenizer);

@@ -163,6 +163,8 @@ export interface ModelInfo {
   readonly device: string;
   readonly dtype: string;
   readonly stateDtype: string;
+  /** As asked for: "auto" is the type of the activations. */
+  readonly kvCacheDtype: "auto" | "fp8";
   /** Tokens of a page of the KV caches. */
   readonly pageSize: number;
   /** Share of a GPU's memory that the engine may take. */

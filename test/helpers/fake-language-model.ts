@@ -71,6 +71,7 @@ export class FakeLanguageModel implements LanguageModel {
       device: "cpu",
       dtype: "f32",
       stateDtype: "f32",
+      kvCacheDtype: "auto",
       pageSize: 64,
       gpuMemoryUtilization: 0.9,
     };

@@ -153,13 +153,13 @@ export class ServerMetrics {
 
   /** What there is of the cache, as labels, because dashboards find it there; the value is 1. */
   #cacheConfig(model: LanguageModel): void {
-    const labelsOf = ({ dtype, stateDtype, pageSize, maxModelLen, gpuMemoryUtilization }: ModelInfo) => {
+    const labelsOf = ({ dtype, stateDtype, kvCacheDtype, pageSize, maxModelLen, gpuMemoryUtilization }: ModelInfo) => {
       const { total, areSlots } = cacheBlocks(model.stats());
       return {
         block_size: areSlots ? maxModelLen : pageSize,
         num_gpu_blocks: total,
         is_attention_free: areSlots ? "True" : "False",
-        cache_dtype: dtype,
+        cache_dtype: kvCacheDtype,
         mamba_cache_dtype: dtype,
         mamba_ssm_cache_dtype: stateDtype,
         gpu_memory_utilization: gpuMemoryUtilization,

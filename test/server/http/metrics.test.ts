@@ -116,7 +116,7 @@ describe("the cache", () => {
       [...series[0]![0].matchAll(/(\w+)="([^"]*)"/g)].map(([, label, value]) => [label, value]),
     );
   };
-  const types = { cache_dtype: "f32", mamba_cache_dtype: "f32", mamba_ssm_cache_dtype: "f32" };
+  const types = { cache_dtype: "auto", mamba_cache_dtype: "f32", mamba_ssm_cache_dtype: "f32" };
 
   it("is of pages where the model has attention", async () => {
     const { model, scrape } = build();
