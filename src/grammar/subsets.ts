@@ -108,7 +108,7 @@ class Subsets implements Tables {
       else for (const to of node.to) pending.push(to);
     }
     this.budget.spend(visited);
-    const set = Int32Array.from(found).sort();
+    const set = new Int32Array(found).sort();
     let hash = set.length;
     for (const index of set) hash = (Math.imul(hash, 31) + index) | 0;
     const same = this.byHash.get(hash);
