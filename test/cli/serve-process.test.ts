@@ -23,11 +23,22 @@ async function serving(...args: string[]) {
   const port = await freePort();
   const child = start(["serve", "--port", String(port), "--max-num-seqs", "4", ...args]);
   const outcome = outcomeOf(child);
+  // Printed once requests are taken: to ask again and again meanwhile would take the time that loading needs.
+  const greeted = new Promise<void>((resolve, reject) => {
+    let printed = "";
+    child.stdout.on("data", (text) => {
+      printed += text;
+      if (printed.includes("Listening on")) resolve();
+    });
+    void outcome.then(({ stderr }) => reject(new Error(`it ended: ${stderr}`)));
+  });
+  greeted.catch(() => {}); // where a test ends it first
   const get = (path: string) => fetch(`http://127.0.0.1:${port}${path}`);
   return {
     child,
     pid: child.pid!,
     outcome,
+    greeted,
     /** Status and body; waits until the port is open. */
     health: async (path = "/health") => {
       for (;;) {
@@ -35,7 +46,7 @@ async function serving(...args: string[]) {
           const response = await get(path);
           return { status: response.status, body: (await response.json()) as Record<string, unknown> };
         } catch {
-          await sleep(5);
+          await sleep(20);
         }
       }
     },
@@ -49,7 +60,7 @@ async function serving(...args: string[]) {
 }
 
 async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await sleep(10);
+  while (!(await condition())) await sleep(50);
 }
 
 const endless = { max_tokens: 100_000, ignore_eos: true };
@@ -85,8 +96,8 @@ test("a signal stops it while the model is loaded", async () => {
 });
 
 test("an engine that is killed: errors, then answers again; at the fifth time the server exits with 70", async () => {
-  const { pid, outcome, health, post } = await serving();
-  await until(async () => (await health()).status === 200);
+  const { pid, outcome, greeted, health, post } = await serving();
+  await greeted;
   let engine = await enginePid(pid);
 
   const stream = await post({ ...endless, stream: true });
@@ -122,8 +133,8 @@ test("an engine that is killed: errors, then answers again; at the fifth time th
 });
 
 test("an engine that hangs is replaced", async () => {
-  const { child, pid, outcome, health, post } = await serving("--watchdog-timeout", "2");
-  await until(async () => (await health()).status === 200);
+  const { child, pid, outcome, greeted, health, post } = await serving("--watchdog-timeout", "2");
+  await greeted;
   const engine = await enginePid(pid);
   const running = post(endless);
   await sleep(100);
@@ -137,8 +148,8 @@ test("an engine that hangs is replaced", async () => {
 });
 
 test.each(["in the middle of a request", "idle"])("kill -9 of the server leaves no engine behind, %s", async (when) => {
-  const { child, pid, outcome, health, post } = await serving();
-  await until(async () => (await health()).status === 200);
+  const { child, pid, outcome, greeted, post } = await serving();
+  await greeted;
   const engine = await enginePid(pid);
   if (when !== "idle") {
     const stream = await post({ ...endless, stream: true });
@@ -150,8 +161,8 @@ test.each(["in the middle of a request", "idle"])("kill -9 of the server leaves 
 });
 
 test("a second signal leaves no engine behind", async () => {
-  const { child, pid, outcome, health, post } = await serving();
-  await until(async () => (await health()).status === 200);
+  const { child, pid, outcome, greeted, post } = await serving();
+  await greeted;
   const engine = await enginePid(pid);
   const stream = await post({ ...endless, stream: true });
   stream.text().catch(() => {});
@@ -164,8 +175,8 @@ test("a second signal leaves no engine behind", async () => {
 });
 
 test("signals to every process of the server end it as one to the server does", async () => {
-  const { child, pid, outcome, health, post } = await serving();
-  await until(async () => (await health()).status === 200);
+  const { child, pid, outcome, greeted, post } = await serving();
+  await greeted;
   const engine = await enginePid(pid);
   const running = post({ max_tokens: 400, ignore_eos: true });
   await sleep(50);

@@ -43,8 +43,11 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   expect(await normal()).toBe(usual);
-  await until(() => llm.stats().running === 0);
-  expect(llm.stats()).toMatchObject({ waiting: 0, slotsUsed: 0 });
+  // All three at once: a request whose client left may still be tokenized, and waits for a step after nothing has run.
+  await until(() => {
+    const { running, waiting, slotsUsed } = llm.stats();
+    return running + waiting + slotsUsed === 0;
+  });
 });
 afterAll(async () => {
   await server.close();

@@ -56,7 +56,10 @@ const HEAP_TOLERANCE = 2 * MIB;
 const HANDLE_TOLERANCE = 16;
 /** A socket may close a moment after its other end; a leak is one for each request. */
 const FILE_TOLERANCE = 2;
-/** A chance batch may be fuller than any before it; a leak of a step's memory fills the arena within minutes. */
+/**
+ * A chance batch may be fuller than any before it, and in a short run the fullest comes late; a leak of a step's memory fills
+ * the arena within minutes.
+ */
 const ARENA_TOLERANCE = 0.05;
 /** A client's leaving crosses two processes; steps go on meanwhile, and take less than a millisecond when few are left. */
 const LEAVING_STEPS = 150;
@@ -145,6 +148,7 @@ export function judge(run: Run): Check[] {
       "arena high-water mark",
       idle.map(({ arenaHighWater }) => arenaHighWater),
       ARENA_TOLERANCE * last.arenaBytes,
+      isLong,
     ),
     loop(
       "server: event loop",

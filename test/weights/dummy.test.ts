@@ -83,7 +83,8 @@ test("uniform and mapped: rates from 1 to 16 of their logarithms", () => {
 test("fills 10 million values in well under a second", () => {
   const out = new Float32Array(10_000_000);
   fillDummy(normal, 1, out.subarray(0, 100_000));
-  const start = performance.now();
+  const before = process.cpuUsage(); // processor time: what else the machine does is no matter
   fillDummy(normal, 1, out);
-  expect(performance.now() - start).toBeLessThan(1000);
+  const { user, system } = process.cpuUsage(before);
+  expect((user + system) / 1000).toBeLessThan(1000);
 });
