@@ -18,8 +18,10 @@ export function floatOfBits(bits: number): number {
 }
 
 /** Round to nearest even; NaN stays NaN. */
-export function toBf16(value: number): number {
-  const u = bitsOfFloat(value);
+export const toBf16 = (value: number): number => bf16OfBits(bitsOfFloat(value));
+
+/** From the bits of a float, as below. */
+function bf16OfBits(u: number): number {
   if ((u & 0x7fffffff) > 0x7f800000) return (u >>> 16) | 0x40;
   return ((u + 0x7fff + ((u >>> 16) & 1)) >>> 16) & 0xffff;
 }
@@ -29,13 +31,14 @@ export function fromBf16(bits: number): number {
 }
 
 /** Round to nearest even; NaN stays NaN; from 65520 on infinity. */
-export function toF16(value: number): number {
-  const u = bitsOfFloat(value);
+export const toF16 = (value: number): number => f16OfBits(bitsOfFloat(value));
+
+function f16OfBits(u: number): number {
   const sign = (u >>> 16) & 0x8000;
   const magnitude = u & 0x7fffffff;
   if (magnitude > 0x7f800000) return sign | 0x7e00;
   if (magnitude >= 0x477ff000) return sign | 0x7c00;
-  if (magnitude < 0x38800000) return sign | roundEven(Math.abs(value) * 2 ** 24);
+  if (magnitude < 0x38800000) return sign | roundEven(floatOfBits(magnitude) * 2 ** 24);
   return sign | ((magnitude + 0xfff + ((magnitude >>> 13) & 1) - 0x38000000) >>> 13);
 }
 
@@ -64,8 +67,14 @@ export function toE4m3(value: number): number {
   const sign = value < 0 || Object.is(value, -0) ? 0x80 : 0;
   if (Number.isNaN(value)) return sign | 0x7f;
   const magnitude = Math.abs(value);
-  const above = e4m3.findIndex((x) => x >= magnitude);
-  if (above <= 0) return sign | (above === 0 ? 0 : 0x7e);
+  if (magnitude === 0) return sign;
+  let [above, last] = [0, e4m3.length];
+  while (above < last) {
+    const middle = (above + last) >> 1;
+    if (e4m3[middle]! >= magnitude) last = middle;
+    else above = middle + 1;
+  }
+  if (above === e4m3.length) return sign | 0x7e;
   const [far, near] = [e4m3[above]! - magnitude, magnitude - e4m3[above - 1]!];
   return sign | (far < near || (far === near && above % 2 === 0) ? above : above - 1);
 }
@@ -93,11 +102,15 @@ export function encode(dtype: DType, values: ArrayLike<number>): Words {
   else if (dtype === "i32") new Int32Array(words.buffer).set(values);
   else if (dtype === "u8") words.set(values);
   else {
-    const convert = dtype === "bf16" ? toBf16 : toF16;
-    for (let i = 0; i < words.length; i++) words[i] = convert(values[i]!);
+    const floats = new Uint32Array(new Float32Array(values).buffer); // their bits
+    if (dtype === "bf16") for (let i = 0; i < words.length; i++) words[i] = bf16OfBits(floats[i]!);
+    else for (let i = 0; i < words.length; i++) words[i] = f16OfBits(floats[i]!);
   }
   return words;
 }
+
+/** The value of each code. */
+let f16Values: Float32Array | undefined;
 
 /** Exact: every value of the 16-bit types is a float, and u8 are whole numbers. For i32 the result is an Int32Array. */
 export function decode(dtype: DType, words: Words): Float32Array | Int32Array {
@@ -109,7 +122,9 @@ export function decode(dtype: DType, words: Words): Float32Array | Int32Array {
     const bits = new Uint32Array(values.buffer);
     for (let i = 0; i < words.length; i++) bits[i] = words[i]! << 16;
   } else {
-    for (let i = 0; i < words.length; i++) values[i] = fromF16(words[i]!);
+    f16Values ??= Float32Array.from({ length: 1 << 16 }, (_, bits) => fromF16(bits));
+    const table = f16Values;
+    for (let i = 0; i < words.length; i++) values[i] = table[words[i]!]!;
   }
   return values;
 }

@@ -25,6 +25,7 @@ module.exports = class extends TestEnvironment {
   async setup() {
     await super.setup();
     for (const name of shared) this.global[name] = globalThis[name];
+    this.global.requireOutside = require; // see outside.js
     // Processes that the tested sources start run from their sources, too.
     this.global.process.execArgv = ["-r", join(__dirname, "register.js")];
   }

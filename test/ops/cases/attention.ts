@@ -5,7 +5,7 @@ import { attentionTileTokens } from "../../../src/ops/attention-limits";
 import type { Backend } from "../../helpers/backends";
 import { type FloatDType, fromE4m3, rounded, toE4m3 } from "../../helpers/bits";
 import { assertClose, assertSameBits, type Tolerance } from "../../helpers/close";
-import * as reference from "../../helpers/reference";
+import { attention } from "../../helpers/reference-attention";
 import { Rng } from "../../helpers/rng";
 import { packed, startLocations } from "./causal-conv1d";
 
@@ -96,12 +96,14 @@ function placePages(backend: Backend, shape: AttentionRow, sequences: readonly A
   sequences.forEach((sequence, s) => {
     for (let i = 0; i < needed[s]!; i++) table[s * maxPages + i] = free.pop()!;
     for (let t = 0; t < sequence.kvLen; t++) {
-      const page = table[s * maxPages + Math.floor(t / pageSize)]!;
-      for (let i = 0; i < kvHeads * headDim; i++) {
-        const head = Math.floor(i / headDim);
-        const to = page * pageElements + (head * pageSize + (t % pageSize)) * headDim + (i % headDim);
-        k[to] = code(sequence.k[t * kvHeads * headDim + i]!, scales.kScale);
-        v[to] = code(sequence.v[t * kvHeads * headDim + i]!, scales.vScale);
+      const page = table[s * maxPages + Math.floor(t / pageSize)]! * pageElements;
+      for (let head = 0; head < kvHeads; head++) {
+        const from = (t * kvHeads + head) * headDim;
+        const to = page + (head * pageSize + (t % pageSize)) * headDim;
+        for (let i = 0; i < headDim; i++) {
+          k[to + i] = code(sequence.k[from + i]!, scales.kScale);
+          v[to + i] = code(sequence.v[from + i]!, scales.vScale);
+        }
       }
     }
   });
@@ -191,7 +193,7 @@ export function compareAttention(
       assertSameBits(what, outs[s]!, new Float32Array(queryLen * heads * headDim));
       return;
     }
-    const want = reference.attention({ queryLen, kvLen, heads, kvHeads, headDim, q, k, v, scale, window });
+    const want = attention({ queryLen, kvLen, heads, kvHeads, headDim, q, k, v, scale, window });
     assertClose(what, [queryLen, heads, headDim], outs[s]!, want, tolerances[shape.dtype]);
   });
 }
