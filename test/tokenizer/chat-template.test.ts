@@ -124,17 +124,17 @@ it.each([
   ["a call of what Python hides", "{{ ''.__class__.__mro__ }}", /unsafe/],
 ])("%s fails within the budget and leaves the rest working", async (_name, attack, message) => {
   const source = `{% if messages[0].role == 'hostile' %}${attack}{% else %}ok{% endif %}`;
-  const template = compile(source, {}, { deadlineMs: 300, heapMiB: 64 });
+  // What another limit stops must not run into this one first, on a busy machine either.
+  const deadlineMs = message.source.includes("300 ms") ? 300 : 30_000;
+  const template = compile(source, {}, { deadlineMs, heapMiB: 64 });
   await template.warm();
   let turns = 0;
   const timer = setInterval(() => turns++, 5);
   const start = performance.now();
-  await expect(template.render([{ role: "hostile" }])).rejects.toMatchObject({
-    code: "ERR_BROKEN_TEMPLATE",
-    message: expect.stringMatching(message),
-  });
+  const failure = await template.render([{ role: "hostile" }]).catch((error: unknown) => error);
   const took = performance.now() - start;
   clearInterval(timer);
+  expect(failure).toMatchObject({ code: "ERR_BROKEN_TEMPLATE", message: expect.stringMatching(message) });
   if (took > 200) expect(turns).toBeGreaterThan(5);
   expect(await template.render(hi)).toBe("ok");
 });
