@@ -37,7 +37,7 @@ export function toMessages(turns, system) {
 }
 
 /**
- * Runs a request and writes into `turn` what comes.
+ * Runs a request and writes into `turn` what comes. Reasoning is shown before the answer and is no part of it: it is not sent back.
  * @param {Turn} turn
  * @param {string} path
  * @param {object} body without `stream`
@@ -49,6 +49,7 @@ export async function generate(turn, path, body, signal, onText) {
   const start = performance.now();
   let first = start;
   let firstTokens = 0;
+  let isThinking = false;
   try {
     for await (const { choices, usage } of postForEvents(path, { ...body, ...streaming }, signal)) {
       const tokens = usage?.completion_tokens ?? turn.tokens;
@@ -67,9 +68,13 @@ export async function generate(turn, path, body, signal, onText) {
       if (choice === undefined) continue;
       turn.finish = choice.finish_reason ?? turn.finish;
       const piece = choice.text ?? choice.delta?.content ?? "";
+      const thought = choice.delta?.reasoning_content ?? "";
+      if (thought !== "") onText(thought);
+      isThinking ||= thought !== "";
       if (piece === "") continue;
       turn.answer += piece;
-      onText(piece);
+      onText(isThinking ? `\n\n${piece}` : piece);
+      isThinking = false;
     }
   } catch (error) {
     if (signal.aborted) turn.finish = "stopped";

@@ -1,4 +1,4 @@
-import { newTurn, toMessages } from "../../web/generation.js";
+import { generate, newTurn, toMessages } from "../../web/generation.js";
 import { stopStrings } from "../../web/sampling.js";
 import { measured } from "../../web/transcript.js";
 
@@ -21,6 +21,26 @@ describe("messages of a conversation", () => {
   it("leave out what was never answered", () => {
     expect(toMessages([turn("a"), turn("b")], "")).toEqual([{ role: "user", content: "b" }]);
   });
+});
+
+it("shows reasoning before the answer, and keeps the answer alone", async () => {
+  const deltas = [
+    { reasoning_content: "It is " },
+    { reasoning_content: "winter." },
+    { content: "Co" },
+    { content: "ld." },
+  ];
+  const events = deltas.map((delta) => `data: ${JSON.stringify({ choices: [{ delta }] })}\n\n`).join("");
+  const fetched = jest.spyOn(globalThis, "fetch").mockResolvedValue(new Response(`${events}data: [DONE]\n\n`));
+  Object.assign(globalThis, { sessionStorage: { getItem: () => null } }); // Node has none
+  const answered = turn("Is it cold?");
+  let shown = "";
+  await generate(answered, "/v1/chat/completions", {}, new AbortController().signal, (piece) => {
+    shown += piece;
+  });
+  fetched.mockRestore();
+  Reflect.deleteProperty(globalThis, "sessionStorage");
+  expect([shown, answered.answer]).toEqual(["It is winter.\n\nCold.", "Cold."]);
 });
 
 it.each([
