@@ -5,9 +5,11 @@
 
 namespace mamba::cuda {
 
-// How a sequence is cut into segments: at most `most` of them, of `least` chunks or more.
+// How a sequence is cut into segments: of `least` chunks or more, at most `most` of them, or `most_of_many` if it has
+// many chunks.
+inline constexpr int kManyChunks = 512;
 struct GdnCut {
-  int least, most;
+  int least, most, most_of_many;
 };
 
 bool gdn_walk_fits(const GdnChunkParams& params, const Context& context);

@@ -156,7 +156,7 @@ __device__ __forceinline__ void list_segment(const GdnChunkParams& p, const Scra
                                              int slot) {
   const int first = sequence == 0 ? 0 : p.last_chunk[sequence - 1] + 1, chunks = p.last_chunk[sequence] + 1 - first;
   const GdnCut cut = scratch.cut;
-  const int count = max(1, min(cut.most, chunks / cut.least));
+  const int count = max(1, min(chunks < kManyChunks ? cut.most : cut.most_of_many, chunks / cut.least));
   const auto start = [&](int s) { return first + static_cast<int>(static_cast<int64_t>(chunks) * s / count); };
   const int index = static_cast<int>((static_cast<int64_t>(chunk - first) * count + chunks - 1) / chunks);
   if (index >= count || start(index) != chunk) return;

@@ -1,6 +1,7 @@
 // The form of gdn_chunk for Hopper's matrix unit: where it fits, its scratch and its launches. The kernels and what
 // they share: gdn_parts.cuh.
 #include <algorithm>
+#include <cmath>
 
 #include "cuda/dispatch.h"
 #include "cuda/gdn_chunk.h"
@@ -78,8 +79,23 @@ bool gdn_scratch_fits(const GdnChunkParams& p, const GdnCut& cut, const Context&
 }
 
 GdnCut gdn_cut(const GdnChunkParams& p, const Context& context) {
-  // The fewer heads, the more segments it takes to occupy the multiprocessors.
-  GdnCut cut = {p.value_heads <= 16 ? 16 : p.value_heads <= 32 ? 32 : 64, 32};
+  // What a number of segments takes, in us: a chunk of each walk, as many items as there are multiprocessors at once,
+  // and the way from segment to segment.
+  constexpr double kStates = 1.35, kOut = 2.1, kCombine = 1.3;
+  const auto best = [&](double chunks) {
+    int count = 1;
+    double least = 1e30;
+    for (int n = 1; n <= 32; ++n) {
+      const auto rounds = [&](double segments) {
+        return std::ceil(segments * p.value_heads / context.multiprocessors);
+      };
+      const double states = n == 1 ? 0 : rounds(2 * n - 3) * kStates;
+      const double us = (states + rounds(n) * kOut) * chunks / n + kCombine * n;
+      if (us < least) least = us, count = n;
+    }
+    return count;
+  };
+  GdnCut cut = {p.value_heads <= 16 ? 16 : 32, best(128), best(1024)};
   while (cut.least < p.chunks && !gdn_scratch_fits(p, cut, context)) cut.least *= 2;
   return cut;
 }

@@ -11,7 +11,7 @@
 // Mapping. A block walks the chunks of one (segment, head), and goes on to its next item. Two warpgroups of 64 rows of
 // S each share a ring of chunks in shared memory, which a warp of a third fills with bulk tensor copies. While one
 // warpgroup rounds its sums, the other one multiplies. Products of out lie under the chain: Z under the rounding of U,
-// and U^T M^T under the next chunk's rounding of S. The other warps of the third store rows of out.
+// and U^T M^T under the next chunk's rounding of S. Two more warps of the third store rows of out.
 //
 // Numbers. Products of 16-bit operands (S, X, U, T, M rounded), sums in float; S stays in float. Rows of a chunk past
 // its last token belong to the next sequence: those of K, V and T are zeroed (0 x NaN), those of out are not stored.
@@ -321,7 +321,7 @@ __global__ void __launch_bounds__(kWalkThreads, 1)
     if (smem_address(raw) % 1024 != 0) __trap();
     for (int i = 0; i < Walk<kPass>::kStages; ++i) barrier_init(shared.full + i, 1), barrier_init(shared.empty + i, 8);
     if constexpr (kPass == GdnPass::out) {
-      for (int i = 0; i < 2; ++i) barrier_init(shared.out_full + i, 4), barrier_init(shared.out_empty + i, kStorers);
+      for (int i = 0; i < 2; ++i) barrier_init(shared.out_full + i, 4), barrier_init(shared.out_empty + i, 1);
     }
     barrier_init_fence();
   }
@@ -334,7 +334,7 @@ __global__ void __launch_bounds__(kWalkThreads, 1)
     if (threadIdx.x < 32) {
       feed<kPass>(p, maps, scratch, shared);
     } else if constexpr (kPass == GdnPass::out) {
-      store_out<T>(p, shared, threadIdx.x - 32);
+      if (threadIdx.x < 96) store_out<T>(p, shared, threadIdx.x / 32 - 1);
     }
   } else {
     registers_more<224>();

@@ -57,46 +57,44 @@ struct Ring {
   }
 };
 
-// The items of this block, one after another: a warp looks at 32 candidates at a time.
+// The items of this block, one after another: those whose number among all is its own modulo the blocks. A warp looks
+// at 32 entries at a time. A segment's items are its heads; in the first walk each head twice, S and P. There the last
+// segment has none, for nothing comes after it, and the first one no P.
 template <GdnPass kPass>
 struct Items {
-  static constexpr int kOfHead = kPass == GdnPass::states ? 2 : 1;  // S and P
-  int base, of_entry, end, lane;
+  int base = -32, unit = 0, units = 0, passed = 0;  // passed: items before the segment's, modulo the blocks
   uint32_t found = 0;
-  Segment mine = {};
+  Segment mine = {}, segment = {};
 
-  __device__ Items(const GdnChunkParams& p, const Scratch& scratch)
-      : base(static_cast<int>(blockIdx.x) - 32 * static_cast<int>(gridDim.x)),
-        of_entry(static_cast<int>(p.value_heads) * kOfHead),
-        end(scratch.entries * of_entry),
-        lane(threadIdx.x % 32) {}
-
-  // The item's number, -1 at the end.
-  __device__ int next(const Scratch& scratch, Segment& segment) {
-    while (found == 0) {
-      base += 32 * static_cast<int>(gridDim.x);
-      if (base >= end) return -1;
-      const int item = base + lane * static_cast<int>(gridDim.x);
-      mine.chunks = 0;
-      if (item < end) mine = scratch.segments[item / of_entry];
-      bool here = mine.chunks > 0;
-      if constexpr (kPass == GdnPass::states) {  // the last one has no successor, the first one no need of P
-        here = here && mine.index + 1 < mine.count && (item % 2 == 0 || mine.index > 0);
+  // False at the end. Else `segment` and `unit` are the item's.
+  __device__ bool next(const Scratch& scratch, int heads) {
+    const int blocks = static_cast<int>(gridDim.x), lane = threadIdx.x % 32;
+    unit += blocks;
+    while (unit >= units) {
+      while (found == 0) {
+        base += 32;
+        if (base >= scratch.entries) return false;
+        mine.chunks = 0;
+        if (base + lane < scratch.entries) mine = scratch.segments[base + lane];
+        found = __ballot_sync(~0u, mine.chunks > 0 && (kPass == GdnPass::out || mine.index + 1 < mine.count));
       }
-      found = __ballot_sync(~0u, here);
+      const int from = __ffs(static_cast<int>(found)) - 1;
+      found &= found - 1;
+      const auto get = [from](int32_t v) { return __shfl_sync(~0u, v, from); };
+      segment = {get(mine.chunk),
+                 get(mine.chunks),
+                 get(mine.slot),
+                 get(mine.initial),
+                 get(mine.index),
+                 get(mine.count),
+                 get(mine.sequence_chunks),
+                 0};
+      units = kPass == GdnPass::states && segment.index > 0 ? 2 * heads : heads;
+      unit = static_cast<int>(blockIdx.x) - passed;
+      if (unit < 0) unit += blocks;
+      passed = (passed + units) % blocks;
     }
-    const int from = __ffs(static_cast<int>(found)) - 1;
-    found &= found - 1;
-    const auto get = [from](int32_t v) { return __shfl_sync(~0u, v, from); };
-    segment = {get(mine.chunk),
-               get(mine.chunks),
-               get(mine.slot),
-               get(mine.initial),
-               get(mine.index),
-               get(mine.count),
-               get(mine.sequence_chunks),
-               0};
-    return base + from * static_cast<int>(gridDim.x);
+    return true;
   }
 };
 
@@ -106,12 +104,13 @@ __device__ __forceinline__ void feed(const GdnChunkParams& p, const GdnMaps& map
   using namespace hopper;
   constexpr bool kOut = kPass == GdnPass::out;
   Ring<Walk<kPass>::kStages> ring;
-  Items<kPass> items(p, scratch);
+  Items<kPass> items;
   const int heads_per_key = static_cast<int>(p.value_heads / p.key_heads), lane = threadIdx.x % 32;
-  Segment segment;
-  for (int item = items.next(scratch, segment); item >= 0; item = items.next(scratch, segment)) {
-    const int head = item % items.of_entry / Items<kPass>::kOfHead, key_head = head / heads_per_key;
-    const bool identity = !kOut && item % 2 != 0;
+  const int heads = static_cast<int>(p.value_heads);
+  while (items.next(scratch, heads)) {
+    const Segment& segment = items.segment;
+    const bool identity = items.unit >= heads;
+    const int head = items.unit - identity * heads, key_head = head / heads_per_key;
     if (lane != 0) continue;
     const bool from_slot = segment.index == 0 && segment.initial && !identity;
     if (from_slot) {  // asked for steps before it is needed
@@ -160,28 +159,30 @@ __device__ __forceinline__ void feed(const GdnChunkParams& p, const GdnMaps& map
   barrier_arrive(shared.full + ring.index);
 }
 
-// Rows of out from shared memory, by kStorers warps: so the warpgroups need not wait for what they have read.
-inline constexpr int kStorers = 3;
+// A warpgroup's rows of out from shared memory, by a warp: so the warpgroup need not wait for what it has read.
 template <class T>
-__device__ __forceinline__ void store_out(const GdnChunkParams& p, Walk<GdnPass::out>& shared, int thread) {
+__device__ __forceinline__ void store_out(const GdnChunkParams& p, Walk<GdnPass::out>& shared, int group) {
   using namespace hopper;
+  const int lane = threadIdx.x % 32;
+  const auto* tile = reinterpret_cast<const uint4*>(shared.out[group]);
+  const uint4 *even = tile + (lane ^ lane / 8), *odd = tile + (lane ^ lane / 8 ^ 4);  // of the rows' swizzle
   for (uint32_t phase = 0;; phase ^= 1) {
-    for (int group = 0; group < 2; ++group) {
-      barrier_wait(shared.out_full + group, phase);
-      const int4 of = shared.out_of[group];  // token, tokens, head
-      if (of.y == 0) {
-        if (group == 1) return;
-        continue;
+    barrier_wait(shared.out_full + group, phase);
+    const int4 of = shared.out_of[group];  // token, tokens, head
+    if (of.y == 0) return;
+    T* out = static_cast<T*>(p.out) + (of.x + lane / 8) * p.out_stride + of.z * kDim + 64 * group + lane % 8 * 8;
+#pragma unroll
+    for (int i = 0; i < 16; i += 4) {  // four rows at once
+      uint4 v[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) v[j] = (j % 2 ? odd : even)[32 * (i + j)];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        if (4 * (i + j) + lane / 8 < of.y) *reinterpret_cast<uint4*>(out + 4 * (i + j) * p.out_stride) = v[j];
       }
-      T* out = static_cast<T*>(p.out) + of.x * p.out_stride + of.z * kDim + 64 * group;
-#pragma unroll 3
-      for (int i = thread; i < 8 * of.y; i += 32 * kStorers) {
-        reinterpret_cast<uint4*>(out + i / 8 * p.out_stride)[i % 8] =
-            reinterpret_cast<const uint4*>(shared.out[group])[i ^ (i / 8 % 8)];
-      }
-      __syncwarp();
-      if (thread % 32 == 0) barrier_arrive(shared.out_empty + group);
     }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(shared.out_empty + group);
   }
 }
 

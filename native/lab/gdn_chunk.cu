@@ -25,7 +25,7 @@ constexpr int kWhole = 1 << 20;  // chunks of a segment: no sequence is cut
 struct Version {
   std::string name;
   int least;  // chunks of a segment; 0: the op
-  cuda::GdnCut cut() const { return {least, 32}; }
+  cuda::GdnCut cut() const { return {least, 32, 32}; }
 };
 const std::vector<Version> kVersions = {{"dispatch", 0}, {"walk whole", kWhole}, {"walk 8", 8},
                                         {"walk 16", 16}, {"walk 32", 32},        {"walk 64", 64}};
