@@ -18,7 +18,8 @@ __device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const Sc
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
     if (kPass == ScanPass::kScan && split.segments == 1 && walk.first && __ldg(p.has_initial_state + walk.sequence)) {
       const int channels = min(kChannels, static_cast<int>(p.head_dim) - walk.channel);
-      prefetch_l2(slot_place(p, walk).at, channels * static_cast<int>(p.state_size) * state_bytes(p.state_dtype));
+      prefetch_l2(slot_place(p, walk, walk.slot).at,
+                  channels * static_cast<int>(p.state_size) * state_bytes(p.state_dtype));
     }
     barrier_expect(barrier, kBytes);
     const int group = walk.head / heads_per_group;
