@@ -36,7 +36,7 @@ export function stepsOf(kind: string, component: unknown): JsonObject[] {
 }
 
 /**
- * Refuses what is not implemented, and normalizers and pre-tokenizers under which a short prompt becomes a long one.
+ * Refuses what is not implemented or not safe, and normalizers and pre-tokenizers under which a short prompt becomes a long one.
  *
  * @throws EngineError ERR_TOKENIZER
  */
@@ -49,6 +49,13 @@ function checkComponent(kind: string, component: unknown, where: string, path: s
   if (!isObject(component)) throw fileError(path, `${where} must be an object`);
   const { type } = component;
   if (type === "CTC") throw fileError(path, "a CTC decoder is for speech, not for generated text");
+  if (kind === "decoder" && type === "Strip" && component.stop) {
+    // The library ends the process at a text of fewer characters.
+    throw fileError(
+      path,
+      `${where}: a Strip decoder with stop ${JSON.stringify(component.stop)} is not supported; 0 is`,
+    );
+  }
   if (typeof type !== "string" || !knownTypes[kind]!.includes(type)) {
     throw fileError(path, `unknown ${kind} type ${JSON.stringify(type)}`);
   }

@@ -76,6 +76,11 @@ it.each<[string, unknown, string]>([
   ],
   ["a speech decoder", { ...good, decoder: { type: "CTC" } }, "CTC decoder"],
   [
+    "a decoder that takes characters off the end",
+    { ...good, decoder: { type: "Sequence", decoders: [{ type: "Strip", content: " ", start: 0, stop: 1 }] } },
+    "decoders[0]: a Strip decoder with stop 1",
+  ],
+  [
     "a space that becomes a page",
     { ...good, pre_tokenizer: { type: "Metaspace", replacement: "a".repeat(5000) } },
     "pre_tokenizer: replacement has 5000 characters",
