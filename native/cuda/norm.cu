@@ -68,10 +68,11 @@ constexpr int64_t kMostGroups = 65535;  // of gridDim.y
 bool vectors_at(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 bool tuned(const RmsNormParams& p) {
-  // One type, beside a residual of it or of floats; or a float residual stream into a product's type.
+  // One type, beside a residual of it or of floats; or a float residual stream into a product's type, alone or added to
+  // rows of that type.
   const bool types = p.x_dtype == p.out_dtype
                          ? !p.residual || p.residual_dtype == DType::f32 || p.residual_dtype == p.x_dtype
-                         : !p.residual && p.x_dtype == DType::f32;
+                         : p.x_dtype == DType::f32 && (!p.residual || p.residual_dtype == p.out_dtype);
   return types && p.width % kNormVec == 0 && p.x_stride % kNormVec == 0 && vectors_at(p.x) && vectors_at(p.residual) &&
          vectors_at(p.out) && vectors_at(p.weight);
 }
@@ -125,7 +126,9 @@ void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) 
 // T: the type of out.
 template <class T>
 void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) {
-  if (p.x_dtype != p.out_dtype) return launch_rms_norm<float, void, T>(p, s, context);
+  if (p.x_dtype != p.out_dtype) {
+    return p.residual ? launch_rms_norm<float, T, T>(p, s, context) : launch_rms_norm<float, void, T>(p, s, context);
+  }
   if (!p.residual) return launch_rms_norm<T, void, T>(p, s, context);
   p.residual_dtype == DType::f32 ? launch_rms_norm<T, float, T>(p, s, context)
                                  : launch_rms_norm<T, T, T>(p, s, context);

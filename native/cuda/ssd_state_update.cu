@@ -54,7 +54,16 @@ template <class Few, class Part, int kManyWarps>
 void launch_by_size(const SsdStateUpdateParams& p, Context& context) {
   const int64_t bytes = p.rows * p.heads * p.head_dim * p.state_size * static_cast<int64_t>(size_of(p.state_dtype));
   if (bytes <= kFewBytes) return launch_tiles<Few, 4, 1, Keep::nothing>(p, context);
-  if (bytes <= kManyBytes) return launch_tiles<Part, 2, 4, Keep::written>(p, context);
+  if (bytes <= kManyBytes) {
+    // As many tiles a warp as leave none of a head's warps idle: 64 channels of N = 64 are four tiles, 80 of N = 128
+    // ten.
+    constexpr int kWarpRows = 2 * Part::kRows;
+    if (p.head_dim <= 2 * kWarpRows) return launch_tiles<Part, 2, 2, Keep::written>(p, context);
+    if (p.head_dim % (4 * kWarpRows) != 0 && p.head_dim % (5 * kWarpRows) == 0) {
+      return launch_tiles<Part, 2, 5, Keep::written>(p, context);
+    }
+    return launch_tiles<Part, 2, 4, Keep::written>(p, context);
+  }
   launch_tiles<Part, kManyWarps, 2, Keep::all>(p, context);
 }
 

@@ -1,5 +1,5 @@
 import { testDevices } from "../helpers/backends";
-import { choosesExperts, goldens, mostRowsError, relativeError, sameBits } from "../helpers/golden";
+import { choosesExperts, goldens, medianRowError, relativeError, sameBits } from "../helpers/golden";
 import { ModelHarness, type Part } from "../helpers/model-harness";
 
 /** Cutting a prompt changes the order of float additions, nothing else. */
@@ -91,10 +91,10 @@ describe.each(models)("$name", (golden) => {
       for (const [i, logits] of [first, second, third].entries()) expect(isSame(logits, alone[i])).toBe(true);
     });
 
-    // On a GPU these are two ways to round, each off by up to 2e-2 in bf16 (test/models/golden).
+    // On a GPU these are two ways to round, each off by up to 2e-2 in bf16, or 0.2 (test/models/golden).
     test.each([
       ["f32", 2e-5],
-      ["bf16", 4e-2],
+      ["bf16", golden.name === "zamba2" ? 0.4 : 4e-2],
       ["f16", 3e-3],
     ] as const)("a decode beside a prefill and one among decodes, in %s", async (dtype, tolerance) => {
       const model = await ModelHarness.load(golden.modelDir, dtype);
@@ -173,7 +173,7 @@ describe.each(models)("$name", (golden) => {
       // The states of gated delta nets turn some choices of experts, which half of all rows tell less of.
       const isTorn = golden.name.startsWith("qwen3") && choosesExperts(golden);
       const { vocabSize } = harness.config;
-      const error = isTorn ? mostRowsError(logits, whole, vocabSize, 0.5) : relativeError(logits, whole);
+      const error = isTorn ? medianRowError(logits, whole, vocabSize) : relativeError(logits, whole);
       expect(error).toBeLessThan(stateDtype === "bf16" ? 2e-2 : isTorn ? 4e-3 : 2e-3);
       other.close();
     },
