@@ -11,8 +11,6 @@ import { median, Timer } from "./timer";
 
 export type StepFigure = "decode_step_ms" | "prefill_ms";
 
-const WARM_UP_MS = 500;
-
 /** A line of bench/results; times are medians in milliseconds. */
 export interface StepResult {
   readonly figure: StepFigure;
@@ -78,7 +76,6 @@ export class StepBench {
     const { target, rates } = this;
     const context = batch.rows[0]!.start;
     this.reserve(batch);
-    await this.warmUp(batch);
     const ms = (await this.timer.microseconds(target.runner.launchOf(batch), { flush: false })) / 1e3;
     const wallMs = await this.wallMilliseconds(batch);
     for (const { sequence } of batch.rows) this.pages.release(sequence);
@@ -108,12 +105,6 @@ export class StepBench {
       peer: peer?.peer ?? null,
       peer_ms: peer?.ms ?? null,
     };
-  }
-
-  /** A GPU that slept while weights were loaded takes a while to reach its clocks: its first steps took a quarter longer. */
-  private async warmUp(batch: ScheduledBatch): Promise<void> {
-    const until = performance.now() + (this.device.kind === "cuda" ? WARM_UP_MS : 0);
-    while (performance.now() < until) await this.target.runner.step(batch);
   }
 
   private reserve({ rows }: ScheduledBatch): void {
