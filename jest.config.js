@@ -44,6 +44,8 @@ const folders = [
 const unit = folders.map((dir) => `<rootDir>/test/${dir}/`);
 
 module.exports = {
+  // By default a machine of two cores has one worker.
+  maxWorkers: Math.max(2, require("node:os").availableParallelism() - 1),
   testTimeout: 60_000,
   projects: [
     { ...base, displayName: "unit", testMatch: unit.map((dir) => `${dir}**/*.test.ts`) },

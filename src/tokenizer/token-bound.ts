@@ -11,11 +11,11 @@ export type TokenBound = (text: string) => number;
  * of any length, as for an unknown word or for space that is dropped.
  */
 export function tokenBound(json: JsonObject, vocabulary: Vocabulary): TokenBound {
-  const shrinking = shrinkage(json);
-  if (shrinking === null || json.model === null || !spellsAll(vocabulary)) return () => 0;
   const preTokenizers = stepsOf("pre_tokenizer", json.pre_tokenizer);
   const normalizers = stepsOf("normalizer", json.normalizer);
   const inBytes = [...preTokenizers, ...normalizers].some(({ type }) => type === "ByteLevel");
+  const shrinking = shrinkage(json);
+  if (shrinking === null || json.model === null || !spellsAll(vocabulary, inBytes)) return () => 0;
   let longest = 1;
   for (let id = 0; id < vocabulary.size; id++) {
     const token = vocabulary.token(id);
@@ -50,7 +50,8 @@ function shrinkage(json: JsonObject): number | null {
     }
   }
   for (const step of stepsOf("pre_tokenizer", json.pre_tokenizer)) {
-    const keeps = ["ByteLevel", "Digits", "Metaspace", "UnicodeScripts", "FixedLength"].includes(String(step.type));
+    // UnicodeScripts leaves out a text that has no script, such as one of spaces.
+    const keeps = ["ByteLevel", "Digits", "Metaspace", "FixedLength"].includes(String(step.type));
     const splits = step.type === "Split" || step.type === "Punctuation";
     if (!keeps && !(splits && step.behavior !== "Removed")) return null;
   }
@@ -58,9 +59,11 @@ function shrinkage(json: JsonObject): number | null {
 }
 
 /** Whether every text is spelled by its own characters or bytes: nothing of any length becomes one unknown token. */
-function spellsAll({ modelType, model, unknown }: Vocabulary): boolean {
-  if (modelType === "BPE")
-    return unknown === null ? !dropsUnknown(model) : model.byte_fallback === true || model.fuse_unk !== true;
+function spellsAll({ modelType, model, unknown }: Vocabulary, inBytes: boolean): boolean {
+  if (modelType === "BPE") {
+    if (unknown === null) return inBytes && !dropsUnknown(model);
+    return model.byte_fallback === true || model.fuse_unk !== true;
+  }
   return modelType === "Unigram" && model.byte_fallback === true;
 }
 

@@ -37,4 +37,5 @@ test("most models have a bound", () => {
   expect(of("WordPiece True")).toBe(0);
   expect(of("unknown characters fused")).toBe(0);
   expect(of("pre-tokenizer WhitespaceSplit")).toBe(0);
+  expect(of("pre-tokenizer UnicodeScripts")).toBe(0);
 });
