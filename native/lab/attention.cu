@@ -170,10 +170,10 @@ void check_rope() {
                             codes ? DType::u8 : DType::bf16};
       auto* base = on.as<__nv_bfloat16>();
       Context context = context_on(nullptr);
-      run_rope_store_kv(
-          {tokens, heads, 2 * half, base, base + heads * head_dim, base + (heads + kv_heads) * head_dim, width, width,
-           width, positions_on.as<int32_t>(), slots_on.as<int32_t>(), freq_on.as<float>(), 1.25f, pool, DType::bf16},
-          context);
+      run_rope_store_kv({tokens, heads, 2 * half, base, base + heads * head_dim, base + (heads + kv_heads) * head_dim,
+                         width, width, width, positions_on.as<int32_t>(), slots_on.as<int32_t>(), freq_on.as<float>(),
+                         1.25f, nullptr, nullptr, 0, pool, DType::bf16},
+                        context);
       LAB_CHECK(cudaDeviceSynchronize());
       const lab::Host after = on.download(DType::bf16), k_after = k.download(codes ? DType::u8 : DType::bf16);
       lab::Errors errors;

@@ -678,6 +678,9 @@ void check_varlen(const Case& k, Verdict& verdict) {
                     dout.data,
                     stride,
                     k.silu,
+                    0,
+                    nullptr,
+                    nullptr,
                     k.x,
                     k.state};
   const bool special =
@@ -961,6 +964,9 @@ void time_varlen(const lab::Options& o, lab::Bench& bench, lab::Report& report) 
                         out.data,
                         kDim,
                         true,
+                        0,
+                        nullptr,
+                        nullptr,
                         DType::bf16,
                         DType::bf16};
       for (const auto& version : kVarlens) {

@@ -262,6 +262,7 @@ void check_gated(int64_t rows, int64_t width, int64_t groups, int64_t extra, DTy
                                 dweight.as<float>(),
                                 in_place ? dx.data : out.data,
                                 1e-5f,
+                                false,
                                 t};
   std::vector<double> expected(static_cast<size_t>(rows * width));
   for (int64_t r = 0; r < rows; ++r) {
@@ -444,8 +445,9 @@ void time_all(lab::Bench& bench, lab::Report& report) {
   }
   for (const auto& [width, groups] : {std::pair<int64_t, int64_t>{1536, 1}, {5120, 1}, {8192, 8}}) {
     for (const int64_t rows : {1, 8, 64, 256, 8192}) {
-      const GatedRmsNormParams p = {rows,   width, width / groups, x.data, width, gate.data, width, weight.as<float>(),
-                                    x.data, 1e-5f, DType::bf16};
+      const GatedRmsNormParams p = {rows,   width,     width / groups, x.data,
+                                    width,  gate.data, width,          weight.as<float>(),
+                                    x.data, 1e-5f,     false,          DType::bf16};
       const double bytes = static_cast<double>(rows * width) * 6 + 4.0 * width;
       const std::string name = std::to_string(rows) + "x" + std::to_string(width) + "/" + std::to_string(groups);
       time_spreads("gated_rms_norm", name, p, width / groups, bytes, bench, report);
