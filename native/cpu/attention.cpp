@@ -44,15 +44,6 @@ AttentionRows queries_of(const Params& p, int64_t sequence, int64_t first_token,
   };
 }
 
-// run(task, scratch) for all tasks, on one thread if together they are small.
-template <class Run>
-void for_tasks(ThreadPool& pool, int64_t tasks, bool small, Run&& run) {
-  if (!small) return pool.parallel_for(tasks, run);
-  pool.parallel_for(1, [&](int64_t, Scratch& scratch) {
-    for (int64_t task = 0; task < tasks; ++task) run(task, scratch);
-  });
-}
-
 template <class Params>
 void attend(const Params& p, AttentionRows rows, int64_t begin, int64_t end, Scratch& scratch) {
   void* memory = scratch.get(static_cast<size_t>(attention_layout(p.pages.head_dim).floats) * sizeof(float));
@@ -90,7 +81,7 @@ void run_attention_varlen(const AttentionVarlenParams& p, ThreadPool& pool) {
   const int64_t per_tile = p.pages.kv_heads * per_head, tasks = p.tiles * per_tile;
   const int64_t work = 2 * p.tokens * p.heads * p.pages.head_dim;  // for each key
   const bool small = work * kAttentionKeys < kSmallAttention;
-  for_tasks(pool, tasks, small, [&](int64_t task, Scratch& scratch) {
+  pool.parallel_for(tasks, small, [&](int64_t task, Scratch& scratch) {
     const int64_t tile = p.tiles - 1 - task / per_tile, sequence = p.tile_seq[tile];
     if (sequence < 0 || sequence >= p.rows) return;
     const int64_t first = p.query_start_loc[sequence], query_len = p.query_start_loc[sequence + 1] - first;
@@ -105,7 +96,7 @@ void run_paged_attention(const PagedAttentionParams& p, ThreadPool& pool) {
   const int64_t group = p.heads / p.pages.kv_heads;
   const int64_t work = 2 * p.rows * p.query_len * p.heads * p.pages.head_dim;
   const bool small = work * kAttentionKeys < kSmallAttention;
-  for_tasks(pool, p.rows * p.pages.kv_heads, small, [&](int64_t task, Scratch& scratch) {
+  pool.parallel_for(p.rows * p.pages.kv_heads, small, [&](int64_t task, Scratch& scratch) {
     const int64_t row = task / p.pages.kv_heads, head = task % p.pages.kv_heads;
     const AttentionRows rows = queries_of(p, row, row * p.query_len, p.query_len, head);
     attend(p, rows, 0, p.query_len * group, scratch);

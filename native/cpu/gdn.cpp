@@ -50,13 +50,7 @@ void run_gdn_chunk(const GdnChunkParams& p, ThreadPool& pool) {
                         {first, std::min(first + heads, (key_head + 1) * group)},
                         {value, std::min(value + values, p.value_dim)}, scratch.get(scratch_bytes));
   };
-  if (3 * p.tokens * p.value_heads * p.value_dim * p.key_dim < kSmallChunk) {
-    pool.parallel_for(1, [&](int64_t, Scratch& scratch) {
-      for (int64_t task = 0; task < tasks; ++task) run(task, scratch);
-    });
-  } else {
-    pool.parallel_for(tasks, run);
-  }
+  pool.parallel_for(tasks, 3 * p.tokens * p.value_heads * p.value_dim * p.key_dim < kSmallChunk, run);
 }
 
 // A task is some heads of a row, of about kSmallUpdate / 2 bytes.
@@ -70,13 +64,7 @@ void run_gdn_update(const GdnUpdateParams& p, ThreadPool& pool) {
     const int64_t first = task % blocks * heads;
     kernels().gdn_update(p, task / blocks, {first, std::min(first + heads, p.value_heads)}, scratch.get(scratch_bytes));
   };
-  if (p.rows * p.value_heads * head_bytes < kSmallUpdate) {
-    pool.parallel_for(1, [&](int64_t, Scratch& scratch) {
-      for (int64_t task = 0; task < p.rows * blocks; ++task) run(task, scratch);
-    });
-  } else {
-    pool.parallel_for(p.rows * blocks, run);
-  }
+  pool.parallel_for(p.rows * blocks, p.rows * p.value_heads * head_bytes < kSmallUpdate, run);
 }
 
 }  // namespace mamba::cpu

@@ -53,13 +53,7 @@ void run_ssd_chunk_scan(const SsdChunkScanParams& p, ThreadPool& pool) {
                              {group * group_heads + heads.begin, group * group_heads + heads.end},
                              scratch.get(scratch_bytes));
   };
-  if (2 * p.tokens * p.heads * p.head_dim * p.state_size < kSmallScan) {
-    pool.parallel_for(1, [&](int64_t, Scratch& scratch) {
-      for (int64_t task = 0; task < tasks; ++task) run(task, scratch);
-    });
-  } else {
-    pool.parallel_for(tasks, run);
-  }
+  pool.parallel_for(tasks, 2 * p.tokens * p.heads * p.head_dim * p.state_size < kSmallScan, run);
 }
 
 // A task is some heads of a row, of about kSmallUpdate / 2 bytes.
@@ -68,16 +62,10 @@ void run_ssd_state_update(const SsdStateUpdateParams& p, ThreadPool& pool) {
   const int64_t head_bytes =
       std::max<int64_t>(1, p.head_dim * p.state_size * static_cast<int64_t>(size_of(p.state_dtype)));
   const int64_t blocks = std::clamp<int64_t>(ceil_div(2 * p.heads * head_bytes, kSmallUpdate), 1, p.heads);
-  const auto run = [&](int64_t task) {
+  auto run = [&](int64_t task, Scratch&) {
     kernels().ssd_state_update(p, task / blocks, part(p.heads, blocks, task % blocks));
   };
-  if (p.rows * p.heads * head_bytes < kSmallUpdate) {
-    pool.parallel_for(1, [&](int64_t, Scratch&) {
-      for (int64_t task = 0; task < p.rows * blocks; ++task) run(task);
-    });
-  } else {
-    pool.parallel_for(p.rows * blocks, [&](int64_t task, Scratch&) { run(task); });
-  }
+  pool.parallel_for(p.rows * blocks, p.rows * p.heads * head_bytes < kSmallUpdate, run);
 }
 
 }  // namespace mamba::cpu

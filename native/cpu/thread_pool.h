@@ -46,6 +46,15 @@ class ThreadPool {
         &body);
   }
 
+  // The same, on the caller's thread alone where the work is too `small` to wake others for.
+  template <class Body>
+  void parallel_for(int64_t tasks, bool small, Body&& body) {
+    if (!small) return parallel_for(tasks, body);
+    parallel_for(1, [&](int64_t, Scratch& scratch) {
+      for (int64_t task = 0; task < tasks; ++task) body(task, scratch);
+    });
+  }
+
  private:
   using Function = void (*)(void*, int64_t, Scratch&);
   void run(int64_t tasks, Function function, void* body);
