@@ -4,7 +4,7 @@ import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { addBenchFlags, type BenchFlags, wholeNumbers } from "./bench-flags";
 import { BenchRecords } from "./bench-records";
 import { engineRow, ratesText, stepHeading, stepRow } from "./bench-table";
-import { floatTypes, kvCacheTypes, modelHelp } from "./engine-flags";
+import { floatTypes, kvCacheDtypeOption, modelHelp } from "./engine-flags";
 import { wholeNumber } from "./numbers";
 import { StatusLine } from "./status-line";
 
@@ -20,11 +20,7 @@ export function addBenchStep(group: Command): void {
     .option("--prefill <list>", "tokens of a prompt", wholeNumbers, [2048, 8192])
     .addOption(new Option("--dtype <type>", "type of activations and matrices").choices(floatTypes).default("auto"))
     .addOption(new Option("--state-dtype <type>", "type of the SSM state").choices(floatTypes).default("bfloat16"))
-    .addOption(
-      new Option("--kv-cache-dtype <type>", "type of attention's keys and values; fp8: e4m3")
-        .choices(kvCacheTypes)
-        .default("auto"),
-    )
+    .addOption(kvCacheDtypeOption())
     .addOption(
       new Option("--load-format <format>", "dummy: random weights from config.json alone")
         .choices(["auto", "dummy"])

@@ -13,9 +13,6 @@ const MAX_THREADS = 1024;
 /** What --dtype and --state-dtype take. */
 export const floatTypes = ["auto", "float32", "bfloat16", "float16"];
 
-/** What --kv-cache-dtype takes. */
-export const kvCacheTypes = ["auto", "fp8"];
-
 export function deviceOption(help: string): Option {
   return new Option("--device <name>", `${help}; auto: a GPU if there is one`)
     .choices(["auto", ...deviceKinds])
@@ -26,6 +23,12 @@ export function threadsOption(): Option {
   return new Option("--threads <n>", "CPU threads that compute (default: one per core)").argParser(
     wholeNumber(1, MAX_THREADS),
   );
+}
+
+export function kvCacheDtypeOption(): Option {
+  return new Option("--kv-cache-dtype <type>", "type of attention's keys and values; fp8: e4m3")
+    .choices(["auto", "fp8"])
+    .default("auto");
 }
 
 export function addModelArgument(command: Command): Command {
@@ -49,7 +52,7 @@ export function addEngineFlags(
     threadsOption(),
     choice("--dtype <type>", "type of activations and matrices", floatTypes),
     choice("--state-dtype <type>", "type of the SSM state", floatTypes),
-    choice("--kv-cache-dtype <type>", "type of attention's keys and values; fp8: e4m3", kvCacheTypes),
+    kvCacheDtypeOption(),
     size("--max-num-seqs <n>", "sequences that run at once").default(
       maxNumSeqs,
       maxNumSeqs ? `${maxNumSeqs}` : "64, on a GPU 256",

@@ -1,4 +1,5 @@
 import { EngineError } from "../errors";
+import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { DummyWeights } from "./dummy";
 
@@ -56,7 +57,7 @@ export function pickRows(
   const rows = ranges.reduce((sum, [begin, end]) => sum + end - begin, 0);
   const picked = { name: `rows of ${name}`, dtype, shape: [rows, ...shape.slice(1)] };
   if ("dummy" in source) return { ...picked, source };
-  const rowBytes = elementsOf(shape.slice(1)) * (dtype === "f32" ? 4 : 2);
+  const rowBytes = elementsOf(shape.slice(1)) * sizeOf(dtype);
   const [{ file, offset }] = source.parts as [FilePart]; // as a checkpoint has it: whole
   const parts = ranges.map(([begin, end]) => ({
     file,
