@@ -123,7 +123,7 @@ export class StepLauncher {
     const decodes = Math.min(maxRows - 1, maxTokens - 1);
     const row = (numTokens: number, draws: number, start: number) => {
       const sequence = idleSequence(1);
-      sequence.pages.push(...new Array<number>(Math.ceil((start + numTokens) / PAGE_SIZE)).fill(0));
+      for (let page = 0; page * PAGE_SIZE < start + numTokens; page++) sequence.pages.push(0);
       return { sequence, start, numTokens, draws, draw: -1, drafts: noDrafts };
     };
     const drawn = Math.min(decodes, maxDraws - 1);

@@ -79,8 +79,9 @@ export function attentionSchedule(
     const kvLen = kvLens[row]!;
     const first = firstPosition(kvLen, geometry);
     const split = splitTokens(kvLen - first, geometry);
-    for (let begin = first; begin < kvLen; item++) {
-      const end = Math.min(kvLen, (Math.floor(begin / split) + 1) * split);
+    let next = first - (first % split) + split;
+    for (let begin = first; begin < kvLen; item++, next += split) {
+      const end = Math.min(kvLen, next);
       if (item === capacity) throw new RangeError(`${capacity} items are too few for ${kvLens.length} rows`);
       // Not set() of a list: there are thousands of items in a large step.
       splitItems[3 * item] = row;

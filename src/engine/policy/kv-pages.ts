@@ -47,8 +47,8 @@ export class KvPages implements SequenceMemory {
   }
 
   release(sequence: Sequence): void {
-    for (const page of sequence.pages.reverse()) this.giveBack(page);
-    sequence.pages.length = 0;
+    for (const page of sequence.pages.slice().reverse()) this.giveBack(page);
+    sequence.pages.clear();
   }
 
   /** Appends a page to a sequence: a free one, or one that others have or that is kept. */

@@ -1,4 +1,5 @@
 import type { ConstraintState } from "../../grammar/constraint";
+import { PageList } from "./page-list";
 import type { EngineRequest, FinishReason } from "./request";
 import { NO_SLOT } from "./state-slots";
 
@@ -34,7 +35,7 @@ export class Sequence {
   /** Row of the state pool; -1 while waiting and after the end. */
   slot = NO_SLOT;
   /** Pages of the KV caches that hold its tokens, in order; none where the model has no such cache. */
-  readonly pages: number[] = [];
+  readonly pages = new PageList();
   finishReason: FinishReason | null = null;
 
   /** Whether what it may draw depends on the tokens drawn before. */

@@ -35,10 +35,8 @@ export function writeKvContext(
   const width = roundedUp(pages);
   blockTable.fill(-1, 0, (end - begin) * width); // at once: a call for each row would take as long as its pages
   for (let i = begin; i < end; i++) {
-    const own = rows[i]!.sequence.pages;
-    const first = (i - begin) * width;
-    const count = Math.min(own.length, width);
-    for (let page = 0; page < count; page++) blockTable[first + page] = own[page]!;
+    const { words } = rows[i]!.sequence.pages;
+    blockTable.set(words.length > width ? words.subarray(0, width) : words, (i - begin) * width);
   }
   return { blockTable: (end - begin) * width, kvLens: end - begin };
 }

@@ -1,6 +1,9 @@
 import { NO_SLOT } from "../../engine/policy/state-slots";
+import type { Snapshot } from "../../engine/policy/step-plan";
 import type { Tensor } from "../../tensor/tensor";
 import type { StepField } from "../field";
+
+const none: readonly Snapshot[] = [];
 
 /** The chunks of the prefill rows. */
 export interface Chunks {
@@ -33,12 +36,14 @@ export function chunks(chunkSize: number): StepField<keyof Chunks, Chunks> {
         let first = 0;
         cuChunkSeqlens[0] = 0;
         for (let p = 0; p < numPrefills; p++) {
-          const { start, numTokens, snapshots = [] } = rows[p]!;
+          const { start, numTokens, snapshots = none } = rows[p]!;
           const end = start + numTokens;
+          let next = 0; // snapshot: they come by ascending position
           for (let position = start; position < end; ) {
             position = Math.min(position - (position % chunkSize) + chunkSize, end);
             chunkSeq[count] = p;
-            chunkSlots[count] = snapshots.find((snapshot) => snapshot.position === position)?.slot ?? NO_SLOT;
+            while (next < snapshots.length && snapshots[next]!.position < position) next += 1;
+            chunkSlots[count] = snapshots[next]?.position === position ? snapshots[next]!.slot : NO_SLOT;
             count += 1;
             cuChunkSeqlens[count] = first + position - start;
           }

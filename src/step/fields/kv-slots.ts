@@ -13,9 +13,16 @@ export const kvSlots: StepField<"slots", Tensor> = {
       let at = 0;
       for (const { sequence, start, numTokens } of rows) {
         const { pages } = sequence;
-        for (let position = start; position < start + numTokens; position++) {
-          const page = pages[Math.floor(position / PAGE_SIZE)];
-          slots[at++] = page === undefined ? -1 : page * PAGE_SIZE + (position % PAGE_SIZE);
+        const end = start + numTokens;
+        for (let position = start; position < end; ) {
+          const offset = position % PAGE_SIZE;
+          const page = pages.at((position - offset) / PAGE_SIZE);
+          const run = Math.min(PAGE_SIZE - offset, end - position); // tokens in this page
+          const first = page < 0 ? -1 : page * PAGE_SIZE + offset;
+          const step = page < 0 ? 0 : 1;
+          for (let i = 0; i < run; i++) slots[at + i] = first + step * i;
+          position += run;
+          at += run;
         }
       }
       return { slots: at };

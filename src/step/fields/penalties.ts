@@ -1,11 +1,17 @@
 import type { Penalties } from "../../engine/policy/request";
 import { NO_SLOT } from "../../engine/policy/state-slots";
+import type { ScheduledRow } from "../../engine/policy/step-plan";
 import type { Tensor } from "../../tensor/tensor";
 import type { StepField } from "../field";
 
 /** 32-bit words of one CountedRow and of one PenaltyRow (native/ops/penalties.h). */
 export const COUNTED_ROW_WORDS = 5;
 export const PENALTY_ROW_WORDS = 4;
+
+function hasPenalties(rows: readonly ScheduledRow[]): boolean {
+  for (let i = 0; i < rows.length; i++) if (rows[i]!.sequence.request.sampling.penalties !== undefined) return true;
+  return false;
+}
 
 const none: Penalties = { repetition: 1, presence: 0, frequency: 0 };
 
@@ -30,7 +36,7 @@ export const penalties: StepField<keyof PenaltyRows, PenaltyRows> = {
   writer: ({ counted, penalties }) => {
     const strengths = new Float32Array(penalties.buffer, penalties.byteOffset, penalties.length);
     return ({ rows, numDraws }) => {
-      if (!rows.some(({ sequence }) => sequence.request.sampling.penalties !== undefined)) return null;
+      if (!hasPenalties(rows)) return null;
       let first = 0;
       let word = 0;
       const writePenalties = (slot: number, { repetition, presence, frequency } = none) => {

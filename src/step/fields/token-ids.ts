@@ -1,4 +1,5 @@
 import type { Tensor } from "../../tensor/tensor";
+import { copyIntegers } from "../copy-integers";
 import type { StepField } from "../field";
 
 /** i32 [tokens]: the rows' tokens one after the other; -1 - d stands for draw d of the step before. */
@@ -14,7 +15,7 @@ export const tokenIds: StepField<"ids", Tensor> = {
         const { tokens } = sequence;
         const known = numTokens - drafts.length;
         if (draw >= 0) ids[at] = -1 - draw;
-        else for (let i = 0; i < known; i++) ids[at + i] = tokens[start + i]!;
+        else copyIntegers(ids, at, tokens, start, known);
         for (let i = 0; i < drafts.length; i++) ids[at + known + i] = drafts[i]!;
         at += numTokens;
       }

@@ -12,16 +12,16 @@ test("a sequence gets a page for each PAGE_SIZE tokens, and no more when it asks
     return sequence.pages.length;
   });
   expect(sizes).toEqual([1, 1, 2, 2, 3]);
-  expect(new Set(sequence.pages).size).toBe(3);
+  expect(new Set(sequence.pages.slice()).size).toBe(3);
   pages.release(sequence);
-  expect([pages.numUsed, sequence.pages]).toEqual([0, []]);
+  expect([pages.numUsed, sequence.pages.slice()]).toEqual([0, []]);
 });
 
 test("where there are too few it changes nothing", () => {
   const pages = new KvPages(2);
   const [first, second] = [idleSequence(1), idleSequence(1)];
   expect([pages.reserve(first, 1), pages.reserve(second, 2 * PAGE_SIZE)]).toEqual([true, false]);
-  expect([pages.numUsed, second.pages]).toEqual([1, []]);
+  expect([pages.numUsed, second.pages.slice()]).toEqual([1, []]);
 });
 
 test("a sequence that gets no pages gets no slot either, and one that cannot grow keeps what it has", () => {
@@ -45,7 +45,7 @@ test("no two sequences share a page, whatever the order of calls", () => {
         const sequence = sequences[which]!;
         if (release) pages.release(sequence);
         else if (pages.reserve(sequence, upTo)) expect(sequence.pages.length * PAGE_SIZE).toBeGreaterThanOrEqual(upTo);
-        const held = sequences.flatMap((each) => each.pages);
+        const held = sequences.flatMap((each) => each.pages.slice());
         expect([new Set(held).size, pages.numUsed]).toEqual([held.length, held.length]);
         expect(held.every((page) => page >= 0 && page < numPages)).toBe(true);
       }

@@ -160,7 +160,7 @@ class Traffic {
     }
     const owners = new Map<number, number>();
     for (const { sequence } of rows) {
-      for (const page of sequence.pages) owners.set(page, (owners.get(page) ?? 0) + 1);
+      for (const page of sequence.pages.slice()) owners.set(page, (owners.get(page) ?? 0) + 1);
     }
     met.sharedPage += [...owners.values()].filter((count) => count > 1).length;
   }
@@ -171,7 +171,7 @@ class Traffic {
     let at = 0;
     for (const { sequence, start, numTokens } of rows) {
       const place = (position: number) =>
-        sequence.pages[Math.floor(position / PAGE_SIZE)]! * PAGE_SIZE + (position % PAGE_SIZE);
+        sequence.pages.at(Math.floor(position / PAGE_SIZE)) * PAGE_SIZE + (position % PAGE_SIZE);
       for (let position = start; position < start + numTokens; position++) this.kv[place(position)] = ids[at++]!;
       for (let position = 0; position < start; position++) {
         const token = sequence.tokens[position];
@@ -194,7 +194,7 @@ class Traffic {
     const { numSnapshots, numPages } = this.config;
     assert.ok(this.cache.numSnapshots <= numSnapshots);
     if (this.cache.numSnapshots === numSnapshots && numSnapshots > 0) met.slotEviction += 1;
-    const held = new Set(this.sequences.flatMap(({ pages }) => pages));
+    const held = new Set(this.sequences.flatMap(({ pages }) => pages.slice()));
     assert.equal(this.pages.numUsed, held.size);
     assert.ok(this.pages.numUsed + this.pages.numIdle <= numPages);
   }

@@ -106,7 +106,7 @@ describe("with pages", () => {
     prefills.run(promptOf(1, 3));
     const [first, second] = [prefills.admit(promptOf(1, 3))!, prefills.admit(promptOf(1, 3))!];
     expect(first.pages.slice(0, 3)).toEqual(second.pages.slice(0, 3));
-    expect(first.pages[3]).not.toBe(second.pages[3]);
+    expect(first.pages.at(3)).not.toBe(second.pages.at(3));
     expect([prefills.pages.numUsed, prefills.pages.numIdle]).toEqual([5, 0]);
     for (const sequence of [first, second]) prefills.release(sequence);
     expect([prefills.pages.numUsed, prefills.pages.numIdle]).toEqual([0, 3]);

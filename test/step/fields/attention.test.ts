@@ -53,7 +53,7 @@ test("every token knows its position and its place in its sequence's pages; ever
         expect([...writtenBy(block, kvSlots)!.slots!]).toEqual(
           tokens.map(
             ({ sequence, position }) =>
-              sequence.pages[Math.floor(position / PAGE_SIZE)]! * PAGE_SIZE + (position % PAGE_SIZE),
+              sequence.pages.at(Math.floor(position / PAGE_SIZE)) * PAGE_SIZE + (position % PAGE_SIZE),
           ),
         );
         for (const [field, part] of [
