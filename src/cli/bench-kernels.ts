@@ -14,10 +14,8 @@ interface Flags extends BenchFlags {
   readonly judged?: true;
 }
 
-export function addBenchKernels(group: Command): void {
-  const command = group
-    .command("kernels")
-    .description("Time every op on the layers of published models, after comparing it with the CPU backend.")
+export function defineBenchKernels(command: Command): void {
+  command
     .addOption(
       new Option("--model <name...>", "only layers of these models (default: all published ones)").choices(
         geometryNames,

@@ -10,10 +10,8 @@ import { withModel } from "./with-model";
 
 type Flags = RecordFlags & EngineOptions & LatencyOptions;
 
-export function addBenchLatency(group: Command): void {
-  const command = group
-    .command("latency")
-    .description("Time batches of equal requests, in this process and one batch after the other.")
+export function defineBenchLatency(command: Command): void {
+  command
     .option("--input-len <n>", "tokens of each prompt", wholeNumber(1), 32)
     .option("--output-len <n>", "new tokens of each answer", wholeNumber(1), 128)
     .option("--batch-size <n>", "requests that are submitted together", wholeNumber(1, 65_536), 8)

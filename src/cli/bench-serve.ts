@@ -19,13 +19,10 @@ const SHOWN_ERRORS = 10;
 /** The generator's own delay is told from this share of a measured percentile on. */
 const DISTURBING_SHARE = 0.1;
 
-export function addBenchServe(group: Command): void {
-  const command = group
-    .command("serve")
-    .description("Load a server that speaks OpenAI's API, and measure how fast it answers.")
-    .addHelpText(
-      "after",
-      `
+export function defineBenchServe(command: Command): void {
+  command.addHelpText(
+    "after",
+    `
 The figures, their names and the table are those of \`vllm bench serve\`; bench/README.md says how each is defined.
 Random prompts go to completions as token ids, so their lengths are exact. The exit code is 1 when every request failed.
 
@@ -33,7 +30,7 @@ Example:
   mamba-serve bench serve --num-prompts 64 --random-input-len 128 --max-concurrency 16
   mamba-serve bench serve --base-url http://gpu:8000 --request-rate 4 --percentile-metrics ttft,tpot,itl,e2el
   mamba-serve bench serve --backend openai-chat --dataset-name custom --dataset-path prompts.jsonl --goodput ttft:500`,
-    );
+  );
   addServeBenchFlags(command);
   command.action((flags: ServeBenchFlags) => run(command, flags));
 }

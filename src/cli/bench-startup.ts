@@ -13,10 +13,8 @@ import { formatBytes, formatMeasure } from "./units";
 
 type Flags = RecordFlags & EngineOptions & StartupOptions;
 
-export function addBenchStartup(group: Command): void {
-  const command = group
-    .command("startup")
-    .description("Time the start of a model, and the first requests after it.")
+export function defineBenchStartup(command: Command): void {
+  command
     .option("--input-len <n>", "tokens of each prompt", wholeNumber(1), 512)
     .option("--output-len <n>", "new tokens of each answer", wholeNumber(1), 32)
     .option("--requests <n>", "requests after the start, one after the other", wholeNumber(2), 10)

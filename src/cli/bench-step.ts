@@ -10,10 +10,8 @@ import { StatusLine } from "./status-line";
 
 type Flags = BenchFlags & Omit<StepRunOptions, "models">;
 
-export function addBenchStep(group: Command): void {
-  const command = group
-    .command("step")
-    .description("Time decode steps and prefills of whole models.")
+export function defineBenchStep(command: Command): void {
+  command
     .argument("[MODEL...]", `${modelHelp}; several are measured in turn`, [BUNDLED_MODEL])
     .option("--batch <list>", "sequences of a decode step", wholeNumbers, [1, 8, 64])
     .option("--context <n>", "tokens that each sequence of a decode step has already", wholeNumber(1, 2 ** 20), 1)

@@ -30,11 +30,9 @@ interface Flags extends RecordFlags, EngineOptions {
 
 const PROGRESS_MS = 100;
 
-export function addBenchThroughput(group: Command): void {
+export function defineBenchThroughput(command: Command): void {
   const lengths = { least: 100, most: 1024 };
-  const command = group
-    .command("throughput")
-    .description("Answer many requests as fast as possible, in this process, beside what the device's steps allow.")
+  command
     .option("--num-prompts <n>", "requests, all submitted at once", wholeNumber(1, 2 ** 20), 256)
     .option("--input-len <n>", "tokens of a prompt: a number, or a range that lengths are drawn from", range, lengths)
     .option("--output-len <n>", "new tokens of an answer, likewise", range, lengths)

@@ -10,20 +10,16 @@ interface Flags extends EngineOptions, SamplingFlags {
   readonly system?: string;
 }
 
-export function addChat(program: Command): void {
-  const command = program
-    .command("chat")
-    .description("Talk with a model.")
-    .option("-s, --system <text>", "system prompt")
-    .addHelpText(
-      "after",
-      `
+export function defineChat(command: Command): void {
+  command.option("-s, --system <text>", "system prompt").addHelpText(
+    "after",
+    `
 Each line of stdin is a message when it is piped.
 
 Example:
   mamba-serve chat
   echo "Tell me a story about the king." | mamba-serve chat --temperature 0`,
-    );
+  );
   addModelArgument(command);
   addSamplingFlags(command, { maxTokens: 1024 });
   addEngineFlags(command, { maxNumSeqs: 1 });

@@ -15,20 +15,16 @@ interface ModelCheck {
   readonly errors: readonly string[];
 }
 
-export function addDoctor(program: Command): void {
-  const command = program
-    .command("doctor")
-    .description("Check this installation, and print what a bug report needs.")
-    .option("--json", "print one JSON object")
-    .addHelpText(
-      "after",
-      `
+export function defineDoctor(command: Command): void {
+  command.option("--json", "print one JSON object").addHelpText(
+    "after",
+    `
 Exits with 1 if the addon, the CPU device or the model cannot be used.
 
 Example:
   mamba-serve doctor
   mamba-serve doctor ./my-model --json`,
-    );
+  );
   addModelArgument(command).action(async (name: string, { json }: { json?: true }) => {
     const environment = readEnvironment();
     const model = await checkModel(name);

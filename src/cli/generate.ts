@@ -13,10 +13,8 @@ interface Flags extends EngineOptions, SamplingFlags {
   readonly json?: true;
 }
 
-export function addGenerate(program: Command): void {
-  const command = program
-    .command("generate")
-    .description("Continue a text.")
+export function defineGenerate(command: Command): void {
+  command
     .addOption(new Option("-p, --prompt <text>", "text to continue (default: what is piped into stdin)"))
     .option("--json", "print one JSON object at the end instead of text")
     .addHelpText(

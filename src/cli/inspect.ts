@@ -7,18 +7,14 @@ import { type Fact, printJson, renderFacts } from "./facts";
 import { type ModelFacts, readModelFacts } from "./model-facts";
 import { formatBytes, formatCount, formatMagnitude } from "./units";
 
-export function addInspect(program: Command): void {
-  const command = program
-    .command("inspect")
-    .description("Describe a model without loading its weights.")
-    .option("--json", "print one JSON object")
-    .addHelpText(
-      "after",
-      `
+export function defineInspect(command: Command): void {
+  command.option("--json", "print one JSON object").addHelpText(
+    "after",
+    `
 Example:
   mamba-serve inspect
   mamba-serve inspect ./my-model --json`,
-    );
+  );
   addModelArgument(command).action(async (model: string, { json }: { json?: true }) => {
     const facts = await readModelFacts(model);
     if (json) printJson(facts);

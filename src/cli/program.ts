@@ -1,13 +1,6 @@
 import { Command } from "commander";
 import { packageVersion } from "../version";
-import { addBench } from "./bench";
-import { addChat } from "./chat";
-import { addDoctor } from "./doctor";
-import { addEval } from "./eval";
-import { addGenerate } from "./generate";
-import { addInspect } from "./inspect";
-
-import { addServe } from "./serve";
+import { addCommands } from "./commands";
 
 /** The command line; parsing it runs the command. */
 export function createProgram(): Command {
@@ -15,7 +8,6 @@ export function createProgram(): Command {
     .description("Serve Mamba-2 language models, and try them out.")
     .version(packageVersion(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
-    .helpCommand(false)
     .showHelpAfterError("(--help lists the options)")
     .addHelpText(
       "after",
@@ -26,6 +18,35 @@ Example:
   mamba-serve chat
   mamba-serve serve ./my-model --port 8080`,
     );
-  for (const add of [addServe, addGenerate, addChat, addInspect, addDoctor, addEval, addBench]) add(program);
+  addCommands(program, {
+    serve: {
+      description: "Serve a model over HTTP, with OpenAI's API.",
+      load: () => (require("./serve") as typeof import("./serve")).defineServe,
+    },
+    generate: {
+      description: "Continue a text.",
+      load: () => (require("./generate") as typeof import("./generate")).defineGenerate,
+    },
+    chat: {
+      description: "Talk with a model.",
+      load: () => (require("./chat") as typeof import("./chat")).defineChat,
+    },
+    inspect: {
+      description: "Describe a model without loading its weights.",
+      load: () => (require("./inspect") as typeof import("./inspect")).defineInspect,
+    },
+    doctor: {
+      description: "Check this installation, and print what a bug report needs.",
+      load: () => (require("./doctor") as typeof import("./doctor")).defineDoctor,
+    },
+    eval: {
+      description: "Measure how well a model predicts.",
+      load: () => (require("./eval") as typeof import("./eval")).defineEval,
+    },
+    bench: {
+      description: "Measure servers, the engine, whole steps and kernels.",
+      load: () => (require("./bench") as typeof import("./bench")).defineBench,
+    },
+  });
   return program;
 }

@@ -30,10 +30,8 @@ interface Flags extends EngineOptions, HttpFlags {
   readonly printConfig?: true;
 }
 
-export function addServe(program: Command): void {
-  const command = program
-    .command("serve")
-    .description("Serve a model over HTTP, with OpenAI's API.")
+export function defineServe(command: Command): void {
+  command
     .option("--host <address>", "address to listen on; 0.0.0.0 is reachable from other machines", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 is any free one", wholeNumber(0, 65_535), 8000)
     .option("--model-name <name>", "name that clients use (default: the directory's)", modelName)
