@@ -33,6 +33,7 @@ const folders = [
   "docs",
   "engine",
   "grammar",
+  "hub",
   "json",
   "tokenizer",
   "server",

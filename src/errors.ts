@@ -22,6 +22,11 @@ export const errorTable = {
   ERR_INTERNAL: { status: 500, type: "server_error", meaning: "a fault of this package; please report it" },
 
   ERR_MODEL_NOT_FOUND: { status: 404, type: "invalid_request_error", meaning: "no model of that name or path" },
+  ERR_DOWNLOAD: {
+    status: 500,
+    type: "server_error",
+    meaning: "a model could not be downloaded, or a file of it is not what the hub says",
+  },
   ERR_MODEL_UNSUPPORTED: {
     status: 500,
     type: "server_error",

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include "addon/cublas.h"
 #include "core/error.h"
 #include "cpu/backend.h"
 
@@ -27,14 +28,15 @@ OpenCuda load_cuda() {
   if (access(path.c_str(), R_OK) != 0) {
     throw Error(ErrorCode::NotBuilt, "device",
                 "\"cuda\" is not part of this build: there is no " + path +
-                    "; `npm run build:native` makes it where nvcc and cuBLAS are installed");
+                    "; `npx mamba-serve build` makes it where nvcc and cuBLAS are installed");
   }
+  load_cublas();
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr)
     throw Error(ErrorCode::NoDevice, "device", std::string("\"cuda\" cannot be loaded: ") + dlerror());
   auto* open = reinterpret_cast<OpenCuda>(dlsym(library, "mamba_serve_open_cuda"));
   if (open == nullptr)
-    throw Error(ErrorCode::NotBuilt, "device", path + " is of another build; run `npm run build:native`");
+    throw Error(ErrorCode::NotBuilt, "device", path + " is of another build; run `npx mamba-serve build`");
   return open;
 }
 

@@ -3,6 +3,7 @@
 #include <exception>
 
 #include "addon/guard.h"
+#include "core/wait.h"
 
 namespace mamba::addon {
 
@@ -49,7 +50,7 @@ void Completion::run() {
     Item* item;
     {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+      wait_until(wake_, lock, [&] { return stop_ || !queue_.empty(); });
       if (stop_) return;
       item = queue_.front();
       queue_.pop_front();

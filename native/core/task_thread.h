@@ -9,6 +9,8 @@
 #include <thread>
 #include <utility>
 
+#include "core/wait.h"
+
 namespace mamba {
 
 // A thread that runs tasks one after another, in the order they were pushed. What is queued when it is destroyed still
@@ -57,7 +59,7 @@ class TaskThread {
   // Blocks until everything pushed before has run.
   void wait() {
     std::unique_lock lock(mutex_);
-    idle_.wait(lock, [&] { return queue_.empty() && !running_; });
+    wait_until(idle_, lock, [&] { return queue_.empty() && !running_; });
   }
 
  private:
@@ -69,7 +71,7 @@ class TaskThread {
         linger();
         lock.lock();
       }
-      pushed_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+      wait_until(pushed_, lock, [&] { return stop_ || !queue_.empty(); });
       if (queue_.empty()) return;
       {
         const std::function<void()> task = std::move(queue_.front());

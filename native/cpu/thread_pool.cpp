@@ -5,6 +5,8 @@
 #include <new>
 #include <utility>
 
+#include "core/wait.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -98,7 +100,7 @@ void ThreadPool::worker_loop(size_t index) {
       if (spins % kSpinsPerLook == 0 && std::chrono::steady_clock::now() - begin > kSpinTime) {
         std::unique_lock lock(mutex_);
         ++sleepers_;
-        wake_.wait(lock, [&] {
+        wait_until(wake_, lock, [&] {
           job = open_.load();
           return stop_.load() || (job != 0 && job != last);
         });

@@ -5,7 +5,7 @@ import { deviceKinds } from "../tensor/device";
 import { realNumber, wholeNumber } from "./numbers";
 
 /** What MODEL is, in the help of every command. */
-export const modelHelp = "model directory, or the name of a bundled model";
+export const modelHelp = "model directory, name of a bundled model, or org/name of one on the hub";
 
 /** Far above any machine's cores; the operating system may refuse more threads by ending the process. */
 const MAX_THREADS = 1024;

@@ -12,7 +12,7 @@ export function createProgram(): Command {
     .addHelpText(
       "after",
       `
-Every command takes MODEL, a local directory; the bundled storyteller-6m is the default.
+Commands take MODEL, a directory or org/name of a model on the Hugging Face hub; the bundled storyteller-6m is the default.
 
 Example:
   mamba-serve chat
@@ -31,6 +31,10 @@ Example:
       description: "Talk with a model.",
       load: () => (require("./chat") as typeof import("./chat")).defineChat,
     },
+    pull: {
+      description: "Download a model from the Hugging Face hub.",
+      load: () => (require("./pull") as typeof import("./pull")).definePull,
+    },
     inspect: {
       description: "Describe a model without loading its weights.",
       load: () => (require("./inspect") as typeof import("./inspect")).defineInspect,
@@ -38,6 +42,10 @@ Example:
     doctor: {
       description: "Check this installation, and print what a bug report needs.",
       load: () => (require("./doctor") as typeof import("./doctor")).defineDoctor,
+    },
+    build: {
+      description: "Compile the native addon from the sources in this package.",
+      load: () => (require("./build") as typeof import("./build")).defineBuild,
     },
     eval: {
       description: "Measure how well a model predicts.",

@@ -1,15 +1,18 @@
 import { EngineError, type ErrorCode } from "../errors";
+import { parseHubModel } from "../hub/cache";
 import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { suggestModel } from "./suggest-model";
 
 /** What to do about an error, where its message does not say so in terms of this program. */
 const hints: Partial<Record<ErrorCode, (error: EngineError) => string>> = {
   ERR_MODEL_NOT_FOUND: ({ subject = "" }) => {
+    if (parseHubModel(subject) !== null) return `\`mamba-serve pull ${subject}\` downloads a model of that name`;
     const similar = suggestModel(subject);
     return similar === undefined
-      ? `MODEL is a local directory, nothing is downloaded; without it the bundled ${BUNDLED_MODEL} is used`
+      ? `MODEL is a directory, or org/name of a model on the Hugging Face hub; without it the bundled ${BUNDLED_MODEL} is used`
       : `did you mean ${similar}?`;
   },
+  ERR_DOWNLOAD: () => "what has come is kept; the same command goes on from there",
   ERR_NOT_BUILT: () => "`mamba-serve doctor` shows what this build has",
   ERR_NO_DEVICE: () => "--device auto takes the CPU where no GPU can be used; `mamba-serve doctor` says why",
   ERR_MEMORY: () => "fewer sequences take less memory: lower --max-num-seqs",

@@ -1,7 +1,7 @@
 import { constants } from "node:os";
-import { basename, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { EngineOptions } from "../engine/policy/config";
+import { modelName as nameOf } from "../llm/bundled-model";
 import { LLM } from "../llm/llm";
 import { isLoopback } from "../server/http/host-check";
 import { type RunningServer, serve } from "../server/serve";
@@ -10,6 +10,7 @@ import { addEngineFlags, addModelArgument } from "./engine-flags";
 import { greeting } from "./greeting";
 import { addHttpFlags, exposureNotes, type HttpFlags, toHttpOptions, withoutHttpFlags } from "./http-flags";
 import { listOf } from "./lists";
+import { ensureModel } from "./named-model";
 import { realNumber, wholeNumber } from "./numbers";
 import { ProgressBar } from "./progress";
 import { addSettings, describeSettings } from "./settings";
@@ -34,7 +35,7 @@ export function defineServe(command: Command): void {
   command
     .option("--host <address>", "address to listen on; 0.0.0.0 is reachable from other machines", "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 is any free one", wholeNumber(0, 65_535), 8000)
-    .option("--model-name <name>", "name that clients use (default: the directory's)", modelName)
+    .option("--model-name <name>", "name that clients use (default: the model's or its directory's)", modelName)
     .option(
       "--allowed-host <name>",
       "accept this name in the Host header; may be given several times",
@@ -52,6 +53,7 @@ so does GET /health. After five failures in five minutes the server exits with s
 
 Example:
   mamba-serve serve
+  mamba-serve serve ibm-granite/granite-4.0-h-tiny
   mamba-serve serve ./my-model --model-name my-model --port 8080 --max-num-seqs 16
   mamba-serve serve --host 0.0.0.0 --api-key-file ./keys --tls-cert ./cert.pem --tls-key ./key.pem`,
     );
@@ -94,7 +96,8 @@ async function run(model: string, flags: Flags): Promise<void> {
   const http = toHttpOptions(flags);
   const others = withoutHttpFlags(flags);
   const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, logLevel, ...options } = others;
-  const progress = new ProgressBar(`loading ${modelName ?? basename(resolve(model))}`);
+  await ensureModel(model);
+  const progress = new ProgressBar(`loading ${modelName ?? nameOf(model)}`);
   let giveUp: (error: unknown) => void = () => {};
   const lost = new Promise<never>((_, reject) => {
     giveUp = reject;

@@ -1,11 +1,13 @@
-import { basename, resolve } from "node:path";
+import { modelName } from "../llm/bundled-model";
 import { LLM } from "../llm/llm";
 import type { LoadOptions } from "../llm/load-engine";
+import { ensureModel } from "./named-model";
 import { ProgressBar } from "./progress";
 
 /** Loads a model with a progress bar; what the engine has to say goes to stderr. */
 export async function openModel(model: string, options: LoadOptions): Promise<LLM> {
-  const progress = new ProgressBar(`loading ${options.modelId ?? basename(resolve(model))}`);
+  await ensureModel(model);
+  const progress = new ProgressBar(`loading ${options.modelId ?? modelName(model)}`);
   const notes: string[] = [];
   try {
     return await LLM.load(model, {

@@ -1,4 +1,4 @@
-import { basename, resolve } from "node:path";
+import { resolve } from "node:path";
 import { contextLength, defaults } from "../engine/policy/config";
 import { PAGE_SIZE } from "../engine/policy/kv-pages";
 import type { MemoryPlan } from "../engine/policy/memory-plan";
@@ -10,7 +10,7 @@ import { loadModelConfig, type ModelConfig } from "../models/config";
 import { ChatTemplate } from "../tokenizer/chat-template";
 import { Detokenizer } from "../tokenizer/detokenizer";
 import { type EncodeOptions, Tokenizer } from "../tokenizer/tokenizer";
-import { modelPath } from "./bundled-model";
+import { modelName, modelPath } from "./bundled-model";
 import { type StartedGeneration, TextGeneration } from "./generation";
 import { type EngineLoader, type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
 import { resolveParams } from "./sampling-params";
@@ -40,8 +40,8 @@ export class LLM implements LanguageModel {
   }
 
   /**
-   * Loads a model directory (config.json, safetensors, tokenizer.json), by default the bundled one. `engineOf` makes its
-   * engine, by default in this process; where that one loads on behind the caller, ready() waits for it.
+   * Loads a model directory (config.json, weights, tokenizer.json), or a model of the hub by its name where it has been
+   * downloaded, by default the bundled one. `engineOf` makes its engine, by default in this process; where that one loads on behind the caller, ready() waits for it.
    *
    * @throws EngineError ERR_MODEL_NOT_FOUND, ERR_MODEL_UNSUPPORTED, ERR_CONFIG, ERR_WEIGHTS, ERR_TOKENIZER, ERR_MEMORY,
    * ERR_NOT_BUILT: the message names the file and what to do.
@@ -52,7 +52,7 @@ export class LLM implements LanguageModel {
     // Dummy weights come from a config.json alone; such a model takes and gives token ids.
     const tokenizer = options.loadFormat === "dummy" ? null : Tokenizer.load(dir);
     const identity = {
-      id: options.modelId ?? basename(resolve(dir)),
+      id: options.modelId ?? modelName(model),
       path: resolve(dir),
       maxModelLen: contextLength(options, config.maxPositions),
       maxQueue: options.maxQueue ?? defaults.maxQueue,

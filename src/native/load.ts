@@ -3,15 +3,18 @@ import { join } from "node:path";
 import { EngineError, type ErrorCode, errorTable } from "../errors";
 import type { Addon } from "./abi";
 import { OP_ROWS } from "./op-rows";
+import { ADDON_FILE, howToGetAddon, prebuiltAddons } from "./prebuilt";
 
 const root = join(__dirname, "..", "..");
 
-/** Where the builds put the addon; the first that exists is taken. */
-const candidates = [
-  process.env.MAMBA_SERVE_ADDON,
-  join(root, "build", "Release", "mamba_serve.node"),
-  join(root, "build", "Debug", "mamba_serve.node"),
-].filter((path): path is string => path !== undefined && path !== "");
+/** Where an addon may be, in order: the file that was asked for, what was built here, what was installed. */
+function* candidates(): Iterable<string> {
+  const { MAMBA_SERVE_ADDON: given } = process.env;
+  if (given) yield given;
+  yield join(root, "build", "Release", ADDON_FILE);
+  yield join(root, "build", "Debug", ADDON_FILE);
+  yield* prebuiltAddons();
+}
 
 let loaded: Addon | undefined;
 
@@ -27,24 +30,22 @@ export function addon(): Addon {
 function load(): Addon {
   const path = addonPath();
   if (path === undefined) {
-    throw new EngineError(
-      "ERR_NOT_BUILT",
-      "the native addon is not built; run `npm run build` in the project's folder",
-    );
+    throw new EngineError("ERR_NOT_BUILT", `the native addon is missing: ${howToGetAddon()}`);
   }
   let found: Addon;
   try {
     found = require(path) as Addon;
   } catch (cause) {
-    throw new EngineError("ERR_NOT_BUILT", `cannot load ${path}: ${String(cause)}; rebuild it with \`npm run build\``, {
-      cause,
-    });
+    throw new EngineError("ERR_NOT_BUILT", `cannot load ${path}: ${String(cause)}; ${howToGetAddon()}`, { cause });
   }
   if (typeof found.openDevice !== "function") {
     throw new EngineError("ERR_NOT_BUILT", `${path} is not the addon of mamba-serve; check MAMBA_SERVE_ADDON`);
   }
   if (found.opRows !== OP_ROWS) {
-    throw new EngineError("ERR_NOT_BUILT", `${path} was built from another list of ops; rebuild it: \`npm run build\``);
+    throw new EngineError(
+      "ERR_NOT_BUILT",
+      `${path} was built from another list of ops than this version has; ${howToGetAddon()}`,
+    );
   }
   found.setErrorFactory(nativeError);
   return process.env.TRACE === "ops" ? traced(found) : found;
@@ -52,7 +53,8 @@ function load(): Addon {
 
 /** The file that addon() loads, or undefined when there is none. */
 export function addonPath(): string | undefined {
-  return candidates.find((path) => existsSync(path));
+  for (const path of candidates()) if (existsSync(path)) return path;
+  return undefined;
 }
 
 /** Called by the addon where it fails: the stack is that of the native call's caller. */

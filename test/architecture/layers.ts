@@ -28,6 +28,7 @@ export const typescriptLayers: readonly Layer[] = [
     packages: ["@eslint-community/regexpp", "lru-cache"],
   },
   { name: "policy", files: /^src\/engine\/policy\//, imports: ["errors", "grammar"] },
+  { name: "hub", files: /^src\/hub\//, imports: ["errors"], packages: ["@huggingface/hub"] },
   { name: "step", files: /^src\/step\//, imports: ["errors", "policy", "tensor"] },
   { name: "layers", files: /^src\/layers\//, imports: ["errors", "policy", "tensor", "ops", "weights", "step"] },
   {
@@ -60,6 +61,7 @@ export const typescriptLayers: readonly Layer[] = [
       "weights",
       "layers",
       "tokenizer",
+      "src/hub/cache",
       "src/tensor/device",
       "src/tensor/dtype",
     ],
@@ -110,6 +112,7 @@ export const typescriptLayers: readonly Layer[] = [
       "models",
       "weights",
       "tokenizer",
+      "hub",
       "llm",
       "supervisor",
       "http",

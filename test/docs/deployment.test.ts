@@ -11,7 +11,7 @@ import { FakeLanguageModel } from "../helpers/fake-language-model";
 const root = join(__dirname, "..", "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
 const deployed = readdirSync(join(root, "deploy")).map((name) => `deploy/${name}`);
-const pages = ["docs/clients.md", "docs/deployment.md"];
+const pages = ["docs/clients.md", "docs/deployment.md", "docs/installation.md"];
 const all = [...deployed, ...pages];
 
 /** Flags of other programs that these files show. */
@@ -21,7 +21,7 @@ const ofContainers = ["--stop-timeout", "--device nvidia.com/gpu=all", "--gpus a
 const serve = new Command("serve");
 defineServe(serve);
 const flags = serve.options.map(({ long }) => long!);
-const variables = ["MODEL", ...flags.map((flag) => flag.slice(2).replaceAll("-", "_").toUpperCase())];
+const variables = ["MODEL", "ADDON", ...flags.map((flag) => flag.slice(2).replaceAll("-", "_").toUpperCase())];
 
 function unknownFlags(text: string): string[] {
   const own = ofContainers.reduce((rest, flag) => rest.replaceAll(flag, ""), text);

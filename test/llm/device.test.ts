@@ -28,7 +28,7 @@ test("the CPU can always be asked for", () => {
   async () => {
     await expect(LLM.load(undefined, { device: "cuda" })).rejects.toMatchObject({
       code: expect.stringMatching(/^ERR_(NOT_BUILT|NO_DEVICE)$/),
-      message: expect.stringMatching(/npm run build:native|driver|NVIDIA GPU|cannot be loaded/),
+      message: expect.stringMatching(/npx mamba-serve build|driver|NVIDIA GPU|cannot be loaded/),
     });
   },
 );

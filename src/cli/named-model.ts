@@ -1,0 +1,14 @@
+import { existsSync } from "node:fs";
+import { cachedModel, parseHubModel } from "../hub/cache";
+import { modelPath } from "../llm/bundled-model";
+import { pullWithProgress } from "./pull";
+
+/**
+ * Downloads what a command was told to run, where it is the name of a model on the hub and neither a directory here nor in the
+ * cache already; a model that is in the cache is used without asking the network.
+ */
+export async function ensureModel(name: string): Promise<void> {
+  const model = parseHubModel(name);
+  if (model === null || existsSync(modelPath(name)) || cachedModel(name) !== null) return;
+  await pullWithProgress(model);
+}
