@@ -41,7 +41,7 @@ const sequences = Array.from({ length: SEQUENCES }, (_, i) => {
 function randomBatch(seed: number, chunkSize: number): ScheduledBatch {
   const rng = new Rng(seed);
   const prefills = rng.integer(1, 32);
-  const plan = new StepPlan(BUDGET, chunkSize);
+  const plan = new StepPlan({ maxNumBatchedTokens: BUDGET, chunkSize });
   for (const [i, sequence] of sequences.entries()) {
     const isPrefill = i < prefills;
     sequence.numComputed = isPrefill ? rng.integer(0, 2) * rng.integer(0, 1000) : rng.integer(1, MAX_LENGTH - 1);

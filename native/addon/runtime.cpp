@@ -22,7 +22,7 @@ Napi::Value open_device(const Arguments& args) {
   }
   auto entry = std::make_unique<DeviceEntry>();
   entry->backend = open_backend(args.text(0), static_cast<int>(threads));
-  entry->stream = entry->backend->create_stream();
+  entry->stream = entry->backend->create_stream(args.integer(2) != 0);
   return args.number(args.state.devices.insert(std::move(entry)));
 }
 

@@ -68,7 +68,10 @@ class Device {
   virtual void free(void* data) = 0;
   virtual size_t memory_free() const = 0;   // bytes
   virtual size_t memory_total() const = 0;  // bytes
-  virtual std::unique_ptr<Stream> create_stream() = 0;
+  // With `deterministic` an op gives a row, or a sequence, the same bits whatever else it is launched with: sums are
+  // taken in an order that depends on widths alone, and in no other way on the number of rows, sequences or tokens, or
+  // on times.
+  virtual std::unique_ptr<Stream> create_stream(bool deterministic) = 0;
 };
 
 }  // namespace mamba

@@ -79,7 +79,8 @@ void CpuBackend::free(void* data) { std::free(data); }
 size_t CpuBackend::memory_free() const { return meminfo("MemAvailable:"); }
 size_t CpuBackend::memory_total() const { return meminfo("MemTotal:"); }
 
-std::unique_ptr<Stream> CpuBackend::create_stream() { return std::make_unique<CpuStream>(*this, threads_); }
+// Every op here is deterministic in that sense.
+std::unique_ptr<Stream> CpuBackend::create_stream(bool) { return std::make_unique<CpuStream>(*this, threads_); }
 
 size_t CpuBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype) const {
   return cpu::linear_weight_bytes(n, k, dtype);

@@ -88,7 +88,11 @@ size_t CudaBackend::memory_total() const {
   return total;
 }
 
-std::unique_ptr<Stream> CudaBackend::create_stream() { return std::make_unique<CudaStream>(*this, facts_); }
+std::unique_ptr<Stream> CudaBackend::create_stream(bool deterministic) {
+  Context facts = facts_;
+  facts.deterministic = deterministic;
+  return std::make_unique<CudaStream>(*this, facts);
+}
 
 size_t CudaBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype) const {
   return cuda::linear_weight_bytes(n, k, dtype);

@@ -18,7 +18,7 @@ class CudaBackend : public Backend {
   void free(void* data) override;
   size_t memory_free() const override;
   size_t memory_total() const override;
-  std::unique_ptr<Stream> create_stream() override;
+  std::unique_ptr<Stream> create_stream(bool deterministic) override;
 
   size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const override;
   void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) override;

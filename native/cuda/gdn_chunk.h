@@ -12,6 +12,8 @@ struct GdnCut {
   int least, most, most_of_many;
 };
 
+// Whether the form takes these operands; and whether there is room for its scratch too.
+bool gdn_walk_suits(const GdnChunkParams& params, const Context& context);
 bool gdn_walk_fits(const GdnChunkParams& params, const Context& context);
 
 // Whether the workspace is large enough.

@@ -2,6 +2,7 @@
 // they share: gdn_parts.cuh.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "cuda/dispatch.h"
 #include "cuda/gdn_chunk.h"
@@ -79,6 +80,8 @@ bool gdn_scratch_fits(const GdnChunkParams& p, const GdnCut& cut, const Context&
 }
 
 GdnCut gdn_cut(const GdnChunkParams& p, const Context& context) {
+  // A sequence that goes on from a state has no part in a segment's sums.
+  if (context.deterministic) return {.least = std::numeric_limits<int>::max() / 2, .most = 1, .most_of_many = 1};
   // What a number of segments takes, in us: a chunk of each walk, as many items as there are multiprocessors at once,
   // and the way from segment to segment.
   constexpr double kStates = 1.35, kOut = 2.1, kCombine = 1.3;
@@ -100,15 +103,18 @@ GdnCut gdn_cut(const GdnChunkParams& p, const Context& context) {
   return cut;
 }
 
-bool gdn_walk_fits(const GdnChunkParams& p, const Context& context) {
+bool gdn_walk_suits(const GdnChunkParams& p, const Context& context) {
   const int64_t state_word = p.state_dtype == DType::f32 ? 8 : 4;  // bytes
   return context.hopper() && p.dtype != DType::f32 && p.key_dim == kDim && p.value_dim == kDim && p.chunks > 0 &&
          aligned(p.q, p.q_stride) && aligned(p.k, p.k_stride) && aligned(p.v, p.v_stride) &&
          aligned(p.out, p.out_stride) &&
          reinterpret_cast<uintptr_t>(p.state) % static_cast<uint64_t>(state_word) == 0 &&
          p.state_slot_stride % 2 == 0 && p.value_heads <= 65535 &&
-         (p.chunks + p.sequences) * p.value_heads < (int64_t{1} << 30) &&
-         gdn_scratch_fits(p, gdn_cut(p, context), context);
+         (p.chunks + p.sequences) * p.value_heads < (int64_t{1} << 30);
+}
+
+bool gdn_walk_fits(const GdnChunkParams& p, const Context& context) {
+  return gdn_walk_suits(p, context) && gdn_scratch_fits(p, gdn_cut(p, context), context);
 }
 
 void run_gdn_walk(const GdnChunkParams& p, const GdnCut& cut, Context& context) {

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "core/error.h"
+#include "cuda/linear_rows.h"
+#include "cuda/product_trial.h"
 #include "cuda/status.h"
 
 namespace mamba::cuda {
@@ -107,6 +109,8 @@ struct Shape {
   DType dtype, out_dtype;
   bool bias, accumulate;
   std::array<uint32_t, 3> alignments;  // of weight, x, out
+  float alpha;
+  bool deterministic;
   auto operator<=>(const Shape&) const = default;
 };
 
@@ -138,8 +142,9 @@ struct GemmPlans::Library {
             "preference for a product");
     };
     set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kGemmWorkspaceBytes);
-    // Split sums are added in float and in order.
-    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
+    // Split sums are added in float and in order, if there may be any.
+    set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+        uint32_t{shape.deterministic ? CUBLASLT_REDUCTION_SCHEME_NONE : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, shape.alignments[0]);
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, shape.alignments[1]);
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, shape.alignments[2]);
@@ -160,16 +165,16 @@ struct GemmPlans::Library {
     return algorithms;
   }
 
-  // The median of a few runs, each after the workspace has pushed everything else out of the L2; infinite where the
-  // library refuses after all.
-  float milliseconds(const LinearParams& p, const Operands& operands, const cublasLtMatmulAlgo_t& algorithm,
-                     Context& context, cudaEvent_t begin, cudaEvent_t end) const {
+  // The median of a few runs, each after the workspace has pushed everything else out of the L2; infinite where run()
+  // is refused.
+  template <class Run>
+  float milliseconds(const Run& run, Context& context, cudaEvent_t begin, cudaEvent_t end) const {
     std::array<float, kRuns> times;
-    if (launch(p, operands, algorithm, context) != CUBLAS_STATUS_SUCCESS) return INFINITY;
+    if (!run()) return INFINITY;
     for (float& time : times) {
       mamba::cuda::check(cudaMemsetAsync(context.workspace, 0, context.workspace_bytes, context.stream), "memset");
       mamba::cuda::check(cudaEventRecord(begin, context.stream), "event");
-      check(launch(p, operands, algorithm, context), "cublasLtMatmul");
+      run();
       mamba::cuda::check(cudaEventRecord(end, context.stream), "event");
       mamba::cuda::check(cudaEventSynchronize(end), "measurement of a product");
       mamba::cuda::check(cudaEventElapsedTime(&time, begin, end), "measurement of a product");
@@ -178,8 +183,9 @@ struct GemmPlans::Library {
     return times[kRuns / 2];
   }
 
-  cublasLtMatmulAlgo_t fastest(LinearParams p, const std::vector<cublasLtMatmulAlgo_t>& algorithms,
-                               Context& context) const {
+  // None where a deterministic stream's own kernel is faster than all.
+  std::optional<cublasLtMatmulAlgo_t> fastest(LinearParams p, const std::vector<cublasLtMatmulAlgo_t>& algorithms,
+                                              Context& context) const {
     const Operands operands(p, p.m);
     void* scratch = nullptr;  // what is added to would grow with each run
     if (p.accumulate) {
@@ -191,20 +197,41 @@ struct GemmPlans::Library {
     cudaEvent_t begin, end;
     mamba::cuda::check(cudaEventCreate(&begin), "event");
     mamba::cuda::check(cudaEventCreate(&end), "event");
-    size_t best = 0;
-    float least = 0;
+    std::optional<size_t> best;
+    float least = INFINITY;
+    if (context.deterministic) {
+      least = milliseconds([&] { return run_linear_chains(p, context); }, context, begin, end);
+    } else {
+      best = 0;
+    }
     for (size_t i = 0; i < algorithms.size(); ++i) {
-      const float time = milliseconds(p, operands, algorithms[i], context, begin, end);
-      if (i == 0 || time < least) best = i, least = time;
+      const auto run = [&] { return launch(p, operands, algorithms[i], context) == CUBLAS_STATUS_SUCCESS; };
+      const float time = milliseconds(run, context, begin, end);
+      if (time < least) best = i, least = time;
     }
     cudaEventDestroy(begin);
     cudaEventDestroy(end);
     cudaFree(scratch);
-    return algorithms[best];
+    return best ? std::optional(algorithms[*best]) : std::nullopt;
+  }
+
+  // Removes the algorithms that give other bits than run_linear_chains(); all, where there is no memory to try them.
+  void keep_chains(LinearParams p, const Shape& shape, std::vector<cublasLtMatmulAlgo_t>& algorithms,
+                   Context& context) const {
+    p.m = shape.m, p.x_stride = shape.x_stride, p.out_stride = shape.out_stride;
+    const ProductTrial trial(p, context);
+    if (!trial.ready()) return algorithms.clear();
+    p = trial.operands();
+    const Operands operands(p, p.m);
+    std::erase_if(algorithms, [&](const cublasLtMatmulAlgo_t& algorithm) {
+      trial.reset();
+      return launch(p, operands, algorithm, context) != CUBLAS_STATUS_SUCCESS || !trial.same_bits();
+    });
   }
 
   const std::optional<cublasLtMatmulAlgo_t>& plan(const LinearParams& p, Context& context) {
-    const Shape shape = {bucket_of(p.m),
+    // One plan for all few rows: the weight is read once for 64 of them as for one.
+    const Shape shape = {context.deterministic ? std::max<int64_t>(64, bucket_of(p.m)) : bucket_of(p.m),
                          p.n,
                          p.k,
                          stride_of_x(p),
@@ -213,16 +240,22 @@ struct GemmPlans::Library {
                          p.out_dtype,
                          p.bias != nullptr,
                          p.accumulate,
-                         {alignment(p.weight), alignment(p.x), alignment(p.out)}};
+                         {alignment(p.weight), alignment(p.x), alignment(p.out)},
+                         p.alpha,
+                         context.deterministic};
     const auto known = plans.find(shape);
     if (known != plans.end()) return known->second;
-    const std::vector<cublasLtMatmulAlgo_t> algorithms = candidates(p, shape);
+    cudaStreamCaptureStatus status;
+    mamba::cuda::check(cudaStreamIsCapturing(context.stream, &status), "cudaStreamIsCapturing");
+    const bool capturing = status != cudaStreamCaptureStatusNone;
+    static const std::optional<cublasLtMatmulAlgo_t> none;
+    if (shape.deterministic && capturing) return none;
+    std::vector<cublasLtMatmulAlgo_t> algorithms = candidates(p, shape);
+    if (shape.deterministic) keep_chains(p, shape, algorithms, context);
     std::optional<cublasLtMatmulAlgo_t>& chosen = plans[shape];
     if (algorithms.empty()) return chosen;
-    cudaStreamCaptureStatus capturing;
-    mamba::cuda::check(cudaStreamIsCapturing(context.stream, &capturing), "cudaStreamIsCapturing");
-    chosen = algorithms.size() == 1 || capturing != cudaStreamCaptureStatusNone ? algorithms.front()
-                                                                                : fastest(p, algorithms, context);
+    if (shape.deterministic) return chosen = fastest(p, algorithms, context);
+    chosen = algorithms.size() == 1 || capturing ? algorithms.front() : fastest(p, algorithms, context);
     return chosen;
   }
 };

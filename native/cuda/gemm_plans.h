@@ -18,6 +18,9 @@ class GemmPlans {
   // one type, and a bias needs a float out. The first product of a shape outside of a capture measures what the library
   // offers, on these operands, and waits for it; within a capture it takes the library's first choice. A shape keeps
   // its algorithm, so that the same inputs give the same bits as long as the process lives. For one thread at a time.
+  // For a deterministic stream only algorithms count that do not split k, whose bits of random operands were those of
+  // run_linear_chains(), and that are faster; a shape that was not seen before has none within a capture. Of the
+  // unsplit algorithms that an H200 was offered for six shapes and nine numbers of rows, 394 of 396 gave those bits.
   bool run(const LinearParams& params, Context& context);
 
  private:

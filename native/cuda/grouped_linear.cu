@@ -5,7 +5,8 @@
 //   general    what neither takes: floats, two types, an odd k, no alignment
 // Which rows an expert has is known on the device alone: a launch has as many blocks as there can be tiles, and each
 // finds its own from the offsets. Sums are taken in an order that depends on k alone: within one kernel a row has the
-// same bits whatever rows lie beside it.
+// same bits whatever rows lie beside it. A deterministic stream keeps to walk, whose shapes have one order of sums, or
+// to tiles where that takes no such operands.
 #include <algorithm>
 
 #include "cuda/dispatch.h"
@@ -185,6 +186,11 @@ void run_grouped_linear(const GroupedLinearParams& p, Context& context) {
     p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, expert_bytes, context)
                              : run_fragments<f16>(p, expert_bytes, context);
   };
+  if (context.deterministic) {
+    if (run_grouped_linear_walk(p, expert_bytes, context)) return;
+    return p.x_dtype == DType::bf16 ? run_tiles<bf16>(p, expert_bytes, context)
+                                    : run_tiles<f16>(p, expert_bytes, context);
+  }
   // A weight is read once for each eight rows of its expert.
   const bool whole_steps = p.k % kStepK == 0 && most_tiles(p, 8) <= kMostBlocksY;
   if (whole_steps && p.rows <= kFewRows) return fragments();

@@ -5,6 +5,7 @@
 //   general     what neither takes: x and weight of two types, an odd k, a library without an algorithm
 // Each but the library adds up an output's products in an order that depends on n and k alone, so within one of them a
 // row of x gives the same bits whatever rows lie beside it; the library promises that for the same number of rows only.
+// On a deterministic stream the path goes by the weight: see run_deterministic().
 #include <algorithm>
 
 #include "cuda/gemm_plans.h"
@@ -162,11 +163,30 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
+namespace {
+
+// One order of sums for each weight. On a Hopper GPU that of a chain of products along k: the rows kernel has it, and
+// so have the library's algorithms that GemmPlans lets a deterministic stream use, so times may choose. The rest is for
+// one path each.
+void run_deterministic(const LinearParams& p, bool fragments, bool small, Context& context) {
+  const auto run_all_fragments = [&] {
+    p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
+  };
+  if (fragments && small) return run_all_fragments();
+  if (context.gemm_plans->run(p, context)) return;
+  if (run_linear_chains(p, context)) return;
+  if (fragments) return run_all_fragments();
+  p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);
+}
+
+}  // namespace
+
 void run_linear(const LinearParams& p, Context& context) {
   if (p.m == 0 || p.n == 0) return;
   const bool small = p.n * p.k <= kSmallWeight;
   const bool fragments = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
                          reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
+  if (context.deterministic) return run_deterministic(p, fragments, small, context);
   if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksY * kFewRows))) {
     return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
   }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "core/error.h"
 #include "cuda/dispatch.h"
 #include "cuda/linear_rows.cuh"
 #include "cuda/linear_rows.h"
@@ -46,7 +47,7 @@ void launch_rows(const LinearParams& p, const RowsPlan& plan, const rows::Maps& 
 
 bool rows_fit(const LinearParams& p, const Context& context) {
   const auto aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
-  return context.hopper() && p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.m <= rows::kMostRows &&
+  return context.hopper() && p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.m <= kMostRows &&
          p.n <= kMostOutputs && p.k > 0 && p.k <= kLongestRow && p.k % 8 == 0 && p.x_stride % 8 == 0 &&
          p.x_stride >= p.k && aligned(p.x) && aligned(p.weight);
 }
@@ -60,7 +61,7 @@ std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context) 
   for (RowsPlan plan : kCuts) {
     if (ceil_div(k, rows::kStageK) < kFewestStages * plan.splits) continue;
     const int64_t places = 2 * (plan.columns * plan.splits > 2 ? all - all / 11 : all);
-    for (const int tile : kRowTiles) {
+    for (const int tile : {48, 72}) {
       const int64_t blocks = ceil_div(ceil_div(n, tile), plan.columns) * plan.columns * plan.splits;
       if (blocks > places || 6 * blocks < 5 * places) continue;
       plan.tile = tile;
@@ -68,6 +69,37 @@ std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context) 
     }
   }
   return {};
+}
+
+namespace {
+
+// Without splits of k: the narrowest tiles whose blocks are at the device at once, or the widest.
+RowsPlan chains_plan(int64_t n, const Context& context) {
+  RowsPlan plan = {.tile = 0, .columns = 2, .splits = 1};
+  for (const int tile : kRowTiles) {
+    plan.tile = tile;
+    if (ceil_div(n, tile) <= 2 * context.multiprocessors) break;
+  }
+  return plan;
+}
+
+}  // namespace
+
+bool run_linear_chains(const LinearParams& p, Context& context) {
+  LinearParams part = p;
+  if (p.m == 1) part.x_stride = p.k;  // that of a single row may be anything
+  part.m = std::min<int64_t>(p.m, kMostRows);
+  if (!rows_fit(part, context)) return false;
+  const RowsPlan plan = chains_plan(p.n, context);
+  for (int64_t row = 0; row < p.m; row += part.m) {
+    part.m = std::min<int64_t>(p.m - row, kMostRows);
+    part.x = static_cast<const char*>(p.x) + row * p.x_stride * static_cast<int64_t>(size_of(p.x_dtype));
+    part.out = static_cast<char*>(p.out) + row * p.out_stride * static_cast<int64_t>(size_of(p.out_dtype));
+    if (!run_linear_rows(part, plan, context)) {
+      throw Error(ErrorCode::Internal, "linear", "the driver refuses the operands of a deterministic product");
+    }
+  }
+  return true;
 }
 
 bool run_linear_rows(const LinearParams& p, const RowsPlan& plan, Context& context) {

@@ -31,11 +31,12 @@
 // warps) it was behind in chains too. More is in native/lab/README.md.
 #include "cuda/hopper.cuh"
 #include "cuda/linear.cuh"
+#include "cuda/linear_rows.h"
 #include "cuda/linear_rows_product.cuh"
 
 namespace mamba::cuda::rows {
 
-inline constexpr int kStageK = 64, kMostRows = 64, kWarps = 4, kThreads = (kWarps + 2) * 32;
+inline constexpr int kStageK = 64, kWarps = 4, kThreads = (kWarps + 2) * 32;
 inline constexpr int kStagesX = 4, kInFlight = 4;  // kInFlight: stages of the weight
 inline constexpr uint32_t kRowBytes = kStageK * 2;
 

@@ -17,7 +17,10 @@ struct RowsPlan {
   int most_rows() const { return tile <= 48 ? 64 : 32; }
 };
 
-inline constexpr int kRowTiles[] = {48, 72};
+// Rows of a launch.
+inline constexpr int kMostRows = 64;
+
+inline constexpr int kRowTiles[] = {32, 48, 72};
 
 // Whether the kernel takes these operands.
 bool rows_fit(const LinearParams& p, const Context& context);
@@ -25,5 +28,9 @@ bool rows_fit(const LinearParams& p, const Context& context);
 std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context);
 // False, with nothing launched, if the driver refuses the operands.
 bool run_linear_rows(const LinearParams& p, const RowsPlan& plan, Context& context);
+
+// Any number of rows, kMostRows at a time, without a split of k: each sum is one chain of products along k, which is
+// the order that a deterministic stream keeps to. False, with nothing launched, if rows_fit() refuses the operands.
+bool run_linear_chains(const LinearParams& p, Context& context);
 
 }  // namespace mamba::cuda

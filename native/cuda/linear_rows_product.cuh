@@ -6,9 +6,12 @@
 
 namespace mamba::hopper {
 
-#define MAMBA_NAMES_24 \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23"
-#define MAMBA_SUMS_24 MAMBA_F8(d, 0), MAMBA_F8(d, 8), MAMBA_F8(d, 16)
+#define MAMBA_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define MAMBA_SUMS_8 MAMBA_F8(d, 0)
+#define MAMBA_NAMES_16 MAMBA_NAMES_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define MAMBA_SUMS_16 MAMBA_SUMS_8, MAMBA_F8(d, 8)
+#define MAMBA_NAMES_24 MAMBA_NAMES_16 ", %16, %17, %18, %19, %20, %21, %22, %23"
+#define MAMBA_SUMS_24 MAMBA_SUMS_16, MAMBA_F8(d, 16)
 #define MAMBA_NAMES_36 MAMBA_NAMES_24 ", %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35"
 #define MAMBA_SUMS_36 MAMBA_SUMS_24, MAMBA_F8(d, 24), MAMBA_F4(d, 32)
 #define MAMBA_PRODUCT(N, TYPE, SUMS, A, B)                                                             \
@@ -27,7 +30,8 @@ namespace mamba::hopper {
 
 template <class T, int kN>
 __device__ __forceinline__ void multiply_add_rows(float (&d)[kN / 2], uint64_t a, uint64_t b) {
-  static_assert(kN == 48 || kN == 72);
+  static_assert(kN == 32 || kN == 48 || kN == 72);
+  MAMBA_PRODUCT_OF(32, 16, 16, 17)
   MAMBA_PRODUCT_OF(48, 24, 24, 25)
   MAMBA_PRODUCT_OF(72, 36, 36, 37)
 }

@@ -32,6 +32,7 @@ size_t segment_floats(const SsdChunkScanParams& p) {
 // The segments that shorten the longest walk of `blocks` blocks at once, in steps; a step of kStates is about half of
 // one of kScan. Few: the same bits for batches of about the same size.
 int choose_segments(const SsdChunkScanParams& p, const Context& context, int64_t channels, int64_t blocks) {
+  if (context.deterministic) return 1;  // a sequence that goes on from a state has no part in a segment's sums
   if (p.chunks <= p.sequences || p.sequences > kMaxGridYZ || p.heads > kMaxGridYZ) return 1;
   constexpr double kTwoPasses = 1.5, kOverhead = 12;
   const int64_t most = std::min<int64_t>(

@@ -22,7 +22,10 @@ const noFloor = {
  */
 export async function measureSteps(
   model: string,
-  options: Pick<EngineOptions, "device" | "threads" | "dtype" | "stateDtype" | "kvCacheDtype" | "loadFormat">,
+  options: Pick<
+    EngineOptions,
+    "device" | "threads" | "dtype" | "stateDtype" | "kvCacheDtype" | "deterministic" | "loadFormat"
+  >,
   { maxDecodes, maxPrefill }: { maxDecodes: number; maxPrefill: number },
   onProgress: (what: string) => void,
 ): Promise<MeasuredSteps> {
@@ -33,6 +36,7 @@ export async function measureSteps(
       dtype: options.dtype ?? "auto",
       stateDtype: options.stateDtype ?? "auto",
       kvCacheDtype: options.kvCacheDtype ?? "auto",
+      deterministic: options.deterministic ?? false,
       loadFormat: options.loadFormat ?? "auto",
       maxNumSeqs: maxDecodes,
       maxTokens: maxPrefill,

@@ -4,7 +4,7 @@ import type { EngineOptions } from "../engine/policy/config";
 import { modelPath } from "../llm/bundled-model";
 import { benchEngine, type EngineResult } from "./engine-bench";
 import { Floor, type Rates } from "./floor";
-import { hardwareOf } from "./kernel-bench";
+import { hardwareOf, rounded } from "./kernel-bench";
 import { peersOf } from "./peers";
 import { benchDefaults } from "./run-defaults";
 import { StepBench, type StepResult } from "./step-bench";
@@ -14,6 +14,8 @@ import { Timer } from "./timer";
 export interface StepRunOptions
   extends Pick<EngineOptions, "device" | "threads" | "overlap">,
     Pick<StepModelOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "loadFormat"> {
+  /** Whether each model is measured a second time in the deterministic mode. Default false. */
+  readonly deterministic?: boolean | undefined;
   /** Directories, or names of bundled models. */
   readonly models: readonly string[];
   /** Sequences of decode steps. */
@@ -36,10 +38,28 @@ export interface StepRunEvents {
 
 /** Times the steps of each model, one model after the other, each on a device opened for it. */
 export async function runSteps(options: StepRunOptions, events: StepRunEvents): Promise<void> {
-  for (const nameOrDir of options.models) await runModel(modelPath(nameOrDir), options, events);
+  for (const nameOrDir of options.models) {
+    const dir = modelPath(nameOrDir);
+    const usual = await runModel(dir, { ...options, deterministic: false }, events);
+    if (options.deterministic !== true) continue;
+    const withCost = (result: StepResult) => {
+      const other = usual.find(({ figure, size }) => figure === result.figure && size === result.size)!;
+      events.onResult({ ...result, cost: rounded(result.ms / other.ms - 1) });
+    };
+    await runModel(dir, { ...options, deterministic: true }, { ...events, onResult: withCost });
+  }
 }
 
-async function runModel(dir: string, options: StepRunOptions, events: StepRunEvents): Promise<void> {
+async function runModel(
+  dir: string,
+  options: StepRunOptions & { readonly deterministic: boolean },
+  events: StepRunEvents,
+): Promise<StepResult[]> {
+  const results: StepResult[] = [];
+  const report = (result: StepResult) => {
+    results.push(result);
+    events.onResult(result);
+  };
   const name = basename(resolve(dir));
   const device = openDevice(options, events.onMessage);
   try {
@@ -58,15 +78,16 @@ async function runModel(dir: string, options: StepRunOptions, events: StepRunEve
     const decodes = new StepBench(device, target, rates, peers, runs);
     for (const sequences of options.batch) {
       events.onProgress(`${name}: decode step, batch ${sequences}`);
-      events.onResult(await decodes.decode(sequences, options.context));
+      report(await decodes.decode(sequences, options.context));
       events.onProgress(`${name}: the engine's loop, batch ${sequences}`);
       events.onEngine(await benchEngine(device, target, { sequences, overlap: options.overlap ?? true }));
     }
     const prefills = new StepBench(device, target, rates, peers, Math.ceil(runs / 4));
     for (const tokens of options.prefill) {
       events.onProgress(`${name}: prefill of ${tokens} tokens`);
-      events.onResult(await prefills.prefill(tokens));
+      report(await prefills.prefill(tokens));
     }
+    return results;
   } finally {
     device.close();
   }

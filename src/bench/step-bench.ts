@@ -36,6 +36,9 @@ export interface StepResult {
   readonly share: number;
   readonly peer: string | null;
   readonly peer_ms: number | null;
+  /** Whether in the deterministic mode; and then how much longer `ms` is than without it, as a share of that. */
+  readonly deterministic: boolean;
+  readonly cost: number | null;
 }
 
 /** Peers decode under graph replay and prefill eagerly; each of ours is compared as theirs was measured. */
@@ -104,6 +107,8 @@ export class StepBench {
       share: rounded(floorMs / ms),
       peer: peer?.peer ?? null,
       peer_ms: peer?.ms ?? null,
+      deterministic: target.limits.deterministic ?? false,
+      cost: null,
     };
   }
 

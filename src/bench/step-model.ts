@@ -13,6 +13,8 @@ export interface StepModelOptions {
   readonly kvCacheDtype: "auto" | "fp8";
   /** "dummy": random weights from config.json alone. */
   readonly loadFormat: "auto" | "dummy";
+  /** Whether `device` is deterministic. */
+  readonly deterministic: boolean;
   /** Sequences of the largest decode step. */
   readonly maxNumSeqs: number;
   /** Tokens of the largest prefill. */
@@ -38,7 +40,7 @@ export interface StepModel {
 export async function loadStepModel(dir: string, device: Device, options: StepModelOptions): Promise<StepModel> {
   const config = loadModelConfig(dir);
   const { model, dtypes } = await loadWeights(dir, config, device, options);
-  const { maxNumSeqs, maxTokens } = options;
+  const { maxNumSeqs, maxTokens, deterministic } = options;
   // A benchmark's positions are what they are, whatever length the model was trained on.
   const prepared = await prepareRunner(
     device,
@@ -50,6 +52,7 @@ export async function loadStepModel(dir: string, device: Device, options: StepMo
       maxModelLen: maxTokens + MOST_NEW_TOKENS,
       maxQueue: maxNumSeqs,
       prefixCache: false,
+      deterministic,
     },
   );
   for (const pools of prepared.pools) for (const pool of Object.values(pools)) device.stream.fill(pool, 0);

@@ -8,7 +8,7 @@ import { floatTypes, kvCacheDtypeOption, modelHelp } from "./engine-flags";
 import { wholeNumber } from "./numbers";
 import { StatusLine } from "./status-line";
 
-type Flags = BenchFlags & Omit<StepRunOptions, "models">;
+type Flags = BenchFlags & Omit<StepRunOptions, "models" | "stateDtype"> & Partial<Pick<StepRunOptions, "stateDtype">>;
 
 export function defineBenchStep(command: Command): void {
   command
@@ -17,13 +17,19 @@ export function defineBenchStep(command: Command): void {
     .option("--context <n>", "tokens that each sequence of a decode step has already", wholeNumber(1, 2 ** 20), 1)
     .option("--prefill <list>", "tokens of a prompt", wholeNumbers, [2048, 8192])
     .addOption(new Option("--dtype <type>", "type of activations and matrices").choices(floatTypes).default("auto"))
-    .addOption(new Option("--state-dtype <type>", "type of the SSM state").choices(floatTypes).default("bfloat16"))
+    .addOption(
+      new Option(
+        "--state-dtype <type>",
+        "type of the SSM state (default: bfloat16, with --deterministic float32)",
+      ).choices(floatTypes),
+    )
     .addOption(kvCacheDtypeOption())
     .addOption(
       new Option("--load-format <format>", "dummy: random weights from config.json alone")
         .choices(["auto", "dummy"])
         .default("dummy"),
     )
+    .option("--deterministic", "each model once more in the deterministic mode, with what that costs")
     .option("--no-overlap", "the engine's loop waits for a step's tokens before it launches the next step")
     .addHelpText(
       "after",
@@ -48,9 +54,10 @@ Example:
       status.clear();
       process.stdout.write(`${line}\n`);
     };
-    let model = "";
+    const stateDtype = flags.stateDtype ?? (flags.deterministic ? "float32" : "bfloat16");
+    let heading = "";
     await runSteps(
-      { ...flags, models },
+      { ...flags, stateDtype, models },
       {
         onMessage: (message) => process.stderr.write(`note: ${message}\n`),
         onProgress: (what) => status.show(what),
@@ -60,8 +67,9 @@ Example:
         },
         onResult: (result) => {
           records.add(result);
-          if (result.model !== model) print(`\n${stepHeading(result)}`);
-          model = result.model;
+          const wanted = stepHeading(result);
+          if (wanted !== heading) print(`\n${wanted}`);
+          heading = wanted;
           print(stepRow(result));
         },
         onEngine: (result) => {

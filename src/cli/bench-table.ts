@@ -44,17 +44,18 @@ export function kernelRow(result: KernelResult, rates: Rates): string {
 
 const stepWidths = [9, 9, 9, 8, 9, 8];
 
-export function stepHeading({ model, dtype, state_dtype }: StepResult): string {
-  const name = `${model}, ${dtype}, ${state_dtype} state`;
+export function stepHeading({ model, dtype, state_dtype, deterministic }: StepResult): string {
+  const name = `${model}, ${dtype}, ${state_dtype} state${deterministic ? ", deterministic" : ""}`;
   return row(name, ["ms", "wall", "floor", "share", "peer", "faster"], stepWidths);
 }
 
 export function stepRow(result: StepResult): string {
-  const { figure, size, context, ms, wall_ms, floor_ms, share, peer, peer_ms } = result;
+  const { figure, size, context, ms, wall_ms, floor_ms, share, peer, peer_ms, cost } = result;
   const after = context > 1 ? `, context ${context}` : "";
   const name = figure === "decode_step_ms" ? `  decode step, batch ${size}${after}` : `  prefill of ${size} tokens`;
   const times = [ms, wall_ms, floor_ms].map(formatMeasure);
-  return row(name, [...times, percent(share), ...peerCells(peer, peer_ms, comparedMs(result))], stepWidths);
+  const cells = row(name, [...times, percent(share), ...peerCells(peer, peer_ms, comparedMs(result))], stepWidths);
+  return cost === null ? cells : `${cells}   ${cost < 0 ? "" : "+"}${(100 * cost).toFixed(1)} %`;
 }
 
 export function engineRow({ size, overlap, step_ms, host_us, before_step_us, idle_share }: EngineResult): string {

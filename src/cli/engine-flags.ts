@@ -65,6 +65,8 @@ export function addEngineFlags(
     prefixCache
       ? new Option("--no-prefix-cache", "compute every prompt from its beginning")
       : new Option("--prefix-cache", "reuse what was computed for prompts that begin alike").default(false),
+    size("--prefix-cache-states <n>", "states that the prefix cache keeps (default: 2 for each sequence, if they fit)"),
+    new Option("--deterministic", "the same bits for a request whatever else runs; slower"),
     size("--max-model-len <n>", "tokens of prompt and output together").default(131_072),
     choice("--load-format <format>", "dummy: random weights from config.json alone", ["auto", "dummy"]),
   ];

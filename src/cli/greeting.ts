@@ -6,7 +6,8 @@ import { formatBytes, formatCount, formatMagnitude } from "./units";
 /** What serve prints once the model is loaded: what runs where, what the memory is used for, and a request to try. */
 export async function greeting(llm: LLM, url: string, http: ServeOptions): Promise<string> {
   const { id, parameters, dtype, device } = llm.info;
-  return `${id}: ${formatMagnitude(parameters)} parameters, ${dtype}, on ${device}
+  const mode = llm.limits?.deterministic ? ", deterministic" : "";
+  return `${id}: ${formatMagnitude(parameters)} parameters, ${dtype}, on ${device}${mode}
 
 ${renderFacts([memoryFacts(llm)])}
 Listening on ${url}

@@ -8,7 +8,7 @@ import type { EngineOptions } from "./policy/config";
  * name.
  */
 export function openDevice(
-  { device = "auto", threads = 0 }: Pick<EngineOptions, "device" | "threads">,
+  { device = "auto", threads = 0, deterministic = false }: Pick<EngineOptions, "device" | "threads" | "deterministic">,
   onMessage: (message: string) => void = () => {},
 ): Device {
   if (device !== "auto") {
@@ -16,13 +16,13 @@ export function openDevice(
       const message = `device must be auto, ${deviceKinds.join(" or ")}, got ${device}`;
       throw new EngineError("ERR_ARGUMENT", message, { subject: "device" });
     }
-    return Device.open({ kind: device, threads });
+    return Device.open({ kind: device, threads, deterministic });
   }
   try {
-    return Device.open({ kind: "cuda", threads });
+    return Device.open({ kind: "cuda", threads, deterministic });
   } catch (error) {
     if (!EngineError.is(error) || (error.code !== "ERR_NOT_BUILT" && error.code !== "ERR_NO_DEVICE")) throw error;
     if (error.code === "ERR_NO_DEVICE") onMessage(`runs on the CPU: ${error.message}`);
   }
-  return Device.open({ kind: "cpu", threads });
+  return Device.open({ kind: "cpu", threads, deterministic });
 }

@@ -9,7 +9,8 @@ import { Checkpoint } from "../weights/checkpoint";
 import { DeviceLoader } from "../weights/device-loader";
 import { WeightScope } from "../weights/scope";
 
-export interface WeightOptions extends Pick<EngineOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "loadFormat"> {
+export interface WeightOptions
+  extends Pick<EngineOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "deterministic" | "loadFormat"> {
   /** Bytes of weights that are on the device, and of all; 0 where that is not known. */
   readonly onProgress?: (bytes: number, total: number) => void;
 }

@@ -20,7 +20,8 @@ export interface Addon extends OpFunctions {
   setErrorFactory(make: (code: string, message: string, subject: string) => Error): void;
   liveHandles(): number;
 
-  openDevice(kind: string, threads: number): DeviceHandle;
+  /** `deterministic`: 1 for a stream whose ops give a row the same bits whatever they are launched with, else 0. */
+  openDevice(kind: string, threads: number, deterministic: number): DeviceHandle;
   closeDevice(device: DeviceHandle): void;
   describeDevice(device: DeviceHandle): string;
   /** Bytes free and in all. */

@@ -14,6 +14,11 @@ export interface DeviceOptions {
   readonly kind: DeviceKind;
   /** CPU: threads that compute, the stream's own included. Default: one per core that the process may use. */
   readonly threads?: number;
+  /**
+   * Ops give a row, or a sequence, the same bits whatever else they are launched with, as they always do on the CPU. Default
+   * false.
+   */
+  readonly deterministic?: boolean;
 }
 
 export interface CpuDescription {
@@ -57,8 +62,8 @@ export class Device {
   }
 
   /** Throws ERR_NOT_BUILT where the backend is missing, ERR_NO_DEVICE where the machine has no such device. */
-  static open({ kind, threads = 0 }: DeviceOptions): Device {
-    return new Device(addon().openDevice(kind, threads), kind);
+  static open({ kind, threads = 0, deterministic = false }: DeviceOptions): Device {
+    return new Device(addon().openDevice(kind, threads, deterministic ? 1 : 0), kind);
   }
 
   /** The first call of an op with a new shape takes longer than the next, because it chooses among kernels by their times. */

@@ -47,6 +47,8 @@ function step(fields: Partial<StepResult> = {}) {
     floor_ms: 3.8,
     share: 0.776,
     peer: "mamba_ssm, CUDA graph",
+    deterministic: false,
+    cost: null,
     peer_ms: 9.65,
   };
   return { ...result, ...run, ...fields };

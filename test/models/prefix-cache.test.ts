@@ -1,13 +1,12 @@
-import { Engine } from "../../src/engine/engine";
 import type { EngineConfig } from "../../src/engine/policy/config";
-import { type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
-import type { ScheduledBatch } from "../../src/engine/policy/step-plan";
+import type { EngineRequest, EngineToken } from "../../src/engine/policy/request";
 import { type PreparedRunner, prepareRunner } from "../../src/engine/prepare-runner";
 import { loadWeights } from "../../src/llm/load-weights";
 import { loadModelConfig } from "../../src/models/config";
 import { Device } from "../../src/tensor/device";
 import { testDevices } from "../helpers/backends";
 import { goldens, relativeError } from "../helpers/golden";
+import { alone, idsAndLogprobs, requestsOf, serve } from "../helpers/random-serving";
 import { Rng } from "../helpers/rng";
 
 const kind = testDevices[0]!;
@@ -15,72 +14,6 @@ const MAX_MODEL_LEN = 1024;
 const options = { maxNumSeqs: 3, maxNumBatchedTokens: 512 + 3, maxModelLen: MAX_MODEL_LEN };
 
 const models = goldens.filter(({ name }) => name !== "storyteller-6m");
-
-interface Answer {
-  readonly tokens: readonly EngineToken[];
-  /** How many tokens it had when it was computed from its beginning again, after a preemption. */
-  readonly recomputedFrom: readonly number[];
-}
-
-/** Prompts that begin like a few documents, and end in their own way. */
-function requestsOf(vocabSize: number, rng: Rng, count: number): EngineRequest[] {
-  const below = (n: number) => Math.floor(rng.next() * n);
-  const document = (seed: number) => Array.from({ length: 900 }, (_, i) => (i * seed + 1) % vocabSize);
-  const documents = [3, 11].map(document);
-  return Array.from({ length: count }, (_, i) => {
-    const prompt = [
-      ...documents[below(2)]!.slice(0, 1 + below(880)),
-      ...document(below(90) + 13).slice(0, 1 + below(20)),
-    ];
-    const request = greedyRequest(`${i}`, prompt, 1 + below(8));
-    const temperature = below(2);
-    return {
-      ...request,
-      ...{ logprobs: 2, priority: below(3), sampling: { ...request.sampling, temperature, seed: BigInt(i) } },
-    };
-  });
-}
-
-/** What each request gets of an engine that all are sent to, a few at a time; null where it was aborted. */
-async function serve(
-  { runner }: Pick<PreparedRunner, "runner">,
-  config: EngineConfig,
-  requests: readonly EngineRequest[],
-  rng: Rng,
-) {
-  const recomputed = new Map<string, number[]>(requests.map(({ id }) => [id, []]));
-  const watched = {
-    score: runner.score.bind(runner),
-    step: (batch: ScheduledBatch) => {
-      for (const { sequence, start, restoredFrom = -1 } of batch.rows.slice(0, batch.numPrefills)) {
-        const begins = start === 0 || restoredFrom >= 0;
-        if (begins && sequence.numGenerated > 0) recomputed.get(sequence.id)!.push(sequence.tokens.length);
-      }
-      return runner.step(batch);
-    },
-  };
-  const engine = new Engine(watched, config, () => {});
-  const answers = new Map<string, Answer | null>();
-  const pending = new Set<Promise<void>>();
-  for (const request of requests) {
-    const leavesAfter = rng.next() < 0.15 ? Math.floor(rng.next() * 3) : Number.POSITIVE_INFINITY;
-    const answer = (async () => {
-      const tokens: EngineToken[] = [];
-      for await (const token of engine.submit(request)) {
-        tokens.push(token);
-        if (tokens.length > leavesAfter) break;
-      }
-      const isWhole = tokens.at(-1)!.finishReason !== null;
-      answers.set(request.id, isWhole ? { tokens, recomputedFrom: recomputed.get(request.id)! } : null);
-    })().finally(() => pending.delete(answer));
-    pending.add(answer);
-    while (pending.size > 4 || (pending.size > 0 && rng.next() < 0.3)) await Promise.race(pending);
-  }
-  await Promise.all(pending);
-  const stats = engine.stats();
-  await engine.close();
-  return { answers, stats };
-}
 
 describe.each(models)("$name", ({ modelDir }) => {
   const modelConfig = loadModelConfig(modelDir);
@@ -104,9 +37,7 @@ describe.each(models)("$name", ({ modelDir }) => {
       const prompt = [...request.prompt, ...tokens.map(({ id }) => id)];
       const part = { ...request, id: `${request.id} to ${end}`, prompt, maxTokens: end - prompt.length };
       if (part.maxTokens === 0) continue;
-      const engine = new Engine(prepared.runner, plain, () => {});
-      for await (const token of engine.submit(part)) tokens.push(token);
-      await engine.close();
+      tokens.push(...(await alone(prepared, plain, part)));
     }
     return tokens;
   }
@@ -126,10 +57,7 @@ describe.each(models)("$name", ({ modelDir }) => {
       const answer = answers.get(request.id)!;
       if (answer === null) continue;
       const wanted = await expected(request, answer.recomputedFrom);
-      const ids = (tokens: readonly EngineToken[]) => tokens.map(({ id }) => id);
-      const logprobs = (tokens: readonly EngineToken[]) => tokens.map(({ logprobs }) => logprobs);
-      if (kind === "cpu")
-        expect([ids(answer.tokens), logprobs(answer.tokens)]).toEqual([ids(wanted), logprobs(wanted)]);
+      if (kind === "cpu") expect(idsAndLogprobs(answer.tokens)).toEqual(idsAndLogprobs(wanted));
       else {
         // The kernel of a matrix product depends on the number of rows there.
         const first = [answer.tokens, wanted].map((tokens) => Float32Array.of(tokens[0]!.logprobs!.top[0]!.logprob));

@@ -24,7 +24,7 @@ const limits = { maxRows: 16, maxTokens: 2048, maxDraws: 16 };
 const mambaBlock = (chunkSize = 8, words?: Int32Array) => new MambaBlock(limits, chunkSize, words);
 
 function schedule(specs: readonly RowSpec[]): ScheduledBatch {
-  const plan = new StepPlan(Number.POSITIVE_INFINITY, 1);
+  const plan = new StepPlan({ maxNumBatchedTokens: Number.POSITIVE_INFINITY, chunkSize: 1 });
   specs.forEach(({ computed, take, left = 0, sampling = greedy, promptLength }, index) => {
     const isDecode = computed > 0 && take === 1 && left === 0;
     const prompt = promptOf(computed + take + left).map((token) => token + 10_000 * index);

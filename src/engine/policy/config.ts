@@ -1,5 +1,5 @@
 import { EngineError } from "../../errors";
-import type { SchedulerConfig } from "./scheduler-config";
+import { leastBatchedTokens, type SchedulerConfig } from "./scheduler-config";
 
 const floats = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
 type FloatName = keyof typeof floats;
@@ -42,6 +42,17 @@ export interface EngineOptions {
    * probabilities are the same either way.
    */
   readonly prefixCache?: boolean;
+  /**
+   * States that the prefix cache keeps on the device, as far as there is memory beside one sequence of the longest. Default: two
+   * for each of maxNumSeqs, at least 16, within a fifth of the memory for states.
+   */
+  readonly prefixCacheStates?: number;
+  /**
+   * A request gets the same bits alone or in any batch, whatever its prompt is cut into, with the prefix cache and without,
+   * preempted or not, on the same hardware and build. The SSM state is float32; a preempted request takes one step for each
+   * token that it had generated. Default false.
+   */
+  readonly deterministic?: boolean;
   /** "dummy": random weights from config.json alone, for benchmarks. Default "auto". */
   readonly loadFormat?: "auto" | "dummy";
 }
@@ -91,20 +102,22 @@ export function engineConfig(
 ): EngineConfig {
   const { maxQueue = defaults.maxQueue, overlap = true, maxNumSeqs = ofDevice[kind].maxNumSeqs } = options;
   const maxModelLen = contextLength(options, maxPositions);
-  const numSnapshots =
-    options.prefixCache === false ? 0 : Math.max(LEAST_SNAPSHOTS, SNAPSHOTS_PER_SEQUENCE * maxNumSeqs);
-  const sizes = withSequences(options, kind, maxNumSeqs);
-  return { ...sizes, chunkSize, maxModelLen, maxQueue, overlap, numPages: 0, numSnapshots };
+  const { prefixCache = true, prefixCacheStates = Math.max(LEAST_SNAPSHOTS, SNAPSHOTS_PER_SEQUENCE * maxNumSeqs) } =
+    options;
+  const numSnapshots = prefixCache ? prefixCacheStates : 0;
+  const { deterministic = false } = options;
+  const sizes = withSequences(options, { kind, chunkSize, deterministic }, maxNumSeqs);
+  return { ...sizes, chunkSize, deterministic, maxModelLen, maxQueue, overlap, numPages: 0, numSnapshots };
 }
 
 /** The sizes that hang on how many sequences run at once. */
 export function withSequences(
   { maxNumBatchedTokens }: EngineOptions,
-  kind: DeviceKind,
+  { kind, ...run }: { kind: DeviceKind } & Pick<EngineConfig, "chunkSize" | "deterministic">,
   maxNumSeqs: number,
 ): Pick<EngineConfig, "maxNumSeqs" | "maxNumBatchedTokens"> {
   const wanted = maxNumBatchedTokens ?? ofDevice[kind].prefillTokens + maxNumSeqs;
-  return { maxNumSeqs, maxNumBatchedTokens: Math.max(wanted, maxNumSeqs) };
+  return { maxNumSeqs, maxNumBatchedTokens: Math.max(wanted, leastBatchedTokens({ ...run, maxNumSeqs })) };
 }
 
 export interface Dtypes {
@@ -122,13 +135,19 @@ export function resolveDtypes(
     dtype = "auto",
     stateDtype = "auto",
     kvCacheDtype = "auto",
-  }: Pick<EngineOptions, "dtype" | "stateDtype" | "kvCacheDtype">,
+    deterministic = false,
+  }: Pick<EngineOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "deterministic">,
   model: { torchDtype: FloatName | null; mambaSsmCacheDtype?: FloatName },
 ): Dtypes {
   const computeName = dtype === "auto" ? (model.torchDtype ?? "bfloat16") : dtype;
-  const stateName = stateDtype === "auto" ? (model.mambaSsmCacheDtype ?? "float32") : stateDtype;
+  const usual = deterministic ? "float32" : (model.mambaSsmCacheDtype ?? "float32");
+  const stateName = stateDtype === "auto" ? usual : stateDtype;
   expectFloat("dtype", computeName);
   expectFloat("stateDtype", stateName);
+  if (deterministic && stateName !== "float32") {
+    const message = `stateDtype must be auto or float32 with deterministic, got ${stateName}: a state of 16 bits is rounded wherever a prompt is cut`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject: "stateDtype" });
+  }
   if (kvCacheDtype !== "auto" && kvCacheDtype !== "fp8") {
     const message = `kvCacheDtype must be auto or fp8, got ${kvCacheDtype}`;
     throw new EngineError("ERR_ARGUMENT", message, { subject: "kvCacheDtype" });

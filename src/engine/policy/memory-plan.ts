@@ -5,7 +5,11 @@ import { PAGE_SIZE } from "./kv-pages";
 /** Share of a host's free memory that states may take: the rest is other programs', and the page cache's. */
 const HOST_STATE_SHARE = 0.5;
 
-/** Most of the memory for states that snapshots of the prefix cache take: they may not cost many running sequences. */
+/**
+ * Most of the memory for states that snapshots of the prefix cache take where nobody said how many: they may not cost many
+ * running sequences. With the two for each sequence that are wanted at most, a fifth leaves five sixths of the sequences that
+ * there would be, and a session's last two turns for a sixth of them at least.
+ */
 const SNAPSHOT_SHARE = 0.2;
 
 /** Tokens that a sequence is expected to have, where it is decided how many run at once. */
@@ -65,7 +69,8 @@ export function fitMemory(
   const { kind, stateBytesPerSeq, kvBytesPerToken, snapshotBytes } = memory;
   const pageBytes = kvBytesPerToken * PAGE_SIZE;
   const longest = Math.ceil(config.maxModelLen / PAGE_SIZE) * pageBytes;
-  const share = Math.max(0, Math.min(memory.budget * SNAPSHOT_SHARE, memory.budget - stateBytesPerSeq - longest));
+  const most = options.prefixCacheStates === undefined ? memory.budget * SNAPSHOT_SHARE : Number.POSITIVE_INFINITY;
+  const share = Math.max(0, Math.min(most, memory.budget - stateBytesPerSeq - longest));
   const numSnapshots = Math.min(config.numSnapshots, Math.floor(share / Math.max(1, snapshotBytes)));
   const budget = memory.budget - numSnapshots * snapshotBytes;
   const usual = kvBytesPerToken * Math.min(config.maxModelLen, USUAL_LENGTH);
@@ -76,12 +81,15 @@ export function fitMemory(
     const message = `a sequence of maxModelLen = ${config.maxModelLen} tokens takes ${mib(stateBytesPerSeq + longest)} of caches, and ${mib(budget)} are there; lower maxModelLen (--max-model-len)`;
     throw new EngineError("ERR_MEMORY", message, { subject: "maxModelLen" });
   }
-  const most = maxNumSeqs * Math.ceil(config.maxModelLen / PAGE_SIZE);
+  const allPages = maxNumSeqs * Math.ceil(config.maxModelLen / PAGE_SIZE);
   const numPages =
-    kvBytesPerToken === 0 ? 0 : Math.min(most, Math.floor((budget - maxNumSeqs * stateBytesPerSeq) / pageBytes));
+    kvBytesPerToken === 0 ? 0 : Math.min(allPages, Math.floor((budget - maxNumSeqs * stateBytesPerSeq) / pageBytes));
   if (fitting >= config.maxNumSeqs) return { config: { ...config, numPages, numSnapshots }, note: null };
   const note = `max_num_seqs is ${fitting} instead of ${config.maxNumSeqs}: a sequence takes ${mib(stateBytesPerSeq + usual)} of state, and ${mib(budget)} are there for states`;
-  return { config: { ...config, ...withSequences(options, kind, fitting), numPages, numSnapshots }, note };
+  return {
+    config: { ...config, ...withSequences(options, { ...config, kind }, fitting), numPages, numSnapshots },
+    note,
+  };
 }
 
 const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;

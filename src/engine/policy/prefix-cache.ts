@@ -89,7 +89,7 @@ export class PrefixCache implements SequenceMemory {
     if (sequence.slot !== NO_SLOT) return true;
     const { blockSize } = this.tree;
     const { cacheSalt = "", promptLogprobs } = sequence.request;
-    const last = lastMultiple(sequence.tokens.length - 1, blockSize);
+    const last = lastMultiple(sequence.numToPrefill - 1, blockSize);
     const path = this.tree.find(cacheSalt, sequence.tokens, last);
     const needsAll = promptLogprobs !== undefined; // each of the prompt's tokens has to run for them
     const hit = needsAll ? undefined : path.findLast(({ slot }) => slot !== NO_SLOT);

@@ -10,10 +10,21 @@ export interface SchedulerConfig {
   readonly maxNumBatchedTokens: number;
   /** Tokens at whose multiples prefills are cut: a multiple of each chunk size of the model's layers. */
   readonly chunkSize: number;
+  /** Whether prefills are cut nowhere else, and drawn tokens are always computed as decodes. Default false. */
+  readonly deterministic?: boolean;
   /** Longest sequence in tokens, prompt and output together. */
   readonly maxModelLen: number;
   /** Requests that may wait; preempted sequences come on top. */
   readonly maxQueue: number;
+}
+
+/** Tokens of a step so that every decode fits in every step, and with deterministic a chunk of a prefill too. */
+export function leastBatchedTokens({
+  maxNumSeqs,
+  chunkSize,
+  deterministic = false,
+}: Pick<SchedulerConfig, "maxNumSeqs" | "chunkSize" | "deterministic">): number {
+  return deterministic ? maxNumSeqs + chunkSize : maxNumSeqs;
 }
 
 /** Throws ERR_ARGUMENT for a size that is no whole number or too small. */
@@ -25,10 +36,12 @@ export function checkSchedulerConfig(config: SchedulerConfig): void {
   }
 }
 
-function minimums(config: SchedulerConfig): [keyof SchedulerConfig, number][] {
+type Size = Exclude<keyof SchedulerConfig, "deterministic">;
+
+function minimums(config: SchedulerConfig): [Size, number][] {
   return [
     ["maxNumSeqs", 1],
-    ["maxNumBatchedTokens", config.maxNumSeqs],
+    ["maxNumBatchedTokens", leastBatchedTokens(config)],
     ["chunkSize", 1],
     ["maxModelLen", 2],
     ["maxQueue", 1],

@@ -121,7 +121,7 @@ export class Scheduler {
     if (this.inFlight.length >= MAX_STEPS_IN_FLIGHT) {
       throw new EngineError("ERR_ARGUMENT", `${this.inFlight.length} steps are not committed`);
     }
-    const plan = new StepPlan(this.config.maxNumBatchedTokens, this.config.chunkSize);
+    const plan = new StepPlan(this.config);
     const prefills = this.grantDecodes(plan);
     let next = 0;
     let admitting = true;
@@ -217,7 +217,7 @@ export class Scheduler {
       decodes -= 1;
       if (sequence.waitsForToken || plan.rests(sequence)) continue;
       const most = Math.min(plan.spare - decodes, sequence.maxLength - sequence.length) - 1;
-      const drafts = most > 0 && sequence.numPending === 0 ? this.draft(sequence, most) : noDrafts;
+      const drafts = most > 0 && sequence.isAtEnd ? this.draft(sequence, most) : noDrafts;
       if (this.makeRoom(sequence, sequence.length + drafts.length, plan)) plan.give(sequence, 1, drafts);
     }
     return prefills;
@@ -275,13 +275,13 @@ export class Scheduler {
     return true;
   }
 
-  /** Back to the queue; its state is dropped, and all its tokens are computed again later. */
+  /** Back to the queue; its state is dropped, and all its tokens are computed again later (see Sequence.numToPrefill). */
   private preempt(sequence: Sequence, plan: StepPlan): void {
     plan.rest(sequence);
     remove(this.running, sequence);
     this.release(sequence);
     sequence.numComputed = 0;
-    sequence.numToPrefill = sequence.tokens.length;
+    if (!this.config.deterministic) sequence.numToPrefill = sequence.tokens.length;
     insertByRank(this.waiting, sequence);
   }
 

@@ -22,7 +22,10 @@ export class Sequence {
 
   /** Tokens already in the state of `slot`. */
   numComputed = 0;
-  /** Tokens that are computed as a prefill: the prompt, and after a preemption all that there were. */
+  /**
+   * Tokens that are computed as a prefill: the prompt, and after a preemption all that there were. Not so in the deterministic
+   * mode: a prefill of drawn tokens gives other bits than the decodes that drew them, so these run again, one step each.
+   */
   numToPrefill: number;
   /** Tokens of the prompt that were computed for an earlier request; null before that is known. */
   numCached: number | null = null;
@@ -73,9 +76,14 @@ export class Sequence {
     return this.tokens.length + this.numPending;
   }
 
-  /** Tokens that no scheduled step has taken; at least 1. */
-  get numNew(): number {
-    return this.length - this.numScheduled;
+  /** Tokens of its prefill that no scheduled step has taken; not above 0 for one that decodes. */
+  get numToGo(): number {
+    return this.numToPrefill - this.numScheduled;
+  }
+
+  /** Whether all its tokens are known, and all but the last one scheduled. */
+  get isAtEnd(): boolean {
+    return this.numPending === 0 && this.numScheduled + 1 === this.length;
   }
 
   /**

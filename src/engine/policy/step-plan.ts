@@ -1,3 +1,4 @@
+import type { SchedulerConfig } from "./scheduler-config";
 import type { Sequence } from "./sequence";
 
 /** A state that a row leaves behind: that of its sequence after `position` tokens. */
@@ -64,29 +65,26 @@ export class StepPlan {
   private numTokens = 0;
   private prefillAdvances = false;
 
-  /** Both in tokens: prefills are cut at multiples of `alignment`. */
-  constructor(
-    private readonly budget: number,
-    private readonly alignment: number,
-  ) {}
+  constructor(private readonly config: Pick<SchedulerConfig, "maxNumBatchedTokens" | "chunkSize" | "deterministic">) {}
 
   /** Tokens that are left of the budget. */
   get spare(): number {
-    return this.budget - this.numTokens;
+    return this.config.maxNumBatchedTokens - this.numTokens;
   }
 
   /**
    * How many tokens `sequence` can have, if `victim` gave back its own; 0 = not in this step. A prefill that does not fit
-   * ends on an absolute multiple of the alignment: its chunks, and with them its results, are then the same whatever else
-   * runs. Where the budget does not reach one, it waits, unless no other prefill advances in this step.
+   * ends on an absolute multiple of the chunk: its chunks, and with them its results, are then the same whatever else runs.
+   * Where the budget does not reach one, it waits, unless no other prefill advances in this step. In the deterministic mode
+   * it waits then too: a budget of a chunk more than the decodes lets the first prefill advance in every step.
    */
   fit(sequence: Sequence, victim?: Sequence): number {
     const budget = this.spare + (this.decodes.find((row) => row.sequence === victim)?.numTokens ?? 0);
-    if (sequence.numNew <= budget) return sequence.numNew;
+    if (sequence.numToGo <= budget) return sequence.numToGo;
     const end = sequence.numScheduled + budget;
-    const aligned = end - (end % this.alignment) - sequence.numScheduled;
+    const aligned = end - (end % this.config.chunkSize) - sequence.numScheduled;
     if (aligned > 0) return aligned;
-    return this.prefillAdvances ? 0 : budget;
+    return this.prefillAdvances || this.config.deterministic ? 0 : budget;
   }
 
   /** Adds a row of `numTokens`, and the drafts after them; none for 0, and none of a sequence that rests. */

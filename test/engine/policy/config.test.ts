@@ -21,6 +21,16 @@ test.each(["dtype", "stateDtype"])("%s of another name is refused", (option) => 
   expect(resolve).toThrow(`${option} must be auto, float32 or bfloat16 or float16, got float64`);
 });
 
+test("deterministic: a state of floats, also where the checkpoint asks for less, and steps with room for a chunk", () => {
+  const model = { torchDtype: "bfloat16", mambaSsmCacheDtype: "bfloat16" } as const;
+  expect(resolveDtypes({ deterministic: true }, model).state).toBe("f32");
+  expect(() => resolveDtypes({ deterministic: true, stateDtype: "float16" }, model)).toThrow(
+    "stateDtype must be auto or float32 with deterministic, got float16",
+  );
+  const options = { deterministic: true, maxNumSeqs: 8, maxNumBatchedTokens: 16 };
+  expect(engineConfig(options, { kind: "cpu", chunkSize: 64 })).toMatchObject({ maxNumBatchedTokens: 72 });
+});
+
 test("a GPU's steps are larger than a CPU's, and hold a token of each sequence on top of the prompts'", () => {
   const sizes = (kind: "cpu" | "cuda", options = {}) => {
     const { maxNumSeqs, maxNumBatchedTokens } = engineConfig(options, { kind, chunkSize: 64 });

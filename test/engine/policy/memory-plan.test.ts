@@ -34,6 +34,17 @@ describe("the memory for states", () => {
   });
 });
 
+test.each([
+  { prefixCacheStates: undefined, snapshots: 2, why: "a fifth of the memory" },
+  { prefixCacheStates: 5, snapshots: 5, why: "as asked for" },
+  { prefixCacheStates: 50, snapshots: 11, why: "all that is left beside one sequence" },
+])("$snapshots snapshots: $why", ({ prefixCacheStates, snapshots }) => {
+  const options = { maxNumSeqs: 4, ...(prefixCacheStates === undefined ? {} : { prefixCacheStates }) };
+  const wanted = engineConfig(options, { kind: "cuda", chunkSize: 64 });
+  const bytes = { stateBytesPerSeq: 10, kvBytesPerToken: 0, snapshotBytes: 8, budget: 100 };
+  expect(fitMemory(wanted, options, { kind: "cuda", ...bytes }).config.numSnapshots).toBe(snapshots);
+});
+
 describe("with KV caches", () => {
   const wanted = engineConfig({ maxNumSeqs: 16, maxModelLen: 640, prefixCache: false }, { kind: "cpu", chunkSize: 64 });
   const planFor = (budget: number) =>

@@ -4,11 +4,11 @@ import { KvPages, PAGE_SIZE } from "../../../src/engine/policy/kv-pages";
 import { PrefixCache } from "../../../src/engine/policy/prefix-cache";
 import type { EngineRequest } from "../../../src/engine/policy/request";
 import { MAX_STEPS_IN_FLIGHT, Scheduler } from "../../../src/engine/policy/scheduler";
-import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
+import { leastBatchedTokens, type SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
 import type { Sequence } from "../../../src/engine/policy/sequence";
 import { CompositeMemory } from "../../../src/engine/policy/sequence-memory";
 import { StateSlots } from "../../../src/engine/policy/state-slots";
-import type { ScheduledBatch } from "../../../src/engine/policy/step-plan";
+import type { ScheduledBatch, ScheduledRow } from "../../../src/engine/policy/step-plan";
 import { EngineError } from "../../../src/errors";
 import { greedy, makeRequest } from "../../helpers/engine-request";
 import { generateAlone, RecurrentModel, vocabSize } from "../../helpers/recurrent-model";
@@ -28,12 +28,14 @@ const met = {
   failedSnapshot: 0,
   abortedSnapshot: 0,
   unalignedCut: 0,
+  tokenComputedAgain: 0,
   noBudget: 0,
 };
 
 interface CacheConfig extends SchedulerConfig {
   readonly numSnapshots: number;
   readonly numPages: number;
+  readonly deterministic: boolean;
 }
 
 interface Launched {
@@ -151,6 +153,7 @@ class Traffic {
         assert.ok(position < sequence.tokens.length, "the last token is computed for its logits");
       }
       if (snapshots.length > 1) met.twoSnapshotsInARow += 1;
+      if (this.config.deterministic) this.checkKind(rows[i]!, i < numPrefills);
       if (i < numPrefills && start % chunkSize !== 0) met.unalignedCut += 1;
       if (restoredFrom < 0) continue;
       assert.ok(i < numPrefills && start > 0 && start % chunkSize === 0 && restoredFrom >= maxNumSeqs);
@@ -163,6 +166,15 @@ class Traffic {
       for (const page of sequence.pages.slice()) owners.set(page, (owners.get(page) ?? 0) + 1);
     }
     met.sharedPage += [...owners.values()].filter((count) => count > 1).length;
+  }
+
+  /** Prompts are prefills, cut at chunks alone; tokens that were drawn are decodes, one by one, also after a preemption. */
+  private checkKind({ sequence, start, numTokens, draws }: ScheduledRow, isPrefill: boolean): void {
+    const { length } = sequence.request.prompt;
+    const end = start + numTokens;
+    if (isPrefill) assert.ok(end <= length && (end === length || end % this.config.chunkSize === 0));
+    else assert.ok(start >= length && numTokens === 1);
+    if (!isPrefill && draws === 0) met.tokenComputedAgain += 1;
   }
 
   /** Writes the step's tokens to their pages; all before them must be there. */
@@ -245,6 +257,7 @@ const states = fc
     chunkSize: fc.integer({ min: 1, max: 8 }),
     maxModelLen: fc.integer({ min: 13, max: 60 }),
     numSnapshots: fc.constantFrom(0, 1, 2, 3, 5, 100),
+    deterministic: fc.boolean(),
   })
   .map((config) => ({ ...config, maxQueue: 20, numPages: 0 }));
 const statesAndPages = fc
@@ -254,6 +267,7 @@ const statesAndPages = fc
     chunkSize: fc.constantFrom(1, 16, 48, 64, 128),
     numSnapshots: fc.constantFrom(0, 1, 2, 3, 5, 100),
     numPages: fc.integer({ min: 5, max: 16 }),
+    deterministic: fc.boolean(),
   })
   .map((config) => ({ ...config, maxQueue: 20, maxModelLen: 300 }));
 
@@ -264,7 +278,10 @@ test.each([
   const events = fc.array(eventsOf(row.maxPrompt), { minLength: 10, maxLength: 80, size: "max" });
   fc.assert(
     fc.property(row.configs, events, (config, list) => {
-      const sized = { ...config, maxNumBatchedTokens: Math.max(config.maxNumBatchedTokens, config.maxNumSeqs) };
+      const sized = {
+        ...config,
+        maxNumBatchedTokens: Math.max(config.maxNumBatchedTokens, leastBatchedTokens(config)),
+      };
       const traffic = new Traffic(sized);
       for (const event of list) {
         if (event.kind === "add") traffic.add(event.fields);

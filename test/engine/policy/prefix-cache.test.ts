@@ -30,7 +30,7 @@ class Prefills {
 
   /** One step of all that is left; returns the positions of its snapshots. */
   step(sequence: Sequence): number[] {
-    const numTokens = sequence.numNew;
+    const numTokens = sequence.numToGo;
     const row = { sequence, start: sequence.numScheduled, numTokens, draws: 1, draw: -1, drafts: [] };
     const prefix = this.cache.take(sequence, numTokens);
     this.cache.store([{ ...row, ...prefix }]);

@@ -9,10 +9,10 @@ test("starts with its prompt, no state and no slot", () => {
   const prompt = promptOf(5);
   const sequence = sequenceOf({ id: "a", prompt });
   expect(sequence).toMatchObject({ id: "a", tokens: prompt, numComputed: 0, numInFlight: 0, slot: -1 });
-  expect(sequence).toMatchObject({ numNew: 5, numGenerated: 0, isPrefill: true, isFinished: false });
+  expect(sequence).toMatchObject({ numToGo: 5, numGenerated: 0, isPrefill: true, isFinished: false });
   sequence.append(9);
   expect(prompt).toHaveLength(5);
-  expect(sequence).toMatchObject({ numNew: 6, numGenerated: 1 });
+  expect(sequence).toMatchObject({ numToGo: 5, length: 6, numGenerated: 1 });
 });
 
 test.each([

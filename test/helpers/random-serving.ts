@@ -1,0 +1,93 @@
+import { Engine } from "../../src/engine/engine";
+import type { EngineConfig } from "../../src/engine/policy/config";
+import { type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
+import type { ScheduledBatch } from "../../src/engine/policy/step-plan";
+import type { PreparedRunner } from "../../src/engine/prepare-runner";
+import type { Rng } from "./rng";
+
+/** Random requests that share beginnings, and an engine that all are sent to, a few at a time. */
+
+export interface Answer {
+  readonly tokens: readonly EngineToken[];
+  /** How many tokens it had when it was computed from its beginning again, after a preemption. */
+  readonly recomputedFrom: readonly number[];
+}
+
+const MOST_PROMPT_TOKENS = 900;
+
+/** Prompts that begin like a few documents, and end in their own way; answers of up to `mostTokens`. */
+export function requestsOf(vocabSize: number, rng: Rng, count: number, mostTokens = 8): EngineRequest[] {
+  const below = (n: number) => Math.floor(rng.next() * n);
+  const document = (seed: number) => Array.from({ length: MOST_PROMPT_TOKENS }, (_, i) => (i * seed + 1) % vocabSize);
+  const documents = [3, 11].map(document);
+  return Array.from({ length: count }, (_, i) => {
+    const prompt = [
+      ...documents[below(2)]!.slice(0, 1 + below(MOST_PROMPT_TOKENS - 20)),
+      ...document(below(90) + 13).slice(0, 1 + below(20)),
+    ];
+    const request = greedyRequest(`${i}`, prompt, 1 + below(mostTokens));
+    const temperature = below(2);
+    return {
+      ...request,
+      ...{ logprobs: 2, priority: below(3), sampling: { ...request.sampling, temperature, seed: BigInt(i) } },
+    };
+  });
+}
+
+/** What each request gets; null where it was aborted. */
+export async function serve(
+  { runner }: Pick<PreparedRunner, "runner">,
+  config: EngineConfig,
+  requests: readonly EngineRequest[],
+  rng: Rng,
+  atOnce = 4,
+) {
+  const recomputed = new Map<string, number[]>(requests.map(({ id }) => [id, []]));
+  const watched = {
+    score: runner.score.bind(runner),
+    step: (batch: ScheduledBatch) => {
+      for (const { sequence, start, restoredFrom = -1 } of batch.rows.slice(0, batch.numPrefills)) {
+        const begins = start === 0 || restoredFrom >= 0;
+        if (begins && sequence.numGenerated > 0) recomputed.get(sequence.id)!.push(sequence.tokens.length);
+      }
+      return runner.step(batch);
+    },
+  };
+  const engine = new Engine(watched, config, () => {});
+  const answers = new Map<string, Answer | null>();
+  const pending = new Set<Promise<void>>();
+  for (const request of requests) {
+    const leavesAfter = rng.next() < 0.15 ? Math.floor(rng.next() * 3) : Number.POSITIVE_INFINITY;
+    const answer = (async () => {
+      const tokens: EngineToken[] = [];
+      for await (const token of engine.submit(request)) {
+        tokens.push(token);
+        if (tokens.length > leavesAfter) break;
+      }
+      const isWhole = tokens.at(-1)!.finishReason !== null;
+      answers.set(request.id, isWhole ? { tokens, recomputedFrom: recomputed.get(request.id)! } : null);
+    })().finally(() => pending.delete(answer));
+    pending.add(answer);
+    while (pending.size > atOnce || (pending.size > 0 && rng.next() < 0.3)) await Promise.race(pending);
+  }
+  await Promise.all(pending);
+  const stats = engine.stats();
+  await engine.close();
+  return { answers, stats };
+}
+
+/** A request's tokens from an engine that has nothing else to do. */
+export async function alone(
+  { runner }: Pick<PreparedRunner, "runner">,
+  config: EngineConfig,
+  request: EngineRequest,
+): Promise<EngineToken[]> {
+  const tokens: EngineToken[] = [];
+  const engine = new Engine(runner, config, () => {});
+  for await (const token of engine.submit(request)) tokens.push(token);
+  await engine.close();
+  return tokens;
+}
+
+/** What may not differ: ids and log probabilities. */
+export const idsAndLogprobs = (tokens: readonly EngineToken[]) => tokens.map(({ id, logprobs }) => ({ id, logprobs }));
