@@ -15,7 +15,7 @@ import { Endpoints } from "./http/endpoints";
 import { answerClientError, toErrorAnswer } from "./http/error-body";
 import { checkHost } from "./http/host-check";
 import { HttpError } from "./http/http-error";
-import { parseBody } from "./http/json-parser";
+import { readBody } from "./http/json-parser";
 import { ServerMetrics } from "./http/metrics";
 import { isForPage } from "./http/page";
 import { engineRoutes } from "./http/routes/engine";
@@ -86,7 +86,7 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
   });
   app.setValidatorCompiler(validatorCompiler);
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser("application/json", { parseAs: "buffer" }, parseBody);
+  app.addContentTypeParser("application/json", readBody);
 
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);

@@ -207,7 +207,8 @@ function readJson(from: ByteReader): any {
 }
 
 /** How deep and large a constraint may be is for its compiler to say: here the whole process would end. */
-const noLimits = { depth: Number.POSITIVE_INFINITY, containers: Number.POSITIVE_INFINITY };
+const most = Number.POSITIVE_INFINITY;
+const noLimits = { depth: most, containers: most, keys: most };
 
 // biome-ignore lint/suspicious/noExplicitAny: as in readJson
 function parsed(parse: () => unknown): any {

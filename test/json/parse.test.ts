@@ -1,9 +1,33 @@
 import fc from "fast-check";
-import { JsonError, parseJson, parseJsonInSlices } from "../../src/json/parse";
+import { JsonError } from "../../src/json/json-error";
+import { JsonReader, parseJson } from "../../src/json/parse";
 import { JsonNumber, keysOf } from "../../src/json/value";
 
 /** What JSON.parse makes of it: JsonNumbers as doubles. */
 const plain = (value: unknown) => JSON.parse(JSON.stringify(value)) as unknown;
+
+/** How long the pieces are that a text is cut into, again and again. */
+const lengths = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 5 });
+
+function parseInPieces(text: string, cuts: readonly number[]): unknown {
+  const reader = new JsonReader();
+  for (let from = 0, i = 0; from < text.length; i++) {
+    const length = cuts[i % cuts.length]!;
+    reader.push(text.slice(from, from + length));
+    from += length;
+  }
+  return reader.end();
+}
+
+function faultOf(read: () => unknown): JsonError {
+  try {
+    read();
+  } catch (error) {
+    expect(error).toBeInstanceOf(JsonError);
+    return error as JsonError;
+  }
+  throw new Error("nothing was thrown");
+}
 
 describe("values", () => {
   it.each([
@@ -22,12 +46,12 @@ describe("values", () => {
     expect(plain(parseJson(text))).toEqual(JSON.parse(text));
   });
 
-  it("any value is what JSON.parse says, however it is spaced and cut into slices", async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.jsonValue({ maxDepth: 5 }), fc.constantFrom(0, 1, 3), async (value, indent) => {
+  it("any value is what JSON.parse says, however it is spaced and cut into pieces", () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 5 }), fc.constantFrom(0, 1, 3), lengths, (value, indent, cuts) => {
         const text = JSON.stringify(value, null, indent);
         expect(plain(parseJson(text))).toEqual(JSON.parse(text));
-        expect(await parseJsonInSlices(text)).toEqual(parseJson(text));
+        expect(parseInPieces(text, cuts)).toEqual(parseJson(text));
       }),
     );
   });
@@ -35,16 +59,18 @@ describe("values", () => {
   it("any text is refused where JSON.parse refuses it", () => {
     const piece = fc.constantFrom(..."[]{}:,", '"', '"a"', "1", "-", "0", ".5", "e3", "true", "nul", " ", "\\", "\n");
     fc.assert(
-      fc.property(fc.array(piece, { maxLength: 12 }), (pieces) => {
+      fc.property(fc.array(piece, { maxLength: 12 }), lengths, (pieces, cuts) => {
         const text = pieces.join("");
         let expected: unknown;
         try {
           expected = JSON.parse(text);
         } catch {
-          expect(() => parseJson(text)).toThrow(JsonError);
+          const { line, column, offset } = faultOf(() => parseJson(text));
+          expect(faultOf(() => parseInPieces(text, cuts))).toMatchObject({ line, column, offset });
           return;
         }
         expect(plain(parseJson(text))).toEqual(plain(expected));
+        expect(plain(parseInPieces(text, cuts))).toEqual(plain(expected));
       }),
       { numRuns: 3000 },
     );
@@ -137,14 +163,31 @@ describe("errors", () => {
   });
 });
 
-it("a long text lets other events have their turn", async () => {
-  let turns = 0;
-  const count = () => {
-    turns++;
-    timer = setImmediate(count);
-  };
-  let timer = setImmediate(count);
-  await parseJsonInSlices(`[${"1,".repeat(1_000_000)}1]`);
-  clearImmediate(timer);
-  expect(turns).toBeGreaterThanOrEqual(7);
+it("an object may have as many keys as the limit, equal ones counted again, and no more", () => {
+  const limits = { keys: 2 };
+  expect(() => parseJson('[{"a":1,"b":{"c":1,"d":1}},{"a":1,"b":1}]', limits)).not.toThrow();
+  expect(() => parseJson('{"a":{"c":1},"b":1,"a":1}', limits)).toThrow("more than 2 keys at line 1, column 20");
+});
+
+describe("a text in pieces", () => {
+  it("is refused with the piece that has the fault", () => {
+    const reader = new JsonReader({ depth: 3, containers: 10 });
+    reader.push('{"a":\n[');
+    expect(() => reader.push("[[")).toThrow("nested deeper than 3 levels at line 2, column 3");
+  });
+
+  it.each([
+    ["a long string", `"${"a\\u00e9".repeat(200_000)}"`],
+    ["a long list", `[${"1,".repeat(500_000)}1]`],
+    ["white space", `${" \n".repeat(500_000)}1`],
+  ])("%s takes work in proportion to its length", (_, text) => {
+    // One of 100,000 pieces would have to be read to its end for each, 10^11 characters in all, if what came were read again.
+    expect(parseInPieces(text, [13])).toEqual(JSON.parse(text));
+  });
+
+  it("a number that does not end is refused once it is too long", () => {
+    const reader = new JsonReader();
+    reader.push("1".repeat(1000));
+    expect(() => reader.push("1")).toThrow("more than 1000 characters at line 1, column 1");
+  });
 });

@@ -42,7 +42,7 @@ export class Template {
 }
 
 /** Whoever read the request has limits of its own; what is too deep for the stack fails there. */
-const LIMITS = { depth: 1_000, containers: Number.MAX_SAFE_INTEGER };
+const LIMITS = { depth: 1_000, containers: Number.MAX_SAFE_INTEGER, keys: Number.MAX_SAFE_INTEGER };
 
 /** The value that Python's json.loads gives. */
 function fromJson(value: Json): Value {

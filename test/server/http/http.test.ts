@@ -36,6 +36,7 @@ describe("bodies that are no request", () => {
     ["50,000 nested lists", "[".repeat(50_000) + "]".repeat(50_000)],
     ["50,000 unclosed lists", "[".repeat(50_000)],
     ["201 nested lists", "[".repeat(201) + "]".repeat(201)],
+    ["150,000 keys", `{${Array.from({ length: 150_000 }, (_, i) => `"k${i}":1`).join()}}`],
     ["200,000 lists", `[${"[],".repeat(200_000)}[]]`],
   ])("%s", async (_, payload) => {
     const response = await post(payload);
@@ -88,6 +89,21 @@ describe("bodies that are no request", () => {
       expect((await post(`{"prompt":"${prompt}","max_tokens":1}`)).statusCode).toBe(200);
     }
   });
+});
+
+it("long bodies are read a slice in each turn of the event loop, and those of one client do not add up", async () => {
+  const bytes = 1 << 20;
+  let turns = 0;
+  const count = () => {
+    turns++;
+    timer = setImmediate(count);
+  };
+  let timer = setImmediate(count);
+  const body = `{"prompt":${" ".repeat(bytes)}"the river","max_tokens":2}`;
+  const responses = await Promise.all(Array.from({ length: 4 }, () => post(body)));
+  clearImmediate(timer);
+  expect(responses.map(({ statusCode }) => statusCode)).toEqual([200, 200, 200, 200]);
+  expect(turns).toBeGreaterThan((4 * bytes) / (1 << 14));
 });
 
 describe("what HTTP says is wrong", () => {

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { JsonError, parseJson } from "../../../json/parse";
+import { JsonError } from "../../../json/json-error";
+import { parseJson } from "../../../json/parse";
 import { JsonNumber, toNumber } from "../../../json/value";
 
 /** OpenAI's clients send null for "not set". A number such as 1.0 is the double it stands for; `wide` keeps all digits. */
