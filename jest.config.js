@@ -1,4 +1,6 @@
-// Two projects: "unit" never loads the addon and runs in seconds; "native" needs the built addon.
+// Three projects. "unit" and "text" never load the addon: "unit" is what decides steps and reads files, and runs in seconds;
+// "text" is what lies between HTTP and token ids, held to long tables of what other programs make of the same texts. "native"
+// needs the built addon.
 /** Packages that a worker loads once for all of its test files: a server's took half of the time of a test of it. */
 const outside = "(zod|fastify|@fastify/[^/]+|fastify-type-provider-zod|prom-client|commander)/";
 
@@ -27,29 +29,30 @@ const base = {
   },
 };
 
-const folders = [
-  "architecture",
-  "bench/serve",
-  "docs",
-  "engine",
-  "grammar",
-  "hub",
-  "json",
-  "tokenizer",
-  "server",
-  "step",
-  "supervisor",
-  "web",
-  "weights",
-];
-const unit = folders.map((dir) => `<rootDir>/test/${dir}/`);
+/** A folder is of one project, named here or "native". */
+const folders = {
+  unit: ["architecture", "bench/serve", "docs", "engine", "hub", "json", "step", "supervisor", "web", "weights"],
+  text: ["grammar", "server", "tokenizer"],
+};
+const globs = (project) => folders[project].map((dir) => `<rootDir>/test/${dir}/`);
+const named = (project) => ({
+  ...base,
+  displayName: project,
+  testMatch: globs(project).map((dir) => `${dir}**/*.test.ts`),
+});
 
 module.exports = {
   // By default a machine of two cores has one worker.
   maxWorkers: Math.max(2, require("node:os").availableParallelism() - 1),
   testTimeout: 60_000,
   projects: [
-    { ...base, displayName: "unit", testMatch: unit.map((dir) => `${dir}**/*.test.ts`) },
-    { ...base, displayName: "native", testMatch: ["<rootDir>/test/**/*.test.ts"], testPathIgnorePatterns: unit },
+    named("unit"),
+    named("text"),
+    {
+      ...base,
+      displayName: "native",
+      testMatch: ["<rootDir>/test/**/*.test.ts"],
+      testPathIgnorePatterns: Object.keys(folders).flatMap(globs),
+    },
   ],
 };

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The quick gates: scripts/check.sh [step...], by default all of them. Every step runs, even after a failure; the exit
-# status is the number of steps that failed. `npm run fix` repairs format and lint.
+# The quick gates: scripts/check.sh [step...], by default all of them, side by side. Every step runs, even after a failure; the
+# exit status is the number of steps that failed. `npm run fix` repairs format and lint.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
@@ -19,14 +19,28 @@ check() {
 }
 
 [ $# -gt 0 ] || set -- format-native biome types abi api report unit
+running=()
+outputs=$(mktemp -d)
+trap 'rm -rf "$outputs"' EXIT
+for step in "$@"; do
+  (
+    start=$SECONDS
+    check "$step" >"$outputs/$step" 2>&1
+    status=$?
+    echo $((SECONDS - start)) >"$outputs/$step.seconds"
+    exit $status
+  ) &
+  running[${#running[@]}]=$!
+done
+
 failed=0
 for step in "$@"; do
-  start=$SECONDS
-  if output=$(check "$step" 2>&1); then
-    echo "ok      $step ($((SECONDS - start)) s)"
+  if wait "${running[0]}"; then
+    echo "ok      $step ($(cat "$outputs/$step.seconds") s)"
   else
     failed=$((failed + 1))
-    printf 'FAILED  %s\n%s\n' "$step" "$output"
+    printf 'FAILED  %s\n%s\n' "$step" "$(cat "$outputs/$step")"
   fi
+  running=("${running[@]:1}")
 done
 exit $failed
