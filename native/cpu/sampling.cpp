@@ -132,6 +132,15 @@ int32_t sample_row(const float* logits, int64_t vocab, const SamplingRow& row, S
   return token;
 }
 
+// Counted from 1; of equal logits the lower id ranks first.
+int32_t rank_of(int32_t token, const float* logits, int64_t vocab) {
+  int32_t rank = 1;
+  for (int32_t i = 0; i < vocab; ++i) {
+    rank += logits[i] > logits[token] || (logits[i] == logits[token] && i < token);
+  }
+  return rank;
+}
+
 void logprobs_row(const LogprobsParams& p, int64_t row, Scratch& scratch) {
   const float* logits = p.logits + row * p.logits_stride;
   float* values = p.values + row * (p.top + 1);
@@ -142,10 +151,12 @@ void logprobs_row(const LogprobsParams& p, int64_t row, Scratch& scratch) {
   const double log_total = std::log(total) + static_cast<double>(peak);
 
   const int32_t given = p.tokens[row];
-  ids[0] = given;
-  values[0] = given >= 0 && given < p.vocab ? static_cast<float>(logits[given] - log_total) : -kInfinity;
+  const bool known = given >= 0 && given < p.vocab;
+  const bool ordered = std::isfinite(log_total);  // NaN has no order to sort by
+  ids[0] = known && ordered ? rank_of(given, logits, p.vocab) : 0;
+  values[0] = known ? static_cast<float>(logits[given] - log_total) : -kInfinity;
   if (p.top == 0) return;
-  if (!std::isfinite(log_total)) {  // NaN has no order to sort by
+  if (!ordered) {
     std::fill_n(values + 1, p.top, std::numeric_limits<float>::quiet_NaN());
     std::fill_n(ids + 1, p.top, -1);
     return;

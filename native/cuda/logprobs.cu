@@ -22,11 +22,17 @@ struct Ranker : SampleRow<Resident> {
 
   __device__ __forceinline__ uint64_t element(uint32_t i, float x) const { return uint64_t{distance(x)} << 32 | i; }
 
-  // This block's share of the sum of exponents, to block 0, which reads it after a cluster's sync. In fixed point, so
-  // that it does not depend on the number of blocks.
-  __device__ __forceinline__ void add_exponents() {
+  // This block's share of the sum of exponents and of the elements before `given`, to block 0, which reads both after a
+  // cluster's sync. In fixed point, so that the sum does not depend on the number of blocks.
+  __device__ __forceinline__ void add_up(uint64_t given) {
     uint64_t sum = 0;
-    each([&](uint32_t, float x) { sum += fixed_mass(this->peak() - x); });
+    uint32_t ahead = 0;
+    each([&](uint32_t i, float x) {
+      sum += fixed_mass(this->peak() - x);
+      ahead += element(i, x) < given;
+    });
+    ahead = __reduce_add_sync(~0u, ahead);
+    if (threadIdx.x % 32 == 0 && ahead > 0) atomicAdd(cluster.at(&s.ahead, 0), ahead);
     __syncthreads();  // all have read the peak's maxima
     const uint64_t before = block_exclusive_sum(sum, s);
     if (threadIdx.x == kSampleThreads - 1) cluster.at(s.draws, 0)[cluster.rank] = before + sum;
@@ -92,12 +98,12 @@ __global__ void __launch_bounds__(kSampleThreads, 2) logprobs_kernel(const __gri
   if (!r.samplable) {
     if (r.cluster.rank != 0) return;
     for (int64_t i = threadIdx.x; i <= p.top; i += kSampleThreads) {
-      ids[i] = i == 0 ? given : -1;
+      ids[i] = i == 0 ? 0 : -1;
       values[i] = i == 0 && !known ? -INFINITY : NAN;
     }
     return;
   }
-  r.add_exponents();
+  r.add_up(known ? r.element(static_cast<uint32_t>(given), logits[given]) : 0);
   if (p.top == 0) r.cluster.sync();
   uint64_t after = 0;
   for (int64_t done = 0; done < p.top; done += kListed) {
@@ -125,7 +131,7 @@ __global__ void __launch_bounds__(kSampleThreads, 2) logprobs_kernel(const __gri
     after = r.s.last;
   }
   if (r.cluster.rank == 0 && threadIdx.x == 0) {
-    ids[0] = given;
+    ids[0] = known ? static_cast<int32_t>(r.s.ahead + 1) : 0;
     values[0] = known ? static_cast<float>(static_cast<double>(logits[given]) - r.log_total()) : -INFINITY;
   }
 }

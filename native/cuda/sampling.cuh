@@ -148,7 +148,7 @@ struct alignas(16) SampleShared {
   uint64_t warp_values[kSampleThreads / 32], warp_draws[kSampleThreads / 32];
   uint64_t found_before, found_amount, last;
   uint32_t counts[kMostBlocks];
-  uint32_t found_bin, list_size, own_size;
+  uint32_t found_bin, list_size, own_size, ahead;  // ahead: in block 0, elements before one that is looked for
 };
 
 // Known to every thread after it. No thread may still use the array.
@@ -200,7 +200,7 @@ struct SampleRow {
   // Before wait_for_inputs(): nothing here depends on the logits.
   __device__ __forceinline__ void prepare() const {
     if (threadIdx.x == 0) {
-      s.list_size = 0;
+      s.list_size = s.ahead = 0;
       cluster.open(&s.peak_mailbox), cluster.open(&s.draw_mailbox);
     }
     for (int i = threadIdx.x; i < kBins; i += kSampleThreads) s.totals[0][i] = 0;

@@ -29,7 +29,7 @@ struct LogprobsParams {
   int64_t logits_stride;
   const int32_t* tokens;  // [rows]
   float* values;          // [rows, top + 1]: column 0 is the given token's, then the most likely ones, descending
-  int32_t* ids;           // [rows, top + 1]: column 0 is the given token; equal values in ascending id order
+  int32_t* ids;           // [rows, top + 1]: column 0 is the given token's rank from 1 (0: none), then the likeliest
 };
 
 }  // namespace mamba

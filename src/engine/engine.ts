@@ -238,6 +238,7 @@ function readLogprobs(
   const at = row * columns;
   return {
     logprob: values[at]!,
+    rank: ids[at]!,
     top: Array.from({ length: Math.min(top, columns - 1) }, (_, i) => ({
       id: ids[at + 1 + i]!,
       logprob: values[at + 1 + i]!,

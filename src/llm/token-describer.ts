@@ -18,10 +18,11 @@ export class TokenDescriber {
   /** @param textOffset see TokenLogprob; null without log probabilities */
   token({ id, logprobs }: Pick<EngineToken, "id" | "logprobs">, textOffset: number): TokenLogprob | null {
     if (logprobs === null) return null;
-    const { logprob, top } = logprobs;
+    const { logprob, rank, top } = logprobs;
     return {
       ...this.shown(id),
       logprob,
+      rank,
       top: top.map((other) => ({ ...this.shown(other.id), logprob: other.logprob })),
       textOffset,
     };
@@ -35,7 +36,7 @@ export class TokenDescriber {
     const offsets = this.offsets(ids, text);
     return ids.map((id, i) => {
       const textOffset = offsets[i]!;
-      if (i === 0) return { ...this.shown(id), logprob: null, top: [], textOffset };
+      if (i === 0) return { ...this.shown(id), logprob: null, rank: null, top: [], textOffset };
       return this.token({ id, logprobs: scores[i - 1]! }, textOffset)!;
     });
   }

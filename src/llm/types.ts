@@ -95,7 +95,9 @@ export interface TokenLogprob {
   readonly token: string;
   readonly bytes: readonly number[];
   readonly logprob: number;
-  readonly top: readonly Omit<TokenLogprob, "top" | "textOffset">[];
+  /** Its place among all tokens before any sampling, 1 for the most likely one; of equal ones the lower id comes first. */
+  readonly rank: number;
+  readonly top: readonly Omit<TokenLogprob, "rank" | "top" | "textOffset">[];
   /**
    * Where it begins in the text of the output, or of the prompt, in Unicode characters. Tokens that share a character all
    * begin at it; what has no text of its own begins where the next text does.
@@ -103,8 +105,9 @@ export interface TokenLogprob {
   readonly textOffset: number;
 }
 
-/** The first token of a prompt has no log probability: nothing comes before it. */
-export type PromptLogprob = Omit<TokenLogprob, "logprob"> & { readonly logprob: number | null };
+/** The first token of a prompt has no log probability and no rank: nothing comes before it. */
+export type PromptLogprob = Omit<TokenLogprob, "logprob" | "rank"> &
+  (Pick<TokenLogprob, "logprob" | "rank"> | { readonly logprob: null; readonly rank: null });
 
 /** A piece of generated text. Pieces never split a character and are never taken back. */
 export interface GenerationChunk {

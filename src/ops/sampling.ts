@@ -24,7 +24,10 @@ export function sample(stream: Stream, args: SampleArgs): void {
 export interface LogprobsArgs {
   /** f32 [rows, 1 + top]: column 0 is the given token's, then the most likely ones, descending. Written. */
   readonly values: Tensor;
-  /** i32 [rows, 1 + top]: column 0 is the given token; equal values in ascending id order. Written. */
+  /**
+   * i32 [rows, 1 + top]: column 0 is the given token's rank from 1, 0 where there is none, then the most likely ones.
+   * Written.
+   */
   readonly ids: Tensor;
   /** f32 [rows, vocab]; the rows may be strided. */
   readonly logits: Tensor;
@@ -32,7 +35,10 @@ export interface LogprobsArgs {
   readonly tokens: Tensor;
 }
 
-/** Natural log of softmax(logits): the given tokens' values, and those of the `top` most likely tokens. */
+/**
+ * Natural log of softmax(logits): the given tokens' values and ranks, and the `top` most likely tokens. Of equal values the
+ * lower id ranks first; there is no rank where the logits hold a NaN or +inf, or no finite value.
+ */
 export function logprobs(stream: Stream, args: LogprobsArgs): void {
   addon().logprobs(stream.handle, args.values.handle, args.ids.handle, args.logits.handle, args.tokens.handle);
 }

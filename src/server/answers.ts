@@ -18,9 +18,9 @@ const usage = z.object({
 const finishReason = z.enum(["stop", "length", "tool_calls"]);
 const status = z.enum(["in_progress", "completed", "incomplete"]);
 
-/** For each token but the first, what was likely there, by token id; `rank` is null below the alternatives asked for. */
+/** For each token but the first, it and what was likely there, by token id. */
 const promptLogprobs = z.array(
-  z.record(z.string(), z.object({ logprob, rank: z.int().min(1).nullable(), decoded_token: z.string() })).nullable(),
+  z.record(z.string(), z.object({ logprob, rank: z.int().min(1), decoded_token: z.string() })).nullable(),
 );
 const tokenIds = z.array(count);
 

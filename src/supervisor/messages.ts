@@ -123,11 +123,12 @@ function writeToken(to: ByteWriter, { handle, token }: SentToken): void {
   for (const logprobs of promptLogprobs) writeLogprobs(to, logprobs);
 }
 
-/** [u8 alternatives, or 255 for none at all][f64 log probability, then u32 id and f64 of each] */
+/** [u8 alternatives, or 255 for none at all][f64 log probability][u32 rank][u32 id and f64 of each alternative] */
 function writeLogprobs(to: ByteWriter, logprobs: TokenLogprobs | null): void {
   to.u8(logprobs?.top.length ?? NO_LOGPROBS);
   if (logprobs === null) return;
   to.f64(logprobs.logprob);
+  to.u32(logprobs.rank);
   for (const { id, logprob } of logprobs.top) {
     to.u32(id);
     to.f64(logprob);
@@ -155,7 +156,8 @@ function readLogprobs(from: ByteReader): TokenLogprobs | null {
   const alternatives = from.u8();
   if (alternatives === NO_LOGPROBS) return null;
   const logprob = from.f64();
-  return { logprob, top: readList(alternatives, () => ({ id: from.u32(), logprob: from.f64() })) };
+  const rank = from.u32();
+  return { logprob, rank, top: readList(alternatives, () => ({ id: from.u32(), logprob: from.f64() })) };
 }
 
 /** Array.from takes several times as long, and this is a part of each step. */

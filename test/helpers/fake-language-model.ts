@@ -257,10 +257,10 @@ function toPromptLogprobs(prompt: Prompt, { promptLogprobs = 0 }: GenerateParams
           .map((id) => ({ id, text: ` ${words[id]}` }));
   let textOffset = 0;
   return tokens.map(({ id, text }, i) => {
-    const { logprob, top } = toLogprob(id, i === 0 ? 0 : promptLogprobs, 0);
-    const made = { id, token: text, bytes: [...Buffer.from(text)], logprob: i === 0 ? null : logprob, top, textOffset };
+    const { logprob, rank, top } = toLogprob(id, i === 0 ? 0 : promptLogprobs, 0);
+    const made = { id, token: text, bytes: [...Buffer.from(text)], top, textOffset };
     textOffset += [...text].length;
-    return made;
+    return i === 0 ? { ...made, logprob: null, rank: null } : { ...made, logprob, rank };
   });
 }
 
@@ -283,5 +283,10 @@ function toLogprob(drawn: number, alternatives: number, textOffset: number): Tok
     const token = ` ${words[id]}`;
     return { id, token, bytes: [...Buffer.from(token)], logprob: -0.5 - rank };
   };
-  return { ...describe(0), top: Array.from({ length: alternatives }, (_, rank) => describe(rank)), textOffset };
+  return {
+    ...describe(0),
+    rank: 1,
+    top: Array.from({ length: alternatives }, (_, rank) => describe(rank)),
+    textOffset,
+  };
 }

@@ -41,6 +41,27 @@ describe.each(testDevices)("on %s", (device) => {
     expect(results[2]!.logprobs).toHaveLength(3);
   });
 
+  test("have ranks, also below the alternatives", async () => {
+    const ids = await llm.tokenize(text);
+    const [few, many] = await Promise.all(
+      [0, 20].map((promptLogprobs) => llm.generate(ids, { maxTokens: 0, promptLogprobs })),
+    );
+    expect(many!.promptLogprobs![0]!.rank).toBeNull();
+    const ranks = many!.promptLogprobs!.slice(1).map(({ id, logprob, rank, top }) => {
+      const place = top.findIndex((other) => other.id === id) + 1;
+      if (place > 0) expect(rank).toBe(place);
+      else {
+        expect(rank).toBeGreaterThan(20);
+        expect(logprob).toBeLessThanOrEqual(top.at(-1)!.logprob);
+      }
+      return rank!;
+    });
+    expect(Math.max(...ranks)).toBeGreaterThan(20);
+    expect(few!.promptLogprobs!.slice(1).map(({ rank }) => rank)).toEqual(ranks);
+    const greedy = await llm.generate(text, { maxTokens: 5, temperature: 0, logprobs: 0 });
+    expect(greedy.logprobs!.map(({ rank }) => rank)).toEqual([1, 1, 1, 1, 1]);
+  });
+
   test("of a prompt alone come with no token, and sum to what the text's score is", async () => {
     const ids = await llm.tokenize(text);
     const result = await llm.generate(ids, { maxTokens: 0, promptLogprobs: 1 });

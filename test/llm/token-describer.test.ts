@@ -8,7 +8,7 @@ import type { Tokenizer } from "../../src/tokenizer/tokenizer";
 import { loadJson, metaspace, sentencePiece, wordPiece } from "../tokenizer/fixtures";
 
 function ofPrompt(tokenizer: Tokenizer, ids: readonly number[], text: string | null) {
-  const scores = ids.slice(1).map(() => ({ logprob: -1, top: [] }));
+  const scores = ids.slice(1).map(() => ({ logprob: -1, rank: 1, top: [] }));
   return new TokenDescriber(tokenizer).prompt(ids, text, scores).map(({ textOffset }) => textOffset);
 }
 
@@ -43,7 +43,7 @@ describe("an output's tokens", () => {
     async function* tokens(): AsyncGenerator<EngineToken> {
       for (const [i, name] of names.entries()) {
         const finishReason = i === names.length - 1 ? "length" : null;
-        yield { id: tokenizer.tokenId(name)!, logprobs: { logprob: -1, top: [] }, finishReason };
+        yield { id: tokenizer.tokenId(name)!, logprobs: { logprob: -1, rank: 1, top: [] }, finishReason };
       }
     }
     const generation = new TextGeneration(

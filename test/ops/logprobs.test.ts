@@ -62,10 +62,11 @@ describeEachBackend((backend) => {
     const want = { values: [] as number[], ids: [] as number[] };
     for (let r = 0; r < rows; r++) {
       const line = logits.subarray(r * vocab, (r + 1) * vocab);
-      const columns = [given[r]!, ...reference.ranking(line).slice(0, top)];
+      const order = reference.ranking(line);
+      const likely = order.slice(0, top);
       const logs = reference.logSoftmax(line);
-      want.ids.push(...columns);
-      want.values.push(...columns.map((id) => logs[id]!));
+      want.ids.push(order.indexOf(given[r]!) + 1, ...likely);
+      want.values.push(...[given[r]!, ...likely].map((id) => logs[id]!));
     }
     const got = await launch(backend, row, logits, given);
     expect(got.ids).toEqual(want.ids);
@@ -75,7 +76,7 @@ describeEachBackend((backend) => {
   test("the given token may be one of the most likely ones", async () => {
     const row = { ...table[0]!.row, rows: 1, vocab: 3, top: 3 };
     const got = await launch(backend, row, Float32Array.from([0, 2, 1]), [1]);
-    expect(got.ids).toEqual([1, 1, 2, 0]);
+    expect(got.ids).toEqual([1, 1, 2, 0]); // its rank, then ids
     expect(got.values[0]).toBe(got.values[1]);
   });
 
@@ -90,5 +91,30 @@ describeEachBackend((backend) => {
       expect(dirty.values.slice(r * width, (r + 1) * width)).toEqual(clean.values.slice(r * width, (r + 1) * width));
     }
     expect(dirty.values.slice(width, 2 * width).every(Number.isNaN)).toBe(true);
+    expect(dirty.ids[width]).toBe(0);
+  });
+
+  test("a token outside of the vocabulary has no rank", async () => {
+    const row = { ...table[0]!.row, rows: 2, vocab: 3, top: 1 };
+    const got = await launch(backend, row, Float32Array.from([0, 2, 1, 0, 2, 1]), [-1, 3]);
+    expect(got.ids).toEqual([0, 1, 0, 1]);
+    expect([got.values[0], got.values[2]]).toEqual([Number.NEGATIVE_INFINITY, Number.NEGATIVE_INFINITY]);
+  });
+
+  test("every token's rank, each once", async () => {
+    const vocab = 501;
+    const row = { ...table[0]!.row, rows: vocab, vocab, top: 0 };
+    const line = makeLogits({ ...row, rows: 1, levels: 7 });
+    const logits = new Float32Array(vocab * vocab);
+    for (let r = 0; r < vocab; r++) logits.set(line, r * vocab);
+    const got = await launch(
+      backend,
+      row,
+      logits,
+      Array.from({ length: vocab }, (_, token) => token),
+    );
+    const want = new Int32Array(vocab);
+    for (const [i, token] of reference.ranking(line).entries()) want[token] = i + 1;
+    expect(got.ids).toEqual(Array.from(want));
   });
 });

@@ -8,7 +8,9 @@ import { makeRequest } from "../helpers/engine-request";
 const id = fc.nat({ max: 2 ** 32 - 1 });
 const ids = fc.array(id, { maxLength: 50 });
 const logprob = fc.double();
-const logprobs = fc.option(fc.record({ logprob, top: fc.array(fc.record({ id, logprob }), { maxLength: 20 }) }));
+const logprobs = fc.option(
+  fc.record({ logprob, rank: id, top: fc.array(fc.record({ id, logprob }), { maxLength: 20 }) }),
+);
 const finishReason = fc.constantFrom(null, "stop", "length", "abort");
 const promptLogprobs = fc.array(logprobs.filter((each) => each !== null));
 const token = fc.record(

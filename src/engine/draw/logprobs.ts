@@ -6,7 +6,7 @@ import { MAX_TOP_LOGPROBS } from "../policy/request";
 import type { ScheduledRow } from "../policy/step-plan";
 import type { Draw, DrawLimits, DrawStage } from "./stage";
 
-/** values f32 and ids i32, both [rows, top + 1]: of the given tokens, then of the `top` most likely ones. */
+/** values f32 and ids i32, both [rows, top + 1]: of the given tokens, whose ids are ranks, then of the `top` most likely ones. */
 export function launchLogprobs(
   { stream, arena }: { stream: Stream; arena: Arena },
   { logits, tokens }: { logits: Tensor; tokens: Tensor },

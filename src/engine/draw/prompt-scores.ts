@@ -12,7 +12,7 @@ export interface PromptScores {
   readonly sequence: Sequence;
   /** Which token of the prompt the first one is. */
   readonly first: number;
-  /** [tokens, columns], the prompt's token first. */
+  /** [tokens, columns], the prompt's token first; of it ids have the rank. */
   readonly values: Float32Array;
   readonly ids: Int32Array;
   readonly columns: number;

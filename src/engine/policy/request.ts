@@ -82,6 +82,8 @@ export type FinishReason = "stop" | "length" | "abort";
 
 export interface TokenLogprobs {
   readonly logprob: number;
+  /** Its place among all tokens, the most likely one's is 1; of equal ones the lower id comes first. */
+  readonly rank: number;
   /** The most likely tokens, most likely first. */
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }

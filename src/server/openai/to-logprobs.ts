@@ -50,7 +50,7 @@ export function toCompletionLogprobs(tokens: readonly PromptLogprob[], alternati
   };
 }
 
-const toChatToken = ({ token, logprob, bytes }: Omit<TokenLogprob, "top" | "textOffset">): ChatTokenLogprob => ({
+const toChatToken = ({ token, logprob, bytes }: TokenLogprob["top"][number]): ChatTokenLogprob => ({
   token,
   logprob,
   bytes,
@@ -63,17 +63,16 @@ export function toChatLogprobs(tokens: readonly TokenLogprob[]): ChatLogprobs {
 
 /** vLLM's `prompt_logprobs`: for each token but the first, what was likely there, by token id. */
 export type PromptLogprobsBody = readonly (Readonly<
-  Record<string, { readonly logprob: number; readonly rank: number | null; readonly decoded_token: string }>
+  Record<string, { readonly logprob: number; readonly rank: number; readonly decoded_token: string }>
 > | null)[];
 
 export function toPromptLogprobs(tokens: readonly PromptLogprob[]): PromptLogprobsBody {
-  return tokens.map(({ id, token, logprob, top }) => {
+  return tokens.map(({ id, token, logprob, rank, top }) => {
     if (logprob === null) return null;
     const likely = top.map((other, i) => [
       other.id,
       { logprob: other.logprob, rank: i + 1, decoded_token: other.token },
     ]);
-    // Its own rank is known only where it is among the likeliest, which then replace this entry.
-    return Object.fromEntries([[id, { logprob, rank: null, decoded_token: token }], ...likely]);
+    return Object.fromEntries([[id, { logprob, rank, decoded_token: token }], ...likely]);
   });
 }

@@ -104,7 +104,7 @@ it("gives prompt_logprobs by token id, as vLLM does", async () => {
     },
   ]);
   expect((await complete({ prompt: [1, 3], prompt_logprobs: 0 })).choices[0].prompt_logprobs[1]).toEqual({
-    3: { logprob: -0.5, rank: null, decoded_token: " river" },
+    3: { logprob: -0.5, rank: 1, decoded_token: " river" },
   });
 });
 
@@ -114,7 +114,7 @@ it("best_of keeps the likeliest per token, in order; what was left out counts as
   let call = 0;
   const generate = jest.spyOn(model, "generate").mockImplementation(() => {
     const values = texts[call++ % texts.length]!;
-    const logprobs = values.map((logprob) => ({ id: 1, token: "x", bytes: [120], logprob, top: [] }));
+    const logprobs = values.map((logprob) => ({ id: 1, token: "x", bytes: [120], logprob, rank: 1, top: [] }));
     const chunk = { text: values.join(","), tokenIds: values.map(() => 1), logprobs, finishReason: "stop" as const };
     return {
       id: "x",

@@ -5,6 +5,7 @@ const shown = (bytes: readonly number[]) => ({ id: 1, token: Buffer.from(bytes).
 const token = (bytes: readonly number[], top: readonly (readonly number[])[] = []): PromptLogprob => ({
   ...shown(bytes),
   logprob: -1,
+  rank: 1,
   top: top.map((other) => ({ ...shown(other), logprob: -2 })),
   textOffset: 0,
 });
