@@ -1,7 +1,8 @@
-// What the prefix cache saves, and what it costs: npm run bench:prefix -- [again|reuse|replay|unshared] [MODEL] [flags].
+// What the prefix cache saves, and what it costs: npm run bench:prefix -- [again|reuse|replay|tiers|unshared] [MODEL] [flags].
 //   again     one prompt of --tokens again and again
 //   reuse     prompts of --tokens of which --shared begin alike, one after the other
 //   replay    --sessions at once, each of --turns that begin with all turns before
+//   tiers     six prompts of --tokens, once more each, from the host where --states are fewer, and once more at once
 //   unshared  --requests prompts of --tokens that share nothing, at once
 // Each is sent to an engine without the cache and to one with it; the engine runs in this process.
 import { performance } from "node:perf_hooks";
@@ -26,6 +27,7 @@ const { values: flags, positionals } = parseArgs({
     turn: { type: "string", default: "256" },
     output: { type: "string", default: "32" },
     states: { type: "string" },
+    "host-memory": { type: "string", default: "0" },
     "max-num-seqs": { type: "string" },
     "state-dtype": { type: "string", default: "auto" },
     deterministic: { type: "boolean", default: false },
@@ -112,6 +114,23 @@ const kinds = {
     };
   },
 
+  async tiers(engine: Engine, prompts: Prompts): Promise<Figures> {
+    const all = Array.from({ length: 6 }, () => prompts.take(Number(flags.tokens)));
+    const times: number[][] = [[], [], []];
+    for (const [i, prompt] of all.entries()) times[0]!.push((await answer(engine, `${i}`, prompt)).ttft);
+    for (const [i, prompt] of all.entries()) {
+      times[1]!.push((await answer(engine, `${i} again`, prompt)).ttft);
+      times[2]!.push((await answer(engine, `${i} at once`, prompt)).ttft);
+    }
+    const [first, again, atOnce] = times.map((each) => rounded(at(each, 0.5)));
+    const { prefixCacheQueries, prefixCacheHits, hostSnapshotsUsed } = engine.client.stats();
+    return {
+      ...{ first_ttft_ms: first!, again_ttft_ms: again!, at_once_ttft_ms: atOnce! },
+      ...{ again_ms: times[1]!.map(rounded), hits: prefixCacheHits, queries: prefixCacheQueries },
+      host_states: hostSnapshotsUsed,
+    };
+  },
+
   async unshared(engine: Engine, prompts: Prompts): Promise<Figures> {
     const requests = Array.from({ length: Number(flags.requests) }, () => prompts.take(Number(flags.tokens)));
     const seconds: number[] = [];
@@ -140,6 +159,7 @@ async function measure(kind: Kind, dir: string, config: ModelConfig, prefixCache
   const engine = await loadEngine(dir, config, {
     ...{ prefixCache, deterministic: flags.deterministic, loadFormat: flags.dummy ? "dummy" : "auto" },
     ...(flags.states === undefined ? {} : { prefixCacheStates: Number(flags.states) }),
+    prefixCacheHostMemory: Number(flags["host-memory"]),
     ...(flags["max-num-seqs"] === undefined ? {} : { maxNumSeqs: Number(flags["max-num-seqs"]) }),
     stateDtype: flags["state-dtype"] as "auto",
     onMessage: (message) => process.stderr.write(`note: ${message}\n`),

@@ -16,44 +16,47 @@ struct Completion::Item {
 
 Completion::Completion(Napi::Env env)
     : to_js_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
-                                           "mamba-serve completion", 0, 1)),
-      thread_([this] { run(); }) {
+                                           "mamba-serve completion", 0, 1)) {
+  for (Lane& lane : lanes_) lane.thread = std::thread([this, &lane] { run(lane); });
   to_js_.Unref(env);  // an idle engine does not keep the process alive
 }
 
 Completion::~Completion() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
+  for (Lane& lane : lanes_) {
+    {
+      std::lock_guard lock(lane.mutex);
+      lane.stop = true;
+    }
+    lane.wake.notify_one();
+    lane.thread.join();
+    for (Item* item : lane.queue) delete item;
   }
-  wake_.notify_one();
-  thread_.join();
-  for (Item* item : queue_) delete item;
   to_js_.Abort();
 }
 
-Napi::Promise Completion::promise(Napi::Env env, std::shared_ptr<Event> event, Napi::Object keep) {
+Napi::Promise Completion::promise(Napi::Env env, std::shared_ptr<Event> event, Napi::Object keep, LaneName name) {
+  Lane& lane = lanes_[name];
   auto* item = new Item{std::move(event), Napi::Promise::Deferred::New(env), {}, nullptr};
   if (!keep.IsEmpty()) item->keep = Napi::Persistent(keep);
   const Napi::Promise promise = item->deferred.Promise();
   if (pending_++ == 0) to_js_.Ref(env);
   {
-    std::lock_guard lock(mutex_);
-    queue_.push_back(item);
+    std::lock_guard lock(lane.mutex);
+    lane.queue.push_back(item);
   }
-  wake_.notify_one();
+  lane.wake.notify_one();
   return promise;
 }
 
-void Completion::run() {
+void Completion::run(Lane& lane) {
   while (true) {
     Item* item;
     {
-      std::unique_lock lock(mutex_);
-      wait_until(wake_, lock, [&] { return stop_ || !queue_.empty(); });
-      if (stop_) return;
-      item = queue_.front();
-      queue_.pop_front();
+      std::unique_lock lock(lane.mutex);
+      wait_until(lane.wake, lock, [&] { return lane.stop || !lane.queue.empty(); });
+      if (lane.stop) return;
+      item = lane.queue.front();
+      lane.queue.pop_front();
     }
     try {
       item->event->wait();

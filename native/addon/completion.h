@@ -1,8 +1,10 @@
 #pragma once
-// Promises for events. One thread waits for the events in order and settles their promises through a thread-safe
-// function: Node's own pool is never blocked, and an event's error becomes the rejection.
+// Promises for events. A thread waits for the events of a lane in order and settles their promises through a
+// thread-safe function: Node's own pool is never blocked, and an event's error becomes the rejection. Lanes do not wait
+// for each other. They share the function, for Node frees what is left of an environment when its last one is closed.
 #include <napi.h>
 
+#include <array>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -15,6 +17,8 @@ namespace mamba::addon {
 
 class Completion {
  public:
+  enum LaneName : size_t { work, transfers };
+
   explicit Completion(Napi::Env env);
   ~Completion();
   Completion(const Completion&) = delete;
@@ -22,20 +26,23 @@ class Completion {
 
   // A promise that settles with the event. `keep` (an ArrayBuffer that the work writes to, or empty) stays alive until
   // then.
-  Napi::Promise promise(Napi::Env env, std::shared_ptr<Event> event, Napi::Object keep = {});
+  Napi::Promise promise(Napi::Env env, std::shared_ptr<Event> event, Napi::Object keep = {}, LaneName lane = work);
 
  private:
   struct Item;
-  void run();
+  struct Lane {
+    std::mutex mutex;
+    std::condition_variable wake;
+    std::deque<Item*> queue;
+    bool stop = false;
+    std::thread thread;
+  };
+  void run(Lane& lane);
   void settle(Napi::Env env, Item* item);
 
   Napi::ThreadSafeFunction to_js_;
   size_t pending_ = 0;  // touched on the JS thread only
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Item*> queue_;
-  bool stop_ = false;
-  std::thread thread_;
+  std::array<Lane, 2> lanes_;
 };
 
 }  // namespace mamba::addon

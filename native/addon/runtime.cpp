@@ -30,6 +30,7 @@ Napi::Value close_device(const Arguments& args) {
   const Handle handle = args.handle(0);
   DeviceEntry& device = args.device(0);
   device.stream->drain();
+  if (device.transfers) device.transfers->drain();
   const Device* backend = device.backend.get();
   args.state.graphs.erase_if([&](const GraphEntry& graph) { return graph.device == handle; });
   args.state.tensors.erase_if([&](const TensorEntry& tensor) { return tensor.tensor.device == backend; });
@@ -62,6 +63,21 @@ Napi::Value create_tensor(const Arguments& args) {
   TensorEntry entry;
   entry.tensor = args.layout(1, device);
   entry.memory = std::make_shared<Memory>(*device.backend, *device.stream, entry.tensor.bytes());
+  entry.tensor.data = entry.memory->data();
+  return args.number(args.state.tensors.insert(std::move(entry)));
+}
+
+Stream& transfers_of(DeviceEntry& device) {
+  if (!device.transfers) device.transfers = device.backend->create_transfer_stream();
+  return *device.transfers;
+}
+
+// In pinned host memory: transfers take it, and no op.
+Napi::Value create_pinned_tensor(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  TensorEntry entry;
+  entry.tensor = args.layout(1, device);
+  entry.memory = Memory::pinned(*device.backend, transfers_of(device), entry.tensor.bytes());
   entry.tensor.data = entry.memory->data();
   return args.number(args.state.tensors.insert(std::move(entry)));
 }
@@ -213,6 +229,49 @@ Napi::Value fill(const Arguments& args) {
   return args.undefined();
 }
 
+// --- transfers -------------------------------------------------------------------------------------------------------
+
+// The row of a contiguous tensor that arguments `at` and `at` + 1 name, and its bytes.
+std::pair<char*, size_t> row_of(const Arguments& args, size_t at) {
+  const TensorEntry& entry = args.state.tensors.get(args.handle(at));
+  const Tensor& t = entry.tensor;
+  const int64_t row = args.integer(at + 1);
+  if (t.device != args.device(0).backend.get()) {
+    throw Error(ErrorCode::Device, "tensor", "lives on another device than the stream");
+  }
+  if (entry.memory->measuring() || t.layout == Layout::packed || !t.contiguous() || t.rank == 0) {
+    throw Error(ErrorCode::Argument, "transfer", "takes contiguous tensors with memory and rows");
+  }
+  if (row < 0 || row >= t.sizes[0]) {
+    throw Error(ErrorCode::Argument, "row", std::to_string(row) + " of " + std::to_string(t.sizes[0]));
+  }
+  const size_t bytes = t.bytes() / static_cast<size_t>(t.sizes[0]);
+  return {static_cast<char*>(t.data) + static_cast<size_t>(row) * bytes, bytes};
+}
+
+// (device): transfers from now on run after all that the stream of work was given.
+Napi::Value order_transfers(const Arguments& args) {
+  DeviceEntry& device = args.device(0);
+  transfers_of(device).follow(*device.stream);
+  return args.undefined();
+}
+
+// (device, target, row, source, row)
+Napi::Value transfer_row(const Arguments& args) {
+  const auto [target, bytes] = row_of(args, 1);
+  const auto [source, source_bytes] = row_of(args, 3);
+  if (bytes != source_bytes) {
+    throw Error(ErrorCode::Shape, "transfer",
+                "a row of " + std::to_string(source_bytes) + " bytes into one of " + std::to_string(bytes));
+  }
+  transfers_of(args.device(0)).transfer(target, source, bytes);
+  return args.undefined();
+}
+
+Napi::Value transferred(const Arguments& args) {
+  return args.state.completion->promise(args.env(), transfers_of(args.device(0)).record(), {}, Completion::transfers);
+}
+
 // --- graphs ----------------------------------------------------------------------------------------------------------
 
 Napi::Value begin_capture(const Arguments& args) {
@@ -310,6 +369,9 @@ const Tensor& State::use(Handle handle, DeviceEntry& device) {
   if (entry.tensor.device != device.backend.get()) {
     throw Error(ErrorCode::Device, "tensor", "lives on another device than the stream");
   }
+  if (entry.memory->pinned()) {
+    throw Error(ErrorCode::Device, "tensor", "lies in pinned host memory, which transfers alone take");
+  }
   if (device.stream->capturing()) {
     if (device.captured.empty() || device.captured.back() != entry.memory) device.captured.push_back(entry.memory);
   } else if (entry.memory->measuring()) {
@@ -329,6 +391,10 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   add("deviceMemory", bound<device_memory>);
   add("done", bound<done>);
   add("createTensor", bound<create_tensor>);
+  add("createPinnedTensor", bound<create_pinned_tensor>);
+  add("orderTransfers", bound<order_transfers>);
+  add("transferRow", bound<transfer_row>);
+  add("transferred", bound<transferred>);
   add("freeTensor", bound<free_tensor>);
   add("viewTensor", bound<view_tensor>);
   add("createArena", bound<create_arena>);

@@ -12,10 +12,12 @@
 
 namespace mamba::addon {
 
-// A device with its one stream.
+// A device with its stream of work, and one of transfers beside it.
 struct DeviceEntry {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Stream> stream;
+  // Between the device and its pinned memory; made when it is first needed.
+  std::unique_ptr<Stream> transfers;
   // Memory that the running capture has touched: the graph keeps it alive.
   std::vector<std::shared_ptr<Memory>> captured;
   // Not read yet.

@@ -45,6 +45,10 @@ class Stream {
   // Copies within the device.
   virtual void copy(void* dst, const void* src, size_t bytes) = 0;
   virtual void fill(void* dst, int byte, size_t bytes) = 0;
+  // Copies between the device and its pinned memory, beside what the device computes. Refused while capturing.
+  virtual void transfer(void* dst, const void* src, size_t bytes) = 0;
+  // What is launched here from now on runs after all that `other`, of the same device, was given so far.
+  virtual void follow(Stream& other) = 0;
 
   virtual std::shared_ptr<Event> record() = 0;
   // Blocks until the stream is empty; throws its error. For start-up, shutdown and tests only.
@@ -66,12 +70,17 @@ class Device {
   virtual std::string describe() const = 0;
   virtual void* allocate(size_t bytes) = 0;  // 64-byte aligned at least; throws ErrorCode::Memory
   virtual void free(void* data) = 0;
+  // Host memory that transfers read and write at full speed; throws ErrorCode::Memory.
+  virtual void* allocate_pinned(size_t bytes) = 0;
+  virtual void free_pinned(void* data) = 0;
   virtual size_t memory_free() const = 0;   // bytes
   virtual size_t memory_total() const = 0;  // bytes
   // With `deterministic` an op gives a row, or a sequence, the same bits whatever else it is launched with: sums are
   // taken in an order that depends on widths alone, and in no other way on the number of rows, sequences or tokens, or
   // on times.
   virtual std::unique_ptr<Stream> create_stream(bool deterministic) = 0;
+  // For transfers alone.
+  virtual std::unique_ptr<Stream> create_transfer_stream() = 0;
 };
 
 }  // namespace mamba

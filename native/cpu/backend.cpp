@@ -82,6 +82,8 @@ size_t CpuBackend::memory_total() const { return meminfo("MemTotal:"); }
 // Every op here is deterministic in that sense.
 std::unique_ptr<Stream> CpuBackend::create_stream(bool) { return std::make_unique<CpuStream>(*this, threads_); }
 
+std::unique_ptr<Stream> CpuBackend::create_transfer_stream() { return std::make_unique<CpuStream>(*this, 1); }
+
 size_t CpuBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype) const {
   return cpu::linear_weight_bytes(n, k, dtype);
 }

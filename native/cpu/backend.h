@@ -16,6 +16,9 @@ class CpuBackend : public Backend {
   void free(void* data) override;
   size_t memory_free() const override;
   size_t memory_total() const override;
+  void* allocate_pinned(size_t bytes) override { return allocate(bytes); }
+  void free_pinned(void* data) override { free(data); }
+  std::unique_ptr<Stream> create_transfer_stream() override;
   std::unique_ptr<Stream> create_stream(bool deterministic) override;
 
   size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const override;

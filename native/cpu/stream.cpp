@@ -54,6 +54,16 @@ void CpuStream::fill(void* dst, int byte, size_t bytes) {
   launch([=](ThreadPool&) { std::memset(dst, byte, bytes); });
 }
 
+void CpuStream::transfer(void* dst, const void* src, size_t bytes) {
+  refuse_capture("transfer");
+  copy(dst, src, bytes);
+}
+
+void CpuStream::follow(Stream& other) {
+  refuse_capture("follow");
+  launch([event = other.record()](ThreadPool&) { event->wait(); });
+}
+
 std::shared_ptr<Event> CpuStream::record() {
   refuse_capture("an event");
   auto event = std::make_shared<CpuEvent>();

@@ -59,6 +59,8 @@ class CpuStream : public Stream {
   void upload_from(void* dst, std::shared_ptr<const Source> src, size_t bytes) override;
   void copy(void* dst, const void* src, size_t bytes) override;
   void fill(void* dst, int byte, size_t bytes) override;
+  void transfer(void* dst, const void* src, size_t bytes) override;
+  void follow(Stream& other) override;
   std::shared_ptr<Event> record() override;
   void synchronize() override { record()->wait(); }
   void drain() noexcept override { thread_.wait(); }

@@ -76,6 +76,20 @@ void* CudaBackend::allocate(size_t bytes) {
 
 void CudaBackend::free(void* data) { cudaFree(data); }
 
+void* CudaBackend::allocate_pinned(size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t status = cudaMallocHost(&data, bytes ? bytes : 1);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    throw Error(ErrorCode::Memory, "allocate",
+                std::to_string(bytes >> 20) + " MiB of pinned host memory are not to be had");
+  }
+  check(status, "cudaMallocHost");
+  return data;
+}
+
+void CudaBackend::free_pinned(void* data) { cudaFreeHost(data); }
+
 size_t CudaBackend::memory_free() const {
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
@@ -91,8 +105,10 @@ size_t CudaBackend::memory_total() const {
 std::unique_ptr<Stream> CudaBackend::create_stream(bool deterministic) {
   Context facts = facts_;
   facts.deterministic = deterministic;
-  return std::make_unique<CudaStream>(*this, facts);
+  return std::make_unique<CudaStream>(*this, facts, kWorkspaceBytes);
 }
+
+std::unique_ptr<Stream> CudaBackend::create_transfer_stream() { return std::make_unique<CudaStream>(*this, facts_, 0); }
 
 size_t CudaBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype) const {
   return cuda::linear_weight_bytes(n, k, dtype);

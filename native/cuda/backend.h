@@ -18,6 +18,9 @@ class CudaBackend : public Backend {
   void free(void* data) override;
   size_t memory_free() const override;
   size_t memory_total() const override;
+  void* allocate_pinned(size_t bytes) override;
+  void free_pinned(void* data) override;
+  std::unique_ptr<Stream> create_transfer_stream() override;
   std::unique_ptr<Stream> create_stream(bool deterministic) override;
 
   size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const override;

@@ -43,6 +43,11 @@ void CudaEvent::wait() {
   copies_.clear();
 }
 
+void CudaEvent::hold(cudaStream_t stream) {
+  std::shared_future<void>(recorded_).get();
+  check(cudaStreamWaitEvent(stream, event_.get(), 0), "cudaStreamWaitEvent");
+}
+
 void CudaEvent::settle(std::shared_ptr<CUevent_st> event, std::vector<PendingCopy> copies) {
   event_ = std::move(event);
   copies_ = std::move(copies);
@@ -72,16 +77,16 @@ cudaGraphExec_t CudaGraph::executable() {
   return executable_;
 }
 
-CudaStream::CudaStream(Device& device, Context facts) : device_(device), context_(facts) {
+CudaStream::CudaStream(Device& device, Context facts, size_t workspace_bytes) : device_(device), context_(facts) {
   check(cudaStreamCreateWithFlags(&context_.stream, cudaStreamNonBlocking), "cudaStreamCreate");
-  context_.workspace = device.allocate(kWorkspaceBytes);
-  context_.workspace_bytes = kWorkspaceBytes;
+  context_.workspace = workspace_bytes > 0 ? device.allocate(workspace_bytes) : nullptr;
+  context_.workspace_bytes = workspace_bytes;
   context_.staging = &staging_;
 }
 
 CudaStream::~CudaStream() {
   drain();
-  device_.free(context_.workspace);
+  if (context_.workspace) device_.free(context_.workspace);
   cudaStreamDestroy(context_.stream);
 }
 
@@ -136,6 +141,23 @@ void CudaStream::fill(void* dst, int byte, size_t bytes) {
   launch([dst, byte, bytes](Context& context) {
     context.full_stop();
     check(cudaMemsetAsync(dst, byte, bytes, context.stream), "fill");
+  });
+}
+
+void CudaStream::transfer(void* dst, const void* src, size_t bytes) {
+  refuse_capture("a transfer");
+  if (bytes == 0) return;
+  launch([dst, src, bytes](Context& context) {
+    context.full_stop();
+    check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, context.stream), "transfer");
+  });
+}
+
+void CudaStream::follow(Stream& other) {
+  refuse_capture("follow");
+  launch([event = std::static_pointer_cast<CudaEvent>(other.record())](Context& context) {
+    context.full_stop();
+    event->hold(context.stream);
   });
 }
 

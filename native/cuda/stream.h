@@ -42,6 +42,9 @@ class CudaEvent : public Event {
   void wait() override;
   double milliseconds_since(const Event& earlier) const override;
 
+  // What `stream` is given from now on waits for the event; blocks until it is recorded. Throws as wait() does.
+  void hold(cudaStream_t stream);
+
   // By the stream's thread, once: the event is recorded, or what was launched before it failed.
   void settle(std::shared_ptr<CUevent_st> event, std::vector<PendingCopy> copies);
   void fail(std::exception_ptr error) { settled_.set_exception(std::move(error)); }
@@ -72,8 +75,8 @@ class CudaGraph : public Graph {
 
 class CudaStream : public Stream {
  public:
-  // `facts` is what the context says of the device; the stream adds itself and its workspace.
-  CudaStream(Device& device, Context facts);
+  // `facts` is what the context says of the device; the stream adds itself and a workspace.
+  CudaStream(Device& device, Context facts, size_t workspace_bytes);
   ~CudaStream() override;
 
   // Runs `task` on the stream's thread, after everything launched before. A capture runs it at once, on the caller's.
@@ -89,6 +92,8 @@ class CudaStream : public Stream {
   void upload_from(void* dst, std::shared_ptr<const Source> src, size_t bytes) override;
   void copy(void* dst, const void* src, size_t bytes) override;
   void fill(void* dst, int byte, size_t bytes) override;
+  void transfer(void* dst, const void* src, size_t bytes) override;
+  void follow(Stream& other) override;
   std::shared_ptr<Event> record() override;
   void synchronize() override { record()->wait(); }
   void drain() noexcept override;

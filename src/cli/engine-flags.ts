@@ -66,6 +66,9 @@ export function addEngineFlags(
       ? new Option("--no-prefix-cache", "compute every prompt from its beginning")
       : new Option("--prefix-cache", "reuse what was computed for prompts that begin alike").default(false),
     size("--prefix-cache-states <n>", "states that the prefix cache keeps (default: 2 for each sequence, if they fit)"),
+    new Option("--prefix-cache-host-memory <GiB>", "of host memory for more of them")
+      .argParser(realNumber(0, 2 ** 20))
+      .default(0),
     new Option("--deterministic", "the same bits for a request whatever else runs; slower"),
     size("--max-model-len <n>", "tokens of prompt and output together").default(131_072),
     choice("--load-format <format>", "dummy: random weights from config.json alone", ["auto", "dummy"]),

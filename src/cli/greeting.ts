@@ -37,7 +37,7 @@ async function sampleRequest(llm: LLM, url: string, { apiKeys, socketPath }: Ser
 function memoryFacts(llm: LLM): Fact[] {
   const { memory, limits, info } = llm;
   if (memory === null || limits === null) return [];
-  const { weights, workspace, stateBytesPerSeq, kvCache, snapshots, free, total } = memory;
+  const { weights, workspace, stateBytesPerSeq, kvCache, snapshots, hostSnapshots, free, total } = memory;
   const states = `${formatBytes(limits.maxNumSeqs * stateBytesPerSeq)} for ${limits.maxNumSeqs} sequences at once of up to ${formatCount(info.maxModelLen)} tokens`;
   const kept = `${formatBytes(snapshots)} for states of prompts' beginnings`;
   return [
@@ -46,6 +46,7 @@ function memoryFacts(llm: LLM): Fact[] {
     ["states", states],
     ...(kvCache === 0 ? [] : [["kv cache", `${formatBytes(kvCache)} for ${pages(llm)}`] satisfies Fact]),
     ...(snapshots === 0 ? [] : [["prefix cache", kept] satisfies Fact]),
+    ...(hostSnapshots === 0 ? [] : [["on the host", `${formatBytes(hostSnapshots)} for more of them`] satisfies Fact]),
     ["left", `${formatBytes(free)} of ${formatBytes(total)}`],
   ];
 }

@@ -46,6 +46,8 @@ export class Engine implements EngineClient {
   private readonly channels = new Map<string, TokenChannel>();
   /** Scores of prompts that are not complete, by request. */
   private readonly promptScores = new Map<string, TokenLogprobs[]>();
+  /** Copies of states that are on their way. */
+  private readonly transfers = new Set<Promise<void>>();
   private loop: Promise<void> | null = null;
   private closing: Promise<void> | null = null;
   private steps = 0;
@@ -57,7 +59,7 @@ export class Engine implements EngineClient {
 
   /** `free` gives up the device; called once, when nothing runs any more. */
   constructor(
-    private readonly runner: Pick<ModelRunner, "step" | "score">,
+    private readonly runner: Pick<ModelRunner, "step" | "score" | "transfer">,
     config: EngineConfig,
     private readonly free: () => void,
     { trace, compile = noConstraints }: EngineExtras = {},
@@ -123,8 +125,10 @@ export class Engine implements EngineClient {
       decodeTokens: this.decodeTokens,
       prefixCacheQueries: this.prefixes?.queries ?? 0,
       prefixCacheHits: this.prefixes?.hits ?? 0,
-      snapshotsUsed: this.prefixes?.numSnapshots ?? 0,
-      snapshotsTotal: this.prefixes?.capacity ?? 0,
+      snapshotsUsed: this.prefixes?.tiers.numOnDevice ?? 0,
+      snapshotsTotal: this.prefixes?.tiers.capacity ?? 0,
+      hostSnapshotsUsed: this.prefixes?.tiers.numOnHost ?? 0,
+      hostSnapshotsTotal: this.prefixes?.tiers.hostCapacity ?? 0,
     };
   }
 
@@ -136,6 +140,7 @@ export class Engine implements EngineClient {
   private async shutDown(): Promise<void> {
     for (const id of [...this.channels.keys()]) this.abort(id);
     await this.loop?.catch(() => {});
+    await Promise.all(this.transfers);
     this.free();
   }
 
@@ -148,12 +153,14 @@ export class Engine implements EngineClient {
           this.trace?.delivered();
           const batch = this.scheduler.schedule();
           this.trace?.scheduled();
+          if (batch !== null) inFlight.push(this.launch(batch));
+          this.beginTransfers(); // after the step: it may read what they write
           if (batch === null) break;
-          inFlight.push(this.launch(batch));
         }
         const oldest = inFlight.shift();
-        if (oldest === undefined) break;
-        await this.finish(oldest);
+        if (oldest !== undefined) await this.finish(oldest);
+        else if (this.transfers.size > 0) await Promise.race(this.transfers);
+        else break;
       }
     } catch (error) {
       // A fault of the policy itself: nobody may wait for ever, and the process goes on.
@@ -170,6 +177,21 @@ export class Engine implements EngineClient {
       (error: unknown) => ({ error }),
     );
     return { batch, outcome };
+  }
+
+  private beginTransfers(): void {
+    const transfers = this.prefixes?.tiers.takeTransfers() ?? [];
+    if (transfers.length === 0) return;
+    for (const [i, copied] of this.runner.transfer(transfers).entries()) {
+      const settle = (failed: boolean) => this.prefixes!.tiers.transferred(transfers[i]!, failed);
+      const done: Promise<void> = copied
+        .then(
+          () => settle(false),
+          () => settle(true),
+        )
+        .finally(() => this.transfers.delete(done));
+      this.transfers.add(done);
+    }
   }
 
   private async finish({ batch, outcome }: Launched): Promise<void> {

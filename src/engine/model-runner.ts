@@ -9,10 +9,12 @@ import { captureSizes, prefillSizes, warmUpSizes } from "./policy/graph-sizes";
 import { PAGE_SIZE } from "./policy/kv-pages";
 import { idleSequence, padDecodes, padPrefill } from "./policy/padding";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/scheduler";
+import type { Transfer } from "./policy/snapshot-tiers";
 import { NO_SLOT } from "./policy/state-slots";
 import { StepGraphs } from "./policy/step-graphs";
 import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
 import { Scorer } from "./scorer";
+import { StateTransfers } from "./state-transfers";
 import { StepLauncher } from "./step-launcher";
 import type { StepTrace } from "./step-trace";
 
@@ -41,6 +43,7 @@ const parts: readonly Part[] = ["step", "forward"];
 export class ModelRunner {
   private readonly launcher: StepLauncher;
   private readonly scorer: Scorer;
+  private readonly transfers: StateTransfers;
   private readonly stages: readonly DrawStage[];
   /** By part and the shape of the step's metadata. */
   private readonly graphs = new Map<string, Graph>();
@@ -67,6 +70,7 @@ export class ModelRunner {
       ...{ maxModelLen: config.maxModelLen, maxKvTokens: config.numPages * PAGE_SIZE },
     };
     this.launcher = new StepLauncher(target, limits, this.stages);
+    this.transfers = new StateTransfers(target);
     this.scorer = new Scorer(this.launcher, maxNumBatchedTokens);
     this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxNumSeqs));
     const { capturesPrefills = target.device.choosesKernels } = options;
@@ -152,6 +156,11 @@ export class ModelRunner {
   /** See Scorer. Nothing else may run. */
   score(tokens: readonly number[]): Promise<Float32Array> {
     return this.scorer.score(tokens);
+  }
+
+  /** See StateTransfers. */
+  transfer(transfers: readonly Transfer[]): Promise<void>[] {
+    return this.transfers.begin(transfers);
   }
 
   /** Takes a step's metadata to the device and returns what launches it, as often as one likes: to be captured and timed. */

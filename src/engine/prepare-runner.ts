@@ -3,11 +3,11 @@ import type { Model } from "../models/model";
 import { kvBytesPerToken, stateBytes } from "../models/registry";
 import type { Device } from "../tensor/device";
 import { tokenCountBytes } from "./draw/penalties";
-import { createPools, freePools } from "./loaded-model";
+import { createHostPools, createPools, freePools } from "./loaded-model";
 import { ModelRunner } from "./model-runner";
 import { type EngineConfig, type EngineOptions, engineConfig } from "./policy/config";
 import { PAGE_SIZE } from "./policy/kv-pages";
-import { fitMemory, type MemoryPlan, stateBudget } from "./policy/memory-plan";
+import { fitMemory, hostSnapshots, type MemoryPlan, stateBudget } from "./policy/memory-plan";
 
 export interface PreparedRunner {
   readonly runner: ModelRunner;
@@ -49,15 +49,18 @@ export async function prepareRunner(
   trial.free();
   freePools(oneSlot);
 
-  const { config } = fitted;
+  const numHostSnapshots = hostSnapshots(options, fitted.config, bytes.snapshotBytes);
+  const config = { ...fitted.config, numHostSnapshots };
   const slots = config.maxNumSeqs + config.numSnapshots;
   const pools = createPools({ device, model }, { slots, pages: config.numPages });
-  const runner = new ModelRunner({ device, model, pools, vocabSize }, config);
+  const hostPools = numHostSnapshots > 0 ? createHostPools({ device, model }, numHostSnapshots) : [];
+  const runner = new ModelRunner({ device, model, pools, hostPools, vocabSize }, config);
   if (device.choosesKernels) runner.captureAll();
   const { stateBytesPerSeq } = bytes;
   const snapshots = config.numSnapshots * bytes.snapshotBytes;
   const kvCache = config.numPages * PAGE_SIZE * bytes.kvBytesPerToken;
-  const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, kvCache, snapshots, ...device.memory() };
+  const kept = { snapshots, hostSnapshots: numHostSnapshots * bytes.snapshotBytes };
+  const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, kvCache, ...kept, ...device.memory() };
   return { runner, pools, config, memory, note: fitted.note ?? tried.note };
 }
 

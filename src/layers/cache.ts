@@ -22,6 +22,8 @@ export interface CacheSpec<P extends Pools = Pools> {
   readonly bytesPerToken: number;
   /** Memory of undefined content: a first chunk reads nothing of it. */
   create(device: Device, room: CacheRoom): P;
+  /** Slots in pinned host memory, of what does not lie in pages. */
+  createOnHost(device: Device, slots: number): Pools;
   /** Makes slots what others are. What lies in pages is shared instead. */
   copySlots(stream: Stream, pools: Pools, copies: Restores): void;
 }

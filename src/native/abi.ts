@@ -29,6 +29,8 @@ export interface Addon extends OpFunctions {
   done(device: DeviceHandle): Promise<void>;
 
   createTensor(device: DeviceHandle, dtype: number, rank: number, ...sizes: Sizes): TensorHandle;
+  /** Pinned host memory: no op takes it. */
+  createPinnedTensor(device: DeviceHandle, dtype: number, rank: number, ...sizes: Sizes): TensorHandle;
   freeTensor(tensor: TensorHandle): void;
   viewTensor(
     tensor: TensorHandle,
@@ -49,6 +51,13 @@ export interface Addon extends OpFunctions {
   download(device: DeviceHandle, tensor: TensorHandle, data: ArrayBufferView, at: number): Promise<void>;
   copy(device: DeviceHandle, target: TensorHandle, source: TensorHandle): void;
   fill(device: DeviceHandle, tensor: TensorHandle, byte: number): void;
+
+  /** Transfers from now on run after all that was launched so far. */
+  orderTransfers(device: DeviceHandle): void;
+  /** Copies a row (of the first dimension) of one contiguous tensor to another's, beside what is launched. */
+  transferRow(device: DeviceHandle, target: TensorHandle, row: number, source: TensorHandle, sourceRow: number): void;
+  /** Settles when all transfers so far are done. */
+  transferred(device: DeviceHandle): Promise<void>;
 
   beginCapture(device: DeviceHandle): void;
   endCapture(device: DeviceHandle): GraphHandle;

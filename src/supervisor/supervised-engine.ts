@@ -40,6 +40,8 @@ const idle: EngineStats = {
   prefixCacheHits: 0,
   snapshotsUsed: 0,
   snapshotsTotal: 0,
+  hostSnapshotsUsed: 0,
+  hostSnapshotsTotal: 0,
 };
 
 /** Loads the engine in a process of its own, behind the caller; a process that ends or hangs is replaced. */

@@ -87,6 +87,12 @@ export class Device {
     return new Tensor(addon().createTensor(this.handle, codeOf(dtype), shape.length, ...fourOf(shape)), dtype, shape);
   }
 
+  /** In pinned host memory, uninitialised: transfers take it (Stream.transferRow), and no op. Throws ERR_MEMORY. */
+  pinnedTensor(dtype: DType, shape: Shape): Tensor {
+    const handle = addon().createPinnedTensor(this.handle, codeOf(dtype), shape.length, ...fourOf(shape));
+    return new Tensor(handle, dtype, shape);
+  }
+
   arena(bytes: number): Arena {
     return Arena.create(this.handle, bytes);
   }

@@ -34,6 +34,21 @@ export class Stream {
     addon().fill(this.handle, tensor.handle, byte);
   }
 
+  /** Transfers from now on run after all that was launched so far. */
+  orderTransfers(): void {
+    addon().orderTransfers(this.handle);
+  }
+
+  /** Copies row `from` of `source` to row `to` of `target`, one of them in pinned memory, beside what is launched. */
+  transferRow(target: Tensor, to: number, source: Tensor, from: number): void {
+    addon().transferRow(this.handle, target.handle, to, source.handle, from);
+  }
+
+  /** Settles when all transfers so far are done. */
+  transferred(): Promise<void> {
+    return settled(addon().transferred(this.handle));
+  }
+
   /** Settles when all launched so far is done; rejects with the first failure since the last such promise. */
   done(): Promise<void> {
     return settled(addon().done(this.handle));

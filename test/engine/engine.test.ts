@@ -26,6 +26,8 @@ class FakeRunner {
     return { tokens, logprobs: null, prompts: [] };
   }
 
+  transfer = () => [];
+
   async score(tokens: readonly number[]): Promise<Float32Array> {
     return new Float32Array(tokens.length - 1);
   }
@@ -46,7 +48,7 @@ describe.each([{ overlap: true }, { overlap: false }])("%j", ({ overlap }) => {
   beforeEach(() => {
     freed = 0;
     runner = new FakeRunner();
-    engine = new Engine(runner, { ...limits, overlap, numPages: 0, numSnapshots: 0 }, () => {
+    engine = new Engine(runner, { ...limits, overlap, numPages: 0, numSnapshots: 0, numHostSnapshots: 0 }, () => {
       freed += 1;
     });
   });

@@ -41,8 +41,8 @@ export async function checkBatches(dir: string, { batches, seed, ...options }: B
   const device = Device.open({ kind: options.device, threads: 2, deterministic: true });
   try {
     const { model } = await loadWeights(dir, modelConfig, device, { ...options, deterministic: true });
-    const sizes = { maxNumSeqs: MAX_SEQS, maxNumBatchedTokens: 1024, maxModelLen: 1024, deterministic: true };
-    const prepared = await prepareRunner(device, model, modelConfig, sizes);
+    const sizes = { maxNumSeqs: MAX_SEQS, maxNumBatchedTokens: 1024, maxModelLen: 1024, prefixCacheHostMemory: 0.05 };
+    const prepared = await prepareRunner(device, model, modelConfig, { ...sizes, deterministic: true });
     const plain = { ...prepared.config, numSnapshots: 0 };
     const rng = new Rng(seed);
     for (let batch = 0; batch < batches; batch++) {
@@ -76,6 +76,7 @@ function randomConfig(prepared: EngineConfig, rng: Rng): EngineConfig {
     maxNumSeqs,
     maxNumBatchedTokens: rng.integer(maxNumSeqs + prepared.chunkSize, prepared.maxNumBatchedTokens),
     numSnapshots: [0, 1, 3, MOST_SNAPSHOTS][rng.integer(0, 3)]!,
+    numHostSnapshots: [0, prepared.numHostSnapshots][rng.integer(0, 1)]!,
     numPages: prepared.numPages === 0 ? 0 : rng.integer(leastPages, Math.min(prepared.numPages, 6 * leastPages)),
     overlap: rng.next() < 0.5,
   };

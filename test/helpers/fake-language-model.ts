@@ -120,7 +120,14 @@ export class FakeLanguageModel implements LanguageModel {
   }
 
   stats(): EngineStats {
-    const cache = { prefixCacheQueries: 40, prefixCacheHits: 30, snapshotsUsed: 2, snapshotsTotal: 16 };
+    const cache = {
+      prefixCacheQueries: 40,
+      prefixCacheHits: 30,
+      snapshotsUsed: 2,
+      snapshotsTotal: 16,
+      hostSnapshotsUsed: 3,
+      hostSnapshotsTotal: 8,
+    };
     const slots = { running: this.running, waiting: 0, slotsUsed: this.running, slotsTotal: 64 };
     return { ...slots, ...this.pages, ...this.steps, ...cache };
   }

@@ -36,6 +36,12 @@ export class RecurrentModel {
     this.tokenCounts = Array.from({ length: numSlots }, () => new Int32Array(vocabSize).fill(77));
   }
 
+  read = (slot: number): number => this.pool[slot]!;
+
+  write(slot: number, state: number): void {
+    this.pool[slot] = state;
+  }
+
   /** Counts tokens that are in no step: those before a state that comes from elsewhere. */
   countPrefix(slot: number, tokens: readonly number[], numPrompt: number): void {
     const own = this.tokenCounts[slot]!.fill(0);

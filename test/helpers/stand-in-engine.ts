@@ -32,9 +32,19 @@ const config = {
   overlap: true,
   numPages: 0,
   numSnapshots: 0,
+  numHostSnapshots: 0,
 };
 
-const memory = { weights: 20, workspace: 2, stateBytesPerSeq: 1, kvCache: 0, snapshots: 0, free: 70, total: 100 };
+const memory = {
+  weights: 20,
+  workspace: 2,
+  stateBytesPerSeq: 1,
+  kvCache: 0,
+  snapshots: 0,
+  hostSnapshots: 0,
+  free: 70,
+  total: 100,
+};
 
 /** Counts up from the last token of the prompt, one token every few milliseconds. */
 class StandInEngine implements EngineClient {
@@ -72,6 +82,7 @@ class StandInEngine implements EngineClient {
     const none = {
       ...{ waiting: 0, promptTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 },
       ...{ prefixCacheQueries: 0, prefixCacheHits: 0, snapshotsUsed: 0, snapshotsTotal: 0 },
+      ...{ hostSnapshotsUsed: 0, hostSnapshotsTotal: 0 },
     };
     return { ...none, running, slotsUsed: running, slotsTotal: 4, pagesUsed: 0, pagesTotal: 0, steps, generatedTokens };
   }

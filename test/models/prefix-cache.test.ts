@@ -11,7 +11,12 @@ import { Rng } from "../helpers/rng";
 
 const kind = testDevices[0]!;
 const MAX_MODEL_LEN = 1024;
-const options = { maxNumSeqs: 3, maxNumBatchedTokens: 512 + 3, maxModelLen: MAX_MODEL_LEN };
+const options = {
+  maxNumSeqs: 3,
+  maxNumBatchedTokens: 512 + 3,
+  maxModelLen: MAX_MODEL_LEN,
+  prefixCacheHostMemory: 0.05,
+};
 
 const models = goldens.filter(({ name }) => name !== "storyteller-6m");
 
@@ -43,26 +48,32 @@ describe.each(models)("$name", ({ modelDir }) => {
   }
 
   test.each([
-    { numSnapshots: 16, numPages: null },
-    { numSnapshots: 3, numPages: 24 },
-    { numSnapshots: 1, numPages: 17 },
-  ])("answers are those of an engine without a cache: $numSnapshots snapshots, $numPages pages", async (budget) => {
-    const rng = new Rng(budget.numSnapshots);
-    const requests = requestsOf(modelConfig.vocabSize, rng, 24);
-    const numPages = Math.min(budget.numPages ?? Number.POSITIVE_INFINITY, prepared.config.numPages);
-    const config = { ...prepared.config, numSnapshots: budget.numSnapshots, numPages };
-    const { answers, stats } = await serve(prepared, config, requests, rng);
-    expect(stats).toMatchObject({ running: 0, waiting: 0, slotsUsed: 0, pagesUsed: 0 });
-    for (const request of requests) {
-      const answer = answers.get(request.id)!;
-      if (answer === null) continue;
-      const wanted = await expected(request, answer.recomputedFrom);
-      if (kind === "cpu") expect(idsAndLogprobs(answer.tokens)).toEqual(idsAndLogprobs(wanted));
-      else {
-        // The kernel of a matrix product depends on the number of rows there.
-        const first = [answer.tokens, wanted].map((tokens) => Float32Array.of(tokens[0]!.logprobs!.top[0]!.logprob));
-        expect(relativeError(first[0]!, first[1]!)).toBeLessThan(1e-3);
+    { numSnapshots: 16, numHostSnapshots: 0, numPages: null },
+    { numSnapshots: 3, numHostSnapshots: 0, numPages: 24 },
+    { numSnapshots: 1, numHostSnapshots: 0, numPages: 17 },
+    { numSnapshots: 2, numHostSnapshots: 8, numPages: null },
+    { numSnapshots: 3, numHostSnapshots: 2, numPages: 24 },
+  ])(
+    "answers are those of an engine without a cache: $numSnapshots snapshots, $numHostSnapshots on the host, $numPages pages",
+    async (budget) => {
+      const rng = new Rng(budget.numSnapshots);
+      const requests = requestsOf(modelConfig.vocabSize, rng, 24);
+      const numPages = Math.min(budget.numPages ?? Number.POSITIVE_INFINITY, prepared.config.numPages);
+      const numHostSnapshots = Math.min(budget.numHostSnapshots, prepared.config.numHostSnapshots);
+      const config = { ...prepared.config, numSnapshots: budget.numSnapshots, numHostSnapshots, numPages };
+      const { answers, stats } = await serve(prepared, config, requests, rng);
+      expect(stats).toMatchObject({ running: 0, waiting: 0, slotsUsed: 0, pagesUsed: 0 });
+      for (const request of requests) {
+        const answer = answers.get(request.id)!;
+        if (answer === null) continue;
+        const wanted = await expected(request, answer.recomputedFrom);
+        if (kind === "cpu") expect(idsAndLogprobs(answer.tokens)).toEqual(idsAndLogprobs(wanted));
+        else {
+          // The kernel of a matrix product depends on the number of rows there.
+          const first = [answer.tokens, wanted].map((tokens) => Float32Array.of(tokens[0]!.logprobs!.top[0]!.logprob));
+          expect(relativeError(first[0]!, first[1]!)).toBeLessThan(1e-3);
+        }
       }
-    }
-  });
+    },
+  );
 });

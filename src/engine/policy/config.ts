@@ -48,6 +48,11 @@ export interface EngineOptions {
    */
   readonly prefixCacheStates?: number;
   /**
+   * GiB of host memory for states that the prefix cache has no room for on the device. They are copied beside the steps; their
+   * keys and values stay on the device. Default 0.
+   */
+  readonly prefixCacheHostMemory?: number;
+  /**
    * A request gets the same bits alone or in any batch, whatever its prompt is cut into, with the prefix cache and without,
    * preempted or not, on the same hardware and build. The SSM state is float32; a preempted request takes one step for each
    * token that it had generated. Default false.
@@ -63,6 +68,8 @@ export interface EngineConfig extends SchedulerConfig {
   readonly numPages: number;
   /** States of prompts' beginnings that are kept; 0 = no prefix cache. */
   readonly numSnapshots: number;
+  /** As many more in host memory. */
+  readonly numHostSnapshots: number;
 }
 
 export const defaults = { maxModelLen: 131_072, maxQueue: 1024, gpuMemoryUtilization: 0.9 };
@@ -107,7 +114,17 @@ export function engineConfig(
   const numSnapshots = prefixCache ? prefixCacheStates : 0;
   const { deterministic = false } = options;
   const sizes = withSequences(options, { kind, chunkSize, deterministic }, maxNumSeqs);
-  return { ...sizes, chunkSize, deterministic, maxModelLen, maxQueue, overlap, numPages: 0, numSnapshots };
+  return {
+    ...sizes,
+    chunkSize,
+    deterministic,
+    maxModelLen,
+    maxQueue,
+    overlap,
+    numPages: 0,
+    numSnapshots,
+    numHostSnapshots: 0,
+  };
 }
 
 /** The sizes that hang on how many sequences run at once. */

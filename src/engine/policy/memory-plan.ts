@@ -33,6 +33,8 @@ export interface MemoryPlan {
   readonly kvCache: number;
   /** States that the prefix cache keeps; their keys and values are in kvCache. */
   readonly snapshots: number;
+  /** Those that it keeps in host memory, beside what is the device's. */
+  readonly hostSnapshots: number;
   /** What is left of `total`, by others' use too. */
   readonly free: number;
   readonly total: number;
@@ -46,6 +48,20 @@ export function stateBudget({ kind, free, total }: DeviceMemory, options: Engine
     throw new EngineError("ERR_ARGUMENT", message, { subject: "gpuMemoryUtilization" });
   }
   return kind === "cpu" ? free * HOST_STATE_SHARE : Math.max(0, free - total * (1 - gpuMemoryUtilization));
+}
+
+/** How many states the host memory for them holds; none without a cache on the device. Throws ERR_ARGUMENT. */
+export function hostSnapshots(
+  { prefixCacheHostMemory = 0 }: EngineOptions,
+  { numSnapshots }: Pick<EngineConfig, "numSnapshots">,
+  snapshotBytes: number,
+): number {
+  if (!(prefixCacheHostMemory >= 0 && prefixCacheHostMemory < 2 ** 20)) {
+    const message = `prefixCacheHostMemory must be GiB from 0 on, got ${prefixCacheHostMemory}`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject: "prefixCacheHostMemory" });
+  }
+  if (numSnapshots === 0 || snapshotBytes === 0) return 0;
+  return Math.floor((prefixCacheHostMemory * 2 ** 30) / snapshotBytes);
 }
 
 /** Bytes that sequences take of the budget. */

@@ -1,15 +1,13 @@
 import type { KvPages } from "./kv-pages";
 import { PAGE_SIZE } from "./kv-pages";
-import { type PrefixNode, PrefixTree } from "./prefix-tree";
+import { hasState, PrefixTree } from "./prefix-tree";
 import type { Sequence } from "./sequence";
 import type { SequenceMemory } from "./sequence-memory";
-import { NO_SLOT, StateSlots } from "./state-slots";
+import { SnapshotTiers, type TiersConfig } from "./snapshot-tiers";
+import { NO_SLOT } from "./state-slots";
 import type { RowPrefix, ScheduledRow, Snapshot } from "./step-plan";
 
-export interface PrefixCacheConfig {
-  /** State slots of running sequences; those of snapshots come after them in the same pools. */
-  readonly maxNumSeqs: number;
-  readonly numSnapshots: number;
+export interface PrefixCacheConfig extends TiersConfig {
   /** Tokens at whose multiples prefills are cut without a change of their results. */
   readonly chunkSize: number;
 }
@@ -41,57 +39,60 @@ const noPrefix: RowPrefix = { restoredFrom: NO_SLOT, snapshots: [] };
  *
  * Snapshots are taken at the end of each prompt; where a prompt leaves one that is known, so at the second visit; and, where
  * slots are free, at a few places on the way. Snapshots and pages have budgets of their own: for a slot the one goes that was
- * not used for longest, for pages one that nothing leads on from. A use counts for the snapshot that was copied, not for those
- * on the way to it.
+ * not used for longest, to the host where there is room (SnapshotTiers), for pages one that nothing leads on from. Pages stay
+ * on the device. A use counts for the snapshot that was copied, not for those on the way to it.
  */
 export class PrefixCache implements SequenceMemory {
   /** Tokens of the prompts that were looked up, and of those the ones that were there. */
   queries = 0;
   hits = 0;
+  /** What of the snapshots is on the device, and what on the host. */
+  readonly tiers: SnapshotTiers;
   private readonly tree: PrefixTree;
-  private readonly slots: StateSlots;
-  private readonly firstSlot: number;
   private readonly chunkSize: number;
   private readonly pagesPerBlock: number;
   private readonly sequences = new Map<Sequence, Reuse>();
-  /** Nodes with snapshots, the least recently used first. */
-  private readonly guesses = new Set<PrefixNode>();
-  private readonly used = new Set<PrefixNode>();
+  /** Waiting sequences for which a state was copied from the host: once, for it may be gone again before they run. */
+  private readonly fetched = new WeakSet<Sequence>();
 
   constructor(
-    { maxNumSeqs, numSnapshots, chunkSize }: PrefixCacheConfig,
+    { chunkSize, ...tiers }: PrefixCacheConfig,
     private readonly pages: KvPages,
   ) {
     const blockSize = pages.numPages > 0 ? leastCommonMultiple(chunkSize, PAGE_SIZE) : chunkSize;
     this.tree = new PrefixTree(blockSize);
-    this.slots = new StateSlots(numSnapshots);
-    this.firstSlot = maxNumSeqs;
+    this.tiers = new SnapshotTiers(tiers, (node) =>
+      this.tree.prune(node, ({ pages }) => {
+        for (const page of pages) this.pages.drop(page);
+      }),
+    );
     this.chunkSize = chunkSize;
     this.pagesPerBlock = pages.numPages > 0 ? blockSize / PAGE_SIZE : 0;
     pages.reclaim = (numPages) => this.reclaim(numPages);
-  }
-
-  get capacity(): number {
-    return this.slots.numSlots;
-  }
-
-  /** Those that are still being taken among them. */
-  get numSnapshots(): number {
-    return this.slots.numUsed;
   }
 
   get isEmpty(): boolean {
     return this.tree.isEmpty;
   }
 
+  /** Whether a waiting sequence's longest known beginning is on its way from the host: it waits, others run. */
+  fetches(sequence: Sequence): boolean {
+    if (this.tiers.hostCapacity === 0 || sequence.request.promptLogprobs !== undefined) return false;
+    const best = this.pathOf(sequence).findLast(hasState);
+    if (best === undefined || best.slot !== NO_SLOT) return false;
+    if (this.tiers.isUnderway(best)) return true;
+    if (this.fetched.has(sequence) || !this.tiers.fetch(best)) return false;
+    this.fetched.add(sequence);
+    return true;
+  }
+
   /** At a sequence's admission: gives it the pages of its longest known beginning, and counts those tokens as computed. */
   reserve(sequence: Sequence): boolean {
     if (sequence.slot !== NO_SLOT) return true;
     const { blockSize } = this.tree;
-    const { cacheSalt = "", promptLogprobs } = sequence.request;
+    const path = this.pathOf(sequence);
     const last = lastMultiple(sequence.numToPrefill - 1, blockSize);
-    const path = this.tree.find(cacheSalt, sequence.tokens, last);
-    const needsAll = promptLogprobs !== undefined; // each of the prompt's tokens has to run for them
+    const needsAll = sequence.request.promptLogprobs !== undefined; // each of the prompt's tokens has to run for them
     const hit = needsAll ? undefined : path.findLast(({ slot }) => slot !== NO_SLOT);
     const wanted = wantedSnapshots(hit?.end ?? 0, path.length * blockSize, last, blockSize);
     this.sequences.set(sequence, { restoredFrom: hit?.slot ?? NO_SLOT, wanted });
@@ -100,9 +101,7 @@ export class PrefixCache implements SequenceMemory {
     for (const { pages } of path.slice(0, hit.end / blockSize)) {
       for (const page of pages) this.pages.share(sequence, page);
     }
-    this.guesses.delete(hit);
-    this.used.delete(hit);
-    this.used.add(hit);
+    this.tiers.use(hit);
     return true;
   }
 
@@ -128,7 +127,7 @@ export class PrefixCache implements SequenceMemory {
     // Those that are needed come first, then the longest guesses: what has a slot cannot be evicted before it is there.
     const snapshots = due
       .toSorted((a, b) => Number(a.isGuess) - Number(b.isGuess) || b.position - a.position)
-      .map((wanted) => ({ ...wanted, slot: this.allocate(wanted.isGuess) }))
+      .map((wanted) => ({ ...wanted, slot: this.tiers.allocate(wanted.isGuess) }))
       .filter(({ slot }) => slot !== NO_SLOT)
       .sort((a, b) => a.position - b.position);
     return { restoredFrom, snapshots };
@@ -143,13 +142,17 @@ export class PrefixCache implements SequenceMemory {
 
   /** A step has not run to its end, and nobody knows what else it has written. */
   discard(rows: readonly ScheduledRow[]): void {
-    for (const { snapshots = [] } of rows) for (const { slot } of snapshots) this.slots.giveBack(slot - this.firstSlot);
+    for (const { snapshots = [] } of rows) for (const { slot } of snapshots) this.tiers.giveBack(slot);
     this.clear();
   }
 
   /** Forgets everything; snapshots that are still being taken come after it. */
   clear(): void {
-    for (const node of [...this.guesses, ...this.used]) this.evict(node);
+    this.tiers.clear();
+  }
+
+  private pathOf({ request, tokens, numToPrefill }: Sequence) {
+    return this.tree.find(request.cacheSalt ?? "", tokens, lastMultiple(numToPrefill - 1, this.tree.blockSize));
   }
 
   private count(sequence: Sequence, numCached: number): void {
@@ -167,47 +170,19 @@ export class PrefixCache implements SequenceMemory {
       for (const page of node.pages) this.pages.keep(page);
     }
     const node = path.at(-1)!;
-    if (node.slot === NO_SLOT) {
-      node.slot = slot;
-      (isGuess ? this.guesses : this.used).add(node);
-    } else this.slots.giveBack(slot - this.firstSlot); // another sequence was faster
-  }
-
-  /** A slot for a snapshot, if need be that of another one; -1 where there is none. */
-  private allocate(isGuess: boolean): number {
-    if (this.slots.numFree === 0 && !isGuess) {
-      const victim = first(this.guesses) ?? first(this.used);
-      if (victim !== undefined) this.evict(victim);
-    }
-    const slot = this.slots.allocate();
-    return slot === NO_SLOT ? NO_SLOT : this.firstSlot + slot;
+    if (node.slot === NO_SLOT && !this.tiers.isUnderway(node)) this.tiers.put(node, slot, isGuess);
+    else this.tiers.giveBack(slot); // another sequence was faster
   }
 
   /** Evicts snapshots until so many more pages are free, as far as there are any that no sequence has. */
   private reclaim(numPages: number): void {
     for (const target = this.pages.numIdle - numPages; this.pages.numIdle > Math.max(0, target); ) {
-      const victim = this.firstLeaf(this.guesses) ?? this.firstLeaf(this.used);
+      const victim = this.tiers.oldest(
+        ({ children, pages }) => children.size === 0 && pages.some((page) => !this.pages.isOwned(page)),
+      );
       if (victim === undefined) return;
-      this.evict(victim);
+      this.tiers.drop(victim);
     }
-  }
-
-  /** The first node that nothing leads on from and that has a page to give. */
-  private firstLeaf(nodes: ReadonlySet<PrefixNode>): PrefixNode | undefined {
-    for (const node of nodes) {
-      if (node.children.size === 0 && node.pages.some((page) => !this.pages.isOwned(page))) return node;
-    }
-    return undefined;
-  }
-
-  private evict(node: PrefixNode): void {
-    this.guesses.delete(node);
-    this.used.delete(node);
-    this.slots.giveBack(node.slot - this.firstSlot);
-    node.slot = NO_SLOT;
-    this.tree.prune(node, ({ pages }) => {
-      for (const page of pages) this.pages.drop(page);
-    });
   }
 }
 
@@ -225,7 +200,6 @@ function wantedSnapshots(hit: number, known: number, last: number, blockSize: nu
 }
 
 const lastMultiple = (length: number, of: number): number => length - (length % of);
-const first = <T>(set: ReadonlySet<T>): T | undefined => set.values().next().value;
 
 function leastCommonMultiple(a: number, b: number): number {
   const gcd = (x: number, y: number): number => (y === 0 ? x : gcd(y, x % y));

@@ -10,8 +10,10 @@ export interface PrefixNode {
   readonly children: Map<string, PrefixNode>;
   /** Pages of the KV caches that hold the block. */
   readonly pages: number[];
-  /** The slot that has the state after the block; -1 = none. */
+  /** The slot of the device that has the state after the block; -1 = none. */
   slot: number;
+  /** The slot of the host that has it; -1 = none. */
+  hostSlot: number;
 }
 
 /**
@@ -51,21 +53,19 @@ export class PrefixTree {
 
   /** Removes `node` and its ancestors as far as they lead to no snapshot; each is shown to `removed`. */
   prune(node: PrefixNode, removed: (node: PrefixNode) => void): void {
-    for (
-      let at: PrefixNode | null = node;
-      at !== null && at.slot === NO_SLOT && at.children.size === 0;
-      at = at.parent
-    ) {
+    for (let at: PrefixNode | null = node; at !== null && !hasState(at) && at.children.size === 0; at = at.parent) {
       (at.parent?.children ?? this.roots).delete(at.key);
       removed(at);
     }
   }
 }
 
+export const hasState = ({ slot, hostSlot }: PrefixNode): boolean => slot !== NO_SLOT || hostSlot !== NO_SLOT;
+
 function childOf(siblings: Map<string, PrefixNode>, key: string, parent: PrefixNode | null, end: number): PrefixNode {
   let node = siblings.get(key);
   if (node === undefined) {
-    node = { parent, key, end, children: new Map(), pages: [], slot: NO_SLOT };
+    node = { parent, key, end, children: new Map(), pages: [], slot: NO_SLOT, hostSlot: NO_SLOT };
     siblings.set(key, node);
   }
   return node;

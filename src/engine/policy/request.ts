@@ -123,6 +123,9 @@ export interface EngineStats {
   /** States that it keeps, and may keep; none where there is no cache. */
   readonly snapshotsUsed: number;
   readonly snapshotsTotal: number;
+  /** Those that the host has, and may have. */
+  readonly hostSnapshotsUsed: number;
+  readonly hostSnapshotsTotal: number;
 }
 
 /**

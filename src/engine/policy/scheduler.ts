@@ -252,7 +252,7 @@ export class Scheduler {
 
   /** Gives the head of the queue its memory and its first tokens; false when it has to wait. */
   private admit(sequence: Sequence, plan: StepPlan): boolean {
-    if (plan.rests(sequence)) return false;
+    if (plan.rests(sequence) || this.prefixes?.fetches(sequence)) return false;
     // All of the prompt, so that it is not preempted halfway.
     while (!this.memory.reserve(sequence, sequence.length)) {
       const victim = this.running.at(-1);

@@ -148,6 +148,8 @@ export class ServerMetrics {
     counted("prefix_cache_hits_total", "Prompt tokens found", (stats) => stats.prefixCacheHits);
     ofEngine("prefix_cache_states_used", "States that are kept", (stats) => stats.snapshotsUsed);
     ofEngine("prefix_cache_states_total", "States that may be kept", (stats) => stats.snapshotsTotal);
+    ofEngine("prefix_cache_host_states_used", "States in host memory", (stats) => stats.hostSnapshotsUsed);
+    ofEngine("prefix_cache_host_states_total", "States that it has room for", (stats) => stats.hostSnapshotsTotal);
     this.#gauge("engine_restarts", "Times that the engine's process was started again", () => model.health().restarts);
   }
 

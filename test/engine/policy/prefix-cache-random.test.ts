@@ -1,221 +1,15 @@
-import assert from "node:assert/strict";
 import fc from "fast-check";
-import { KvPages, PAGE_SIZE } from "../../../src/engine/policy/kv-pages";
-import { PrefixCache } from "../../../src/engine/policy/prefix-cache";
 import type { EngineRequest } from "../../../src/engine/policy/request";
-import { MAX_STEPS_IN_FLIGHT, Scheduler } from "../../../src/engine/policy/scheduler";
-import { leastBatchedTokens, type SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
-import type { Sequence } from "../../../src/engine/policy/sequence";
-import { CompositeMemory } from "../../../src/engine/policy/sequence-memory";
-import { StateSlots } from "../../../src/engine/policy/state-slots";
-import type { ScheduledBatch, ScheduledRow } from "../../../src/engine/policy/step-plan";
-import { EngineError } from "../../../src/errors";
-import { greedy, makeRequest } from "../../helpers/engine-request";
-import { generateAlone, RecurrentModel, vocabSize } from "../../helpers/recurrent-model";
-import { MambaBlock } from "../../helpers/step-fields";
-
-/** How often the random traffic met each case: a property that never meets one would prove nothing about it. */
-const met = {
-  hit: 0,
-  hitBesideItsEviction: 0,
-  sharedPage: 0,
-  slotEviction: 0,
-  pageEviction: 0,
-  preemption: 0,
-  hitAfterPreemption: 0,
-  penalisedHit: 0,
-  twoSnapshotsInARow: 0,
-  failedSnapshot: 0,
-  abortedSnapshot: 0,
-  unalignedCut: 0,
-  tokenComputedAgain: 0,
-  noBudget: 0,
-};
-
-interface CacheConfig extends SchedulerConfig {
-  readonly numSnapshots: number;
-  readonly numPages: number;
-  readonly deterministic: boolean;
-}
-
-interface Launched {
-  readonly batch: ScheduledBatch;
-  readonly tokens: number[];
-}
-
-/** A scheduler with a prefix cache and a model of states and pages behind it, checked after every call. */
-class Traffic {
-  private readonly slots: StateSlots;
-  private readonly pages: KvPages;
-  private readonly cache: PrefixCache;
-  private readonly scheduler: Scheduler;
-  private readonly block: MambaBlock;
-  private readonly model: RecurrentModel;
-  /** The token of each place of each page: its keys and values. */
-  private readonly kv: Int32Array;
-  private readonly inFlight: Launched[] = [];
-  private readonly sequences: Sequence[] = [];
-  private readonly delivered = new Map<Sequence, number[]>();
-
-  constructor(private readonly config: CacheConfig) {
-    const { maxNumSeqs, maxNumBatchedTokens, chunkSize, numSnapshots, numPages } = config;
-    this.slots = new StateSlots(maxNumSeqs);
-    this.pages = new KvPages(numPages);
-    this.cache = new PrefixCache(config, this.pages);
-    const paged = numPages > 0 ? [this.pages] : [];
-    const memory = new CompositeMemory([this.cache, this.slots, ...paged]);
-    this.scheduler = new Scheduler(config, { memory, prefixes: this.cache });
-    const limits = { maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs };
-    this.block = new MambaBlock(limits, chunkSize);
-    this.model = new RecurrentModel(maxNumSeqs + numSnapshots);
-    this.kv = new Int32Array(numPages * PAGE_SIZE).fill(-1);
-    if (numSnapshots === 0) met.noBudget += 1;
-  }
-
-  add(fields: Omit<Partial<EngineRequest>, "id">): void {
-    try {
-      const sequence = this.scheduler.add(makeRequest({ ...fields, id: `request${this.sequences.length}` }));
-      this.sequences.push(sequence);
-      this.delivered.set(sequence, []);
-    } catch (error) {
-      assert.ok(EngineError.is(error) && (error.code === "ERR_OVERLOADED" || error.code === "ERR_TOO_LONG"));
-    }
-  }
-
-  abort(which: number): void {
-    const sequence = this.sequences[which % this.sequences.length];
-    if (sequence === undefined || sequence.isFinished) return;
-    const rows = this.inFlight.flatMap(({ batch }) => batch.rows);
-    if (rows.some((row) => row.sequence === sequence && (row.snapshots?.length ?? 0) > 0)) met.abortedSnapshot += 1;
-    this.scheduler.abort(sequence.id);
-  }
-
-  /** False when no step can be launched now. */
-  launch(): boolean {
-    if (this.inFlight.length === MAX_STEPS_IN_FLIGHT) return false;
-    const running = this.sequences.filter(({ slot }) => slot >= 0);
-    const before = { snapshots: this.cache.numSnapshots, idle: this.pages.numIdle };
-    const batch = this.scheduler.schedule();
-    met.preemption += running.filter(({ slot }) => slot < 0).length;
-    if (this.pages.numIdle < before.idle && this.cache.numSnapshots < before.snapshots) met.pageEviction += 1;
-    if (batch === null) return false;
-    this.check(batch);
-    this.block.write(batch);
-    for (const { sequence, start, restoredFrom = -1 } of batch.rows) {
-      if (restoredFrom < 0 || sequence.request.sampling.penalties === undefined) continue;
-      met.penalisedHit += 1;
-      this.model.countPrefix(sequence.slot, sequence.tokens.slice(0, start), sequence.request.prompt.length);
-    }
-    const tokens = this.model.run(this.block);
-    this.attend(batch, this.block.array("inputIds"));
-    this.inFlight.push({ batch, tokens });
-    this.checkBudgets();
-    return true;
-  }
-
-  commit({ fails = false } = {}): boolean {
-    const step = this.inFlight.shift();
-    if (step === undefined) return false;
-    if (fails) this.fail(step.batch);
-    else {
-      for (const { sequence, token } of this.scheduler.commit(step.batch, step.tokens)) {
-        this.delivered.get(sequence)!.push(token);
-      }
-    }
-    this.checkBudgets();
-    return true;
-  }
-
-  /** Runs dry: each request has the tokens that it has alone, and after a clear() nothing is left. */
-  finish(): void {
-    for (let step = 0; this.launch() || this.commit(); step++) assert.ok(step < 5000);
-    assert.deepEqual([this.slots.numUsed, this.pages.numUsed, this.scheduler.numWaiting], [0, 0, 0]);
-    for (const sequence of this.sequences) {
-      const alone = generateAlone(sequence.request, this.config.maxModelLen);
-      const tokens = this.delivered.get(sequence)!;
-      if (sequence.finishReason === "abort") assert.deepEqual(alone.tokens.slice(0, tokens.length), tokens);
-      else assert.deepEqual({ tokens, finishReason: sequence.finishReason }, alone);
-    }
-    this.cache.clear();
-    const { numSnapshots, isEmpty } = this.cache;
-    assert.deepEqual({ numSnapshots, isEmpty, idle: this.pages.numIdle }, { numSnapshots: 0, isEmpty: true, idle: 0 });
-  }
-
-  private check({ rows, numPrefills }: ScheduledBatch): void {
-    const { maxNumSeqs, numSnapshots, chunkSize } = this.config;
-    const written = rows.flatMap(({ snapshots = [] }) => snapshots.map(({ slot }) => slot));
-    assert.equal(new Set(written).size, written.length);
-    assert.ok(written.every((slot) => slot >= maxNumSeqs && slot < maxNumSeqs + numSnapshots));
-    for (const [i, { sequence, start, numTokens, restoredFrom = -1, snapshots = [] }] of rows.entries()) {
-      for (const { position } of snapshots) {
-        assert.ok(i < numPrefills && position > start && position <= start + numTokens);
-        assert.equal(position % chunkSize, 0);
-        assert.ok(position < sequence.tokens.length, "the last token is computed for its logits");
-      }
-      if (snapshots.length > 1) met.twoSnapshotsInARow += 1;
-      if (this.config.deterministic) this.checkKind(rows[i]!, i < numPrefills);
-      if (i < numPrefills && start % chunkSize !== 0) met.unalignedCut += 1;
-      if (restoredFrom < 0) continue;
-      assert.ok(i < numPrefills && start > 0 && start % chunkSize === 0 && restoredFrom >= maxNumSeqs);
-      met.hit += 1;
-      if (sequence.numGenerated > 0) met.hitAfterPreemption += 1;
-      if (written.includes(restoredFrom)) met.hitBesideItsEviction += 1;
-    }
-    const owners = new Map<number, number>();
-    for (const { sequence } of rows) {
-      for (const page of sequence.pages.slice()) owners.set(page, (owners.get(page) ?? 0) + 1);
-    }
-    met.sharedPage += [...owners.values()].filter((count) => count > 1).length;
-  }
-
-  /** Prompts are prefills, cut at chunks alone; tokens that were drawn are decodes, one by one, also after a preemption. */
-  private checkKind({ sequence, start, numTokens, draws }: ScheduledRow, isPrefill: boolean): void {
-    const { length } = sequence.request.prompt;
-    const end = start + numTokens;
-    if (isPrefill) assert.ok(end <= length && (end === length || end % this.config.chunkSize === 0));
-    else assert.ok(start >= length && numTokens === 1);
-    if (!isPrefill && draws === 0) met.tokenComputedAgain += 1;
-  }
-
-  /** Writes the step's tokens to their pages; all before them must be there. */
-  private attend({ rows }: ScheduledBatch, ids: Int32Array): void {
-    if (this.config.numPages === 0) return;
-    let at = 0;
-    for (const { sequence, start, numTokens } of rows) {
-      const place = (position: number) =>
-        sequence.pages.at(Math.floor(position / PAGE_SIZE)) * PAGE_SIZE + (position % PAGE_SIZE);
-      for (let position = start; position < start + numTokens; position++) this.kv[place(position)] = ids[at++]!;
-      for (let position = 0; position < start; position++) {
-        const token = sequence.tokens[position];
-        if (token !== undefined) assert.equal(this.kv[place(position)], token);
-      }
-    }
-  }
-
-  private fail(batch: ScheduledBatch): void {
-    met.failedSnapshot += batch.rows.filter(({ snapshots = [] }) => snapshots.length > 0).length;
-    this.scheduler.fail(batch);
-    assert.equal(this.cache.numSnapshots, this.inFlightSnapshots());
-    for (const { sequence } of batch.rows) assert.ok(sequence.isFinished);
-  }
-
-  private inFlightSnapshots = () =>
-    this.inFlight.flatMap(({ batch }) => batch.rows.flatMap(({ snapshots = [] }) => snapshots)).length;
-
-  private checkBudgets(): void {
-    const { numSnapshots, numPages } = this.config;
-    assert.ok(this.cache.numSnapshots <= numSnapshots);
-    if (this.cache.numSnapshots === numSnapshots && numSnapshots > 0) met.slotEviction += 1;
-    const held = new Set(this.sequences.flatMap(({ pages }) => pages.slice()));
-    assert.equal(this.pages.numUsed, held.size);
-    assert.ok(this.pages.numUsed + this.pages.numIdle <= numPages);
-  }
-}
+import { leastBatchedTokens } from "../../../src/engine/policy/scheduler-config";
+import { greedy } from "../../helpers/engine-request";
+import { met, Traffic } from "../../helpers/prefix-traffic";
+import { vocabSize } from "../../helpers/recurrent-model";
 
 type TrafficEvent =
   | { readonly kind: "add"; readonly fields: Omit<Partial<EngineRequest>, "id"> }
   | { readonly kind: "abort"; readonly which: number }
-  | { readonly kind: "launch" | "commit" | "fail" };
+  | { readonly kind: "launch" | "commit" | "fail" }
+  | { readonly kind: "endCopy"; readonly which: number; readonly fails: boolean };
 
 /** Prompts that begin like one of a few documents, and end in their own way. */
 function eventsOf(maxPrompt: number): fc.Arbitrary<TrafficEvent> {
@@ -247,6 +41,13 @@ function eventsOf(maxPrompt: number): fc.Arbitrary<TrafficEvent> {
     { weight: 5, arbitrary: fc.record({ kind: fc.constant("abort" as const), which: fc.nat(40) }) },
     { weight: 40, arbitrary: fc.record({ kind: fc.constantFrom("launch" as const, "commit" as const) }) },
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("fail" as const) }) },
+    {
+      weight: 12,
+      arbitrary: fc.record({
+        ...{ kind: fc.constant("endCopy" as const), which: fc.nat(5) },
+        fails: fc.constantFrom(false, false, false, false, true),
+      }),
+    },
   );
 }
 
@@ -257,6 +58,7 @@ const states = fc
     chunkSize: fc.integer({ min: 1, max: 8 }),
     maxModelLen: fc.integer({ min: 13, max: 60 }),
     numSnapshots: fc.constantFrom(0, 1, 2, 3, 5, 100),
+    numHostSnapshots: fc.constantFrom(0, 0, 1, 3, 100),
     deterministic: fc.boolean(),
   })
   .map((config) => ({ ...config, maxQueue: 20, numPages: 0 }));
@@ -267,6 +69,7 @@ const statesAndPages = fc
     chunkSize: fc.constantFrom(1, 16, 48, 64, 128),
     numSnapshots: fc.constantFrom(0, 1, 2, 3, 5, 100),
     numPages: fc.integer({ min: 5, max: 16 }),
+    numHostSnapshots: fc.constantFrom(0, 0, 1, 3, 100),
     deterministic: fc.boolean(),
   })
   .map((config) => ({ ...config, maxQueue: 20, maxModelLen: 300 }));
@@ -287,6 +90,7 @@ test.each([
         if (event.kind === "add") traffic.add(event.fields);
         else if (event.kind === "abort") traffic.abort(event.which);
         else if (event.kind === "launch") traffic.launch();
+        else if (event.kind === "endCopy") traffic.endCopy(event.which, event.fails);
         else traffic.commit({ fails: event.kind === "fail" });
       }
       traffic.finish();

@@ -15,9 +15,12 @@ class Prefills {
   private readonly memory: CompositeMemory;
   private count = 0;
 
-  constructor({ numSnapshots = 8, numPages = 0 } = {}) {
+  constructor({ numSnapshots = 8, numHostSnapshots = 0, numPages = 0 } = {}) {
     this.pages = new KvPages(numPages);
-    this.cache = new PrefixCache({ maxNumSeqs: MAX_SEQS, numSnapshots, chunkSize: CHUNK }, this.pages);
+    this.cache = new PrefixCache(
+      { maxNumSeqs: MAX_SEQS, numSnapshots, numHostSnapshots, chunkSize: CHUNK },
+      this.pages,
+    );
     const paged = numPages > 0 ? [this.pages] : [];
     this.memory = new CompositeMemory([this.cache, new StateSlots(MAX_SEQS), ...paged]);
   }
@@ -83,7 +86,66 @@ test("a use counts for the state that was copied, not for those on the way to it
   prefills.run(promptOf(1, 2, 9)); // uses the second, so the first is the oldest
   prefills.run(promptOf(3, 1));
   expect([prefills.run(promptOf(1, 2)).cached, prefills.run(promptOf(2, 1)).cached]).toEqual([2, 1]);
-  expect(prefills.cache.numSnapshots).toBe(3);
+  expect(prefills.cache.tiers.numOnDevice).toBe(3);
+});
+
+test("prompts in turn, with fewer slots than they would leave: each is found again, and no slot is lost", () => {
+  const prefills = new Prefills({ numSnapshots: 2 });
+  for (let i = 0; i < 60; i++) {
+    const { cached } = prefills.run(promptOf(i % 2, 3));
+    expect({ i, cached }).toEqual({ i, cached: i < 2 ? 0 : 3 });
+    expect(prefills.cache.tiers.numOnDevice).toBeLessThanOrEqual(2);
+  }
+});
+
+describe("with a host tier", () => {
+  /** All copies that are asked for, at once. */
+  function copy(prefills: Prefills): number {
+    const { tiers } = prefills.cache;
+    const transfers = tiers.takeTransfers();
+    for (const transfer of transfers) tiers.transferred(transfer, false);
+    return transfers.length;
+  }
+  const waits = (prefills: Prefills, prompt: readonly number[]) =>
+    prefills.cache.fetches(new Sequence(makeRequest({ prompt }), 0, 1 << 20));
+
+  test("the oldest states go there before the last slot is taken, and come back for a prompt that waits", () => {
+    const prefills = new Prefills({ numSnapshots: 4, numHostSnapshots: 8 });
+    for (const document of [1, 2, 3, 4, 5, 6]) {
+      prefills.run(promptOf(document, 1));
+      copy(prefills);
+    }
+    const { tiers } = prefills.cache;
+    expect([tiers.numOnDevice, tiers.numOnHost]).toEqual([3, 3]);
+    expect(waits(prefills, promptOf(6, 1))).toBe(false);
+    expect(waits(prefills, promptOf(7, 1))).toBe(false);
+    expect([waits(prefills, promptOf(1, 1)), waits(prefills, promptOf(1, 1))]).toEqual([true, true]);
+    expect(copy(prefills)).toBe(1);
+    expect([waits(prefills, promptOf(1, 1)), prefills.run(promptOf(1, 1)).cached]).toEqual([false, 1]);
+  });
+
+  test("a state that was used while it was copied stays on the device too", () => {
+    const prefills = new Prefills({ numSnapshots: 2, numHostSnapshots: 1 });
+    for (const document of [1, 2]) prefills.run(promptOf(document, 1));
+    expect(prefills.run(promptOf(1, 1)).cached).toBe(1);
+    expect(copy(prefills)).toBe(1);
+    const { tiers } = prefills.cache;
+    expect([tiers.numOnDevice, tiers.numOnHost]).toEqual([2, 1]);
+  });
+
+  test("a copy that fails leaves the state where it was; one of a state that was dropped gives its slots back", () => {
+    const prefills = new Prefills({ numSnapshots: 1, numHostSnapshots: 1 });
+    prefills.run(promptOf(1, 1));
+    const { tiers } = prefills.cache;
+    for (const transfer of tiers.takeTransfers()) tiers.transferred(transfer, true);
+    expect([tiers.numOnDevice, tiers.numOnHost, prefills.run(promptOf(1, 1)).cached]).toEqual([1, 0, 1]);
+    tiers.clear();
+    prefills.run(promptOf(2, 1));
+    tiers.clear();
+    expect([tiers.numOnDevice, tiers.numOnHost]).toEqual([1, 1]);
+    copy(prefills);
+    expect([tiers.numOnDevice, tiers.numOnHost]).toEqual([0, 0]);
+  });
 });
 
 test("salts share nothing", () => {
@@ -129,7 +191,7 @@ describe("with pages", () => {
     prefills.step(holder);
     expect(prefills.admit(promptOf(2, 2))).toBeNull();
     expect(prefills.admit(promptOf(2, 1))!.pages).toHaveLength(2);
-    expect(prefills.cache.numSnapshots).toBeGreaterThan(0);
+    expect(prefills.cache.tiers.numOnDevice).toBeGreaterThan(0);
   });
 
   test("a sequence that was not admitted gives back what it was to share", () => {
