@@ -1,6 +1,10 @@
-/** The sizes of one Mamba-2 layer and of the matrices around it, as its model's config.json gives them. */
-export interface Geometry {
+/** A layer of a model, with sizes that the model's config.json gives. */
+export interface Layer {
   readonly model: string;
+}
+
+/** The sizes of one Mamba-2 layer and of the matrices around it. */
+export interface Geometry extends Layer {
   readonly hidden: number;
   /** H heads of P channels. */
   readonly heads: number;
@@ -48,6 +52,81 @@ export const bundledGeometry: Geometry = {
   groups: 1,
   vocab: 4096,
 };
+
+/** The sizes of an attention layer. */
+export interface AttentionLayer extends Layer {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Channels of a head that are rotated; 0: none. */
+  readonly rotary: number;
+}
+
+export const attentionLayers: readonly AttentionLayer[] = [
+  { model: "bamba-9b", heads: 32, kvHeads: 8, headDim: 128, rotary: 64 },
+  { model: "granite-4.0-h-tiny", heads: 12, kvHeads: 4, headDim: 128, rotary: 0 },
+  { model: "nemotron-nano-9b-v2", heads: 40, kvHeads: 8, headDim: 128, rotary: 0 },
+  { model: "nemotron-3-nano-30b-a3b", heads: 32, kvHeads: 2, headDim: 128, rotary: 0 },
+  { model: "falcon-h1-7b", heads: 12, kvHeads: 2, headDim: 128, rotary: 128 },
+  { model: "zamba2-7b", heads: 32, kvHeads: 32, headDim: 224, rotary: 224 },
+  { model: "qwen3.5-9b", heads: 16, kvHeads: 4, headDim: 256, rotary: 64 },
+  { model: "qwen3.5-35b-a3b", heads: 16, kvHeads: 2, headDim: 256, rotary: 64 },
+  // Of no model: heads of the sizes that other implementations are timed with.
+  { model: "peers-d64", heads: 32, kvHeads: 8, headDim: 64, rotary: 64 },
+  { model: "peers-d80", heads: 32, kvHeads: 8, headDim: 80, rotary: 80 },
+];
+
+/** The sizes of a mixture of experts. */
+export interface ExpertsLayer extends Layer {
+  readonly hidden: number;
+  readonly experts: number;
+  /** Experts of a token. */
+  readonly topK: number;
+  /** Channels between an expert's projections. */
+  readonly size: number;
+  /** SwiGLU with a softmax over the selected; or else a squared ReLU with a sigmoid of each. */
+  readonly gated: boolean;
+}
+
+export const expertsLayers: readonly ExpertsLayer[] = [
+  { model: "granite-4.0-h-tiny", hidden: 1536, experts: 64, topK: 6, size: 512, gated: true },
+  { model: "granite-4.0-h-small", hidden: 4096, experts: 72, topK: 10, size: 768, gated: true },
+  { model: "nemotron-3-nano-30b-a3b", hidden: 2688, experts: 128, topK: 6, size: 1856, gated: false },
+  { model: "qwen3.5-35b-a3b", hidden: 2048, experts: 256, topK: 8, size: 512, gated: true },
+];
+
+/** The sizes of a dense MLP. */
+export interface MlpLayer extends Layer {
+  readonly size: number;
+  readonly gated: boolean;
+}
+
+export const mlpLayers: readonly MlpLayer[] = [
+  { model: "bamba-9b", size: 14_336, gated: true },
+  { model: "nemotron-nano-9b-v2", size: 15_680, gated: false },
+  { model: "falcon-h1-7b", size: 12_288, gated: true },
+  { model: "qwen3.5-9b", size: 12_288, gated: true },
+];
+
+/** The sizes of a gated delta net. */
+export interface DeltaLayer extends Layer {
+  readonly keyHeads: number;
+  readonly valueHeads: number;
+  readonly keyDim: number;
+  readonly valueDim: number;
+  /** Tokens of a chunk of the prefill. */
+  readonly chunkSize: number;
+}
+
+const delta = { keyDim: 128, valueDim: 128, chunkSize: 64 };
+
+export const deltaLayers: readonly DeltaLayer[] = [
+  { ...delta, model: "qwen3.5-9b", keyHeads: 16, valueHeads: 32 },
+  { ...delta, model: "qwen3.5-27b", keyHeads: 16, valueHeads: 48 },
+  // Of no model: sizes that others publish times of.
+  { ...delta, model: "peers-2-8", keyHeads: 2, valueHeads: 8 },
+  { ...delta, model: "peers-8-16", keyHeads: 8, valueHeads: 16 },
+];
 
 /** Channels of x and of the gate. */
 export const innerOf = ({ heads, headDim }: Geometry): number => heads * headDim;

@@ -73,6 +73,11 @@ export class Inputs {
     return this.matrices.get(n, k);
   }
 
+  /** Likewise [experts, n, k] for `grouped_linear`. */
+  experts(experts: number, n: number, k: number): Tensor {
+    return this.matrices.ofExperts(experts, n, k);
+  }
+
   /** Frees `tensor`, such as a view, with the rest. */
   keep(tensor: Tensor): Tensor {
     this.owned.push(tensor);

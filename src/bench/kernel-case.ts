@@ -1,5 +1,5 @@
 import type { Tensor } from "../tensor/tensor";
-import type { Geometry } from "./geometries";
+import type { Geometry, Layer } from "./geometries";
 import type { Inputs } from "./inputs";
 
 export const ops = [
@@ -17,6 +17,17 @@ export const ops = [
   "mask_logits",
   "sample",
   "logprobs",
+  "rope_store_kv",
+  "attention_varlen",
+  "paged_attention",
+  "route",
+  "sort_by_expert",
+  "grouped_linear",
+  "moe_combine",
+  "activation",
+  "gdn_update",
+  "gdn_chunk",
+  "copy_slots",
 ] as const;
 export type Op = (typeof ops)[number];
 
@@ -34,10 +45,10 @@ export interface KernelCase {
   readonly op: Op;
   /** Such as "dim 10240, B=8". */
   readonly name: string;
-  readonly geometry: Geometry;
+  readonly geometry: Layer;
   /** Rows of the batch. */
   readonly tokens: number;
-  /** null for ops without an SSM state. */
+  /** null for ops without a recurrent state. */
   readonly stateDtype: "f32" | "bf16" | null;
   /** What has to be read and written, each byte once: inputs, outputs, weights; indices (below 0.1 %) are left out. */
   readonly bytes: number;
@@ -50,8 +61,9 @@ export interface KernelCase {
   readonly checkedName: string;
 }
 
-/** Cases as one geometry gives them. */
-export type Cases = (geometry: Geometry) => readonly KernelCase[];
+/** Cases as the layer of one model gives them. */
+export type CasesOf<Sizes extends Layer> = (layer: Sizes) => readonly KernelCase[];
+export type Cases = CasesOf<Geometry>;
 
 /** Bytes of an activation: all cases compute in bf16. */
 export const ACTIVATION = 2;

@@ -1,9 +1,16 @@
+import { PAGE_SIZE } from "../engine/policy/kv-pages";
 import { greedyRequest } from "../engine/policy/request";
 import { Sequence } from "../engine/policy/sequence";
-import { batchOf, noDrafts } from "../engine/policy/step-plan";
+import { batchOf, noDrafts, type ScheduledBatch } from "../engine/policy/step-plan";
+import { attentionTileTokens } from "../ops/attention-limits";
 import { StepBlock } from "../step/block";
+import type { AnyField, StepField } from "../step/field";
 import { type Chunks, chunks } from "../step/fields/chunks";
 import { type ConvBlocks, convBlocks } from "../step/fields/conv-blocks";
+import { decodeAttention } from "../step/fields/decode-attention";
+import { kvSlots } from "../step/fields/kv-slots";
+import { positions } from "../step/fields/positions";
+import { prefillAttention } from "../step/fields/prefill-attention";
 import { type PrefillRows, prefillRows } from "../step/fields/prefill-rows";
 import { Tensor } from "../tensor/tensor";
 import type { Inputs } from "./inputs";
@@ -46,15 +53,60 @@ export function packSequences(inputs: Inputs, { lengths }: Packing, chunkSize: n
     sequence.slot = lengths.length - 1 - i;
     return { sequence, start: chunkSize, numTokens, draws: 0, draw: -1, drafts: noDrafts };
   });
-  const batch = batchOf(rows, rows.length);
   const chunkField = chunks(chunkSize);
-  const limits = { maxRows: rows.length, maxTokens: batch.numTokens, maxDraws: 0, maxModelLen: 0, maxKvTokens: 0 };
-  const block = new StepBlock([prefillRows, convBlocks, chunkField], limits);
+  const views = stepOf(inputs, batchOf(rows, rows.length), [prefillRows, convBlocks, chunkField], 0);
+  return { ...views(prefillRows), ...views(convBlocks), ...views(chunkField) };
+}
+
+/** What a step of attention is to the ops, and the pages that its sequences hold. */
+export interface PagedStep<Context> {
+  readonly context: Context & { readonly positions: Tensor; readonly slotMapping: Tensor };
+  readonly pages: number;
+}
+
+/** The first `numPrefills` sequences begin here, the others decode one token on top of the rest of their length. */
+function pagedStep<Context>(
+  inputs: Inputs,
+  lengths: readonly number[],
+  numPrefills: number,
+  field: StepField<string, Context>,
+): PagedStep<Context> {
+  let pages = 0;
+  const rows = lengths.map((length, i) => {
+    const sequence = benchSequence(length, i);
+    for (let held = 0; held < length; held += PAGE_SIZE) sequence.pages.push(pages++);
+    const numTokens = i < numPrefills ? length : 1;
+    return { sequence, start: length - numTokens, numTokens, draws: 0, draw: -1, drafts: noDrafts };
+  });
+  const views = stepOf(inputs, batchOf(rows, numPrefills), [positions, kvSlots, field], Math.max(...lengths));
+  return { context: { ...views(field), positions: views(positions), slotMapping: views(kvSlots) }, pages };
+}
+
+export const pagedPrefill = (inputs: Inputs, lengths: readonly number[], headDim: number) => {
+  const { context, pages } = pagedStep(inputs, lengths, lengths.length, prefillAttention(attentionTileTokens(headDim)));
+  let end = 0;
+  const queryStartLoc = inputs.words([0, ...lengths.map((length) => (end += length))]);
+  return { context: { ...context, queryStartLoc }, pages };
+};
+
+export const pagedDecode = (inputs: Inputs, lengths: readonly number[], kvHeads: number) =>
+  pagedStep(inputs, lengths, 0, decodeAttention({ kvHeads, window: 0 }));
+
+/** The fields of one step on the device. */
+function stepOf(inputs: Inputs, batch: ScheduledBatch, fields: readonly AnyField[], maxModelLen: number) {
+  const { rows, numTokens } = batch;
+  const maxKvTokens = rows.reduce((sum, row) => sum + row.start + row.numTokens, 0);
+  const limits = { maxRows: rows.length, maxTokens: numTokens, maxDraws: 0, maxModelLen, maxKvTokens };
+  const block = new StepBlock(fields, limits);
   block.write(batch);
   const views = block.views(inputs.words(block.words));
-  const packed = { ...views.get(prefillRows)!, ...views.get(convBlocks)!, ...views.get(chunkField)! };
-  for (const field of Object.values(packed)) if (field instanceof Tensor) inputs.keep(field);
-  return packed;
+  return <View>(field: AnyField<View>): View => {
+    const view = views.get(field)!;
+    for (const part of view instanceof Tensor ? [view] : Object.values(view)) {
+      if (part instanceof Tensor) inputs.keep(part);
+    }
+    return view;
+  };
 }
 
 /**

@@ -44,6 +44,45 @@ test.each([
   ["mask_logits", "vocab 32768, B=8, 1 of 4 allowed", 8 * (32_768 / 8 + 3 * 32_768 + 4), 0],
   ["sample", "vocab 32768, B=64, greedy", 64 * 32_768 * 4, 64 * 32_768],
   ["logprobs", "vocab 32768, B=8, top 5", 8 * 32_768 * 4, 3 * 8 * 32_768],
+  // 32 + 8 heads of 128 channels, in bf16: q and out, k and v; 8192 (8193) / 2 pairs.
+  ["attention_varlen", "32/8 heads of 128, 1x8192", 8192 * 2 * 40 * 128 * 2, 4 * 33_558_528 * 32 * 128],
+  ["paged_attention", "32/8 heads of 128, B=64, context 8192", 64 * (8192 * 16 + 64) * 256, 4 * 64 * 8192 * 4096],
+  // k and v twice, 64 channels of each query in and out.
+  ["rope_store_kv", "32/8 heads of 128, 64 rotated, B=64", 64 * (4 * 8 * 128 + 2 * 32 * 64) * 2, 3 * 64 * 40 * 64],
+  ["route", "6 of 128, sigmoid with bias, B=8", 8 * (128 * 4 + 6 * 8), 8 * 128 * 8],
+  ["sort_by_expert", "6 of 128, B=8", (3 * 48 + 129) * 4, 0],
+  // Six experts for one token; all 128 for 64.
+  ["grouped_linear", "up 1856x2688, 6 of 128, B=1", 2 * (6 * 1856 * 2688 + 2688 + 6 * 1856), 2 * 6 * 1856 * 2688],
+  [
+    "grouped_linear",
+    "down 2688x1856, 6 of 128, B=64",
+    2 * (128 * 2688 * 1856 + 384 * (1856 + 2688)),
+    2 * 384 * 2688 * 1856,
+  ],
+  [
+    "grouped_linear",
+    "up with gate 1024x1536, 6 of 64, B=1",
+    2 * (6 * 1024 * 1536 + 1536 + 6 * 512),
+    2 * 6 * 1024 * 1536,
+  ],
+  ["moe_combine", "6 rows of 2688 into f32, B=8", 8 * 2688 * (12 + 8), 2 * 8 * 6 * 2688],
+  ["activation", "silu, gate and up of 12288, B=8", 8 * 12_288 * 6, 5 * 8 * 12_288],
+  ["activation", "relu2 of 15680, B=8", 8 * 15_680 * 4, 2 * 8 * 15_680],
+  // q and k 256 each, v and out 1024 each, two gates of 8 heads; 131072 values of state in f32 in and out.
+  [
+    "gdn_chunk",
+    "2/8 heads, K=128 V=128, 1x8192",
+    8192 * (512 + 2048 + 16) * 2 + 2 * 131_072 * 4 + 64,
+    6 * 8192 * 131_072,
+  ],
+  [
+    "gdn_update",
+    "8/16 heads, K=128 V=128, B=8, bf16 state",
+    8 * (2048 + 4096 + 32) * 2 + 2 * 8 * 262_144 * 2 + 128,
+    6 * 8 * 262_144,
+  ],
+  ["gated_rms_norm", "width 4096, 32 groups before the gate, B=8", 8 * 4096 * 6 + 4096 * 4, 8 * 4096 * 9],
+  ["copy_slots", "f32 state of 32x128x128, 8 copies", 2 * 8 * 524_288 * 4, 0],
 ])("%s, %s: bytes and operations", (op, name, bytes, flops) => {
   expect(caseOf(op, name)).toMatchObject({ bytes, flops });
 });

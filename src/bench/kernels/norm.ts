@@ -1,6 +1,6 @@
 import { gatedRmsNorm, rmsNorm } from "../../ops/norm";
-import { type Geometry, innerOf, projectedOf } from "../geometries";
-import { ACTIVATION, type Build, type Cases, FLOAT, type KernelCase } from "../kernel-case";
+import { type DeltaLayer, type Geometry, innerOf, type Layer, projectedOf } from "../geometries";
+import { ACTIVATION, type Build, type Cases, type CasesOf, FLOAT, type KernelCase } from "../kernel-case";
 
 /** Decode batches, and a prefill. */
 const batches = [1, 8, 64, 256, 8192];
@@ -32,12 +32,24 @@ export const gatedRmsNormCases: Cases = (geometry) => {
   );
 };
 
-function caseOf(
+/** The norm of a gated delta net: of each head alone, and before the gate. */
+export const normBeforeGateCases: CasesOf<DeltaLayer> = (layer) => {
+  const { valueHeads, valueDim } = layer;
+  const width = valueHeads * valueDim;
+  return batches.map((rows) =>
+    caseOf("gated_rms_norm", layer, `width ${width}, ${valueHeads} groups before the gate`, rows, beforeGate, {
+      bytes: rows * width * 3 * ACTIVATION + width * FLOAT,
+      flops: 9 * rows * width,
+    }),
+  );
+};
+
+function caseOf<Sizes extends Layer>(
   op: "rms_norm" | "gated_rms_norm",
-  geometry: Geometry,
+  geometry: Sizes,
   shape: string,
   rows: number,
-  build: (geometry: Geometry, rows: number) => Build,
+  build: (geometry: Sizes, rows: number) => Build,
   work: { bytes: number; flops: number },
 ): KernelCase {
   const checked = Math.min(rows, CHECKED_ROWS);
@@ -80,6 +92,23 @@ function gated(geometry: Geometry, rows: number): Build {
       weight: inputs.normal("f32", [inner]),
       groupSize: inner / geometry.groups,
       eps: EPS,
+    };
+    return { launch: () => gatedRmsNorm(inputs.stream, args), outputs: { out } };
+  };
+}
+
+function beforeGate({ valueHeads, valueDim }: DeltaLayer, rows: number): Build {
+  const width = valueHeads * valueDim;
+  return (inputs) => {
+    const out = inputs.output("bf16", [rows, width]);
+    const args = {
+      out,
+      x: inputs.normal("bf16", [rows, width]),
+      gate: inputs.normal("bf16", [rows, width]),
+      weight: inputs.normal("f32", [width]),
+      groupSize: valueDim,
+      eps: EPS,
+      normBeforeGate: true,
     };
     return { launch: () => gatedRmsNorm(inputs.stream, args), outputs: { out } };
   };
