@@ -70,7 +70,10 @@ export function addEngineFlags(
       .argParser(realNumber(0, 2 ** 20))
       .default(0),
     new Option("--deterministic", "the same bits for a request whatever else runs; slower"),
-    size("--max-model-len <n>", "tokens of prompt and output together").default(131_072),
+    size("--max-model-len <n>", "tokens of prompt and output together").default(
+      undefined,
+      "131072, or what the model has positions for",
+    ),
     choice("--load-format <format>", "dummy: random weights from config.json alone", ["auto", "dummy"]),
   ];
   for (const option of options) command.addOption(option.helpGroup("Engine:"));

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { outcomeOf, run, start } from "./run";
 
 /** A running `serve` on a free port. */
@@ -41,6 +42,14 @@ test("prints its URL and a request that works, and stops on SIGTERM", async () =
   expect((await outcome).code).toBe(0);
   expect(performance.now() - start).toBeLessThan(10_000);
   expect((await outcome).stderr).toMatch(/^SIGTERM: closing once running requests are done; .*\n$/);
+});
+
+test("a model with fewer positions than the default length needs no flag", async () => {
+  const model = join(__dirname, "..", "golden", "granitemoehybrid");
+  const { child, outcome, printed } = await serving(model, "--load-format", "dummy");
+  expect(printed).toContain("of up to 2,048 tokens");
+  child.kill("SIGTERM");
+  expect((await outcome).code).toBe(0);
 });
 
 test("a name that would break a URL or a shell is refused", async () => {

@@ -29,7 +29,7 @@ export interface EngineOptions {
    * nothing from a prefill's chunks.
    */
   readonly maxNumBatchedTokens?: number;
-  /** Tokens of prompt and output together. Default 131072. */
+  /** Tokens of prompt and output together. Default 131072, or what the model has positions for. */
   readonly maxModelLen?: number;
   /** Requests that may wait. Default 1024. */
   readonly maxQueue?: number;
