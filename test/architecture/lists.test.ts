@@ -231,3 +231,44 @@ describe("places of a new field, stage or kind of cache (src/README.md)", () => 
     ]);
   });
 });
+
+describe("places of a new model (src/README.md)", () => {
+  /** model_type of each model, which the reader's table has as keys. */
+  const typesOf = (files: Files) =>
+    [
+      ...files
+        .get("src/models/config.ts")!
+        .match(/readers[^{]*\{([^}]*)\}/)![1]!
+        .matchAll(/^\s*(\w+):/gm),
+    ].map((match) => match[1]!);
+  const isPlace = (path: string) => path.startsWith("src/models/");
+  /** What others take of models/: the tables, and what all models are. */
+  const shared =
+    /^src\/models\/(config|registry|model|decoder)\.ts$|^src\/models\/config\/(geometry|huggingface|language-model|json-file|generation)\.ts$/;
+
+  const strangers = (files: Files) =>
+    [...files]
+      .filter(([path]) => !isPlace(path))
+      .flatMap(([path, text]) => [
+        ...typesOf(files)
+          .filter((type) => text.includes(`"${type}"`))
+          .map((type) => `${path} names ${type}`),
+        ...[...text.matchAll(/from "(\.[^"]+)"/g)]
+          .map(([, specifier]) => `${posix.join(posix.dirname(path), specifier!)}.ts`)
+          .filter((target) => isPlace(target) && !shared.test(target))
+          .map((target) => `${path} takes ${target}`),
+      ]);
+
+  it("are the only ones that name it", () => {
+    expect(typesOf(src).length).toBeGreaterThan(8);
+    expect(strangers(src)).toEqual([]);
+  });
+
+  it.each([
+    ["names zamba2", 'if (config.modelType === "zamba2") return;'],
+    ["takes src/models/zamba2.ts", 'import { loadZamba2 } from "../models/zamba2";'],
+    ["takes src/models/config/zamba2.ts", 'import { readZamba2 } from "../models/config/zamba2";'],
+  ])("fail where the engine %s", (problem, text) => {
+    expect(strangers(withFile(src, "src/engine/engine.ts", text))).toEqual([`src/engine/engine.ts ${problem}`]);
+  });
+});
