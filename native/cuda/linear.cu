@@ -192,7 +192,7 @@ void run_linear(const LinearParams& p, Context& context) {
   }
   if (rows_fit(p, context)) {
     const auto plan = rows_plan(p.n, p.k, context);
-    if (plan && p.m <= plan->most_rows() && run_linear_rows(p, *plan, context)) return;
+    if (plan && p.m <= plan->most_rows && run_linear_rows(p, *plan, context)) return;
   }
   if (!small && run_library(p, context)) return;
   return p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);

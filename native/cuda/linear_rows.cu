@@ -53,18 +53,20 @@ bool rows_fit(const LinearParams& p, const Context& context) {
 }
 
 // The narrowest tiles whose blocks are at the device at once, two on a multiprocessor, and take most of the places.
-// Clusters of four leave some multiprocessors out: 248 places of 264 on an H200.
+// Clusters of four leave some multiprocessors out: 248 places of 264 on an H200. What limits the rows is measured
+// (linear_rows.cuh): wide tiles are behind the library from 33 rows on, unless k is long and split.
 std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context) {
-  constexpr int64_t kFewestStages = 20;
+  constexpr int64_t kFewestStages = 20, kLong = 10 << 10;
   constexpr RowsPlan kCuts[] = {{.tile = 0, .columns = 2, .splits = 1}, {.tile = 0, .columns = 1, .splits = 4}};
   const int64_t all = context.multiprocessors;
   for (RowsPlan plan : kCuts) {
     if (ceil_div(k, rows::kStageK) < kFewestStages * plan.splits) continue;
     const int64_t places = 2 * (plan.columns * plan.splits > 2 ? all - all / 11 : all);
-    for (const int tile : {48, 72}) {
+    for (const int tile : {48, 56, 64, 72, 80}) {
       const int64_t blocks = ceil_div(ceil_div(n, tile), plan.columns) * plan.columns * plan.splits;
       if (blocks > places || 6 * blocks < 5 * places) continue;
       plan.tile = tile;
+      plan.most_rows = tile <= 48 || (plan.splits > 1 && k >= kLong) ? 64 : 32;
       return plan;
     }
   }
@@ -76,7 +78,7 @@ namespace {
 // Without splits of k: the narrowest tiles whose blocks are at the device at once, or the widest.
 RowsPlan chains_plan(int64_t n, const Context& context) {
   RowsPlan plan = {.tile = 0, .columns = 2, .splits = 1};
-  for (const int tile : kRowTiles) {
+  for (const int tile : {32, 48, 72}) {
     plan.tile = tile;
     if (ceil_div(n, tile) <= 2 * context.multiprocessors) break;
   }

@@ -27,6 +27,10 @@
 //   2.7b (tiles of 48)          3.54, 3.20     3.98, 3.67     4.78, 4.68     5.23, 5.10
 //   codestral-7b (tiles of 72)  6.39, 6.12     6.96, 6.66     8.45, 8.61     9.08, 9.27
 //
+// With a long k in splits of four, wider tiles are ahead at 64 rows too; chains of an up- and a down-projection, the
+// latter by the library and by these, us: 4 of 3072 x 12288 299, 287; 2 of 3584 x 14336 199, 194; 2 of 4096 x 12288
+// 191, 188.
+//
 // Alone, where nothing is hidden, it is as fast or up to 2.5 us behind with a clean L2. With 65 to 128 rows (eight
 // warps) it was behind in chains too. More is in native/lab/README.md.
 #include "cuda/hopper.cuh"

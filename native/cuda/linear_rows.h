@@ -10,17 +10,16 @@ namespace mamba::cuda {
 
 // How a product is cut. From n, k and the device alone: with the rows in it, a row's bits would depend on those beside.
 struct RowsPlan {
-  int tile;     // outputs of a block: a width of kRowTiles
-  int columns;  // blocks of a cluster that share x: 1, 2, 4 or 8
-  int splits;   // blocks of a cluster that share k: 1, 2, 4 or 8; columns * splits is 2 to 8
-  // With more rows the library is faster: with tiles of 48 from 65 on, with tiles of 72 from 33 on (linear_rows.cuh).
-  int most_rows() const { return tile <= 48 ? 64 : 32; }
+  int tile;            // outputs of a block: a width of kRowTiles
+  int columns;         // blocks of a cluster that share x: 1, 2, 4 or 8
+  int splits;          // blocks of a cluster that share k: 1, 2, 4 or 8; columns * splits is 2 to 8
+  int most_rows = 64;  // with more the library is faster
 };
 
 // Rows of a launch.
 inline constexpr int kMostRows = 64;
 
-inline constexpr int kRowTiles[] = {32, 48, 72};
+inline constexpr int kRowTiles[] = {32, 48, 56, 64, 72, 80};
 
 // Whether the kernel takes these operands.
 bool rows_fit(const LinearParams& p, const Context& context);
