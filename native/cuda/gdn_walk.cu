@@ -83,8 +83,9 @@ GdnCut gdn_cut(const GdnChunkParams& p, const Context& context) {
   // A sequence that goes on from a state has no part in a segment's sums.
   if (context.deterministic) return {.least = std::numeric_limits<int>::max() / 2, .most = 1, .most_of_many = 1};
   // What a number of segments takes, in us: a chunk of each walk, as many items as there are multiprocessors at once,
-  // and the way from segment to segment.
-  constexpr double kStates = 1.35, kOut = 2.1, kCombine = 1.3;
+  // and the way from segment to segment, longer with more heads.
+  constexpr double kStates = 1.35, kOut = 2.1;
+  const double combine = 1.3 + 0.09 * static_cast<double>(p.value_heads);
   const auto best = [&](double chunks) {
     int count = 1;
     double least = 1e30;
@@ -93,7 +94,7 @@ GdnCut gdn_cut(const GdnChunkParams& p, const Context& context) {
         return std::ceil(segments * p.value_heads / context.multiprocessors);
       };
       const double states = n == 1 ? 0 : rounds(2 * n - 3) * kStates;
-      const double us = (states + rounds(n) * kOut) * chunks / n + kCombine * n;
+      const double us = (states + rounds(n) * kOut) * chunks / n + combine * n;
       if (us < least) least = us, count = n;
     }
     return count;
