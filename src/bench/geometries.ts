@@ -71,7 +71,7 @@ export const attentionLayers: readonly AttentionLayer[] = [
   { model: "zamba2-7b", heads: 32, kvHeads: 32, headDim: 224, rotary: 224 },
   { model: "qwen3.5-9b", heads: 16, kvHeads: 4, headDim: 256, rotary: 64 },
   { model: "qwen3.5-35b-a3b", heads: 16, kvHeads: 2, headDim: 256, rotary: 64 },
-  // Of no model: heads of the sizes that other implementations are timed with.
+  // No model has these: heads of the sizes that other implementations are timed with.
   { model: "peers-d64", heads: 32, kvHeads: 8, headDim: 64, rotary: 64 },
   { model: "peers-d80", heads: 32, kvHeads: 8, headDim: 80, rotary: 80 },
 ];
@@ -123,7 +123,7 @@ const delta = { keyDim: 128, valueDim: 128, chunkSize: 64 };
 export const deltaLayers: readonly DeltaLayer[] = [
   { ...delta, model: "qwen3.5-9b", keyHeads: 16, valueHeads: 32 },
   { ...delta, model: "qwen3.5-27b", keyHeads: 16, valueHeads: 48 },
-  // Of no model: sizes that others publish times of.
+  // No model has these: sizes that others publish times of.
   { ...delta, model: "peers-2-8", keyHeads: 2, valueHeads: 8 },
   { ...delta, model: "peers-8-16", keyHeads: 8, valueHeads: 16 },
 ];

@@ -38,6 +38,7 @@ describe.each(goldens)("$name", (golden) => {
     let recomputed = false;
     const watched = {
       score: runner.score.bind(runner),
+      transfer: runner.transfer.bind(runner),
       step: (batch: ScheduledBatch) => {
         const prefills = batch.rows.slice(0, batch.numPrefills);
         recomputed ||= prefills.some(({ sequence, start }) => start === 0 && sequence.numGenerated > 0);
