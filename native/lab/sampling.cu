@@ -105,7 +105,10 @@ Context context_of(const Version& v, cudaStream_t stream) {
   LAB_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
   LAB_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
   LAB_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
-  Context context = {stream, multiprocessors, v.clusters ? 10 * major + minor : 80, nullptr, 0, nullptr};
+  Context context{};
+  context.stream = stream;
+  context.multiprocessors = multiprocessors;
+  context.capability = v.clusters ? 10 * major + minor : 80;
   context.early = true;
   return context;
 }

@@ -1,0 +1,90 @@
+import { constants } from "node:os";
+import { modelName as nameOf } from "../llm/bundled-model";
+import { LLM } from "../llm/llm";
+import { isLoopback } from "../server/http/host-check";
+import { type RunningServer, serve } from "../server/serve";
+import { supervisedEngine } from "../supervisor/supervised-engine";
+import { greeting } from "./greeting";
+import { exposureNotes, toHttpOptions, withoutHttpFlags } from "./http-flags";
+import { ensureModel } from "./named-model";
+import { ProgressBar } from "./progress";
+import type { ServeFlags } from "./serve";
+
+/** npx passes on a signal that the terminal has already sent; a person presses more slowly. */
+const REPEATED_SIGNAL_MS = 100;
+
+/** Serves until a signal, or until the engine cannot be started any more. */
+export async function runServer(model: string, flags: ServeFlags): Promise<void> {
+  const http = toHttpOptions(flags);
+  const others = withoutHttpFlags(flags);
+  const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, logLevel, ...options } = others;
+  await ensureModel(model);
+  const progress = new ProgressBar(`loading ${modelName ?? nameOf(model)}`);
+  let giveUp: (error: unknown) => void = () => {};
+  const lost = new Promise<never>((_, reject) => {
+    giveUp = reject;
+  });
+  const llm = await LLM.load(
+    model,
+    {
+      ...options,
+      ...(modelName === undefined ? {} : { modelId: modelName }),
+      onProgress: (bytes, total) => progress.update(bytes, total),
+      onMessage: (message) => {
+        progress.end();
+        process.stderr.write(`note: ${message}\n`);
+      },
+    },
+    supervisedEngine({ watchdogTimeoutMs: watchdogTimeout * 1000, onGiveUp: (error) => giveUp(error) }),
+  );
+  // A server outlives the terminal, or the pipe, that it was started from.
+  process.stdout.removeAllListeners("error").on("error", () => {});
+  let server: RunningServer;
+  try {
+    server = await serve(llm, {
+      ...http,
+      host,
+      port,
+      drainTimeoutMs: drainTimeout * 1000,
+      logger: logLevel === "silent" ? false : { level: logLevel, stream: process.stderr },
+      ...(allowedHost === undefined ? {} : { allowedHosts: allowedHost }),
+    });
+  } catch (error) {
+    await llm.close();
+    throw error;
+  }
+  // Before anything is printed: who waits for the URL may send a signal as soon as it comes.
+  const stopped = untilSignal(server);
+  const greeted = llm.ready().then(async () => {
+    progress.end();
+    const isLocal = http.socketPath !== undefined || isLoopback(host);
+    for (const note of exposureNotes(http, isLocal)) process.stderr.write(note);
+    process.stdout.write(await greeting(llm, server.url, http));
+    return stopped;
+  });
+  try {
+    await Promise.race([greeted, stopped, lost]);
+  } catch (error) {
+    progress.end();
+    await server.close();
+    throw error;
+  }
+}
+
+/** Closes the server at the first signal and resolves when that is done; exits at the second. */
+function untilSignal(server: RunningServer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let first: number | undefined;
+    const onSignal = (signal: "SIGINT" | "SIGTERM") => {
+      if (first === undefined) {
+        first = performance.now();
+        process.stderr.write(`${signal}: closing once running requests are done; again to stop at once\n`);
+        server.close().then(resolve, reject);
+      } else if (performance.now() - first > REPEATED_SIGNAL_MS) {
+        process.exit(128 + constants.signals[signal]);
+      }
+    };
+    process.on("SIGINT", onSignal);
+    process.on("SIGTERM", onSignal);
+  });
+}
