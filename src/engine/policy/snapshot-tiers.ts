@@ -127,12 +127,19 @@ export class SnapshotTiers {
 
   /** Forgets a node's states. */
   drop(node: PrefixNode): void {
-    const wasUnderway = this.underway.delete(node); // its slots come back with the end of the copy
+    const transfer = this.underway.get(node)?.transfer;
+    this.underway.delete(node);
     this.guesses.delete(node);
     this.used.delete(node);
     this.hosted.delete(node);
-    if (node.slot !== NO_SLOT && !wasUnderway) this.giveBack(node.slot);
-    if (node.hostSlot !== NO_SLOT && !wasUnderway) this.hostSlots.giveBack(node.hostSlot);
+    const asked = transfer === undefined ? -1 : this.asked.indexOf(transfer);
+    if (asked >= 0) this.asked.splice(asked, 1);
+    // Slots of a copy that has begun come back with its end.
+    if (transfer === undefined || asked >= 0) {
+      const [slot, hostSlot] = [transfer?.slot ?? node.slot, transfer?.hostSlot ?? node.hostSlot];
+      if (slot !== NO_SLOT) this.giveBack(slot);
+      if (hostSlot !== NO_SLOT) this.hostSlots.giveBack(hostSlot);
+    }
     node.slot = NO_SLOT;
     node.hostSlot = NO_SLOT;
     this.dropped(node);

@@ -141,10 +141,14 @@ describe("with a host tier", () => {
     expect([tiers.numOnDevice, tiers.numOnHost, prefills.run(promptOf(1, 1)).cached]).toEqual([1, 0, 1]);
     tiers.clear();
     prefills.run(promptOf(2, 1));
+    const begun = tiers.takeTransfers();
     tiers.clear();
     expect([tiers.numOnDevice, tiers.numOnHost]).toEqual([1, 1]);
-    copy(prefills);
+    for (const transfer of begun) tiers.transferred(transfer, false);
     expect([tiers.numOnDevice, tiers.numOnHost]).toEqual([0, 0]);
+    prefills.run(promptOf(3, 1));
+    tiers.clear(); // before the copy has begun
+    expect([tiers.numOnDevice, tiers.numOnHost, tiers.takeTransfers().length]).toEqual([0, 0, 0]);
   });
 });
 
