@@ -32,7 +32,7 @@ const roundedUp = (tokens: number) => Math.ceil(tokens / grain) * grain;
  */
 export function splitTokens(attended: number, { kvHeads }: AttentionGeometry): number {
   const least = attended > shortContext ? 2 * shortestSplit : shortestSplit;
-  return Math.max(least, roundedUp((attended * kvHeads) / workers), roundedUp(attended / mostSplits));
+  return Math.max(least, roundedUp(Math.max((attended * kvHeads) / workers, attended / mostSplits)));
 }
 
 /** The first position that any of a row's queries attends to. */
@@ -72,24 +72,26 @@ export function attentionSchedule(
   geometry: AttentionGeometry,
   { splitItems, splitStart }: AttentionSchedule,
 ): number {
-  const capacity = splitItems.length / 3;
-  let item = 0;
+  let word = 0;
   splitStart[0] = 0;
   for (let row = 0; row < kvLens.length; row++) {
     const kvLen = kvLens[row]!;
     const first = firstPosition(kvLen, geometry);
     const split = splitTokens(kvLen - first, geometry);
-    let next = first - (first % split) + split;
-    for (let begin = first; begin < kvLen; item++, next += split) {
-      const end = Math.min(kvLen, next);
-      if (item === capacity) throw new RangeError(`${capacity} items are too few for ${kvLens.length} rows`);
-      // Not set() of a list: there are thousands of items in a large step.
-      splitItems[3 * item] = row;
-      splitItems[3 * item + 1] = begin;
-      splitItems[3 * item + 2] = end;
-      begin = end;
+    const items = Math.ceil(kvLen / split) - Math.floor(first / split);
+    if (word + 3 * items > splitItems.length) {
+      throw new RangeError(`${splitItems.length / 3} items are too few for ${kvLens.length} rows`);
     }
-    splitStart[row + 1] = item;
+    let end = first - (first % split) + split;
+    // Not set() of a list: there are thousands of items in a large step.
+    for (let begin = first; begin < kvLen; word += 3) {
+      splitItems[word] = row;
+      splitItems[word + 1] = begin;
+      splitItems[word + 2] = Math.min(end, kvLen);
+      begin = end;
+      end += split;
+    }
+    splitStart[row + 1] = word / 3;
   }
-  return item;
+  return word / 3;
 }

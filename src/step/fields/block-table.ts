@@ -26,13 +26,14 @@ export function writeKvContext(
   end: number,
   { blockTable, kvLens }: { blockTable: Int32Array; kvLens: Int32Array },
 ): { blockTable: number; kvLens: number } {
-  let pages = 1;
+  let longest = 0;
   for (let i = begin; i < end; i++) {
     const { sequence, start, numTokens } = rows[i]!;
-    kvLens[i - begin] = sequence.pages.length === 0 ? 0 : start + numTokens;
-    pages = Math.max(pages, Math.ceil(kvLens[i - begin]! / PAGE_SIZE));
+    const kvLen = sequence.pages.length === 0 ? 0 : start + numTokens;
+    kvLens[i - begin] = kvLen;
+    longest = Math.max(longest, kvLen);
   }
-  const width = roundedUp(pages);
+  const width = roundedUp(Math.ceil(longest / PAGE_SIZE));
   blockTable.fill(-1, 0, (end - begin) * width); // at once: a call for each row would take as long as its pages
   for (let i = begin; i < end; i++) {
     const { words } = rows[i]!.sequence.pages;

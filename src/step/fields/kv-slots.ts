@@ -1,6 +1,7 @@
 import { PAGE_SIZE } from "../../engine/policy/kv-pages";
 import type { Tensor } from "../../tensor/tensor";
 import type { StepField } from "../field";
+import { countUp } from "../integers";
 
 /** i32 [tokens]: where in the KV cache each token goes, page * PAGE_SIZE + offset; -1 = nowhere, for padding. */
 export const kvSlots: StepField<"slots", Tensor> = {
@@ -18,9 +19,8 @@ export const kvSlots: StepField<"slots", Tensor> = {
           const offset = position % PAGE_SIZE;
           const page = pages.at((position - offset) / PAGE_SIZE);
           const run = Math.min(PAGE_SIZE - offset, end - position); // tokens in this page
-          const first = page < 0 ? -1 : page * PAGE_SIZE + offset;
-          const step = page < 0 ? 0 : 1;
-          for (let i = 0; i < run; i++) slots[at + i] = first + step * i;
+          if (page < 0) slots.fill(-1, at, at + run);
+          else countUp(slots, at, page * PAGE_SIZE + offset, run);
           position += run;
           at += run;
         }

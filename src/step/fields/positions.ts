@@ -1,5 +1,6 @@
 import type { Tensor } from "../../tensor/tensor";
 import type { StepField } from "../field";
+import { countUp } from "../integers";
 
 /** i32 [tokens]: the place of each token in its sequence, from 0. */
 export const positions: StepField<"positions", Tensor> = {
@@ -11,7 +12,7 @@ export const positions: StepField<"positions", Tensor> = {
     ({ rows }) => {
       let at = 0;
       for (const { start, numTokens } of rows) {
-        for (let i = 0; i < numTokens; i++) positions[at + i] = start + i;
+        countUp(positions, at, start, numTokens);
         at += numTokens;
       }
       return { positions: at };

@@ -1,6 +1,6 @@
 import type { Tensor } from "../../tensor/tensor";
-import { copyIntegers } from "../copy-integers";
 import type { StepField } from "../field";
+import { copyIntegers } from "../integers";
 
 /** i32 [tokens]: the rows' tokens one after the other; -1 - d stands for draw d of the step before. */
 export const tokenIds: StepField<"ids", Tensor> = {
