@@ -47,7 +47,8 @@ function randomBatch(seed: number, chunkSize: number): ScheduledBatch {
     sequence.numComputed = isPrefill ? rng.integer(0, 2) * rng.integer(0, 1000) : rng.integer(1, MAX_LENGTH - 1);
     sequence.numToPrefill = isPrefill ? MAX_LENGTH : 0;
     const most = Math.min(Math.floor(8000 / prefills), MAX_LENGTH - sequence.numComputed);
-    plan.give(sequence, isPrefill ? rng.integer(2, most) : 1);
+    if (isPrefill) plan.givePrefill(sequence, rng.integer(2, most));
+    else plan.giveDecode(sequence);
   }
   return plan.toBatch()!;
 }

@@ -51,6 +51,11 @@ void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, ThreadPool& poo
            [&](int64_t row, Range channels) { kernels().causal_conv1d_update(p, row, channels); });
 }
 
+void run_causal_conv1d_replay(const CausalConv1dReplayParams& p, ThreadPool& pool) {
+  for_rows(pool, p.rows, p.tokens_per_row, p.dim,
+           [&](int64_t row, Range channels) { kernels().causal_conv1d_replay(p, row, channels); });
+}
+
 void run_causal_conv1d_varlen(const CausalConv1dVarlenParams& p, ThreadPool& pool) {
   const int64_t tokens_per_block = std::max<int64_t>(1, p.tokens / std::max<int64_t>(1, p.blocks));
   for_rows(pool, p.blocks, tokens_per_block, p.dim,

@@ -1,4 +1,5 @@
-// causal_conv1d_update (one token) and causal_conv1d_varlen (a block of tokens), for a range of channels.
+// causal_conv1d_update (one token), causal_conv1d_replay (a row of them) and causal_conv1d_varlen (a block), for a range
+// of channels.
 //
 // Idea. y[t] = silu(bias + sum_j weight[j] x[t - (width - 1) + j]): a few multiply-adds per channel along time, so
 // channels go across the lanes and nothing is ever summed across them.
@@ -49,6 +50,33 @@ void update(const CausalConv1dUpdateParams& p, int64_t row, Range channels) {
     for (int j = 0; j < W - 1; ++j) store_n(state + j * p.dim + c, window[j + 1], n);
     store_n(out + c, apply(window, taps, load_bias(p.bias, c, n), p.silu), n);
   });
+}
+
+// The row's tokens in order, with the window a ring. An input is read back as it was stored, as the next call would.
+template <int W, class T, class S>
+void replay(const CausalConv1dReplayParams& p, int64_t row, Range channels) {
+  const int64_t begin = row * p.tokens_per_row, slot = valid_slot(p.slots[row], p.slots_in_pool);
+  T* out = static_cast<T*>(p.out) + begin * p.out_stride;
+  if (slot < 0) {
+    for (int64_t t = 0; t < p.tokens_per_row; ++t) {
+      store_zeros(out + t * p.out_stride + channels.begin, channels.end - channels.begin);
+    }
+    return;
+  }
+  S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride;
+  const int64_t first = p.replay[row].first < 0 ? 0 : p.replay[row].first;
+  for (int64_t t = 0; t < p.tokens_per_row; ++t) {
+    const T* x = static_cast<const T*>(p.x) + (begin + t) * p.x_stride;
+    const auto entry = [&](int64_t j) { return state + (first + t + j) % p.entries * p.dim; };
+    for_lanes(channels.begin, channels.end, [&](int64_t c, auto n) {
+      F32 taps[W], window[W];
+      load_taps(taps, p.weight, p.dim, c, n);
+      for (int j = 0; j < W - 1; ++j) window[j] = load_n(entry(j) + c, n);
+      window[W - 1] = load_n(x + c, n);
+      store_n(entry(W - 1) + c, window[W - 1], n);
+      store_n(out + t * p.out_stride + c, apply(window, taps, load_bias(p.bias, c, n), p.silu), n);
+    });
+  }
 }
 
 // One sequence. Positions count from its first token; those below zero are in the slot's window, or zero.
@@ -146,6 +174,11 @@ inline void dispatch(const Params& p, F f) {
 inline void causal_conv1d_update(const CausalConv1dUpdateParams& p, int64_t row, Range channels) {
   conv::dispatch(
       p, [&](auto w, auto t, auto s) { conv::update<decltype(w)::value, decltype(t), decltype(s)>(p, row, channels); });
+}
+
+inline void causal_conv1d_replay(const CausalConv1dReplayParams& p, int64_t row, Range channels) {
+  conv::dispatch(
+      p, [&](auto w, auto t, auto s) { conv::replay<decltype(w)::value, decltype(t), decltype(s)>(p, row, channels); });
 }
 
 inline void causal_conv1d_varlen(const CausalConv1dVarlenParams& p, int64_t block, Range channels) {

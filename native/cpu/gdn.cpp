@@ -25,6 +25,11 @@ size_t gdn_chunk_scratch_bytes(const GdnChunkParams& p, int64_t heads, int64_t v
 
 size_t gdn_update_scratch_bytes(const GdnUpdateParams& p) { return static_cast<size_t>(2 * p.key_dim) * sizeof(float); }
 
+// A query, a key, the state of a head, and room for what a token that is only absorbed would put out.
+size_t gdn_replay_scratch_bytes(const GdnReplayParams& p) {
+  return static_cast<size_t>(2 * p.key_dim + p.value_dim * (p.key_dim + 1)) * sizeof(float);
+}
+
 // A task is a block of value heads of one key head and sequence: few blocks, and the products of q and k are made once
 // for them. A key head is cut until the longest sequence's tasks are a fair share of the whole; where its heads are too
 // few for that, their channels are cut too.
@@ -53,18 +58,34 @@ void run_gdn_chunk(const GdnChunkParams& p, ThreadPool& pool) {
   pool.parallel_for(tasks, 3 * p.tokens * p.value_heads * p.value_dim * p.key_dim < kSmallChunk, run);
 }
 
-// A task is some heads of a row, of about kSmallUpdate / 2 bytes.
-void run_gdn_update(const GdnUpdateParams& p, ThreadPool& pool) {
+namespace {
+
+// run(row, heads, scratch) for all rows; a task is some heads of a row, of about kSmallUpdate / 2 bytes.
+template <class Run>
+void for_heads(const GdnUpdateParams& p, ThreadPool& pool, Run run) {
   const int64_t head_bytes =
       std::max<int64_t>(1, p.value_dim * p.key_dim * static_cast<int64_t>(size_of(p.state_dtype)));
   const int64_t heads = std::clamp<int64_t>(kSmallUpdate / 2 / head_bytes, 1, p.value_heads);
   const int64_t blocks = ceil_div(p.value_heads, heads);
-  const size_t scratch_bytes = gdn_update_scratch_bytes(p);
-  auto run = [&](int64_t task, Scratch& scratch) {
+  const bool small = p.rows * p.value_heads * head_bytes < kSmallUpdate;
+  pool.parallel_for(p.rows * blocks, small, [&](int64_t task, Scratch& scratch) {
     const int64_t first = task % blocks * heads;
-    kernels().gdn_update(p, task / blocks, {first, std::min(first + heads, p.value_heads)}, scratch.get(scratch_bytes));
-  };
-  pool.parallel_for(p.rows * blocks, p.rows * p.value_heads * head_bytes < kSmallUpdate, run);
+    run(task / blocks, Range{first, std::min(first + heads, p.value_heads)}, scratch);
+  });
+}
+
+}  // namespace
+
+void run_gdn_update(const GdnUpdateParams& p, ThreadPool& pool) {
+  for_heads(p, pool, [&](int64_t row, Range heads, Scratch& scratch) {
+    kernels().gdn_update(p, row, heads, scratch.get(gdn_update_scratch_bytes(p)));
+  });
+}
+
+void run_gdn_replay(const GdnReplayParams& p, ThreadPool& pool) {
+  for_heads(p, pool, [&](int64_t row, Range heads, Scratch& scratch) {
+    kernels().gdn_replay(p, row, heads, scratch.get(gdn_replay_scratch_bytes(p)));
+  });
 }
 
 }  // namespace mamba::cpu

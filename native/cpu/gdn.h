@@ -59,8 +59,10 @@ static inline DeltaLayout delta_layout(const GdnChunkParams& p, int64_t heads, i
 
 size_t gdn_chunk_scratch_bytes(const GdnChunkParams& params, int64_t heads, int64_t values);
 size_t gdn_update_scratch_bytes(const GdnUpdateParams& params);
+size_t gdn_replay_scratch_bytes(const GdnReplayParams& params);
 
 void run_gdn_chunk(const GdnChunkParams& params, ThreadPool& pool);
 void run_gdn_update(const GdnUpdateParams& params, ThreadPool& pool);
+void run_gdn_replay(const GdnReplayParams& params, ThreadPool& pool);
 
 }  // namespace mamba::cpu

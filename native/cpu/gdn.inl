@@ -34,3 +34,4 @@ inline void normalise(const T* x, int64_t count, float eps, float scale, float* 
 
 #include "cpu/gdn_chunk.inl"
 #include "cpu/gdn_update.inl"
+#include "cpu/gdn_replay.inl"

@@ -53,17 +53,22 @@ struct Kernels {
   void (*gated_rms_norm)(const GatedRmsNormParams&, Range rows, void* scratch);
 
   void (*causal_conv1d_update)(const CausalConv1dUpdateParams&, int64_t row, Range channels);
+  void (*causal_conv1d_replay)(const CausalConv1dReplayParams&, int64_t row, Range channels);
   void (*causal_conv1d_varlen)(const CausalConv1dVarlenParams&, int64_t block, Range channels);
 
   // One sequence, heads of one group only. `scratch` holds ssd_chunk_scan_scratch_bytes(params, heads).
   void (*ssd_chunk_scan)(const SsdChunkScanParams&, int64_t sequence, Range heads, void* scratch);
   void (*ssd_state_update)(const SsdStateUpdateParams&, int64_t row, Range heads);
+  // `scratch` holds ssd_replay_scratch_bytes(params, heads).
+  void (*ssd_replay)(const SsdReplayParams&, int64_t row, Range heads, void* scratch);
 
   // One sequence, value heads of one key head only, some of their channels. `scratch` holds
   // gdn_chunk_scratch_bytes(params, heads, values).
   void (*gdn_chunk)(const GdnChunkParams&, int64_t sequence, Range heads, Range values, void* scratch);
   // One row, some value heads. `scratch` holds gdn_update_scratch_bytes(params).
   void (*gdn_update)(const GdnUpdateParams&, int64_t row, Range heads, void* scratch);
+  // The same; `scratch` holds gdn_replay_scratch_bytes(params).
+  void (*gdn_replay)(const GdnReplayParams&, int64_t row, Range heads, void* scratch);
 
   // `cosines` and `sines` of the token's position, rotary_dim / 2 of each.
   void (*rope_store_kv)(const RopeStoreKvParams&, int64_t token, const float* cosines, const float* sines);

@@ -56,16 +56,35 @@ void run_ssd_chunk_scan(const SsdChunkScanParams& p, ThreadPool& pool) {
   pool.parallel_for(tasks, 2 * p.tokens * p.heads * p.head_dim * p.state_size < kSmallScan, run);
 }
 
-// A task is some heads of a row, of about kSmallUpdate / 2 bytes.
-void run_ssd_state_update(const SsdStateUpdateParams& p, ThreadPool& pool) {
-  if (p.rows == 0 || p.heads == 0) return;
+// The state of a head, and room for what a token that is only absorbed would put out.
+size_t ssd_replay_scratch_bytes(const SsdReplayParams& p, int64_t heads) {
+  return static_cast<size_t>(p.head_dim * (p.state_size + heads)) * sizeof(float);
+}
+
+namespace {
+
+// run(row, heads, scratch) for all rows; a task is some heads of a row, of about kSmallUpdate / 2 bytes.
+template <class Run>
+void for_heads(const SsdStateUpdateParams& p, int64_t rows, ThreadPool& pool, Run run) {
+  if (rows == 0 || p.heads == 0) return;
   const int64_t head_bytes =
       std::max<int64_t>(1, p.head_dim * p.state_size * static_cast<int64_t>(size_of(p.state_dtype)));
   const int64_t blocks = std::clamp<int64_t>(ceil_div(2 * p.heads * head_bytes, kSmallUpdate), 1, p.heads);
-  auto run = [&](int64_t task, Scratch&) {
-    kernels().ssd_state_update(p, task / blocks, part(p.heads, blocks, task % blocks));
-  };
-  pool.parallel_for(p.rows * blocks, p.rows * p.heads * head_bytes < kSmallUpdate, run);
+  pool.parallel_for(rows * blocks, rows * p.heads * head_bytes < kSmallUpdate, [&](int64_t task, Scratch& scratch) {
+    run(task / blocks, part(p.heads, blocks, task % blocks), scratch);
+  });
+}
+
+}  // namespace
+
+void run_ssd_state_update(const SsdStateUpdateParams& p, ThreadPool& pool) {
+  for_heads(p, p.rows, pool, [&](int64_t row, Range heads, Scratch&) { kernels().ssd_state_update(p, row, heads); });
+}
+
+void run_ssd_replay(const SsdReplayParams& p, ThreadPool& pool) {
+  for_heads(p, p.rows, pool, [&](int64_t row, Range heads, Scratch& scratch) {
+    kernels().ssd_replay(p, row, heads, scratch.get(ssd_replay_scratch_bytes(p, heads.end - heads.begin)));
+  });
 }
 
 }  // namespace mamba::cpu

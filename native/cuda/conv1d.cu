@@ -1,4 +1,5 @@
-// causal_conv1d_update (one token per row) and causal_conv1d_varlen (packed prompts). The kernels: conv1d.cuh.
+// causal_conv1d_update (one token per row), causal_conv1d_replay (several) and causal_conv1d_varlen (packed prompts). The
+// kernels: conv1d.cuh and conv1d_replay.cuh.
 //
 // Bound. Bytes. Update, bf16, width 4: a row and channel reads x and 3 of the window and writes them again, 16 B; taps
 // and bias are 20 B a channel. dim 10240: 0.37 MB at 1 row, 168 MB at 1024. Varlen: 4 B a token and channel and 12 B a
@@ -13,6 +14,7 @@
 #include <algorithm>
 
 #include "cuda/conv1d.cuh"
+#include "cuda/conv1d_replay.cuh"
 #include "cuda/dispatch.h"
 #include "cuda/kernels.h"
 
@@ -77,6 +79,19 @@ void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, Context& contex
     // Few rows are a matter of latency.
     if (p.rows <= 16) return launch_update<T, S, 1, 64>(p, context);
     launch_update<T, S, 3, 128>(p, context);
+  });
+}
+
+void run_causal_conv1d_replay(const CausalConv1dReplayParams& p, Context& context) {
+  if (p.rows == 0 || p.dim == 0) return;
+  if (!tuned(p)) {
+    return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.rows), .block = 128}, conv::replay_any_kernel, p);
+  }
+  constexpr int kThreads = 64;
+  const dim3 grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), p.rows);
+  with_types(p, [&](auto t, auto s) {
+    launch(context, {.grid = grid, .block = kThreads}, conv::replay_kernel<decltype(t), decltype(s), kThreads>, p,
+           context.settled);
   });
 }
 

@@ -77,10 +77,54 @@ __device__ __forceinline__ void normalise(const void* x, DType type, int64_t at,
   for (int i = threadIdx.x % 32; i < count; i += 32) dst[i] = load_any(x, type, at + i) * factor;
 }
 
+// Where a token's inputs of one value head begin: an array, and which of its elements.
+struct TokenInputs {
+  struct At {
+    const void* data;
+    int64_t first;
+  };
+  At q, k, v, a, b;
+};
+
+// The block's shared memory: [key_dim], [key_dim], [channels, key_dim].
+struct Shared {
+  float *q, *k, *state;
+};
+
+// One token through the block's channels of a head. put(channel, value) of one lane gets what the query reads.
+template <class Params, class Put>
+__device__ __forceinline__ void take_token(const Params& p, const TokenInputs& from, int64_t head, int channels,
+                                           const Shared& shared, bool rounds, Put put) {
+  const int key_dim = static_cast<int>(p.key_dim), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const auto [q, k, state] = shared;
+  __syncthreads();
+  if (warp == 0) normalise(from.q.data, p.dtype, from.q.first, key_dim, p.eps, p.scale, q);
+  if (warp == 1) normalise(from.k.data, p.dtype, from.k.first, key_dim, p.eps, 1, k);
+  const float a = load_any(from.a.data, p.gate_dtype, from.a.first) + p.dt_bias[head];
+  const float keep = expf(p.decay[head] * (a > 20 ? a : log1pf(expf(a))));
+  const float write = 1 / (1 + expf(-load_any(from.b.data, p.gate_dtype, from.b.first)));
+  __syncthreads();
+  for (int c = warp; c < channels; c += kWarps) {
+    float* row = state + c * key_dim;
+    float found = 0;
+    for (int i = lane; i < key_dim; i += 32) found = fmaf(row[i], k[i], found);
+    const float v = load_any(from.v.data, p.dtype, from.v.first + c);
+    const float error = write * (v - keep * warp_sum(found));
+    float read = 0;
+    for (int i = lane; i < key_dim; i += 32) {
+      const float s = fmaf(error, k[i], keep * row[i]);
+      read = fmaf(s, q[i], read);
+      row[i] = rounds ? rounded(p.state_dtype, s) : s;
+    }
+    read = warp_sum(read);
+    if (lane == 0) put(c, read);
+  }
+}
+
 template <class Params>
 __global__ __launch_bounds__(kThreads) void recurrence_kernel(const __grid_constant__ Params p, int tile) {
   extern __shared__ float shared[];
-  const int key_dim = static_cast<int>(p.key_dim), lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int key_dim = static_cast<int>(p.key_dim);
   float *q = shared, *k = q + key_dim, *state = k + key_dim;
   wait_for_inputs();
   let_next_start();
@@ -110,47 +154,43 @@ __global__ __launch_bounds__(kThreads) void recurrence_kernel(const __grid_const
   int64_t chunk = first_chunk(p, blockIdx.x / tiles / p.value_heads);
   const int64_t key_head = head / (p.value_heads / p.key_heads);
   for (int64_t t = span.begin; t < span.end; ++t) {
-    __syncthreads();
-    if (warp == 0) normalise(p.q, p.dtype, t * p.q_stride + key_head * key_dim, key_dim, p.eps, p.scale, q);
-    if (warp == 1) normalise(p.k, p.dtype, t * p.k_stride + key_head * key_dim, key_dim, p.eps, 1, k);
-    const float a = load_any(p.a, p.gate_dtype, t * p.a_stride + head) + p.dt_bias[head];
-    const float keep = expf(p.decay[head] * (a > 20 ? a : log1pf(expf(a))));
-    const float write = 1 / (1 + expf(-load_any(p.b, p.gate_dtype, t * p.b_stride + head)));
-    __syncthreads();
-    for (int c = warp; c < channels; c += kWarps) {
-      float* row = state + c * key_dim;
-      float found = 0;
-      for (int i = lane; i < key_dim; i += 32) found = fmaf(row[i], k[i], found);
-      const int64_t channel = head * p.value_dim + first + c;
-      const float v = load_any(p.v, p.dtype, t * p.v_stride + channel);
-      const float error = write * (v - keep * warp_sum(found));
-      float read = 0;
-      for (int i = lane; i < key_dim; i += 32) {
-        const float s = fmaf(error, k[i], keep * row[i]);
-        read = fmaf(s, q[i], read);
-        row[i] = rounds_each_token(p) ? rounded(p.state_dtype, s) : s;
-      }
-      read = warp_sum(read);
-      if (lane == 0) store_any(p.out, p.dtype, t * p.out_stride + channel, read);
-    }
+    const TokenInputs inputs = {{p.q, t * p.q_stride + key_head * key_dim}, {p.k, t * p.k_stride + key_head * key_dim},
+                                {p.v, t * p.v_stride + head * p.value_dim + first}, {p.a, t * p.a_stride + head},
+                                {p.b, t * p.b_stride + head}};
+    take_token(p, inputs, head, channels, {q, k, state}, rounds_each_token(p), [&](int c, float read) {
+      store_any(p.out, p.dtype, t * p.out_stride + head * p.value_dim + first + c, read);
+    });
     const int64_t snapshot = snapshot_after(p, t + 1, &chunk);
     if (snapshot >= 0) store_state(snapshot);
   }
   store_state(span.slot);
 }
 
-template <class Params>
-void launch_recurrence(const Params& p, int64_t sequences, const char* op, Context& context) {
-  const int64_t row_bytes = p.key_dim * static_cast<int64_t>(sizeof(float));
-  const int64_t tile = std::clamp<int64_t>(kStateBytes / std::max<int64_t>(row_bytes, 1), 1, p.value_dim);
+struct GdnTileSizes {
+  int64_t sequences, value_heads, key_dim, value_dim;
+};
+
+// launch_tiles(shape, channels of a block) for so many sequences or rows. Throws where a row of the state is too long.
+template <class Launch>
+void for_tiles(const GdnTileSizes& sizes, const char* op, Launch launch_tiles) {
+  const int64_t row_bytes = sizes.key_dim * static_cast<int64_t>(sizeof(float));
+  const int64_t tile = std::clamp<int64_t>(kStateBytes / std::max<int64_t>(row_bytes, 1), 1, sizes.value_dim);
   if (3 * row_bytes > kStateBytes) {
-    throw Error(ErrorCode::Shape, op, "key_dim = " + std::to_string(p.key_dim) + ", a CUDA device takes up to 5461");
+    throw Error(ErrorCode::Shape, op,
+                "key_dim = " + std::to_string(sizes.key_dim) + ", a CUDA device takes up to 5461");
   }
   LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(sequences * p.value_heads * ceil_div(p.value_dim, tile)));
+  shape.grid = dim3(static_cast<unsigned>(sizes.sequences * sizes.value_heads * ceil_div(sizes.value_dim, tile)));
   shape.block = dim3(kThreads);
   shape.shared_bytes = static_cast<size_t>((tile + 2) * row_bytes);
-  launch(context, shape, recurrence_kernel<Params>, p, static_cast<int>(tile));
+  launch_tiles(shape, static_cast<int>(tile));
+}
+
+template <class Params>
+void launch_recurrence(const Params& p, int64_t sequences, const char* op, Context& context) {
+  for_tiles({sequences, p.value_heads, p.key_dim, p.value_dim}, op, [&](const LaunchShape& shape, int tile) {
+    launch(context, shape, recurrence_kernel<Params>, p, tile);
+  });
 }
 
 }  // namespace mamba::cuda::gdn

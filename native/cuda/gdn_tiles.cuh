@@ -51,15 +51,19 @@ struct Tile {
   }
 
   __device__ __forceinline__ void prepare(const GdnUpdateParams& p, int64_t token, int head, int key_head, int lane) {
-    const T* from_k = static_cast<const T*>(p.k) + token * p.k_stride + key_head * kDim;
-    const T* from_q = static_cast<const T*>(p.q) + token * p.q_stride + key_head * kDim;
+    prepare(p, static_cast<const T*>(p.k) + token * p.k_stride + key_head * kDim,
+            static_cast<const T*>(p.q) + token * p.q_stride + key_head * kDim,
+            load_gate<T>(p.a, p.gate_dtype, token * p.a_stride + head),
+            load_gate<T>(p.b, p.gate_dtype, token * p.b_stride + head), lane);
+  }
+
+  __device__ __forceinline__ void prepare(const GdnUpdateParams& p, const T* from_k, const T* from_q, float a, float b,
+                                          int lane) {
     Vec<T, kVec> k_words[kPieces], q_words[kPieces];
 #pragma unroll
     for (int i = 0; i < kPieces; ++i) {
       k_words[i] = load<kVec>(from_k + column(lane, i)), q_words[i] = load<kVec>(from_q + column(lane, i));
     }
-    const float a = load_gate<T>(p.a, p.gate_dtype, token * p.a_stride + head);
-    const float b = load_gate<T>(p.b, p.gate_dtype, token * p.b_stride + head);
     float kk = 0, qq = 0;
     kq = 0;
 #pragma unroll

@@ -25,24 +25,11 @@ using state_update::Tile;
 
 constexpr int64_t kMostRows = 65535;  // of a launch
 
-bool aligned(const void* at, int64_t stride, DType type, int64_t elements) {
-  const auto bytes = std::min<uint64_t>(16, static_cast<uint64_t>(elements) * size_of(type));
-  return reinterpret_cast<uintptr_t>(at) % bytes == 0 && stride % elements == 0;
-}
-
-// Whether a lane may read 16 bytes of state, and as many elements of B and C, at a time.
-bool tuned(const SsdStateUpdateParams& p) {
-  const int64_t lane = 16 / static_cast<int64_t>(size_of(p.state_dtype));
-  return p.tied() && p.state_size % lane == 0 && p.state_size <= 256 && p.heads <= 65535 &&
-         p.heads * p.head_dim < (int64_t{1} << 31) && aligned(p.state, p.state_slot_stride, p.state_dtype, lane) &&
-         aligned(p.b, p.b_stride, p.dtype, lane) && aligned(p.c, p.c_stride, p.dtype, lane);
-}
-
 template <class Part, int Warps, int Walk, Keep K>
 void launch_tiles(const SsdStateUpdateParams& p, Context& context) {
   const dim3 grid(static_cast<unsigned>(ceil_div(p.head_dim, Part::kRows * Warps * Walk)),
                   static_cast<unsigned>(p.heads), static_cast<unsigned>(p.rows));
-  const bool whole_x = aligned(p.x, p.x_stride, p.dtype, 4) && p.head_dim % 4 == 0;
+  const bool whole_x = state_update::aligned(p.x, p.x_stride, p.dtype, 4) && p.head_dim % 4 == 0;
   launch(context, {.grid = grid, .block = Warps * 32}, state_update::tiles_kernel<Part, Warps, Walk, K>, p,
          static_cast<int>(p.heads / p.groups), whole_x, context.settled);
 }
@@ -69,22 +56,14 @@ void launch_by_size(const SsdStateUpdateParams& p, Context& context) {
 
 template <class T, class S>
 void run(const SsdStateUpdateParams& p, Context& context) {
-  if (!tuned(p)) {
+  if (!state_update::tuned(p)) {
     const dim3 grid(static_cast<unsigned>(ceil_div(p.heads * p.head_dim, 4)), static_cast<unsigned>(p.rows));
     return launch(context, {.grid = grid, .block = 128}, state_update::any_kernel<T, S>, p);
   }
-  const int64_t words = p.state_size * static_cast<int64_t>(sizeof(S)) / 16;
   constexpr int kManyWarps = sizeof(S) == 2 ? 1 : 2;
-  const auto with = [&]<int kLanes, int kPieces>() {
+  state_update::with_layout<S>(p.state_size, [&]<int kLanes, int kPieces>() {
     launch_by_size<Tile<T, S, kLanes, kPieces, 2>, Tile<T, S, kLanes, kPieces, 4>, kManyWarps>(p, context);
-  };
-  if (words <= 8) return with.template operator()<8, 1>();
-  if (words <= 16) return with.template operator()<16, 1>();
-  if constexpr (sizeof(S) == 2) {
-    with.template operator()<32, 1>();
-  } else {
-    words <= 32 ? with.template operator()<16, 2>() : with.template operator()<32, 2>();
-  }
+  });
 }
 
 }  // namespace

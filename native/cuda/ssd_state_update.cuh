@@ -4,6 +4,8 @@
 // Idea. Each state element is read, used for S <- decay S + (dt x) B^T and y += S C, and written, once. Lanes lie along
 // N, so a warp's accesses are whole lines; a lane's channels give it independent sums, which are then added over the
 // lanes with one shuffle per channel kept.
+#include <algorithm>
+
 #include "cuda/launch.cuh"
 #include "cuda/state_access.cuh"
 #include "ops/ssd.h"
@@ -65,28 +67,33 @@ struct Tile {
 
   // dt, B and C.
   __device__ __forceinline__ void load_head(const Params& p, int64_t row, int h, int group, int n, int lane) {
-    const T* from_b = static_cast<const T*>(p.b) + row * p.b_stride + group * n;
-    const T* from_c = static_cast<const T*>(p.c) + row * p.c_stride + group * n;
+    load_group(static_cast<const T*>(p.b) + row * p.b_stride + group * n,
+               static_cast<const T*>(p.c) + row * p.c_stride + group * n, n, lane);
+    dt = load_dt<T>(p, row * p.dt_row_stride + h * p.dt_head_stride);
+  }
+
+  __device__ __forceinline__ void load_group(const T* from_b, const T* from_c, int n, int lane) {
 #pragma unroll
     for (int i = 0; i < Pieces; ++i) {
       b[i] = load<kVec>(from_b + column_inside(n, lane, i));
       c[i] = load<kVec>(from_c + column_inside(n, lane, i));
       if (column(lane, i) >= n) c[i] = zeros<T, kVec>();
     }
-    dt = load_dt<T>(p, row * p.dt_row_stride + h * p.dt_head_stride);
+  }
+
+  __device__ __forceinline__ static Vec<T, Rows> load_x(const T* x, int rows, int lane, bool whole_x) {
+    if (whole_x) return load<Rows>(x + (channel(lane) < rows ? channel(lane) : 0));
+    Vec<T, Rows> v;
+#pragma unroll
+    for (int r = 0; r < Rows; ++r) v.elements[r] = x[channel_inside(rows, channel(lane) + r)];
+    return v;
   }
 
   // `at`: the warp's first channel among all; it has `rows` of its head. whole_x: a lane's x may be read as one word.
   __device__ __forceinline__ static Channels load_channels(const Params& p, int64_t row, int at, int rows, int lane,
                                                            bool whole_x) {
     Channels v;
-    const T* x = static_cast<const T*>(p.x) + row * p.x_stride + at;
-    if (whole_x) {
-      v.x = load<Rows>(x + (channel(lane) < rows ? channel(lane) : 0));
-    } else {
-#pragma unroll
-      for (int r = 0; r < Rows; ++r) v.x.elements[r] = x[channel_inside(rows, channel(lane) + r)];
-    }
+    v.x = load_x(static_cast<const T*>(p.x) + row * p.x_stride + at, rows, lane, whole_x);
     if (p.z) v.z = static_cast<const T*>(p.z)[row * p.z_stride + at + channel_inside(rows, out_channel(lane))];
     return v;
   }
@@ -168,6 +175,24 @@ struct Tile {
     return y[0];
   }
 
+  // Updates s as advance() does, without what it would put out.
+  __device__ __forceinline__ void absorb(State& s, const Vec<T, Rows>& x) const {
+    float xs[Rows];
+    unpack(x, xs);
+#pragma unroll
+    for (int r = 0; r < Rows; ++r) {
+      const float weighted = step * xs[r];
+#pragma unroll
+      for (int i = 0; i < Pieces; ++i) {
+        float f[kVec];
+        unpack(s[r][i], f);
+#pragma unroll
+        for (int k = 0; k < kVec; ++k) f[k] = fmaf(weighted, bs[i][k], decay * f[k]);
+        s[r][i] = pack<S, kVec>(f);
+      }
+    }
+  }
+
   __device__ __forceinline__ static void write_out(const Params& p, int64_t row, int at, int rows, int lane, T z,
                                                    float y) {
     if (lane % (32 / kRows) || out_channel(lane) >= rows) return;
@@ -179,6 +204,32 @@ struct Tile {
     if (lane < rows) static_cast<T*>(p.out)[row * p.out_stride + at + lane] = rounded<T>(0);
   }
 };
+
+inline bool aligned(const void* at, int64_t stride, DType type, int64_t elements) {
+  const auto bytes = std::min<uint64_t>(16, static_cast<uint64_t>(elements) * size_of(type));
+  return reinterpret_cast<uintptr_t>(at) % bytes == 0 && stride % elements == 0;
+}
+
+// Whether a lane may read 16 bytes of state, and as many elements of B and C, at a time.
+inline bool tuned(const Params& p) {
+  const int64_t lane = 16 / static_cast<int64_t>(size_of(p.state_dtype));
+  return p.tied() && p.state_size % lane == 0 && p.state_size <= 256 && p.heads <= 65535 &&
+         p.heads * p.head_dim < (int64_t{1} << 31) && aligned(p.state, p.state_slot_stride, p.state_dtype, lane) &&
+         aligned(p.b, p.b_stride, p.dtype, lane) && aligned(p.c, p.c_stride, p.dtype, lane);
+}
+
+// f<Lanes, Pieces>() of the tiles for states of this size; it depends on nothing else.
+template <class S, class F>
+void with_layout(int64_t state_size, F f) {
+  const int64_t words = state_size * static_cast<int64_t>(sizeof(S)) / 16;
+  if (words <= 8) return f.template operator()<8, 1>();
+  if (words <= 16) return f.template operator()<16, 1>();
+  if constexpr (sizeof(S) == 2) {
+    f.template operator()<32, 1>();
+  } else {
+    words <= 32 ? f.template operator()<16, 2>() : f.template operator()<32, 2>();
+  }
+}
 
 // Tied. A warp walks over Walk tiles of a head (blockIdx.y) of a row (blockIdx.z); the next tile's reads are in flight
 // while one is computed. A settled state (Context::settled) is read while the kernel ahead still runs.

@@ -7,18 +7,25 @@
 namespace mamba {
 namespace {
 
-// The tensors that both forms share: weight, bias and the pool of windows.
-void check_filter(Checker& check, const Tensor& state, const Tensor& weight, const std::optional<Tensor>& bias) {
+// The tensors that all forms share: weight, bias and the pool, whose slots have `entries` inputs each.
+void check_filter(Checker& check, const Tensor& state, const char* entries, const Tensor& weight,
+                  const std::optional<Tensor>& bias) {
   check.shape(weight, "weight", {"width", "dim"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
   const int64_t width = check.size("width");
   if (!(width >= kMinConvWidth && width <= kMaxConvWidth))
     check.refuse("weight has width " + std::to_string(width) + ", expected 2 to 4");
   if (bias) check.shape(*bias, "bias", {"dim"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
-  check.shape(state, "state", {"slots", "window", "dim"}).last_contiguous(state, "state");
+  check.shape(state, "state", {"slots", entries, "dim"}).last_contiguous(state, "state");
   check.dtype(state, "state", kFloatTypes);
-  if (!(check.size("window") == width - 1 && (width == 2 || state.stride(1) == state.size(2))))
+}
+
+// The window is the first `width - 1` of a slot's inputs; behind it a slot may have what causal_conv1d_replay needs.
+void check_window(Checker& check, const Tensor& state, bool whole) {
+  const int64_t width = check.size("width"), window = check.size("window");
+  const bool fits = whole ? window == width - 1 : window >= width - 1;
+  if (!(fits && (width == 2 || state.stride(1) == state.size(2))))
     check.refuse("state is " + state.shape_text() + ", expected [slots, " + std::to_string(width - 1) +
-                 ", dim] with contiguous windows");
+                 (whole ? "" : " or more") + ", dim] with contiguous windows");
 }
 
 }  // namespace
@@ -27,7 +34,8 @@ void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Te
                           Tensor slots, bool silu) {
   Checker check("causal_conv1d_update", stream.device());
   check.shape(x, "x", {"rows", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
-  check_filter(check, state, weight, bias);
+  check_filter(check, state, "window", weight, bias);
+  check_window(check, state, true);
   check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
   check.shape(out, "out", {"rows", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
   if (out.elements() == 0) return;
@@ -51,13 +59,47 @@ void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Te
                                                   });
 }
 
+void causal_conv1d_replay(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
+                          Tensor slots, Tensor replay, bool silu) {
+  Checker check("causal_conv1d_replay", stream.device());
+  check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check_filter(check, state, "entries", weight, bias);
+  check.inner_contiguous(state, "state");
+  const int64_t tokens_per_row = check_replay(check, replay, slots, "state", check.size("width") - 1);
+  check.shape(out, "out", {"tokens", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
+  if (!(out.data != x.data || out.elements() == 0)) check.refuse("out is x; a row's later tokens read its inputs");
+  if (out.elements() == 0) return;
+  backend_of(stream).causal_conv1d_replay(stream, {
+                                                      .rows = check.size("rows"),
+                                                      .tokens_per_row = tokens_per_row,
+                                                      .dim = check.size("dim"),
+                                                      .width = check.size("width"),
+                                                      .entries = check.size("entries"),
+                                                      .slots_in_pool = check.size("slots"),
+                                                      .x = x.data,
+                                                      .x_stride = x.stride(0),
+                                                      .state = state.data,
+                                                      .state_slot_stride = state.stride(0),
+                                                      .weight = weight.as<float>(),
+                                                      .bias = bias ? bias->as<float>() : nullptr,
+                                                      .slots = slots.as<int32_t>(),
+                                                      .replay = reinterpret_cast<const ReplayRow*>(replay.data),
+                                                      .out = out.data,
+                                                      .out_stride = out.stride(0),
+                                                      .silu = silu,
+                                                      .x_dtype = x.dtype,
+                                                      .state_dtype = state.dtype,
+                                                  });
+}
+
 void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
                           Tensor query_start_loc, Tensor slots, Tensor has_initial_state, Tensor block_seq,
                           Tensor block_offset, int64_t block_size, bool silu, std::optional<Tensor> snapshot_ends,
                           std::optional<Tensor> snapshot_slots) {
   Checker check("causal_conv1d_varlen", stream.device());
   check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
-  check_filter(check, state, weight, bias);
+  check_filter(check, state, "window", weight, bias);
+  check_window(check, state, false);
   check_sequences(check, query_start_loc, slots, has_initial_state);
   check.shape(block_seq, "block_seq", {"blocks"})
       .dtype(block_seq, "block_seq", {DType::i32})

@@ -1,6 +1,7 @@
 #pragma once
 #include "core/dtype.h"
 #include "ops/pool.h"
+#include "ops/replay.h"
 
 namespace mamba {
 
@@ -25,11 +26,33 @@ struct CausalConv1dUpdateParams {
   }
 };
 
+// Rows of tokens_per_row tokens each. A slot's window is a ring: the input of token t, counted as in ReplayRow, is in entry
+// (t + width - 1) % entries, and those before the first decoded one come first, as a prefill leaves them.
+struct CausalConv1dReplayParams {
+  int64_t rows, tokens_per_row, dim, width, entries, slots_in_pool;
+  const void* x;  // [rows * tokens_per_row, dim], row stride x_stride
+  int64_t x_stride;
+  void* state;  // [slots, entries, dim]; entries >= width - 1 + tokens_per_row
+  int64_t state_slot_stride;
+  const float* weight;      // [width, dim]; the tap of the oldest input first
+  const float* bias;        // [dim] or null
+  const int32_t* slots;     // [rows]; -1 = padding: zeros to out, nothing to state
+  const ReplayRow* replay;  // [rows]
+  void* out;                // [rows * tokens_per_row, dim], row stride out_stride
+  int64_t out_stride;
+  bool silu;
+  DType x_dtype, state_dtype;
+
+  Pool state_pool() const {
+    return {state, static_cast<size_t>(slots_in_pool * state_slot_stride) * size_of(state_dtype)};
+  }
+};
+
 struct CausalConv1dVarlenParams {
   int64_t tokens, sequences, blocks, dim, width, slots_in_pool, block_size;
   const void* x;  // [tokens, dim], row stride x_stride
   int64_t x_stride;
-  void* state;  // [slots, width-1, dim], as above
+  void* state;  // [slots, width-1, dim], as above; a slot may have more behind it
   int64_t state_slot_stride;
   const float* weight;               // [width, dim]
   const float* bias;                 // [dim] or null

@@ -128,4 +128,53 @@ void gdn_update(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor
                                         });
 }
 
+void gdn_replay(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, Tensor decay,
+                Tensor dt_bias, Tensor state, Tensor history, Tensor slots, Tensor replay, double eps, double scale) {
+  Checker check("gdn_replay", stream.device());
+  check_operands(check, out, q, k, v, a, b, decay, dt_bias, state);
+  check.same_dtype(a, "a", q, "q");
+  check_eps(check, eps);
+  const int64_t key_heads = check.size("key_heads"), key_dim = check.size("key_dim");
+  const int64_t value_heads = check.size("value_heads"), value_dim = check.size("value_dim");
+  const int64_t width = key_heads * key_dim + value_heads * (value_dim + 2);
+  check_history(check, history, q, width);
+  const int64_t tokens_per_row = check_replay(check, replay, slots, "history", 0);
+  if (out.elements() == 0) return;
+  GdnReplayParams params{};
+  static_cast<GdnUpdateParams&>(params) = {
+      .rows = check.size("rows"),
+      .tokens_per_row = tokens_per_row,
+      .key_heads = key_heads,
+      .value_heads = value_heads,
+      .key_dim = key_dim,
+      .value_dim = value_dim,
+      .slots_in_pool = check.size("slots"),
+      .q = q.data,
+      .k = k.data,
+      .v = v.data,
+      .a = a.data,
+      .b = b.data,
+      .q_stride = q.stride(0),
+      .k_stride = k.stride(0),
+      .v_stride = v.stride(0),
+      .a_stride = a.stride(0),
+      .b_stride = b.stride(0),
+      .decay = decay.as<float>(),
+      .dt_bias = dt_bias.as<float>(),
+      .state = state.data,
+      .state_slot_stride = state.stride(0),
+      .slots = slots.as<int32_t>(),
+      .out = out.data,
+      .out_stride = out.stride(0),
+      .eps = static_cast<float>(eps),
+      .scale = static_cast<float>(scale),
+      .dtype = q.dtype,
+      .gate_dtype = a.dtype,
+      .state_dtype = state.dtype,
+  };
+  params.history = {history.data, history.stride(0), check.size("entries"), history.size(2)};
+  params.replay = reinterpret_cast<const ReplayRow*>(replay.data);
+  backend_of(stream).gdn_replay(stream, params);
+}
+
 }  // namespace mamba

@@ -9,6 +9,7 @@
 // (HV / HK). All state arithmetic is in float.
 #include "core/dtype.h"
 #include "ops/pool.h"
+#include "ops/replay.h"
 
 namespace mamba {
 
@@ -59,6 +60,17 @@ struct GdnUpdateParams {
 
   Pool state_pool() const {
     return {state, static_cast<size_t>(slots_in_pool * state_slot_stride) * size_of(state_dtype)};
+  }
+};
+
+// An entry of the history is k [key_heads, key_dim], v [value_heads, value_dim], b and a [value_heads] of a token, as they
+// come. gate_dtype is dtype.
+struct GdnReplayParams : GdnUpdateParams {
+  History history;
+  const ReplayRow* replay;  // [rows]
+
+  Pool history_pool() const {
+    return {history.data, static_cast<size_t>(slots_in_pool * history.slot_stride) * size_of(dtype)};
   }
 };
 

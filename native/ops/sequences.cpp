@@ -1,5 +1,7 @@
 #include "ops/sequences.h"
 
+#include "ops/replay.h"
+
 namespace mamba {
 namespace {
 
@@ -26,6 +28,30 @@ void check_chunks(Checker& check, const Tensor& cu_chunk_seqlens, const Tensor& 
   check_indices(check, cu_chunk_seqlens, "cu_chunk_seqlens", "chunks + 1");
   if (!(check.size("chunks + 1") == check.size("chunks") + 1))
     check.refuse("cu_chunk_seqlens is " + cu_chunk_seqlens.shape_text() + ", expected one more than chunk_seq");
+}
+
+void check_history(Checker& check, const Tensor& history, const Tensor& like, int64_t width) {
+  check.shape(history, "history", {"slots", "entries", "width"}).same_dtype(history, "history", like, "the activations");
+  check.inner_contiguous(history, "history");
+  if (!(history.size(2) >= width))
+    check.refuse("history is " + history.shape_text() + ", expected a width of at least " + std::to_string(width));
+}
+
+int64_t check_replay(Checker& check, const Tensor& replay, const Tensor& slots, const char* ring, int64_t before) {
+  check_indices(check, slots, "slots", "rows");
+  check.shape(replay, "replay", {"rows", "3"}).dtype(replay, "replay", {DType::i32}).contiguous(replay, "replay");
+  const int64_t tokens = check.size("tokens"), rows = check.size("rows"), entries = check.size("entries");
+  if (!(rows == 0 ? tokens == 0 : tokens % rows == 0))
+    check.refuse("slots is " + slots.shape_text() + " for " + std::to_string(tokens) +
+                 " tokens, expected equally many tokens for each row");
+  const int64_t of_row = rows == 0 ? 0 : tokens / rows;
+  if (!(of_row <= kMostReplayTokens))
+    check.refuse("a row has " + std::to_string(of_row) + " tokens, expected at most " +
+                 std::to_string(kMostReplayTokens));
+  if (!(entries >= before + of_row))
+    check.refuse(std::string(ring) + " has " + std::to_string(entries) + " entries, expected at least " +
+                 std::to_string(before + of_row));
+  return of_row;
 }
 
 }  // namespace mamba

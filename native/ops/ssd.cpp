@@ -180,4 +180,78 @@ void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a,
                                               });
 }
 
+void ssd_replay(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tensor b, Tensor c, std::optional<Tensor> d,
+                std::optional<Tensor> dt_bias, std::optional<Tensor> z, Tensor state, Tensor history, Tensor slots,
+                Tensor replay, double dt_min, double dt_max, bool dt_softplus) {
+  Checker check("ssd_replay", stream.device());
+  check.shape(x, "x", {"tokens", "heads", "head_dim"}).dtype(x, "x", kFloatTypes).inner_contiguous(x, "x");
+  check.shape(dt, "dt", {"tokens", "heads"}).same_dtype(dt, "dt", x, "x").last_contiguous(dt, "dt");
+  check.shape(a, "a", {"heads"}).dtype(a, "a", {DType::f32}).contiguous(a, "a");
+  check.shape(b, "b", {"tokens", "groups", "state_size"}).same_dtype(b, "b", x, "x").inner_contiguous(b, "b");
+  check.shape(c, "c", {"tokens", "groups", "state_size"}).same_dtype(c, "c", x, "x").inner_contiguous(c, "c");
+  check_groups(check);
+  if (d) check.shape(*d, "d", {"heads"}).dtype(*d, "d", {DType::f32}).contiguous(*d, "d");
+  if (dt_bias) {
+    check.shape(*dt_bias, "dt_bias", {"heads"}).dtype(*dt_bias, "dt_bias", {DType::f32});
+    check.contiguous(*dt_bias, "dt_bias");
+  }
+  if (z) {
+    check.shape(*z, "z", {"tokens", "heads", "head_dim"}).same_dtype(*z, "z", x, "x").inner_contiguous(*z, "z");
+  }
+  check_pool(check, state);
+  const int64_t heads = check.size("heads"), head_dim = check.size("head_dim"), groups = check.size("groups");
+  const int64_t width = heads * head_dim + groups * check.size("state_size") + heads;
+  check_history(check, history, x, width);
+  const int64_t tokens_per_row = check_replay(check, replay, slots, "history", 0);
+  check.shape(out, "out", {"tokens", "heads", "head_dim"}).same_dtype(out, "out", x, "x").inner_contiguous(out, "out");
+  check_limits(check, dt_min, dt_max);
+  if (out.elements() == 0) return;
+  SsdReplayParams params{};
+  static_cast<SsdStateUpdateParams&>(params) = {
+      .rows = check.size("rows"),
+      .heads = heads,
+      .head_dim = head_dim,
+      .groups = groups,
+      .state_size = check.size("state_size"),
+      .slots_in_pool = check.size("slots"),
+      .x = x.data,
+      .dt = dt.data,
+      .b = b.data,
+      .c = c.data,
+      .z = z ? z->data : nullptr,
+      .x_stride = x.stride(0),
+      .b_stride = b.stride(0),
+      .c_stride = c.stride(0),
+      .z_stride = z ? z->stride(0) : 0,
+      .dt_row_stride = dt.stride(0),
+      .dt_head_stride = 1,
+      .dt_channel_stride = 0,
+      .a = a.as<float>(),
+      .d = d ? d->as<float>() : nullptr,
+      .dt_bias = dt_bias ? dt_bias->as<float>() : nullptr,
+      .a_head_stride = 1,
+      .a_channel_stride = 0,
+      .a_state_stride = 0,
+      .d_head_stride = 1,
+      .d_channel_stride = 0,
+      .dt_bias_head_stride = 1,
+      .dt_bias_channel_stride = 0,
+      .state = state.data,
+      .state_slot_stride = state.stride(0),
+      .slots = slots.as<int32_t>(),
+      .out = out.data,
+      .out_stride = out.stride(0),
+      .dt_min = static_cast<float>(dt_min),
+      .dt_max = static_cast<float>(dt_max),
+      .dt_softplus = dt_softplus,
+      .dtype = x.dtype,
+      .dt_dtype = dt.dtype,
+      .state_dtype = state.dtype,
+  };
+  params.tokens_per_row = tokens_per_row;
+  params.history = {history.data, history.stride(0), check.size("entries"), history.size(2)};
+  params.replay = reinterpret_cast<const ReplayRow*>(replay.data);
+  backend_of(stream).ssd_replay(stream, params);
+}
+
 }  // namespace mamba

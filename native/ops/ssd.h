@@ -6,6 +6,7 @@
 // H heads of P channels; B and C belong to G groups of H / G heads. All state arithmetic is in float.
 #include "core/dtype.h"
 #include "ops/pool.h"
+#include "ops/replay.h"
 
 namespace mamba {
 
@@ -75,6 +76,18 @@ struct SsdStateUpdateParams {
   bool tied() const {
     return a_channel_stride == 0 && a_state_stride == 0 && dt_channel_stride == 0 && dt_bias_channel_stride == 0 &&
            d_channel_stride == 0;
+  }
+};
+
+// Rows of tokens_per_row tokens each: token t of row r is r * tokens_per_row + t of x, dt, b, c, z and out. One decay per
+// head. An entry of the history is x [heads, head_dim], b [groups, state_size] and dt [heads] of a token.
+struct SsdReplayParams : SsdStateUpdateParams {
+  int64_t tokens_per_row;
+  History history;
+  const ReplayRow* replay;  // [rows]
+
+  Pool history_pool() const {
+    return {history.data, static_cast<size_t>(slots_in_pool * history.slot_stride) * size_of(dtype)};
   }
 };
 

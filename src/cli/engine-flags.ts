@@ -3,6 +3,7 @@ import type { EngineOptions } from "../engine/policy/config";
 import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { deviceKinds } from "../tensor/device";
 import { realNumber, wholeNumber } from "./numbers";
+import { speculativeOption } from "./speculative-flag";
 
 /** What MODEL is, in the help of every command. */
 export const modelHelp = "model directory, name of a bundled model, or org/name of one on the hub";
@@ -70,6 +71,7 @@ export function addEngineFlags(
       .argParser(realNumber(0, 2 ** 20))
       .default(0),
     new Option("--deterministic", "the same bits for a request whatever else runs; slower"),
+    speculativeOption(),
     size("--max-model-len <n>", "tokens of prompt and output together").default(
       undefined,
       "131072, or what the model has positions for",

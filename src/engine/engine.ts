@@ -3,9 +3,12 @@ import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
 import type { PromptScores } from "./draw/prompt-scores";
 import type { ModelRunner, StepResult } from "./model-runner";
+import { AdaptiveProposer } from "./policy/adaptive-proposer";
 import type { EngineConfig } from "./policy/config";
 import { KvPages } from "./policy/kv-pages";
+import { ngramGuess } from "./policy/ngram-guess";
 import { PrefixCache } from "./policy/prefix-cache";
+import type { Proposer } from "./policy/proposer";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
 import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./policy/scheduler";
 import { CompositeMemory, type SequenceMemory } from "./policy/sequence-memory";
@@ -18,6 +21,8 @@ export interface EngineExtras {
   readonly trace?: StepTrace;
   /** Throws ERR_REQUEST. Default: every constraint is refused. */
   readonly compile?: (constraint: Constraint) => TokenConstraint;
+  /** What guesses next tokens, where the config has guesses. Default: what it names. */
+  readonly proposer?: Proposer;
 }
 
 function noConstraints(): never {
@@ -62,7 +67,7 @@ export class Engine implements EngineClient {
     private readonly runner: Pick<ModelRunner, "step" | "score" | "transfer">,
     config: EngineConfig,
     private readonly free: () => void,
-    { trace, compile = noConstraints }: EngineExtras = {},
+    { trace, compile = noConstraints, proposer }: EngineExtras = {},
   ) {
     this.trace = trace ?? null;
     this.compile = compile;
@@ -72,7 +77,12 @@ export class Engine implements EngineClient {
     const parts: SequenceMemory[] = [this.slots];
     if (this.prefixes !== null) parts.unshift(this.prefixes); // what is known takes no page of a new sequence
     if (config.numPages > 0) parts.push(this.pages);
-    this.scheduler = new Scheduler(config, { memory: new CompositeMemory(parts), prefixes: this.prefixes });
+    const { speculative = null } = config;
+    this.scheduler = new Scheduler(config, {
+      memory: new CompositeMemory(parts),
+      prefixes: this.prefixes,
+      proposer: speculative && (proposer ?? new AdaptiveProposer(ngramGuess(speculative))),
+    });
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
   }
 
@@ -129,6 +139,7 @@ export class Engine implements EngineClient {
       snapshotsTotal: this.prefixes?.tiers.capacity ?? 0,
       hostSnapshotsUsed: this.prefixes?.tiers.numOnHost ?? 0,
       hostSnapshotsTotal: this.prefixes?.tiers.hostCapacity ?? 0,
+      speculation: { ...this.scheduler.speculation },
     };
   }
 

@@ -10,6 +10,7 @@ import { PAGE_SIZE } from "./policy/kv-pages";
 import { idleSequence, padDecodes, padPrefill } from "./policy/padding";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/scheduler";
 import type { Transfer } from "./policy/snapshot-tiers";
+import { maxDrawsOf } from "./policy/speculative-config";
 import { NO_SLOT } from "./policy/state-slots";
 import { StepGraphs } from "./policy/step-graphs";
 import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
@@ -66,13 +67,13 @@ export class ModelRunner {
     const { maxNumSeqs, maxNumBatchedTokens } = config;
     this.stages = drawStages(target, maxNumSeqs, () => this.launcher.buffers);
     const limits = {
-      ...{ maxRows: maxNumSeqs + 1, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs },
+      ...{ maxRows: maxNumSeqs + 1, maxTokens: maxNumBatchedTokens, maxDraws: maxDrawsOf(config) },
       ...{ maxModelLen: config.maxModelLen, maxKvTokens: config.numPages * PAGE_SIZE },
     };
     this.launcher = new StepLauncher(target, limits, this.stages);
     this.transfers = new StateTransfers(target);
     this.scorer = new Scorer(this.launcher, maxNumBatchedTokens);
-    this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxNumSeqs));
+    this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxDrawsOf(config)));
     const { capturesPrefills = target.device.choosesKernels } = options;
     this.sizes = new StepGraphs(captureSizes(maxNumSeqs), capturesPrefills ? prefillSizes(maxNumBatchedTokens) : []);
     this.warmUpSizes = warmUpSizes(maxNumBatchedTokens);

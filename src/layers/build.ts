@@ -13,11 +13,15 @@ export class ModelBuild {
   idleParameters = 0;
   private readonly keys = new Map<string, object>();
 
-  /** `stateDtype`: the type of recurrent states; `kvDtype`: of keys and values, u8 where they are codes of e4m3. */
+  /**
+   * `stateDtype`: the type of recurrent states; `kvDtype`: of keys and values, u8 where they are codes of e4m3; `rowTokens`:
+   * tokens of a decode row at most. Above 1 the later ones may be taken back, so recurrent states keep a history.
+   */
   constructor(
     readonly loader: WeightLoader,
     readonly stateDtype: DType,
     readonly kvDtype: DType = loader.dtype,
+    readonly rowTokens = 1,
   ) {}
 
   /** The type of activations. */

@@ -1,6 +1,7 @@
 import {
   type CausalConv1dUpdateArgs,
   type CausalConv1dVarlenArgs,
+  causalConv1dReplay,
   causalConv1dUpdate,
   causalConv1dVarlen,
 } from "../ops/conv1d";
@@ -33,7 +34,9 @@ export class CausalConv {
       shape: [width, dim],
     });
     const added = bias ? loader.vector(weights.tensor("bias", [dim], initial.zeros)) : undefined;
-    return new CausalConv(weight, added, { shape: [width - 1, dim], dtype });
+    // Inputs of tokens that may be taken back lie behind the window, which goes round in a ring.
+    const entries = build.rowTokens === 1 ? width - 1 : width - 1 + build.rowTokens;
+    return new CausalConv(weight, added, { shape: [entries, dim], dtype });
   }
 
   // Arguments are written out: to spread two objects into a third takes longer than the call of an op.
@@ -56,8 +59,11 @@ export class CausalConv {
     });
   }
 
-  decode({ stream }: Forward, { out, x, slots }: ConvDecode, state: Tensor): void {
-    causalConv1dUpdate(stream, { out, x, slots, weight: this.weight, bias: this.bias, silu: true, state });
+  /** `replay`: of rows of several tokens, that may be taken back. */
+  decode({ stream }: Forward, { out, x, slots }: ConvDecode, state: Tensor, replay: Tensor | null): void {
+    const own = { weight: this.weight, bias: this.bias, silu: true, state };
+    if (replay === null) causalConv1dUpdate(stream, { out, x, slots, ...own });
+    else causalConv1dReplay(stream, { out, x, slots, replay, ...own });
   }
 }
 

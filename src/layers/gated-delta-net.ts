@@ -1,4 +1,4 @@
-import { gdnChunk, gdnUpdate } from "../ops/gdn";
+import { gdnChunk, gdnReplay, gdnUpdate } from "../ops/gdn";
 import { chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
@@ -12,6 +12,7 @@ import type { CacheHandle } from "./cache";
 import { CausalConv } from "./causal-conv";
 import type { Forward } from "./forward";
 import { type DeltaShape, type DeltaStep, deltaStep, L2_EPS } from "./gated-delta-step";
+import { history } from "./history";
 import { Linear } from "./linear";
 import { recurrentInitial } from "./recurrent-initial";
 import { GatedRmsNorm, type Input } from "./rms-norm";
@@ -34,7 +35,7 @@ export interface GatedDeltaNetConfig {
 /** Tokens of a chunk: what the kernels turn into matrix products at once. Changes speed, not the result. */
 const CHUNK_SIZE = 64;
 
-type DeltaPools = Readonly<Record<"conv" | "state", Tensor>>;
+type DeltaPools = Readonly<Record<"conv" | "state", Tensor> & Record<string, Tensor>>;
 
 /**
  * A gated delta net (Yang, Kautz & Hatamizadeh 2024, arXiv 2412.06464): project, convolve, the gated delta rule, a norm of each
@@ -77,9 +78,10 @@ export class GatedDeltaNet {
       slotCache({
         conv: this.conv.state,
         state: { shape: [valueHeads, valueDim, keyDim], dtype: build.stateDtype },
+        ...history(build, keyHeads * keyDim + valueHeads * (valueDim + 2)),
       }),
     );
-    const shape = { keyHeads, valueHeads, keyDim, valueDim, dtype: build.dtype };
+    const shape = { keyHeads, valueHeads, keyDim, valueDim, dtype: build.dtype, replays: build.rowTokens > 1 };
     this.shape = { ...shape, chunks: build.field(chunks(CHUNK_SIZE)), snapshots: build.field(snapshots(CHUNK_SIZE)) };
     for (const field of [prefillRows, convBlocks, decodeSlots]) build.field(field);
   }
@@ -120,9 +122,9 @@ export class GatedDeltaNet {
     });
   }
 
-  private decode(f: Forward, { conv, rule }: NonNullable<DeltaStep["decode"]>, pools: DeltaPools): void {
-    this.conv.decode(f, conv, pools.conv);
-    gdnUpdate(f.stream, {
+  private decode(f: Forward, { conv, rule, replay }: NonNullable<DeltaStep["decode"]>, pools: DeltaPools): void {
+    this.conv.decode(f, conv, pools.conv, replay);
+    const args = {
       out: rule.out,
       q: rule.q,
       k: rule.k,
@@ -135,7 +137,9 @@ export class GatedDeltaNet {
       state: pools.state,
       eps: L2_EPS,
       scale: this.scale,
-    });
+    };
+    if (replay === null) gdnUpdate(f.stream, args);
+    else gdnReplay(f.stream, { ...args, replay, history: pools.history! });
   }
 
   /** The matrices, the states, and what the recurrence multiplies: a state with the key, the update and the query. */

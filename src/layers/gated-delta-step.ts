@@ -4,6 +4,7 @@ import type { Chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
+import { replays } from "../step/fields/replays";
 import type { Snapshots } from "../step/fields/snapshots";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
@@ -30,7 +31,12 @@ export interface DeltaStep {
   readonly y: Tensor;
   readonly z: Tensor;
   readonly prefill: { readonly conv: ConvPrefill; readonly rule: Omit<GdnChunkArgs, Own> } | null;
-  readonly decode: { readonly conv: ConvDecode; readonly rule: Omit<GdnUpdateArgs, Own> } | null;
+  readonly decode: {
+    readonly conv: ConvDecode;
+    readonly rule: Omit<GdnUpdateArgs, Own>;
+    /** Where tokens of a row may be taken back. */
+    readonly replay: Tensor | null;
+  } | null;
 }
 
 export interface DeltaShape {
@@ -40,6 +46,8 @@ export interface DeltaShape {
   readonly valueDim: number;
   /** Type of all activations. */
   readonly dtype: DType;
+  /** Whether rows may have several tokens, which may be taken back. */
+  readonly replays: boolean;
   readonly chunks: StepField<keyof Chunks, Chunks>;
   readonly snapshots: StepField<keyof Snapshots, Snapshots>;
 }
@@ -73,7 +81,7 @@ export function deltaStep(f: Forward, shape: DeltaShape): DeltaStep {
     y,
     z: projected.columns(convDim, [inner]),
     prefill: prefillOf(f, shape, part(0, numPrefillTokens)),
-    decode: decodeOf(f, part(numPrefillTokens, numTokens)),
+    decode: decodeOf(f, shape, part(numPrefillTokens, numTokens)),
   };
 }
 
@@ -86,7 +94,8 @@ function prefillOf(f: Forward, { chunks, snapshots }: DeltaShape, { conv, rule }
   };
 }
 
-function decodeOf(f: Forward, { conv, rule }: Part): DeltaStep["decode"] {
+function decodeOf(f: Forward, shape: DeltaShape, { conv, rule }: Part): DeltaStep["decode"] {
   const slots = f.view(decodeSlots);
-  return slots && { conv: { ...conv, slots }, rule: { ...rule, slots } };
+  const replay = shape.replays ? f.view(replays) : null;
+  return slots && { conv: { ...conv, slots }, rule: { ...rule, slots }, replay };
 }

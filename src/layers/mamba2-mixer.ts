@@ -1,6 +1,6 @@
 import { activation, scale } from "../ops/activation";
 import { activationCodes } from "../ops/codes";
-import { ssdChunkScan, ssdStateUpdate } from "../ops/ssd";
+import { ssdChunkScan, ssdReplay, ssdStateUpdate } from "../ops/ssd";
 import { chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
@@ -12,6 +12,7 @@ import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
 import { CausalConv } from "./causal-conv";
 import type { Forward } from "./forward";
+import { history } from "./history";
 import { Linear } from "./linear";
 import { type MixerShape, type MixerStep, mixerStep } from "./mamba2-step";
 import { recurrentInitial } from "./recurrent-initial";
@@ -43,7 +44,7 @@ export interface Mamba2MixerConfig {
   readonly outputScale?: number;
 }
 
-type MixerPools = Readonly<Record<"conv" | "ssm", Tensor>>;
+type MixerPools = Readonly<Record<"conv" | "ssm", Tensor> & Record<string, Tensor>>;
 
 /**
  * The Mamba-2 mixer (Dao & Gu 2024, arXiv 2405.21060, section 8): project, convolve, state space, gated norm, project.
@@ -96,12 +97,14 @@ export class Mamba2Mixer {
       slotCache({
         conv: this.conv.state,
         ssm: { shape: [heads, headDim, stateSize], dtype: build.stateDtype },
+        ...history(build, inner + groups * stateSize + heads),
       }),
     );
     this.shape = {
       ...{ heads, headDim, groups, stateSize },
       dtype: build.dtype,
       gatesDecodes: this.norm?.ungated !== null, // a norm of several groups gates them itself
+      replays: build.rowTokens > 1,
       chunks: build.field(chunks(config.chunkSize)),
       snapshots: build.field(snapshots(config.chunkSize)),
     };
@@ -147,10 +150,10 @@ export class Mamba2Mixer {
     });
   }
 
-  private updateDecode(f: Forward, { conv, scan }: NonNullable<MixerStep["decode"]>, pools: MixerPools): void {
+  private updateDecode(f: Forward, { conv, scan, replay }: NonNullable<MixerStep["decode"]>, pools: MixerPools): void {
     const { a, d, dtBias, dtMin, dtMax, dtSoftplus } = this.ssd;
-    this.conv.decode(f, conv, pools.conv);
-    ssdStateUpdate(f.stream, {
+    this.conv.decode(f, conv, pools.conv, replay);
+    const args = {
       out: scan.out,
       x: scan.x,
       dt: scan.dt,
@@ -165,7 +168,9 @@ export class Mamba2Mixer {
       dtMax,
       dtSoftplus,
       state: pools.ssm,
-    });
+    };
+    if (replay === null) ssdStateUpdate(f.stream, args);
+    else ssdReplay(f.stream, { ...args, replay, history: pools.history! });
   }
 
   /** y gated and normalised, or gated with a norm that out_proj takes along. */

@@ -4,6 +4,7 @@ import type { Chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
+import { replays } from "../step/fields/replays";
 import type { Snapshots } from "../step/fields/snapshots";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
@@ -29,7 +30,14 @@ export interface MixerStep {
   readonly y: Tensor;
   readonly z: Tensor;
   readonly prefill: (Pick<Part, "y" | "z"> & { conv: ConvPrefill; scan: Omit<SsdChunkScanArgs, ScanOwn> }) | null;
-  readonly decode: (Pick<Part, "y" | "z"> & { conv: ConvDecode; scan: Omit<SsdStateUpdateArgs, ScanOwn> }) | null;
+  readonly decode: (Pick<Part, "y" | "z"> & MixerDecode) | null;
+}
+
+interface MixerDecode {
+  readonly conv: ConvDecode;
+  readonly scan: Omit<SsdStateUpdateArgs, ScanOwn>;
+  /** Where tokens of a row may be taken back. */
+  readonly replay: Tensor | null;
 }
 
 export interface MixerShape {
@@ -41,6 +49,8 @@ export interface MixerShape {
   readonly dtype: DType;
   /** Whether the state update multiplies decode rows with their gates. */
   readonly gatesDecodes: boolean;
+  /** Whether rows may have several tokens, which may be taken back. */
+  readonly replays: boolean;
   readonly chunks: StepField<keyof Chunks, Chunks>;
   readonly snapshots: StepField<keyof Snapshots, Snapshots>;
 }
@@ -90,12 +100,13 @@ function prefillOf(
 
 function decodeOf(
   f: Forward,
-  { heads, headDim, gatesDecodes }: MixerShape,
+  { heads, headDim, gatesDecodes, replays: hasReplay }: MixerShape,
   part: (begin: number, end: number) => Part,
 ): MixerStep["decode"] {
   const slots = f.view(decodeSlots);
   if (slots === null) return null;
   const { conv, scan, ...own } = part(f.numPrefillTokens, f.numTokens);
   const gate = gatesDecodes ? own.z.columns(0, [heads, headDim]) : undefined;
-  return { ...own, conv: { ...conv, slots }, scan: { ...scan, z: gate, slots } };
+  const replay = hasReplay ? f.view(replays) : null;
+  return { ...own, conv: { ...conv, slots }, scan: { ...scan, z: gate, slots }, replay };
 }

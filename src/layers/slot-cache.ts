@@ -8,25 +8,26 @@ import type { CacheSpec } from "./cache";
 export interface SlotTensor {
   readonly shape: readonly number[];
   readonly dtype: DType;
+  /** Means something between two decodes only, so that a copy of the slot goes without it. */
+  readonly isPassing?: true;
 }
 
 /** A state of fixed size, as named tensors; the pool of each is [slots, ...shape]. */
-export function slotCache<Name extends string>(
-  tensors: Readonly<Record<Name, SlotTensor>>,
-): CacheSpec<Readonly<Record<Name, Tensor>>> {
-  const all = Object.entries<SlotTensor>(tensors);
-  const poolsOf = (slots: number, make: (dtype: DType, shape: number[]) => Tensor) =>
-    Object.fromEntries(all.map(([name, { shape, dtype }]) => [name, make(dtype, [slots, ...shape])])) as Record<
-      Name,
-      Tensor
-    >;
+export function slotCache<Tensors extends Readonly<Record<string, SlotTensor>>>(
+  tensors: Tensors,
+): CacheSpec<Readonly<{ [Name in keyof Tensors]: Tensor }>> {
+  const all = Object.entries(tensors);
+  const lasting = all.filter(([, { isPassing }]) => !isPassing);
+  const poolsOf = (of: typeof all, slots: number, make: (dtype: DType, shape: number[]) => Tensor) =>
+    Object.fromEntries(of.map(([name, { shape, dtype }]) => [name, make(dtype, [slots, ...shape])]));
   return {
     bytesPerSequence: all.reduce((bytes, [, { shape, dtype }]) => bytes + elementsOf(shape) * sizeOf(dtype), 0),
     bytesPerToken: 0,
-    create: (device, { slots }) => poolsOf(slots, (dtype, shape) => device.tensor(dtype, shape)),
-    createOnHost: (device, slots) => poolsOf(slots, (dtype, shape) => device.pinnedTensor(dtype, shape)),
+    create: (device, { slots }) =>
+      poolsOf(all, slots, (dtype, shape) => device.tensor(dtype, shape)) as { [Name in keyof Tensors]: Tensor },
+    createOnHost: (device, slots) => poolsOf(lasting, slots, (dtype, shape) => device.pinnedTensor(dtype, shape)),
     copySlots: (stream, pools, { from, to }) => {
-      for (const pool of Object.values(pools)) copySlots(stream, { pool, from, to });
+      for (const [name] of lasting) copySlots(stream, { pool: pools[name]!, from, to });
     },
   };
 }

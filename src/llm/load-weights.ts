@@ -1,4 +1,5 @@
 import { type EngineOptions, resolveDtypes } from "../engine/policy/config";
+import { rowTokensOf, speculativeConfig } from "../engine/policy/speculative-config";
 import { EngineError } from "../errors";
 import { ModelBuild } from "../layers/build";
 import type { ModelConfig } from "../models/config";
@@ -10,7 +11,10 @@ import { DeviceLoader } from "../weights/device-loader";
 import { WeightScope } from "../weights/scope";
 
 export interface WeightOptions
-  extends Pick<EngineOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "deterministic" | "loadFormat"> {
+  extends Pick<
+    EngineOptions,
+    "dtype" | "stateDtype" | "kvCacheDtype" | "deterministic" | "loadFormat" | "speculativeConfig"
+  > {
   /** Bytes of weights that are on the device, and of all; 0 where that is not known. */
   readonly onProgress?: (bytes: number, total: number) => void;
 }
@@ -36,7 +40,8 @@ export async function loadWeights(
   const dtypes = resolveDtypes(options, config);
   const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
   const loader = new DeviceLoader(device, dtypes.compute, onProgress);
-  const build = new ModelBuild(loader, dtypes.state, dtypes.kv);
+  const rowTokens = rowTokensOf({ speculative: speculativeConfig(options.speculativeConfig) });
+  const build = new ModelBuild(loader, dtypes.state, dtypes.kv, rowTokens);
   const model = await loadModel(config, build, weights).finally(() => loader.close());
   refuseUnused(dir, weights.unused());
   return { model, bytes: loader.bytes, parameters: loader.parameters, dtypes };

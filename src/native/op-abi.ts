@@ -110,6 +110,17 @@ export interface OpFunctions {
     slots: TensorHandle,
     silu: boolean,
   ): void;
+  causalConv1dReplay(
+    device: DeviceHandle,
+    out: TensorHandle,
+    x: TensorHandle,
+    state: TensorHandle,
+    weight: TensorHandle,
+    bias: TensorHandle | 0,
+    slots: TensorHandle,
+    replay: TensorHandle,
+    silu: boolean,
+  ): void;
   causalConv1dVarlen(
     device: DeviceHandle,
     out: TensorHandle,
@@ -166,6 +177,25 @@ export interface OpFunctions {
     dtMax: number,
     dtSoftplus: boolean,
   ): void;
+  ssdReplay(
+    device: DeviceHandle,
+    out: TensorHandle,
+    x: TensorHandle,
+    dt: TensorHandle,
+    a: TensorHandle,
+    b: TensorHandle,
+    c: TensorHandle,
+    d: TensorHandle | 0,
+    dtBias: TensorHandle | 0,
+    z: TensorHandle | 0,
+    state: TensorHandle,
+    history: TensorHandle,
+    slots: TensorHandle,
+    replay: TensorHandle,
+    dtMin: number,
+    dtMax: number,
+    dtSoftplus: boolean,
+  ): void;
   gdnChunk(
     device: DeviceHandle,
     out: TensorHandle,
@@ -199,6 +229,23 @@ export interface OpFunctions {
     dtBias: TensorHandle,
     state: TensorHandle,
     slots: TensorHandle,
+    eps: number,
+    scale: number,
+  ): void;
+  gdnReplay(
+    device: DeviceHandle,
+    out: TensorHandle,
+    q: TensorHandle,
+    k: TensorHandle,
+    v: TensorHandle,
+    a: TensorHandle,
+    b: TensorHandle,
+    decay: TensorHandle,
+    dtBias: TensorHandle,
+    state: TensorHandle,
+    history: TensorHandle,
+    slots: TensorHandle,
+    replay: TensorHandle,
     eps: number,
     scale: number,
   ): void;

@@ -15,11 +15,14 @@ moe_combine Tensor out Tensor y Tensor weights Tensor positions double alpha boo
 rms_norm Tensor out Tensor x std::optional<Tensor> residual Tensor weight double eps
 gated_rms_norm Tensor out Tensor x Tensor gate Tensor weight int64_t group_size double eps bool norm_before_gate
 causal_conv1d_update Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots bool silu
+causal_conv1d_replay Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots Tensor replay bool silu
 causal_conv1d_varlen Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor block_seq Tensor block_offset int64_t block_size bool silu std::optional<Tensor> snapshot_ends std::optional<Tensor> snapshot_slots
 ssd_chunk_scan Tensor out Tensor x Tensor dt Tensor a Tensor b Tensor c std::optional<Tensor> d std::optional<Tensor> dt_bias Tensor state Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor cu_chunk_seqlens Tensor chunk_seq Tensor last_chunk double dt_min double dt_max bool dt_softplus std::optional<Tensor> chunk_slots
 ssd_state_update Tensor out Tensor x Tensor dt Tensor a Tensor b Tensor c std::optional<Tensor> d std::optional<Tensor> dt_bias std::optional<Tensor> z Tensor state Tensor slots double dt_min double dt_max bool dt_softplus
+ssd_replay Tensor out Tensor x Tensor dt Tensor a Tensor b Tensor c std::optional<Tensor> d std::optional<Tensor> dt_bias std::optional<Tensor> z Tensor state Tensor history Tensor slots Tensor replay double dt_min double dt_max bool dt_softplus
 gdn_chunk Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay Tensor dt_bias Tensor state Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor cu_chunk_seqlens Tensor chunk_seq Tensor last_chunk double eps double scale std::optional<Tensor> chunk_slots
 gdn_update Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay Tensor dt_bias Tensor state Tensor slots double eps double scale
+gdn_replay Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay Tensor dt_bias Tensor state Tensor history Tensor slots Tensor replay double eps double scale
 copy_slots Tensor pool Tensor from Tensor to
 rope_store_kv Tensor q Tensor k Tensor v Tensor positions Tensor slot_mapping std::optional<Tensor> inv_freq double rope_factor std::optional<Tensor> q_norm std::optional<Tensor> k_norm double norm_eps Tensor k_pages Tensor v_pages double k_scale double v_scale
 attention_varlen Tensor out Tensor q Tensor k_pages Tensor v_pages Tensor block_table Tensor query_start_loc Tensor kv_lens Tensor tile_seq Tensor tile_offset double scale int64_t window double k_scale double v_scale

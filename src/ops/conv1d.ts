@@ -37,12 +37,52 @@ export function causalConv1dUpdate(stream: Stream, args: CausalConv1dUpdateArgs)
   );
 }
 
+export interface CausalConv1dReplayArgs {
+  /** [tokens, dim] of x's type; must not be x; the rows may be strided. Written. */
+  readonly out: Tensor;
+  /** [tokens, dim] f32, bf16 or f16; the rows may be strided. */
+  readonly x: Tensor;
+  /**
+   * [slots, entries, dim] f32, bf16 or f16; entries >= width - 1 + tokens of a row; the first width - 1 are the window before
+   * the first decoded token. State, written.
+   */
+  readonly state: Tensor;
+  /** f32 [width, dim]; the tap of the oldest input first. */
+  readonly weight: Tensor;
+  /** f32 [dim]. */
+  readonly bias?: Tensor | undefined;
+  /** i32 [rows]; -1 = padding: writes zeros to out and nothing to state. */
+  readonly slots: Tensor;
+  /** i32 [rows, 3]: ReplayRow of native/ops/replay.h. */
+  readonly replay: Tensor;
+  /** Whether the activation is applied. */
+  readonly silu: boolean;
+}
+
+/**
+ * Decode, the same for rows of equally many tokens (tokens / rows), of which later ones may be taken back (ops/replay.h): the
+ * inputs stay where they are in a ring, so a row begins wherever its sequence does, and what was taken back is overwritten.
+ */
+export function causalConv1dReplay(stream: Stream, args: CausalConv1dReplayArgs): void {
+  addon().causalConv1dReplay(
+    stream.handle,
+    args.out.handle,
+    args.x.handle,
+    args.state.handle,
+    args.weight.handle,
+    args.bias?.handle ?? 0,
+    args.slots.handle,
+    args.replay.handle,
+    args.silu,
+  );
+}
+
 export interface CausalConv1dVarlenArgs {
   /** [tokens, dim] of x's type; must not be x; the rows may be strided. Written. */
   readonly out: Tensor;
   /** [tokens, dim] f32, bf16 or f16; the rows may be strided. */
   readonly x: Tensor;
-  /** [slots, width - 1, dim] f32, bf16 or f16; the oldest input first. State, written. */
+  /** [slots, window, dim] f32, bf16 or f16, window >= width - 1: the first width - 1 inputs, the oldest first. State, written. */
   readonly state: Tensor;
   /** f32 [width, dim]; the tap of the oldest input first. */
   readonly weight: Tensor;

@@ -120,3 +120,55 @@ export function gdnUpdate(stream: Stream, args: GdnUpdateArgs): void {
     args.scale,
   );
 }
+
+export interface GdnReplayArgs {
+  /** [tokens, value_heads, value_dim] of q's type. Written. */
+  readonly out: Tensor;
+  /** [tokens, key_heads, key_dim] f32, bf16 or f16; not normalised. */
+  readonly q: Tensor;
+  /** [tokens, key_heads, key_dim] of q's type; not normalised. */
+  readonly k: Tensor;
+  /** [tokens, value_heads, value_dim] of q's type. */
+  readonly v: Tensor;
+  /** [tokens, value_heads] of q's type, as in gdnChunk. */
+  readonly a: Tensor;
+  /** [tokens, value_heads] of q's type. */
+  readonly b: Tensor;
+  /** f32 [value_heads], negative. */
+  readonly decay: Tensor;
+  /** f32 [value_heads]. */
+  readonly dtBias: Tensor;
+  /** [slots, value_heads, value_dim, key_dim] f32, bf16 or f16. State, written. */
+  readonly state: Tensor;
+  /** [slots, entries, width] of q's type; width >= key_heads * key_dim + value_heads * (value_dim + 2). State, written. */
+  readonly history: Tensor;
+  /** i32 [rows]; -1 = padding: zeros to out, nothing to state. */
+  readonly slots: Tensor;
+  /** i32 [rows, 3]: ReplayRow of native/ops/replay.h. */
+  readonly replay: Tensor;
+  /** Added to the sum of squares of a query or a key. */
+  readonly eps: number;
+  /** A factor of the queries. */
+  readonly scale: number;
+}
+
+/** Decode of rows of which later tokens may be taken back, as ssdReplay: the bits are those of gdnUpdate. */
+export function gdnReplay(stream: Stream, args: GdnReplayArgs): void {
+  addon().gdnReplay(
+    stream.handle,
+    args.out.handle,
+    args.q.handle,
+    args.k.handle,
+    args.v.handle,
+    args.a.handle,
+    args.b.handle,
+    args.decay.handle,
+    args.dtBias.handle,
+    args.state.handle,
+    args.history.handle,
+    args.slots.handle,
+    args.replay.handle,
+    args.eps,
+    args.scale,
+  );
+}

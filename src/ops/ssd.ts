@@ -126,3 +126,64 @@ export function ssdStateUpdate(stream: Stream, args: SsdStateUpdateArgs): void {
     args.dtSoftplus,
   );
 }
+
+export interface SsdReplayArgs {
+  /** [tokens, heads, head_dim] of x's type. Written. */
+  readonly out: Tensor;
+  /** [tokens, heads, head_dim] f32, bf16 or f16. */
+  readonly x: Tensor;
+  /** [tokens, heads] of x's type; the rows may be strided. */
+  readonly dt: Tensor;
+  /** f32 [heads], negative. */
+  readonly a: Tensor;
+  /** [tokens, groups, state_size] of x's type. */
+  readonly b: Tensor;
+  /** [tokens, groups, state_size] of x's type. */
+  readonly c: Tensor;
+  /** f32 [heads]. */
+  readonly d?: Tensor | undefined;
+  /** f32 [heads]. */
+  readonly dtBias?: Tensor | undefined;
+  /** [tokens, heads, head_dim] of x's type: out is multiplied by silu(z). */
+  readonly z?: Tensor | undefined;
+  /** [slots, heads, head_dim, state_size] f32, bf16 or f16. State, written. */
+  readonly state: Tensor;
+  /** [slots, entries, width] of x's type; width >= heads * head_dim + groups * state_size + heads. State, written. */
+  readonly history: Tensor;
+  /** i32 [rows]; -1 = padding. */
+  readonly slots: Tensor;
+  /** i32 [rows, 3]: ReplayRow of native/ops/replay.h. */
+  readonly replay: Tensor;
+  /** dt after the softplus is clamped to [dtMin, dtMax]. */
+  readonly dtMin: number;
+  readonly dtMax: number;
+  /** Whether dt goes through softplus. */
+  readonly dtSoftplus: boolean;
+}
+
+/**
+ * Decode of rows of equally many tokens (tokens / rows, at most 8), of which later ones may be taken back: from the state and
+ * the accepted tokens that it lacks, and only with those into the state (ops/replay.h). The bits are those of as many calls
+ * of ssdStateUpdate.
+ */
+export function ssdReplay(stream: Stream, args: SsdReplayArgs): void {
+  addon().ssdReplay(
+    stream.handle,
+    args.out.handle,
+    args.x.handle,
+    args.dt.handle,
+    args.a.handle,
+    args.b.handle,
+    args.c.handle,
+    args.d?.handle ?? 0,
+    args.dtBias?.handle ?? 0,
+    args.z?.handle ?? 0,
+    args.state.handle,
+    args.history.handle,
+    args.slots.handle,
+    args.replay.handle,
+    args.dtMin,
+    args.dtMax,
+    args.dtSoftplus,
+  );
+}

@@ -1,5 +1,12 @@
 import { defaults } from "../engine/policy/config";
-import type { EngineClient, EngineHealth, EngineRequest, EngineStats, EngineToken } from "../engine/policy/request";
+import {
+  type EngineClient,
+  type EngineHealth,
+  type EngineRequest,
+  type EngineStats,
+  type EngineToken,
+  noSpeculation,
+} from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { EngineInfo, EngineLoader, LoadedEngine, LoadOptions } from "../llm/load-engine";
 import { EngineProcess, type EngineProgram, engineProgram } from "./engine-process";
@@ -42,6 +49,7 @@ const idle: EngineStats = {
   snapshotsTotal: 0,
   hostSnapshotsUsed: 0,
   hostSnapshotsTotal: 0,
+  speculation: noSpeculation,
 };
 
 /** Loads the engine in a process of its own, behind the caller; a process that ends or hangs is replaced. */

@@ -101,7 +101,7 @@ describe("an op", () => {
   const places: Readonly<Record<string, (files: Files, row: Row) => boolean>> = {
     "ops/ops.def": (files, { op }) => anyMatches(files, /^native\/ops\/ops\.def$/, new RegExp(`^OP\\(${op},`, "m")),
     "ops/<family>.h": (files, { params }) =>
-      anyMatches(files, /^native\/ops\/\w+\.h$/, new RegExp(`^struct ${params} \\{`, "m")),
+      anyMatches(files, /^native\/ops\/\w+\.h$/, new RegExp(`^struct ${params} (: \\w+ )?\\{`, "m")),
     "ops/<family>.cpp": (files, { op }) =>
       anyMatches(files, /^native\/ops\/\w+\.cpp$/, new RegExp(`^void ${op}\\(Stream& `, "m")),
     "cpu/<family>.cpp": (files, { op }) =>

@@ -129,7 +129,8 @@ export class FakeLanguageModel implements LanguageModel {
       hostSnapshotsTotal: 8,
     };
     const slots = { running: this.running, waiting: 0, slotsUsed: this.running, slotsTotal: 64 };
-    return { ...slots, ...this.pages, ...this.steps, ...cache };
+    const speculation = { drafts: 10, draftTokens: 40, acceptedTokens: 30 };
+    return { ...slots, ...this.pages, ...this.steps, ...cache, speculation };
   }
 
   async close(): Promise<void> {

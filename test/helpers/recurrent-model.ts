@@ -27,11 +27,18 @@ const penalised = (state: number, tokenCounts: ArrayLike<number>, penalties: rea
  */
 export class RecurrentModel {
   private readonly pool: Uint32Array;
+  /** Tokens that a slot's state may lack, in a ring. */
+  private readonly histories: Uint32Array[];
   private readonly tokenCounts: Int32Array[];
   /** Tokens that the step before drew. */
   private drawn: number[] = [];
 
-  constructor(numSlots: number) {
+  /** `rowTokens`: of a decode row at most; above 1 later ones may be taken back. */
+  constructor(
+    numSlots: number,
+    private readonly rowTokens = 1,
+  ) {
+    this.histories = Array.from({ length: numSlots }, () => new Uint32Array(2 * rowTokens).fill(0xbad));
     this.pool = new Uint32Array(numSlots).fill(0xdeadbeef);
     this.tokenCounts = Array.from({ length: numSlots }, () => new Int32Array(vocabSize).fill(77));
   }
@@ -77,12 +84,10 @@ export class RecurrentModel {
     }
     const decodeSlots = block.array("decodeSlots");
     const perRow = (inputIds.length - hidden.length) / decodeSlots.length;
-    for (const slot of decodeSlots) {
-      for (let i = 0; i < perRow; i++) {
-        const token = hidden.length;
-        hidden[token] = slot < 0 ? 0 : advance(this.pool[slot]!, inputIds[token]!);
-        if (slot >= 0) this.pool[slot] = hidden[token]!;
-      }
+    for (const [row, slot] of decodeSlots.entries()) {
+      const ids = inputIds.subarray(hidden.length, hidden.length + perRow);
+      if (slot < 0) hidden.push(...new Array<number>(perRow).fill(0));
+      else hidden.push(...this.decode(slot, ids, block.array("replays").subarray(3 * row, 3 * row + 3)));
     }
     const [sampling, penalties] = [block.array("sampling"), block.array("penalties")];
     const strengths = new Float32Array(penalties.buffer, penalties.byteOffset, penalties.length);
@@ -94,6 +99,21 @@ export class RecurrentModel {
       if (slot >= 0) state = penalised(state, this.tokenCounts[slot]!, [...strengths.subarray(at + 1, at + 4)]);
       return draw(state, sampling[word + 4]!, sampling[word + 6]!);
     });
+  }
+
+  /** The state after each of a row's tokens. */
+  private decode(slot: number, ids: Int32Array, [first, held, settles]: Int32Array): number[] {
+    const history = this.histories[slot]!;
+    let state = this.pool[slot]!;
+    for (let token = first! - held!; token < first!; token++) state = advance(state, history[token % history.length]!);
+    if (settles === 1) this.pool[slot] = state;
+    const states = Array.from(ids, (id, i) => {
+      history[(first! + i) % history.length] = id;
+      state = advance(state, id);
+      return state;
+    });
+    if (this.rowTokens === 1) this.pool[slot] = state;
+    return states;
   }
 
   private count(block: MambaBlock): void {

@@ -1,4 +1,5 @@
-import { type Draft, Scheduler } from "../../src/engine/policy/scheduler";
+import type { Proposer } from "../../src/engine/policy/proposer";
+import { Scheduler } from "../../src/engine/policy/scheduler";
 import type { SchedulerConfig } from "../../src/engine/policy/scheduler-config";
 import { StateSlots } from "../../src/engine/policy/state-slots";
 
@@ -6,9 +7,9 @@ import { StateSlots } from "../../src/engine/policy/state-slots";
 export class SlotScheduler extends Scheduler {
   readonly slots: StateSlots;
 
-  constructor(config: SchedulerConfig, draft?: Draft) {
+  constructor(config: SchedulerConfig, proposer?: Proposer) {
     const slots = new StateSlots(config.maxNumSeqs);
-    super(config, { memory: slots, ...(draft === undefined ? {} : { draft }) });
+    super(config, { memory: slots, ...(proposer === undefined ? {} : { proposer }) });
     this.slots = slots;
   }
 }

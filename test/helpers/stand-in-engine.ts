@@ -5,7 +5,13 @@
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineClient, EngineRequest, EngineStats, EngineToken } from "../../src/engine/policy/request";
+import {
+  type EngineClient,
+  type EngineRequest,
+  type EngineStats,
+  type EngineToken,
+  noSpeculation,
+} from "../../src/engine/policy/request";
 import { EngineError } from "../../src/errors";
 import type { LoadedEngine } from "../../src/llm/load-engine";
 import { EngineHost } from "../../src/supervisor/engine-host";
@@ -83,6 +89,7 @@ class StandInEngine implements EngineClient {
       ...{ waiting: 0, promptTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 },
       ...{ prefixCacheQueries: 0, prefixCacheHits: 0, snapshotsUsed: 0, snapshotsTotal: 0 },
       ...{ hostSnapshotsUsed: 0, hostSnapshotsTotal: 0 },
+      speculation: noSpeculation,
     };
     return { ...none, running, slotsUsed: running, slotsTotal: 4, pagesUsed: 0, pagesTotal: 0, steps, generatedTokens };
   }

@@ -6,6 +6,7 @@ import { decodeSlots } from "../../src/step/fields/decode-slots";
 import { draws } from "../../src/step/fields/draws";
 import { penalties } from "../../src/step/fields/penalties";
 import { prefillRows } from "../../src/step/fields/prefill-rows";
+import { replays } from "../../src/step/fields/replays";
 import { restores } from "../../src/step/fields/restores";
 import { snapshots } from "../../src/step/fields/snapshots";
 import { tokenIds } from "../../src/step/fields/token-ids";
@@ -16,6 +17,7 @@ export interface WrittenStep {
   readonly countedRows: number[];
   readonly penalties: number[];
   readonly decodeSlots: number[];
+  readonly replays: number[];
   readonly drawRows: number[];
   readonly sampling: number[];
   readonly inputIds: number[];
@@ -42,6 +44,7 @@ function sources(chunkSize: number): Readonly<Record<keyof WrittenStep, readonly
     countedRows: [penalties, "counted"],
     penalties: [penalties, "penalties"],
     decodeSlots: [decodeSlots, "slots"],
+    replays: [replays, "rows"],
     drawRows: [draws, "rows"],
     sampling: [draws, "sampling"],
     inputIds: [tokenIds, "ids"],

@@ -33,7 +33,8 @@ function schedule(specs: readonly RowSpec[]): ScheduledBatch {
     sequence.numComputed = computed;
     if (isDecode) sequence.numToPrefill = computed;
     sequence.slot = specs.length - 1 - index;
-    plan.give(sequence, take);
+    if (sequence.isPrefill) plan.givePrefill(sequence, take);
+    else plan.giveDecode(sequence);
   });
   return plan.toBatch() ?? batchOf([], 0);
 }

@@ -1,5 +1,6 @@
 import { EngineError } from "../../errors";
 import { leastBatchedTokens, type SchedulerConfig } from "./scheduler-config";
+import { type SpeculativeOptions, speculativeConfig } from "./speculative-config";
 
 const floats = { float32: "f32", bfloat16: "bf16", float16: "f16" } as const;
 type FloatName = keyof typeof floats;
@@ -58,6 +59,8 @@ export interface EngineOptions {
    * token that it had generated. Default false.
    */
   readonly deterministic?: boolean;
+  /** Guess next tokens and compute several at once. Where results do not depend on the batch, tokens are the same either way. */
+  readonly speculativeConfig?: SpeculativeOptions;
   /** "dummy": random weights from config.json alone, for benchmarks. Default "auto". */
   readonly loadFormat?: "auto" | "dummy";
 }
@@ -114,6 +117,7 @@ export function engineConfig(
   const numSnapshots = prefixCache ? prefixCacheStates : 0;
   const { deterministic = false } = options;
   const sizes = withSequences(options, { kind, chunkSize, deterministic }, maxNumSeqs);
+  const speculative = speculativeConfig(options.speculativeConfig);
   return {
     ...sizes,
     chunkSize,
@@ -121,6 +125,7 @@ export function engineConfig(
     maxModelLen,
     maxQueue,
     overlap,
+    speculative,
     numPages: 0,
     numSnapshots,
     numHostSnapshots: 0,

@@ -126,7 +126,18 @@ export interface EngineStats {
   /** Those that the host has, and may have. */
   readonly hostSnapshotsUsed: number;
   readonly hostSnapshotsTotal: number;
+  /** Guessed tokens. */
+  readonly speculation: SpeculationStats;
 }
+
+export interface SpeculationStats {
+  /** Times that tokens of a sequence were guessed, the guesses, and those of them that were right. */
+  readonly drafts: number;
+  readonly draftTokens: number;
+  readonly acceptedTokens: number;
+}
+
+export const noSpeculation: SpeculationStats = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
 
 /**
  * Whether an engine takes requests. Only one in a process of its own is ever anything but "ready": it loads, it is

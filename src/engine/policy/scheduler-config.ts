@@ -1,4 +1,5 @@
 import { EngineError } from "../../errors";
+import type { SpeculativeConfig } from "./speculative-config";
 
 export interface SchedulerConfig {
   /** Sequences that run at once: the number of state slots. */
@@ -16,6 +17,8 @@ export interface SchedulerConfig {
   readonly maxModelLen: number;
   /** Requests that may wait; preempted sequences come on top. */
   readonly maxQueue: number;
+  /** Whether and how next tokens are guessed; absent or null = they are not. */
+  readonly speculative?: SpeculativeConfig | null;
 }
 
 /** Tokens of a step so that every decode fits in every step, and with deterministic a chunk of a prefill too. */
@@ -36,7 +39,7 @@ export function checkSchedulerConfig(config: SchedulerConfig): void {
   }
 }
 
-type Size = Exclude<keyof SchedulerConfig, "deterministic">;
+type Size = Exclude<keyof SchedulerConfig, "deterministic" | "speculative">;
 
 function minimums(config: SchedulerConfig): [Size, number][] {
   return [

@@ -1,13 +1,15 @@
 import { EngineError } from "../../errors";
 import type { ConstraintState } from "../../grammar/constraint";
+import { DraftPlan } from "./draft-plan";
 import type { PrefixCache } from "./prefix-cache";
+import type { Proposer } from "./proposer";
 import { insertByRank, remove } from "./rank";
-import type { EngineRequest, FinishReason } from "./request";
+import { type EngineRequest, type FinishReason, noSpeculation, type SpeculationStats } from "./request";
 import { checkSchedulerConfig, type SchedulerConfig } from "./scheduler-config";
 import { Sequence } from "./sequence";
 import type { SequenceMemory } from "./sequence-memory";
 import { StateSlots } from "./state-slots";
-import { noDrafts, type ScheduledBatch, StepPlan } from "./step-plan";
+import { type ScheduledBatch, StepPlan } from "./step-plan";
 
 /** One drawn token. */
 export interface ScheduledOutput {
@@ -19,16 +21,13 @@ export interface ScheduledOutput {
   readonly logitsRow: number;
 }
 
-/** Guesses at most `most` of the tokens that follow a sequence's last one. */
-export type Draft = (sequence: Sequence, most: number) => readonly number[];
-
 /** Each has a default. */
 export interface SchedulerParts {
   /** Running sequences hold a part of it, and so do ended ones that a step still uses. */
   readonly memory?: SequenceMemory;
   /** A part of the memory. */
   readonly prefixes?: PrefixCache | null;
-  readonly draft?: Draft;
+  readonly proposer?: Proposer | null;
 }
 
 /** Steps that may be scheduled and not committed: a row can take a token that the step right before it draws. */
@@ -55,21 +54,24 @@ export class Scheduler {
   /** The steps that are scheduled and not committed, in order. */
   private readonly inFlight: ScheduledBatch[] = [];
   private arrivals = 0;
-
   private readonly memory: SequenceMemory;
   private readonly prefixes: PrefixCache | null;
-  private readonly draft: Draft;
+  private readonly drafts: DraftPlan | null;
 
   constructor(config: SchedulerConfig, parts: SchedulerParts = {}) {
     checkSchedulerConfig(config);
     this.config = config;
     this.memory = parts.memory ?? new StateSlots(config.maxNumSeqs);
     this.prefixes = parts.prefixes ?? null;
-    this.draft = parts.draft ?? (() => noDrafts);
+    this.drafts = parts.proposer ? new DraftPlan(parts.proposer, config) : null;
   }
 
   get numRunning(): number {
     return this.running.length;
+  }
+
+  get speculation(): SpeculationStats {
+    return this.drafts?.counts ?? noSpeculation;
   }
 
   get numWaiting(): number {
@@ -136,32 +138,29 @@ export class Scheduler {
         this.grantPrefill(running, plan);
       } else break;
     }
-
     const batch = plan.toBatch();
     if (batch !== null) this.launch(batch);
     return batch;
   }
 
   /**
-   * Takes the result of a step: `tokens` holds all drawn tokens in the order of the rows (padding after them is ignored), and
-   * `accepted` how many of each drawing row's count, from its first on; all of them by default. Tokens of the row that come
-   * after a draft that was not accepted are not in the state. Throws ERR_ARGUMENT when they are too few or the step is not
-   * the oldest in flight.
+   * Takes the result of a step: all drawn tokens in the order of the rows; those of a row count that come after right guesses
+   * only. Throws ERR_ARGUMENT when they are too few or the step is not the oldest in flight.
    */
-  commit(batch: ScheduledBatch, tokens: ArrayLike<number>, accepted?: ArrayLike<number>): ScheduledOutput[] {
+  commit(batch: ScheduledBatch, tokens: ArrayLike<number>): ScheduledOutput[] {
     if (tokens.length < batch.numDraws) {
       throw new EngineError("ERR_ARGUMENT", `the step draws ${batch.numDraws} tokens, got ${tokens.length}`);
     }
     this.prefixes?.store(batch.rows);
     this.settle(batch);
     const outputs: ScheduledOutput[] = [];
-    let firstDraw = 0;
-    let drawing = 0;
-    for (const { sequence, start, numTokens, draws } of batch.rows) {
-      const first = firstDraw;
-      firstDraw += draws;
-      const count = draws === 0 ? 0 : (accepted?.[drawing++] ?? draws);
+    let end = 0;
+    for (const row of batch.rows) {
+      const { sequence, start, numTokens, draws } = row;
+      const first = end;
+      end += draws;
       if (sequence.isFinished) continue;
+      const count = draws > 1 ? this.drafts!.accepted(row, tokens, first) : draws;
       sequence.numComputed = start + numTokens - (draws - count);
       for (let logitsRow = first; logitsRow < first + count && !sequence.isFinished; logitsRow++) {
         const token = tokens[logitsRow]!;
@@ -185,7 +184,8 @@ export class Scheduler {
   private launch(batch: ScheduledBatch): void {
     this.inFlight.push(batch);
     let draw = 0;
-    for (const { sequence, numTokens, draws } of batch.rows) {
+    for (const { sequence, start, numTokens, draws, replay } of batch.rows) {
+      if (replay?.settles) sequence.numSettled = start;
       sequence.numInFlight += numTokens;
       sequence.numPending += draws;
       draw += draws;
@@ -204,21 +204,20 @@ export class Scheduler {
     }
   }
 
-  /** One token, and drafts, for each running decode; returns the running prefills. */
+  /** One token, and guesses, for each running decode; returns the running prefills. */
   private grantDecodes(plan: StepPlan): Sequence[] {
     const prefills: Sequence[] = [];
-    let decodes = 0;
-    for (const sequence of this.running) if (!sequence.isPrefill) decodes += 1;
-    for (const sequence of this.running.slice()) {
-      if (sequence.isPrefill) {
-        prefills.push(sequence);
-        continue;
-      }
-      decodes -= 1;
-      if (sequence.waitsForToken || plan.rests(sequence)) continue;
-      const most = Math.min(plan.spare - decodes, sequence.maxLength - sequence.length) - 1;
-      const drafts = most > 0 && sequence.isAtEnd ? this.draft(sequence, most) : noDrafts;
-      if (this.makeRoom(sequence, sequence.length + drafts.length, plan)) plan.give(sequence, 1, drafts);
+    const decodes: Sequence[] = [];
+    for (const sequence of this.running) {
+      if (sequence.isPrefill) prefills.push(sequence);
+      else if (!sequence.waitsForToken && !this.drafts?.waits(sequence)) decodes.push(sequence);
+    }
+    const draftsOf = this.drafts?.of(decodes, plan.spare);
+    for (const sequence of decodes) {
+      if (plan.rests(sequence)) continue;
+      const { tokens, proposed } = draftsOf?.(sequence) ?? {};
+      const room = this.makeRoom(sequence, sequence.length + (tokens?.length ?? 0), plan);
+      if (room) plan.giveDecode(sequence, tokens, proposed);
     }
     return prefills;
   }
@@ -230,7 +229,7 @@ export class Scheduler {
   }
 
   private givePrefill(sequence: Sequence, numTokens: number, plan: StepPlan): void {
-    plan.give(sequence, numTokens, noDrafts, this.prefixes?.take(sequence, numTokens));
+    plan.givePrefill(sequence, numTokens, this.prefixes?.take(sequence, numTokens));
   }
 
   /**
@@ -281,6 +280,7 @@ export class Scheduler {
     remove(this.running, sequence);
     this.release(sequence);
     sequence.numComputed = 0;
+    sequence.numSettled = 0;
     if (!this.config.deterministic) sequence.numToPrefill = sequence.tokens.length;
     insertByRank(this.waiting, sequence);
   }

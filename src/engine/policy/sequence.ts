@@ -20,8 +20,10 @@ export class Sequence {
   readonly seedLow: number;
   readonly seedHigh: number;
 
-  /** Tokens already in the state of `slot`. */
+  /** Tokens that have been computed: they are in the state of `slot`, the last of them perhaps in its history only. */
   numComputed = 0;
+  /** Tokens in the state itself, once all scheduled steps have run, where decodes settled it; a prefill always does. */
+  numSettled = 0;
   /**
    * Tokens that are computed as a prefill: the prompt, and after a preemption all that there were. Not so in the deterministic
    * mode: a prefill of drawn tokens gives other bits than the decodes that drew them, so these run again, one step each.
@@ -92,6 +94,12 @@ export class Sequence {
    */
   get waitsForToken(): boolean {
     return this.numPending > 0 && (this.goesByTokens || this.numPending > 1 || this.length >= this.maxLength);
+  }
+
+  /** Whether guesses of its next tokens may be computed: what it draws does not depend on which of them are right. */
+  get takesDrafts(): boolean {
+    const { sampling, minTokens = 0 } = this.request;
+    return !this.goesByTokens && sampling.penalties === undefined && this.numGenerated >= minTokens;
   }
 
   get numGenerated(): number {

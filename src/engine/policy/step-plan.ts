@@ -1,5 +1,6 @@
 import type { SchedulerConfig } from "./scheduler-config";
 import type { Sequence } from "./sequence";
+import { rowTokensOf } from "./speculative-config";
 
 /** A state that a row leaves behind: that of its sequence after `position` tokens. */
 export interface Snapshot {
@@ -18,6 +19,16 @@ export interface RowPrefix {
   readonly snapshots: readonly Snapshot[];
 }
 
+/** How a decode row finds its state, where tokens of rows may be taken back. Tokens count from the first decoded one. */
+export interface RowReplay {
+  /** The row's first token. */
+  readonly first: number;
+  /** Tokens before it that the state lacks: the history has them. */
+  readonly held: number;
+  /** Whether the state takes those. */
+  readonly settles: boolean;
+}
+
 /** Part of one sequence in one step. Fixed when scheduled: the sequence itself may move on before the row is used. */
 export interface ScheduledRow extends Partial<RowPrefix> {
   readonly sequence: Sequence;
@@ -31,6 +42,10 @@ export interface ScheduledRow extends Partial<RowPrefix> {
   readonly draw: number;
   /** Guesses of the tokens that follow the sequence's last one: the row ends with them. */
   readonly drafts: readonly number[];
+  /** How many of the guesses may turn out right; the others fill the row up. Default all. */
+  readonly proposed?: number;
+  /** What a decode has, where rows may have several tokens. */
+  readonly replay?: RowReplay;
 }
 
 export interface ScheduledBatch {
@@ -65,7 +80,17 @@ export class StepPlan {
   private numTokens = 0;
   private prefillAdvances = false;
 
-  constructor(private readonly config: Pick<SchedulerConfig, "maxNumBatchedTokens" | "chunkSize" | "deterministic">) {}
+  /** Tokens of a decode row at most. */
+  private readonly rowTokens: number;
+
+  constructor(
+    private readonly config: Pick<
+      SchedulerConfig,
+      "maxNumBatchedTokens" | "chunkSize" | "deterministic" | "speculative"
+    >,
+  ) {
+    this.rowTokens = rowTokensOf(config);
+  }
 
   /** Tokens that are left of the budget. */
   get spare(): number {
@@ -87,16 +112,34 @@ export class StepPlan {
     return this.prefillAdvances || this.config.deterministic ? 0 : budget;
   }
 
-  /** Adds a row of `numTokens`, and the drafts after them; none for 0, and none of a sequence that rests. */
-  give(sequence: Sequence, numTokens: number, drafts = noDrafts, prefix?: RowPrefix): void {
+  /** Adds a row of a prefill; none for 0 tokens, and none of a sequence that rests. */
+  givePrefill(sequence: Sequence, numTokens: number, prefix?: RowPrefix): void {
     if (numTokens === 0 || this.resting.has(sequence)) return;
+    this.prefills.push({ ...this.row(sequence, numTokens, noDrafts), ...prefix });
+    this.prefillAdvances = true;
+  }
+
+  /** Adds a decode's row: its last token, then guesses, of which `proposed` may be right. */
+  giveDecode(sequence: Sequence, drafts = noDrafts, proposed = drafts.length): void {
+    if (this.resting.has(sequence)) return;
+    const row = this.row(sequence, 1, drafts);
+    this.decodes.push(this.rowTokens === 1 ? row : { ...row, proposed, replay: this.replay(row) });
+  }
+
+  private row(sequence: Sequence, known: number, drafts: readonly number[]): ScheduledRow {
     const start = sequence.numScheduled;
-    const draws = start + numTokens === sequence.length ? 1 + drafts.length : 0;
+    const draws = start + known === sequence.length ? 1 + drafts.length : 0;
     const draw = sequence.numPending > 0 ? sequence.lastDraw : -1;
-    const row = { sequence, start, numTokens: numTokens + drafts.length, draws, draw, drafts, ...prefix };
-    (sequence.isPrefill ? this.prefills : this.decodes).push(row);
-    this.numTokens += row.numTokens;
-    this.prefillAdvances ||= sequence.isPrefill;
+    const numTokens = known + drafts.length;
+    this.numTokens += numTokens;
+    return { sequence, start, numTokens, draws, draw, drafts };
+  }
+
+  /** The state is written when the history, of twice the longest row, might not have room for the next row otherwise. */
+  private replay({ sequence, start, numTokens }: ScheduledRow): RowReplay {
+    const { numToPrefill, numSettled } = sequence;
+    const held = start - Math.max(numToPrefill, numSettled);
+    return { first: start - numToPrefill, held, settles: held + numTokens > this.rowTokens };
   }
 
   /**

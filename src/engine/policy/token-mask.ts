@@ -16,9 +16,10 @@ export const isMasked = ({ sequence: { request, constraint }, draws }: Scheduled
  * The tokens that a row's draw is from: what the constraint or the list of allowed tokens has, without what would complete a
  * bad word, or end the output while it is too short, where something else is left. Null where it is from all tokens.
  */
-export function maskOf({ sequence, start, numTokens }: ScheduledRow, words: number): Int32Array | null {
+export function maskOf({ sequence, start, numTokens, drafts }: ScheduledRow, words: number): Int32Array | null {
   const { request, constraint } = sequence;
-  const tooShort = start + numTokens - request.prompt.length < (request.minTokens ?? 0);
+  const known = start + numTokens - drafts.length;
+  const tooShort = known - request.prompt.length < (request.minTokens ?? 0);
   const unwanted = [...(tooShort ? request.stopTokenIds : []), ...completing(request.badTokens ?? [], sequence)];
   if (constraint === null && request.allowedTokenIds === undefined && unwanted.length === 0) return null;
   const mask = new Int32Array(words);

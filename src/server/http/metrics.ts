@@ -146,6 +146,9 @@ export class ServerMetrics {
       this.#engineCounter(name, help, () => read(model.stats()));
     counted("prefix_cache_queries_total", "Prompt tokens looked up", (stats) => stats.prefixCacheQueries);
     counted("prefix_cache_hits_total", "Prompt tokens found", (stats) => stats.prefixCacheHits);
+    counted("spec_decode_num_drafts_total", "Times that tokens were guessed", (stats) => stats.speculation.drafts);
+    counted("spec_decode_num_draft_tokens_total", "Guessed tokens", (stats) => stats.speculation.draftTokens);
+    counted("spec_decode_num_accepted_tokens_total", "Right ones", (stats) => stats.speculation.acceptedTokens);
     ofEngine("prefix_cache_states_used", "States that are kept", (stats) => stats.snapshotsUsed);
     ofEngine("prefix_cache_states_total", "States that may be kept", (stats) => stats.snapshotsTotal);
     ofEngine("prefix_cache_host_states_used", "States in host memory", (stats) => stats.hostSnapshotsUsed);

@@ -46,11 +46,13 @@ export const penalties: StepField<keyof PenaltyRows, PenaltyRows> = {
         strengths[word + 3] = frequency;
         word += PENALTY_ROW_WORDS;
       };
-      for (const [i, { sequence, start, numTokens, draws }] of rows.entries()) {
+      for (const [i, { sequence, start, numTokens, draws, drafts }] of rows.entries()) {
         const { prompt, sampling } = sequence.request;
         const slot = sampling.penalties === undefined ? NO_SLOT : sequence.slot;
         const numPrompt = Math.min(Math.max(prompt.length - start, 0), numTokens);
-        counted.set([slot, first, numTokens, numPrompt, start === 0 ? 1 : 0], i * COUNTED_ROW_WORDS);
+        // Guesses only fill a penalised row up.
+        const numCounted = numTokens - drafts.length;
+        counted.set([slot, first, numCounted, numPrompt, start === 0 ? 1 : 0], i * COUNTED_ROW_WORDS);
         first += numTokens;
         for (let n = 0; n < draws; n++) writePenalties(slot, sampling.penalties);
       }

@@ -1,18 +1,64 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { padDecodes } from "../../../src/engine/policy/padding";
+import type { Proposer } from "../../../src/engine/policy/proposer";
 import { MAX_STEPS_IN_FLIGHT } from "../../../src/engine/policy/scheduler";
 import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
 import type { Sequence } from "../../../src/engine/policy/sequence";
-import type { ScheduledBatch } from "../../../src/engine/policy/step-plan";
+import { maxDrawsOf, rowTokensOf } from "../../../src/engine/policy/speculative-config";
+import type { ScheduledBatch, ScheduledRow } from "../../../src/engine/policy/step-plan";
 import { EngineError } from "../../../src/errors";
 import { makeRequest } from "../../helpers/engine-request";
-import { generateAlone, RecurrentModel } from "../../helpers/recurrent-model";
+import { generateAlone, RecurrentModel, vocabSize } from "../../helpers/recurrent-model";
+import { Rng } from "../../helpers/rng";
 import { SlotScheduler } from "../../helpers/slot-scheduler";
 import { MambaBlock } from "../../helpers/step-fields";
 import { type TrafficEvent, trafficConfigs, trafficEvents } from "../../helpers/traffic";
 
-const met = { overlap: 0, takenDraw: 0, droppedToken: 0, preemption: 0, rest: 0, abortInFlight: 0, mixedWithDraws: 0 };
+const rare = { overlap: 0, takenDraw: 0, droppedToken: 0, preemption: 0, rest: 0, abortInFlight: 0, mixedWithDraws: 0 };
+const rareGuesses = {
+  right: 0,
+  wrong: 0,
+  filled: 0,
+  settled: 0,
+  kept: 0,
+  mixedWithGuesses: 0,
+  abortInFlight: 0,
+  preemption: 0,
+};
+const met = { ...rare, ...rareGuesses };
+
+/** Guesses of a random quality, at random times. */
+class RandomProposer implements Proposer {
+  private readonly rng: Rng;
+
+  constructor(
+    private readonly maxModelLen: number,
+    { seed, skill }: { seed: number; skill: number },
+  ) {
+    this.rng = new Rng(seed);
+    this.skill = skill;
+  }
+  /** Share of guesses that are right. */
+  private readonly skill: number;
+
+  watches(): boolean {
+    return this.rng.next() < 0.7;
+  }
+
+  propose({ request, tokens }: Sequence, most: number): number[] {
+    const generated = tokens.length - request.prompt.length;
+    const right = generateAlone(request, this.maxModelLen).tokens.slice(generated);
+    return Array.from({ length: this.rng.integer(0, most) }, (_, i) =>
+      this.rng.next() < this.skill ? (right[i] ?? 0) : this.rng.integer(0, vocabSize - 1),
+    );
+  }
+
+  observe(_: Sequence, proposed: number, accepted: number): void {
+    met.right += accepted;
+    met.wrong += proposed - accepted;
+  }
+}
 
 /** Steps are launched while the one before them is not committed. */
 class OverlappedTraffic {
@@ -25,12 +71,15 @@ class OverlappedTraffic {
   /** Decodes that the last scheduled step left out. */
   private rested = new Set<Sequence>();
 
-  constructor(private readonly config: SchedulerConfig) {
-    this.scheduler = new SlotScheduler(config);
+  constructor(
+    private readonly config: SchedulerConfig,
+    private readonly proposer?: Proposer,
+  ) {
+    this.scheduler = new SlotScheduler(config, proposer);
     const { maxNumSeqs, maxNumBatchedTokens, chunkSize } = config;
-    const limits = { maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs };
+    const limits = { maxRows: 2 * maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxDrawsOf(config) };
     this.block = new MambaBlock(limits, chunkSize);
-    this.model = new RecurrentModel(config.maxNumSeqs);
+    this.model = new RecurrentModel(config.maxNumSeqs, rowTokensOf(config));
   }
 
   handle(event: TrafficEvent): void {
@@ -77,7 +126,8 @@ class OverlappedTraffic {
   private launch(): boolean {
     if (this.inFlight.length === MAX_STEPS_IN_FLIGHT) return false;
     const before = this.sequences.filter((sequence) => sequence.slot >= 0 && !sequence.isFinished);
-    const decodes = before.filter((sequence) => !sequence.isPrefill && !sequence.waitsForToken);
+    const mayWait = (sequence: Sequence) => this.proposer !== undefined && sequence.numPending > 0;
+    const decodes = before.filter((each) => !each.isPrefill && !each.waitsForToken && !mayWait(each));
     const batch = this.scheduler.schedule();
     const scheduled = new Set((batch?.rows ?? []).map(({ sequence }) => sequence));
     const left = decodes.filter((sequence) => sequence.slot >= 0 && !scheduled.has(sequence));
@@ -87,9 +137,16 @@ class OverlappedTraffic {
     this.rested = new Set(left);
     if (batch === null) return false;
     this.check(batch);
-    this.block.write(batch.numPrefills === 0 ? padDecodes(batch, this.config.maxNumSeqs) : batch);
+    this.block.write(batch.numPrefills === 0 ? this.padded(batch) : batch);
     this.inFlight.push({ batch, tokens: this.model.run(this.block) });
     return true;
+  }
+
+  /** Filled up to a graph's size, which the limits of the step must have room for. */
+  private padded(batch: ScheduledBatch): ScheduledBatch {
+    const length = batch.rows[0]!.numTokens;
+    const size = length === 1 ? this.config.maxNumSeqs : 2 ** Math.ceil(Math.log2(batch.rows.length));
+    return padDecodes(batch, size, length);
   }
 
   /** Budget kept, no slot shared, and no token drawn that a request has no room for. */
@@ -102,6 +159,21 @@ class OverlappedTraffic {
     met.takenDraw += draws;
     if (this.inFlight.length > 0) met.overlap += 1;
     if (draws > 0 && numPrefills > 0) met.mixedWithDraws += 1;
+    this.checkGuesses(rows.slice(numPrefills), numPrefills);
+  }
+
+  /** Rows of one length, histories of what they have room for. */
+  private checkGuesses(decodes: readonly ScheduledRow[], numPrefills: number): void {
+    const rowTokens = rowTokensOf(this.config);
+    for (const { numTokens, drafts, proposed = 0, replay } of decodes) {
+      assert.equal(numTokens, decodes[0]!.numTokens);
+      assert.ok(numTokens <= rowTokens);
+      if (replay === undefined) continue;
+      assert.ok(replay.held >= 0 && replay.held + numTokens <= 2 * rowTokens);
+      if (replay.held > 0) met[replay.settles ? "settled" : "kept"] += 1;
+      if (drafts.length > proposed) met.filled += 1;
+      if (drafts.length > 0 && numPrefills > 0) met.mixedWithGuesses += 1;
+    }
   }
 
   private commit(): boolean {
@@ -127,5 +199,35 @@ test("with steps in flight, each request has the tokens it would have alone, and
     ),
     { numRuns: 400 },
   );
-  for (const [name, count] of Object.entries(met)) expect({ name, often: count > 10 }).toEqual({ name, often: true });
+  expectMet(rare);
 });
+
+test("and so with several tokens of a row, of which later ones are guessed and may be taken back", () => {
+  for (const name of Object.keys(met) as (keyof typeof met)[]) met[name] = 0;
+  const guesses = fc.record({
+    numSpeculativeTokens: fc.integer({ min: 1, max: 4 }),
+    seed: fc.nat(),
+    skill: fc.constantFrom(0, 0.6, 0.9, 1),
+  });
+  fc.assert(
+    fc.property(
+      trafficConfigs,
+      guesses,
+      fc.array(trafficEvents, { minLength: 5, maxLength: 80, size: "max" }),
+      (config, { numSpeculativeTokens, ...guess }, list) => {
+        const speculative = { method: "ngram", numSpeculativeTokens, promptLookupMin: 1, promptLookupMax: 1 } as const;
+        const roomy = { ...config, maxNumBatchedTokens: 3 * config.maxNumBatchedTokens, speculative };
+        const traffic = new OverlappedTraffic(roomy, new RandomProposer(config.maxModelLen, guess));
+        for (const event of list) traffic.handle(event);
+        traffic.finish();
+      },
+    ),
+    { numRuns: 400 },
+  );
+  expectMet(rareGuesses);
+});
+
+function expectMet(names: Readonly<Record<string, number>>): void {
+  const counts = Object.entries(met).filter(([name]) => name in names);
+  for (const [name, count] of counts) expect({ name, often: count > 10 }).toEqual({ name, often: true });
+}

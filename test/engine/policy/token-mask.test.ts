@@ -1,16 +1,21 @@
 import type { EngineRequest } from "../../../src/engine/policy/request";
 import { Sequence } from "../../../src/engine/policy/sequence";
-import type { ScheduledRow } from "../../../src/engine/policy/step-plan";
+import { noDrafts, type ScheduledRow } from "../../../src/engine/policy/step-plan";
 import { isMasked, maskOf, maskWords } from "../../../src/engine/policy/token-mask";
 import { makeRequest, promptOf } from "../../helpers/engine-request";
 
 const vocabSize = 70;
 
 /** The tokens that a row may draw after `output`; null = all. */
-function allowed(fields: Partial<EngineRequest>, output: readonly number[] = []): number[] | null {
+function allowed(
+  fields: Partial<EngineRequest>,
+  output: readonly number[] = [],
+  drafts: readonly number[] = noDrafts,
+): number[] | null {
   const sequence = new Sequence(makeRequest({ prompt: promptOf(3), maxTokens: 50, ...fields }), 0, 100);
   for (const token of output) sequence.append(token);
-  const row = { sequence, start: 0, numTokens: sequence.tokens.length, draws: 1 } as ScheduledRow;
+  const numTokens = sequence.tokens.length + drafts.length;
+  const row: ScheduledRow = { sequence, start: 0, numTokens, draws: 1 + drafts.length, draw: -1, drafts };
   const mask = maskOf(row, maskWords(vocabSize));
   if (mask !== null) expect(isMasked(row)).toBe(true);
   if (mask === null) return null;
@@ -29,6 +34,10 @@ test("draws are from the allowed tokens", () => {
   expect(allowed({ allowedTokenIds: [3, 31, 32, 69] })).toEqual([3, 31, 32, 69]);
   expect(allowed({ allowedTokenIds: [3, 5], minTokens: 2, stopTokenIds: new Set([5]) })).toEqual([3]);
   expect(allowed({ allowedTokenIds: [5], minTokens: 2, stopTokenIds: new Set([5]) })).toEqual([5]);
+});
+
+test("guesses that fill a row up do not make an output longer", () => {
+  expect(allowed({ minTokens: 2, stopTokenIds: new Set([5]) }, [8], [0, 0, 0])).toEqual(but(5));
 });
 
 test("the last token of a bad word is left out after the others, and only then", () => {

@@ -54,6 +54,9 @@ const gdn = (tokens: number) => ({
   ...{ eps: 1e-6, scale: 0.25 },
 });
 
+// Three rows of two tokens; the states of the first and the last lack one.
+const replay: TensorArg = { dtype: "i32", shape: [3, 3], values: [3, 1, 1, 0, 0, 0, 2, 1, 1] };
+
 const pages = { kPages: f32(4, 2, 16, 8), vPages: f32(4, 2, 16, 8), kScale: 1, vScale: 1 };
 // Two rows of 20 and 3 tokens.
 const blockTable: TensorArg = { dtype: "i32", shape: [2, 3], values: [2, 0, -1, 1, -1, -1] };
@@ -133,6 +136,11 @@ export const validCalls: readonly ValidCall[] = [
     args: { out: f32(3, 16), x: f32(3, 16), ...conv, slots: i32(2, -1, 1) },
   },
   {
+    op: "causal_conv1d_replay",
+    call: as(ops.causalConv1dReplay),
+    args: { out: f32(6, 16), x: f32(6, 16), ...conv, state: f32(4, 5, 16), slots: i32(2, -1, 1), replay },
+  },
+  {
     op: "causal_conv1d_varlen",
     call: as(ops.causalConv1dVarlen),
     args: {
@@ -159,6 +167,14 @@ export const validCalls: readonly ValidCall[] = [
     },
   },
   {
+    op: "ssd_replay",
+    call: as(ops.ssdReplay),
+    args: {
+      ...{ out: f32(6, 2, 8), x: f32(6, 2, 8), dt: f32(6, 2), a: f32(2), b: f32(6, 1, 16), c: f32(6, 1, 16) },
+      ...{ d: f32(2), dtBias: f32(2), z: f32(6, 2, 8), ...ssd, history: f32(4, 4, 34), slots: i32(2, -1, 1), replay },
+    },
+  },
+  {
     op: "gdn_chunk",
     call: as(ops.gdnChunk),
     args: {
@@ -167,6 +183,11 @@ export const validCalls: readonly ValidCall[] = [
     },
   },
   { op: "gdn_update", call: as(ops.gdnUpdate), args: { ...gdn(6), slots: i32(2, -1, 1) } },
+  {
+    op: "gdn_replay",
+    call: as(ops.gdnReplay),
+    args: { ...gdn(6), history: f32(4, 4, 36), slots: i32(2, -1, 1), replay },
+  },
   {
     op: "copy_slots",
     call: as(ops.copySlots),

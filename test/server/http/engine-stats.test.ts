@@ -26,6 +26,8 @@ it("has the engine's counts, and no latency before there was a request", async (
     decode_tokens: 5,
     prefix_cache_queries: 40,
     prefix_cache_hits: 30,
+    spec_decode_num_draft_tokens: 40,
+    spec_decode_num_accepted_tokens: 30,
     ttft_ms: null,
     itl_ms: null,
   });

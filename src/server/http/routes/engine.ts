@@ -25,6 +25,8 @@ export function engineRoutes(app: FastifyInstance, { model, drain, metrics }: Se
       decode_tokens: stats.decodeTokens,
       prefix_cache_queries: stats.prefixCacheQueries,
       prefix_cache_hits: stats.prefixCacheHits,
+      spec_decode_num_draft_tokens: stats.speculation.draftTokens,
+      spec_decode_num_accepted_tokens: stats.speculation.acceptedTokens,
       ttft_ms: rounded(firstToken.percentiles()),
       itl_ms: rounded(betweenTokens.percentiles()),
     };
