@@ -1,5 +1,5 @@
-// causal_conv1d_update (one token), causal_conv1d_replay (a row of them) and causal_conv1d_varlen (a block), for a range
-// of channels.
+// causal_conv1d_update (one token), causal_conv1d_replay (a row of them) and causal_conv1d_varlen (a block), for a
+// range of channels.
 //
 // Idea. y[t] = silu(bias + sum_j weight[j] x[t - (width - 1) + j]): a few multiply-adds per channel along time, so
 // channels go across the lanes and nothing is ever summed across them.

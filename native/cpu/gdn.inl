@@ -33,5 +33,5 @@ inline void normalise(const T* x, int64_t count, float eps, float scale, float* 
 }  // namespace mamba::cpu::MAMBA_ISA
 
 #include "cpu/gdn_chunk.inl"
-#include "cpu/gdn_update.inl"
 #include "cpu/gdn_replay.inl"
+#include "cpu/gdn_update.inl"

@@ -63,8 +63,7 @@ void replay(const GdnReplayParams& p, int64_t row, Range heads, float* scratch) 
       };
       replay_head(
           static_cast<S*>(p.state) + slot * p.state_slot_stride + h * elements, reinterpret_cast<S*>(copy), elements,
-          lag, tokens,
-          [&](S* lagging, int64_t token) { run(absorbing(p, ring.at(token)), lagging, 0, nowhere); },
+          lag, tokens, [&](S* lagging, int64_t token) { run(absorbing(p, ring.at(token)), lagging, 0, nowhere); },
           [&](S* ahead, int64_t t) { run(p, ahead, first + t, out + t * p.out_stride + h * p.value_dim); });
     }
   });

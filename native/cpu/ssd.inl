@@ -12,5 +12,5 @@ inline F32 time_step(F32 dt, F32 bias, bool with_softplus, float dt_min, float d
 }  // namespace mamba::cpu::MAMBA_ISA
 
 #include "cpu/ssd_chunk_scan.inl"
-#include "cpu/ssd_state_update.inl"
 #include "cpu/ssd_replay.inl"
+#include "cpu/ssd_state_update.inl"

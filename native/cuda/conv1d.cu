@@ -1,5 +1,5 @@
-// causal_conv1d_update (one token per row), causal_conv1d_replay (several) and causal_conv1d_varlen (packed prompts). The
-// kernels: conv1d.cuh and conv1d_replay.cuh.
+// causal_conv1d_update (one token per row), causal_conv1d_replay (several) and causal_conv1d_varlen (packed prompts).
+// The kernels: conv1d.cuh and conv1d_replay.cuh.
 //
 // Bound. Bytes. Update, bf16, width 4: a row and channel reads x and 3 of the window and writes them again, 16 B; taps
 // and bias are 20 B a channel. dim 10240: 0.37 MB at 1 row, 168 MB at 1024. Varlen: 4 B a token and channel and 12 B a

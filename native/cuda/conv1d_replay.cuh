@@ -4,8 +4,8 @@
 
 namespace mamba::cuda::conv {
 
-// The tokens of a row in order, with the slot's window a ring: a thread's reads are in flight together, and what it stores
-// is rounded before the next token meets it. One row along y and z.
+// The tokens of a row in order, with the slot's window a ring: a thread's reads are in flight together, and what it
+// stores is rounded before the next token meets it. One row along y and z.
 template <class T, class S, int kThreads>
 __global__ void __launch_bounds__(kThreads)
     replay_kernel(const __grid_constant__ CausalConv1dReplayParams p, bool settled) {

@@ -154,8 +154,10 @@ __global__ __launch_bounds__(kThreads) void recurrence_kernel(const __grid_const
   int64_t chunk = first_chunk(p, blockIdx.x / tiles / p.value_heads);
   const int64_t key_head = head / (p.value_heads / p.key_heads);
   for (int64_t t = span.begin; t < span.end; ++t) {
-    const TokenInputs inputs = {{p.q, t * p.q_stride + key_head * key_dim}, {p.k, t * p.k_stride + key_head * key_dim},
-                                {p.v, t * p.v_stride + head * p.value_dim + first}, {p.a, t * p.a_stride + head},
+    const TokenInputs inputs = {{p.q, t * p.q_stride + key_head * key_dim},
+                                {p.k, t * p.k_stride + key_head * key_dim},
+                                {p.v, t * p.v_stride + head * p.value_dim + first},
+                                {p.a, t * p.a_stride + head},
                                 {p.b, t * p.b_stride + head}};
     take_token(p, inputs, head, channels, {q, k, state}, rounds_each_token(p), [&](int c, float read) {
       store_any(p.out, p.dtype, t * p.out_stride + head * p.value_dim + first + c, read);
@@ -188,9 +190,8 @@ void for_tiles(const GdnTileSizes& sizes, const char* op, Launch launch_tiles) {
 
 template <class Params>
 void launch_recurrence(const Params& p, int64_t sequences, const char* op, Context& context) {
-  for_tiles({sequences, p.value_heads, p.key_dim, p.value_dim}, op, [&](const LaunchShape& shape, int tile) {
-    launch(context, shape, recurrence_kernel<Params>, p, tile);
-  });
+  for_tiles({sequences, p.value_heads, p.key_dim, p.value_dim}, op,
+            [&](const LaunchShape& shape, int tile) { launch(context, shape, recurrence_kernel<Params>, p, tile); });
 }
 
 }  // namespace mamba::cuda::gdn

@@ -1,6 +1,5 @@
 // gdn_replay: states of 128 x 128 by tiles, others by the recurrence.
 #include "cuda/gdn_replay.cuh"
-
 #include "cuda/gdn_replay_any.cuh"
 #include "cuda/gdn_update.h"
 #include "cuda/kernels.h"

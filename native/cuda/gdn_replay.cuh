@@ -1,9 +1,9 @@
 #pragma once
-// Rows of several tokens through the gated delta rule, of which later ones may be taken back (ops/replay.h), by the tiles of
-// gdn_update; the idea is ssd_replay's. key_dim and value_dim are 128.
+// Rows of several tokens through the gated delta rule, of which later ones may be taken back (ops/replay.h), by the
+// tiles of gdn_update; the idea is ssd_replay's. key_dim and value_dim are 128.
 //
-// Mapping. A warp has one tile. Inputs of a row's tokens go into the history once: v by the warps that have the rows, the
-// gates by a head's first, k by a key head's first.
+// Mapping. A warp has one tile. Inputs of a row's tokens go into the history once: v by the warps that have the rows,
+// the gates by a head's first, k by a key head's first.
 //
 // Bound. Bytes: a state read, and written by each few steps.
 #include "cuda/gdn_tiles.cuh"

@@ -1,6 +1,6 @@
 #pragma once
-// gdn_replay for any types, sizes and strides, over the recurrence of gdn_recurrence.cuh: the tokens that the state lacks
-// come from the history, then the row's own follow.
+// gdn_replay for any types, sizes and strides, over the recurrence of gdn_recurrence.cuh: the tokens that the state
+// lacks come from the history, then the row's own follow.
 #include "cuda/gdn_recurrence.cuh"
 #include "cuda/history.cuh"
 
@@ -49,12 +49,13 @@ static __global__ __launch_bounds__(kThreads) void replay_any_kernel(const __gri
   }
   for (int t = 0; t < tokens; ++t) {
     const int64_t at = row * tokens + t, to = entry(lag.first + t);
-    const TokenInputs inputs = {{p.q, at * p.q_stride + key}, {p.k, at * p.k_stride + key},
-                                {p.v, at * p.v_stride + channel}, {p.a, at * p.a_stride + head},
+    const TokenInputs inputs = {{p.q, at * p.q_stride + key},
+                                {p.k, at * p.k_stride + key},
+                                {p.v, at * p.v_stride + channel},
+                                {p.a, at * p.a_stride + head},
                                 {p.b, at * p.b_stride + head}};
-    take_token(p, inputs, head, channels, of_block, true, [&](int c, float read) {
-      store_any(p.out, p.dtype, at * p.out_stride + channel + c, read);
-    });
+    take_token(p, inputs, head, channels, of_block, true,
+               [&](int c, float read) { store_any(p.out, p.dtype, at * p.out_stride + channel + c, read); });
     const auto keep = [&](const TokenInputs::At& from, int64_t i, int64_t place) {
       store_any(p.history.data, p.dtype, to + place + i, load_any(from.data, p.dtype, from.first + i));
     };

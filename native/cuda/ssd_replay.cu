@@ -43,7 +43,8 @@ void run(const SsdReplayParams& p, Context& context) {
 void run_ssd_replay(const SsdReplayParams& p, Context& context) {
   if (p.heads == 0 || p.head_dim == 0) return;
   if (p.rows > kMostRows && !tuned(p)) {
-    throw Error(ErrorCode::Shape, "ssd_replay", "rows = " + std::to_string(p.rows) + ", a CUDA device takes up to 65535");
+    throw Error(ErrorCode::Shape, "ssd_replay",
+                "rows = " + std::to_string(p.rows) + ", a CUDA device takes up to 65535");
   }
   with_float_type(p.dtype, [&](auto t) {
     with_float_type(p.state_dtype, [&](auto s) { run<decltype(t), decltype(s)>(p, context); });

@@ -5,11 +5,12 @@
 // history, then the row's own. Between the two it is written, where it settles; after the last it is forgotten. So a
 // state is read once for all tokens, and written once for those that several steps accepted.
 //
-// Mapping. A warp has one tile; the next token's inputs are in flight while one is computed. Inputs of a row's tokens go
-// into the history once: x by the warps that have the channels, the time step by a head's first, B by a group's first.
+// Mapping. A warp has one tile; the next token's inputs are in flight while one is computed. Inputs of a row's tokens
+// go into the history once: x by the warps that have the channels, the time step by a head's first, B by a group's
+// first.
 //
-// Bound. Bytes: a state read, and written by each few steps; 3 float instructions for an element and token, 2 for one of
-// the history. What measured how: ssd_replay.cu.
+// Bound. Bytes: a state read, and written by each few steps; 3 float instructions for an element and token, 2 for one
+// of the history. What measured how: ssd_replay.cu.
 #include "cuda/history.cuh"
 #include "cuda/ssd_state_update.cuh"
 

@@ -26,8 +26,8 @@ struct CausalConv1dUpdateParams {
   }
 };
 
-// Rows of tokens_per_row tokens each. A slot's window is a ring: the input of token t, counted as in ReplayRow, is in entry
-// (t + width - 1) % entries, and those before the first decoded one come first, as a prefill leaves them.
+// Rows of tokens_per_row tokens each. A slot's window is a ring: the input of token t, counted as in ReplayRow, is in
+// entry (t + width - 1) % entries, and those before the first decoded one come first, as a prefill leaves them.
 struct CausalConv1dReplayParams {
   int64_t rows, tokens_per_row, dim, width, entries, slots_in_pool;
   const void* x;  // [rows * tokens_per_row, dim], row stride x_stride

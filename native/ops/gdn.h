@@ -63,8 +63,8 @@ struct GdnUpdateParams {
   }
 };
 
-// An entry of the history is k [key_heads, key_dim], v [value_heads, value_dim], b and a [value_heads] of a token, as they
-// come. gate_dtype is dtype.
+// An entry of the history is k [key_heads, key_dim], v [value_heads, value_dim], b and a [value_heads] of a token, as
+// they come. gate_dtype is dtype.
 struct GdnReplayParams : GdnUpdateParams {
   History history;
   const ReplayRow* replay;  // [rows]

@@ -1,9 +1,9 @@
 #pragma once
-// Decoding of several tokens in a row, of which later ones may be taken back. The state is written once for all of them,
-// as in FlashInfer's ReplaySSM: it lags behind its sequence, and a ring for each slot, the history, keeps what the tokens
-// that it lacks put into it. A step first takes those through the recurrence again, those only that were accepted, and
-// then the row's own from there; only the former may reach the state in memory. Between two tokens a state is rounded to
-// its type, as by two calls of the plain update, so that the bits are the same.
+// Decoding of several tokens in a row, of which later ones may be taken back. The state is written once for all of
+// them, as in FlashInfer's ReplaySSM: it lags behind its sequence, and a ring for each slot, the history, keeps what
+// the tokens that it lacks put into it. A step first takes those through the recurrence again, those only that were
+// accepted, and then the row's own from there; only the former may reach the state in memory. Between two tokens a
+// state is rounded to its type, as by two calls of the plain update, so that the bits are the same.
 #include <cstdint>
 
 #include "ops/pool.h"

@@ -31,7 +31,8 @@ void check_chunks(Checker& check, const Tensor& cu_chunk_seqlens, const Tensor& 
 }
 
 void check_history(Checker& check, const Tensor& history, const Tensor& like, int64_t width) {
-  check.shape(history, "history", {"slots", "entries", "width"}).same_dtype(history, "history", like, "the activations");
+  check.shape(history, "history", {"slots", "entries", "width"})
+      .same_dtype(history, "history", like, "the activations");
   check.inner_contiguous(history, "history");
   if (!(history.size(2) >= width))
     check.refuse("history is " + history.shape_text() + ", expected a width of at least " + std::to_string(width));

@@ -79,8 +79,8 @@ struct SsdStateUpdateParams {
   }
 };
 
-// Rows of tokens_per_row tokens each: token t of row r is r * tokens_per_row + t of x, dt, b, c, z and out. One decay per
-// head. An entry of the history is x [heads, head_dim], b [groups, state_size] and dt [heads] of a token.
+// Rows of tokens_per_row tokens each: token t of row r is r * tokens_per_row + t of x, dt, b, c, z and out. One decay
+// per head. An entry of the history is x [heads, head_dim], b [groups, state_size] and dt [heads] of a token.
 struct SsdReplayParams : SsdStateUpdateParams {
   int64_t tokens_per_row;
   History history;
