@@ -15,7 +15,16 @@ const pages = ["docs/clients.md", "docs/deployment.md", "docs/installation.md"];
 const all = [...deployed, ...pages];
 
 /** Flags of other programs that these files show. */
-const foreign = ["--build-arg", "--no-install-recommends", "--no-audit", "--no-fund", "--omit", "--from"];
+const foreign = [
+  "--build-arg",
+  "--no-install-recommends",
+  "--no-audit",
+  "--no-fund",
+  "--omit",
+  "--from",
+  "--model",
+  "--tasks",
+];
 const ofContainers = ["--stop-timeout", "--device nvidia.com/gpu=all", "--gpus all"];
 
 const serve = new Command("serve");
