@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError } from "../errors";
 import { type BambaConfig, readBamba } from "./config/bamba";
@@ -50,13 +50,19 @@ export const knownModelTypes: readonly string[] = Object.keys(readers);
 /**
  * Reads config.json of a model directory, and generation_config.json if there is one, in the dialect of Hugging Face or
  * of state-spaces, into one checked form. Every message names the file, the key, what was expected and what came.
- * Throws ERR_MODEL_NOT_FOUND (no such directory), ERR_CONFIG (missing, malformed or contradictory) or
- * ERR_MODEL_UNSUPPORTED (a model or an option that is not implemented).
+ * Throws ERR_MODEL_NOT_FOUND (no such directory, or a file), ERR_CONFIG (missing, malformed or contradictory) or
+ * ERR_MODEL_UNSUPPORTED (a model or an option that is not implemented, or a file in GGUF).
  */
 export function loadModelConfig(dir: string): ModelConfig {
   if (!existsSync(dir)) {
     const message = `${dir}: expected a model directory, got no such path; give the path of a directory with config.json`;
     throw new EngineError("ERR_MODEL_NOT_FOUND", message, { subject: dir });
+  }
+  if (!statSync(dir).isDirectory()) {
+    const isGguf = dir.endsWith(".gguf");
+    const got = isGguf ? "a file in GGUF, which is not supported" : "a file";
+    const message = `${dir}: expected a model directory, got ${got}; give the path of a directory with config.json`;
+    throw new EngineError(isGguf ? "ERR_MODEL_UNSUPPORTED" : "ERR_MODEL_NOT_FOUND", message, { subject: dir });
   }
   const config = readConfig(ConfigFile.read(join(dir, "config.json")));
   const generationPath = join(dir, "generation_config.json");

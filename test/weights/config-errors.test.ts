@@ -159,6 +159,17 @@ describe("rejects", () => {
     expect(engineError("ERR_MODEL_NOT_FOUND", () => loadModelConfig(path)).message).toContain(path);
   });
 
+  test.each([
+    [
+      "weights.gguf",
+      "ERR_MODEL_UNSUPPORTED",
+      "got a file in GGUF, which is not supported; give the path of a directory",
+    ],
+    ["model.safetensors", "ERR_MODEL_NOT_FOUND", "got a file; give the path of a directory with config.json"],
+  ] as const)("%s in place of a directory", (name, code, message) => {
+    expect(engineError(code, () => loadModelConfig(dir.write(name, "x"))).message).toContain(message);
+  });
+
   test("a directory without config.json, and one with a folder of that name", () => {
     dir.write("bare/readme", "");
     dir.write("folder/config.json/readme", "");

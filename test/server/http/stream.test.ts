@@ -124,7 +124,7 @@ describe("the format", () => {
 
 describe("time", () => {
   it("sends comments while nothing else is sent, before the first token too", async () => {
-    const { post } = build({ delayMs: 70 }, { pingIntervalMs: 20 });
+    const { post } = build({ delayMs: 300 }, { pingIntervalMs: 20 });
     const { body } = await post("completions", { ...completion, max_tokens: 2 });
     expect(body.startsWith(": ping\n\n")).toBe(true);
     expect(body.match(/: ping\n\n/g)!.length).toBeGreaterThanOrEqual(4);
