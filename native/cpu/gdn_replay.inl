@@ -1,4 +1,5 @@
 // gdn_replay: one row, some value heads, by gdn_update's own loops; the idea and the bound are ssd_replay's.
+#include "cpu/gdn_update.inl"
 #include "cpu/history.inl"
 
 namespace mamba::cpu::MAMBA_ISA {

@@ -7,6 +7,7 @@
 // are made for kChannels channels at once. Query and key are normalised into floats once per key head and token.
 //
 // Bound. Memory: value_heads V K elements of state read and written, 64 KiB per head at V = K = 128 and float.
+#pragma once
 #include "cpu/simd/vectors.inl"
 
 namespace mamba::cpu::MAMBA_ISA {

@@ -5,6 +5,7 @@
 //
 // Bound. Memory: heads P N elements of state read, and written where it settles; the passes over the copy are of L2.
 #include "cpu/history.inl"
+#include "cpu/ssd_state_update.inl"
 
 namespace mamba::cpu::MAMBA_ISA {
 namespace step {

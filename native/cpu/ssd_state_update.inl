@@ -9,6 +9,7 @@
 // group.
 //
 // Bound. Memory: heads P N state elements read and written, 64 KiB per head at P = 64, N = 128 and float.
+#pragma once
 #include "cpu/simd/vectors.inl"
 
 namespace mamba::cpu::MAMBA_ISA {
