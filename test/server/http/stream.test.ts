@@ -1,10 +1,12 @@
 import "../../helpers/allow-inject";
 import http from "node:http";
+import { join } from "node:path";
 import { EngineError } from "../../../src/errors";
 import { buildApp } from "../../../src/server/app";
 import type { ServerOptions } from "../../../src/server/options";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../../helpers/fake-language-model";
 import { until } from "../../helpers/openai-conformance";
+import { makeTestDir } from "../../weights/files";
 
 const closers: (() => Promise<unknown>)[] = [];
 afterAll(() => Promise.all(closers.map((close) => close())));
@@ -144,10 +146,13 @@ describe("a client that does not read", () => {
   /** Opens a stream of large events and leaves the socket unread. */
   async function unread(options: Partial<ServerOptions>) {
     const { model, app, post } = build({ maxModelLen: 10_000_000 }, options);
-    await app.listen({ host: "127.0.0.1", port: 0 });
-    const { port } = app.server.address() as { port: number };
+    // It holds 0.2 MB; a TCP connection takes some 10 before its writer has to wait.
+    const dir = makeTestDir();
+    closers.push(async () => dir.remove());
+    const socketPath = join(dir.path, "socket");
+    await app.listen({ path: socketPath });
     const body = JSON.stringify({ ...completion, max_tokens: 1_000_000, ignore_eos: true, logprobs: 20 });
-    const request = http.request({ port, method: "POST", path: "/v1/completions" });
+    const request = http.request({ socketPath, method: "POST", path: "/v1/completions" });
     request.setHeader("content-type", "application/json");
     request.on("error", () => {});
     request.end(body);
