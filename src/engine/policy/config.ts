@@ -55,7 +55,7 @@ export interface EngineOptions {
   readonly prefixCacheHostMemory?: number;
   /**
    * A request gets the same bits alone or in any batch, whatever its prompt is cut into, with the prefix cache and without,
-   * preempted or not, on the same hardware and build. The SSM state is float32; a preempted request takes one step for each
+   * preempted or not, on the same hardware and build. The SSM state is float32, nothing is guessed; a preempted request takes one step for each
    * token that it had generated. Default false.
    */
   readonly deterministic?: boolean;
@@ -118,6 +118,12 @@ export function engineConfig(
   const { deterministic = false } = options;
   const sizes = withSequences(options, { kind, chunkSize, deterministic }, maxNumSeqs);
   const speculative = speculativeConfig(options.speculativeConfig);
+  if (deterministic && speculative !== null) {
+    // Attention cuts a row's keys by its length, guesses included.
+    const message =
+      "speculativeConfig cannot be had with deterministic: a row with guesses takes sums in another order";
+    throw new EngineError("ERR_ARGUMENT", message, { subject: "speculativeConfig" });
+  }
   return {
     ...sizes,
     chunkSize,

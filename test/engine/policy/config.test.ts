@@ -27,6 +27,8 @@ test("deterministic: a state of floats, also where the checkpoint asks for less,
   expect(() => resolveDtypes({ deterministic: true, stateDtype: "float16" }, model)).toThrow(
     "stateDtype must be auto or float32 with deterministic, got float16",
   );
+  const guessing = { deterministic: true, speculativeConfig: { method: "ngram" } } as const;
+  expect(() => engineConfig(guessing, { kind: "cpu", chunkSize: 64 })).toThrow("speculativeConfig cannot be had");
   const options = { deterministic: true, maxNumSeqs: 8, maxNumBatchedTokens: 16 };
   expect(engineConfig(options, { kind: "cpu", chunkSize: 64 })).toMatchObject({ maxNumBatchedTokens: 72 });
 });
