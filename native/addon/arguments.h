@@ -31,6 +31,8 @@ class Arguments {
     Tensor t;
     t.device = device.backend.get();
     t.dtype = dtype(i);
+    if (is_code(t.dtype))
+      throw Error(ErrorCode::Dtype, "tensor", std::string(name_of(t.dtype)) + " is of packed weights only");
     read_sizes(i + 1, t);
     return t;
   }

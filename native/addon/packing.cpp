@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "addon/arguments.h"
+#include "core/codes.h"
 
 namespace mamba::addon {
 namespace {
@@ -14,6 +15,7 @@ struct Packing {
   const char* op;
   DeviceEntry& device;
   DType dtype, source_dtype;
+  int64_t group;  // of codes
   bool stacked;
   int64_t experts, n, k;
 
@@ -25,11 +27,20 @@ struct Packing {
           ErrorCode::Shape, op,
           "[" + (stacked ? std::to_string(experts) + ", " : "") + std::to_string(n) + ", " + std::to_string(k) + "]");
     }
-    if (!is_float(dtype) || !is_float(source_dtype)) {
+    const auto weight = [](DType type) { return is_float(type) || is_code(type); };
+    const bool requantized = is_code(source_dtype) && is_code(dtype) && source_dtype != dtype;
+    if (!weight(dtype) || !weight(source_dtype) || requantized || (is_float(source_dtype) && dtype == DType::e2m1)) {
       throw Error(ErrorCode::Dtype, op, std::string(name_of(source_dtype)) + " to " + name_of(dtype));
     }
+    const int64_t least = dtype == DType::e2m1 ? 16 : 32;  // so that a group is whole registers of codes
+    if (is_code(dtype) && (group < 1 || (group < k && group % least != 0))) {
+      throw Error(ErrorCode::Argument, op,
+                  "group is " + std::to_string(group) + ", expected all of k = " + std::to_string(k) +
+                      " or a multiple of " + std::to_string(least) + " for " + name_of(dtype));
+    }
+    if (is_code(source_dtype) && group < 1) throw Error(ErrorCode::Argument, op, "group is " + std::to_string(group));
   }
-  size_t matrix_bytes() const { return static_cast<size_t>(n * k) * size_of(source_dtype); }
+  size_t matrix_bytes() const { return static_cast<size_t>(n * code_bytes(source_dtype, k)); }
   size_t source_bytes() const { return matrix_bytes() * static_cast<size_t>(experts); }
 
   // The values of all matrices: a typed array at args i or, with offsets at i + 1, as many equal parts, each in the
@@ -56,16 +67,31 @@ struct Packing {
     return parts;
   }
 
-  // With the source at args i, see parts().
+  // The scales (or offsets) of codes as source, in a typed array at args i; null for an empty one.
+  std::shared_ptr<const PartedSource::Parts> scales(const Arguments& args, size_t i, bool expected) const {
+    const auto [values, bytes] = args.bytes(i);
+    const size_t size = expected ? static_cast<size_t>(experts * n * groups_of(k, group)) * sizeof(float) : 0;
+    if (bytes != size) {
+      throw Error(ErrorCode::Shape, op,
+                  "scales or offsets have " + std::to_string(bytes) + " bytes, expected " + std::to_string(size));
+    }
+    if (!expected) return nullptr;
+    return std::make_shared<PartedSource::Parts>(1, std::make_shared<MemorySource>(values));
+  }
+
+  // With the source at args i, see parts(), and behind it scales and offsets.
   Napi::Value run(const Arguments& args, size_t i) const {
     check();
     const size_t files = args.bytes(i + 1).second / sizeof(double);
     const auto source = parts(args, i, files);
-    const size_t packed_bytes = device.backend->linear_weight_bytes(n, k, dtype);
+    const auto scale = scales(args, i + 2, is_code(source_dtype));
+    const auto offset = scales(args, i + 3, source_dtype == DType::u4);
+    const size_t packed_bytes = device.backend->linear_weight_bytes(n, k, dtype, group);
     TensorEntry entry;
     entry.tensor.device = device.backend.get();
     entry.tensor.dtype = dtype;
     entry.tensor.layout = Layout::packed;
+    entry.tensor.group = is_code(dtype) ? std::min(group, k) : 0;
     entry.tensor.rank = stacked ? 3 : 2;
     entry.tensor.sizes = stacked ? std::array{experts, n, k, int64_t{0}} : std::array{n, k, int64_t{0}, int64_t{0}};
     entry.tensor.strides =
@@ -75,27 +101,36 @@ struct Packing {
     entry.tensor.data = entry.memory->data();
     for (size_t e = 0; e < static_cast<size_t>(experts); ++e) {
       const auto matrix = std::make_shared<PartedSource>(source, source_bytes() / source->size(), e * matrix_bytes());
-      device.backend->pack_linear_weight(
-          *device.stream,
-          {n, k, matrix, static_cast<char*>(entry.tensor.data) + e * packed_bytes, source_dtype, dtype});
+      PackLinearWeightParams params = {
+          n, k, matrix, static_cast<char*>(entry.tensor.data) + e * packed_bytes, source_dtype, dtype, group};
+      const size_t bytes = static_cast<size_t>(n * groups_of(k, std::max(group, int64_t{1}))) * sizeof(float);
+      const size_t all = bytes * static_cast<size_t>(experts);
+      if (scale) params.scales = std::make_shared<PartedSource>(scale, all, e * bytes);
+      if (offset) params.offsets = std::make_shared<PartedSource>(offset, all, e * bytes);
+      device.backend->pack_linear_weight(*device.stream, params);
     }
-    if (files == 0) device.stream->synchronize();  // the array belongs to the caller again when this returns
+    if (files == 0 || scale) device.stream->synchronize();  // the array belongs to the caller again when this returns
     return args.number(args.state.tensors.insert(std::move(entry)));
   }
 };
 
-// (device, dtype, n, k, source dtype, source, offsets): a weight in linear's order.
+// (device, dtype, group, n, k, source dtype, source, offsets of parts, scales, offsets of codes): a weight in linear's
+// order.
 Napi::Value pack_linear_weight(const Arguments& args) {
-  return Packing{"pack_linear_weight", args.device(0), args.dtype(1), args.dtype(4), /*stacked=*/false, 1,
-                 args.integer(2),      args.integer(3)}
-      .run(args, 5);
+  return Packing{"pack_linear_weight", args.device(0),
+                 args.dtype(1),        args.dtype(5),
+                 args.integer(2),
+                 /*stacked=*/false,    1,
+                 args.integer(3),      args.integer(4)}
+      .run(args, 6);
 }
 
-// (device, dtype, experts, n, k, source dtype, source, offsets): a weight for grouped_linear.
+// (device, dtype, group, experts, n, k, source dtype, source, offsets of parts, scales, offsets of codes): a weight for
+// grouped_linear.
 Napi::Value pack_expert_weights(const Arguments& args) {
-  return Packing{"pack_expert_weights", args.device(0),  args.dtype(1),   args.dtype(5),
-                 /*stacked=*/true,      args.integer(2), args.integer(3), args.integer(4)}
-      .run(args, 6);
+  return Packing{"pack_expert_weights", args.device(0),  args.dtype(1),   args.dtype(6),  args.integer(2),
+                 /*stacked=*/true,      args.integer(3), args.integer(4), args.integer(5)}
+      .run(args, 7);
 }
 
 }  // namespace

@@ -11,8 +11,11 @@
 
 namespace mamba {
 
-// What activations, weights and states may be.
+// What activations and states may be.
 inline constexpr std::initializer_list<DType> kFloatTypes = {DType::f32, DType::bf16, DType::f16};
+// What packed weights may be.
+inline constexpr std::initializer_list<DType> kWeightTypes = {DType::f32,  DType::bf16, DType::f16, DType::i8,
+                                                              DType::e4m3, DType::u4,   DType::e2m1};
 
 class Checker {
  public:

@@ -4,23 +4,34 @@
 #include <cstdint>
 #include <cstring>
 
+// Marks a function that a GPU runs too.
+#ifdef __CUDACC__
+#define MAMBA_ANYWHERE __host__ __device__
+#else
+#define MAMBA_ANYWHERE
+#endif
+
 namespace mamba {
 
 // The order is the wire format of the addon and of src/tensor/dtype.ts.
-enum class DType : int32_t { f32 = 0, bf16 = 1, f16 = 2, i32 = 3, u8 = 4 };
-inline constexpr int kDTypeCount = 5;
+// The last four are codes (codes.h), of which only packed weights are made.
+enum class DType : int32_t { f32 = 0, bf16 = 1, f16 = 2, i32 = 3, u8 = 4, i8 = 5, e4m3 = 6, u4 = 7, e2m1 = 8 };
+inline constexpr int kDTypeCount = 9;
 
-inline constexpr size_t size_of(DType t) {
-  constexpr size_t sizes[kDTypeCount] = {4, 2, 2, 4, 1};
-  return sizes[static_cast<int>(t)];
+MAMBA_ANYWHERE inline constexpr int bits_of(DType t) {
+  constexpr int bits[kDTypeCount] = {32, 16, 16, 32, 8, 8, 8, 4, 4};
+  return bits[static_cast<int>(t)];
 }
+// Bytes of an element, of a type that has whole bytes.
+inline constexpr size_t size_of(DType t) { return static_cast<size_t>(bits_of(t)) / 8; }
 
 inline constexpr const char* name_of(DType t) {
-  constexpr const char* names[kDTypeCount] = {"f32", "bf16", "f16", "i32", "u8"};
+  constexpr const char* names[kDTypeCount] = {"f32", "bf16", "f16", "i32", "u8", "i8", "e4m3", "u4", "e2m1"};
   return names[static_cast<int>(t)];
 }
 
 inline constexpr bool is_float(DType t) { return t == DType::f32 || t == DType::bf16 || t == DType::f16; }
+inline constexpr bool is_code(DType t) { return t >= DType::i8; }
 
 // 16-bit floats as storage only; arithmetic is done in float.
 struct bf16 {

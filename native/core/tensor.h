@@ -21,6 +21,7 @@ struct Tensor {
   const Device* device = nullptr;
   DType dtype = DType::f32;
   Layout layout = Layout::strided;
+  int64_t group = 0;  // of a packed weight of codes: how many of a row share a scale
   int32_t rank = 0;
   std::array<int64_t, kMaxRank> sizes{};
   std::array<int64_t, kMaxRank> strides{};

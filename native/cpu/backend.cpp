@@ -84,8 +84,8 @@ std::unique_ptr<Stream> CpuBackend::create_stream(bool) { return std::make_uniqu
 
 std::unique_ptr<Stream> CpuBackend::create_transfer_stream() { return std::make_unique<CpuStream>(*this, 1); }
 
-size_t CpuBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype) const {
-  return cpu::linear_weight_bytes(n, k, dtype);
+size_t CpuBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const {
+  return cpu::linear_weight_bytes(n, k, dtype, group);
 }
 
 void CpuBackend::pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) {

@@ -21,7 +21,7 @@ class CpuBackend : public Backend {
   std::unique_ptr<Stream> create_transfer_stream() override;
   std::unique_ptr<Stream> create_stream(bool deterministic) override;
 
-  size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const override;
+  size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const override;
   void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) override;
 
 #define OP(name, Params, ...) void name(Stream& stream, const Params& params) override;

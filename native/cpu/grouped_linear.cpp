@@ -39,11 +39,12 @@ void run_grouped_linear(const GroupedLinearParams& p, ThreadPool& pool) {
     const Range rows = {std::max<int64_t>(p.offsets[e], 0), std::min<int64_t>(p.offsets[e + 1], p.rows)};
     const int64_t m = rows.end - rows.begin;
     if (m <= 0) continue;
-    const LinearCut cut = cut_linear(m, n, p.k, p.weight_dtype, ceil_div(pool.threads() * kTasksPerThread, used));
+    const LinearCut cut =
+        cut_linear(m, n, p.k, p.weight_dtype, p.weight_group, ceil_div(pool.threads() * kTasksPerThread, used));
     shares.push_back({e, tasks, rows, cut, ceil_div(m, cut.rows)});
     tasks += shares.back().row_blocks * ceil_div(n, cut.columns);
   }
-  const size_t expert_bytes = linear_weight_bytes(p.n, p.k, p.weight_dtype);
+  const size_t expert_bytes = linear_weight_bytes(p.n, p.k, p.weight_dtype, p.weight_group);
   pool.parallel_for(tasks, [&](int64_t task, Scratch& scratch) {
     const Share& share = *std::prev(std::upper_bound(shares.begin(), shares.end(), task,
                                                      [](int64_t t, const Share& s) { return t < s.first_task; }));

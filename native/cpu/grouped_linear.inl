@@ -46,9 +46,9 @@ inline void activated(const GroupedLinearParams& p, const void* weight, Range ro
 
 inline void grouped_linear(const GroupedLinearParams& p, const void* weight, Range rows, Range columns, void* scratch) {
   const int64_t count = rows.end - rows.begin;
-  matmul::with_operands(p.x_dtype, p.weight_dtype, [&]<class Op, class X>() {
-    const auto* x = static_cast<const typename X::Type*>(p.x);
-    const matmul::Block<Op, X> block(scratch, count, p.k, p.weight_dtype, [&](int64_t r) {
+  matmul::with_operands(p.x_dtype, p.weight_dtype, [&]<class Block>() {
+    const auto* x = static_cast<const typename Block::Element*>(p.x);
+    const Block block(scratch, count, {p.k, p.weight_dtype, p.weight_group}, [&](int64_t r) {
       const int64_t row = p.row_token ? p.row_token[rows.begin + r] : rows.begin + r;
       return x + (row >= 0 && row < p.x_rows ? row : 0) * p.x_stride;  // no mistake above reads foreign memory
     });

@@ -35,6 +35,7 @@ const Kernels& choose() {
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  // Every processor with AVX512_BF16 has VNNI.
   const bool has_avx512bf16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
   // The best one first.
   const Choice choices[] = {

@@ -4,6 +4,7 @@
 
 #include "cpu/kernels.h"
 #include "cpu/norm.h"
+#include "cpu/quantized_weight.h"
 #include "cpu/thread_pool.h"
 
 namespace mamba::cpu {
@@ -21,16 +22,19 @@ constexpr int64_t kFewRows = 4 * kTileRows;
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-int64_t panel_bytes(int64_t k, DType dtype) { return kPanelColumns * 4 * (dtype == DType::bf16 ? ceil_div(k, 2) : k); }
+int64_t panel_bytes(int64_t k, DType dtype, int64_t group) {
+  if (is_code(dtype)) return quantized_panels(k, dtype, group).panel_bytes;
+  return kPanelColumns * 4 * (dtype == DType::bf16 ? ceil_div(k, 2) : k);
+}
 
 }  // namespace
 
 // Every task copies its rows of x, and a panel is read again for every block of rows: so rows are halved while there
 // are many, and columns only then.
-LinearCut cut_linear(int64_t m, int64_t n, int64_t width, DType weight_dtype, int64_t tasks) {
+LinearCut cut_linear(int64_t m, int64_t n, int64_t width, DType weight_dtype, int64_t weight_group, int64_t tasks) {
   const int64_t k = std::max(width, int64_t{1}), all_panels = ceil_div(n, kPanelColumns);
   const int64_t most_rows = std::max(kBlockBytes / (4 * k) / kTileRows, int64_t{1}) * kTileRows;
-  const int64_t most_panels = std::max(kColumnsBytes / panel_bytes(k, weight_dtype), kStripPanels);
+  const int64_t most_panels = std::max(kColumnsBytes / panel_bytes(k, weight_dtype, weight_group), kStripPanels);
   int64_t rows = std::min(m, most_rows), panels = std::min(all_panels, most_panels);
   // A row alone costs as much as a few, for it waits for the weight.
   const auto work = [&] { return std::max(rows, int64_t{4}) * panels * kPanelColumns * k; };
@@ -49,17 +53,17 @@ LinearCut cut_linear(int64_t m, int64_t n, int64_t width, DType weight_dtype, in
   return {rows, panels * kPanelColumns};
 }
 
-size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) {
-  return static_cast<size_t>(ceil_div(n, kPanelColumns) * panel_bytes(k, dtype));
+size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) {
+  return static_cast<size_t>(ceil_div(n, kPanelColumns) * panel_bytes(k, dtype, group));
 }
 
-size_t linear_scratch_bytes(int64_t rows, int64_t k) { return static_cast<size_t>(rows * round_up(k, 16) * 4); }
+size_t linear_scratch_bytes(int64_t rows, int64_t k) { return static_cast<size_t>(rows * round_up(k, 32) * 4); }
 
 void run_linear(const LinearParams& params, ThreadPool& pool) {
   if (params.m == 0 || params.n == 0) return;
   const Kernels& table = kernels();
-  const LinearCut task =
-      cut_linear(params.m, params.n, params.k, params.weight_dtype, pool.threads() * kTasksPerThread);
+  const LinearCut task = cut_linear(params.m, params.n, params.k, params.weight_dtype, params.weight_group,
+                                    pool.threads() * kTasksPerThread);
   const int64_t row_blocks = ceil_div(params.m, task.rows), columns = task.columns;
   // Row blocks of the same columns follow each other, so that threads share the weight in their common cache.
   pool.parallel_for(row_blocks * ceil_div(params.n, columns), [&](int64_t index, Scratch& scratch) {
@@ -77,6 +81,7 @@ void run_rms_norm_linear(const RmsNormLinearParams& params, ThreadPool& pool) {
 }
 
 void run_pack_linear_weight(const PackLinearWeightParams& params, ThreadPool& pool) {
+  if (is_code(params.src_dtype) || is_code(params.dst_dtype)) return run_pack_quantized_weight(params, pool);
   const Kernels& table = kernels();
   const int64_t panels = ceil_div(params.n, kPanelColumns);
   const int64_t row_bytes = params.k * static_cast<int64_t>(size_of(params.src_dtype));
@@ -90,7 +95,7 @@ void run_pack_linear_weight(const PackLinearWeightParams& params, ThreadPool& po
     void* src = scratch.get(bytes);
     params.src->read(static_cast<size_t>(row * row_bytes), src, bytes);
     table.pack_linear_weight({rows, params.k, src,
-                              static_cast<char*>(params.dst) + panel * panel_bytes(params.k, params.dst_dtype),
+                              static_cast<char*>(params.dst) + panel * panel_bytes(params.k, params.dst_dtype, 0),
                               params.src_dtype, params.dst_dtype});
   });
 }

@@ -110,6 +110,25 @@ inline void store_columns(T* p, F32 a, int64_t n, bool accumulate) {
   }
 }
 
+// The sums of a tile, from columns.begin on.
+template <int R, int V>
+inline void store_tile(const F32 (&sum)[R][V], Range columns, const Output& out) {
+  constexpr int L = F32::lanes;
+  for (int v = 0; v < V; ++v) {
+    const int64_t c = columns.begin + v * L, n = columns.end - c;
+    if (n <= 0) break;
+    F32 bias = zero();
+    if (out.bias) bias = n >= L ? load(out.bias + c) : load_partial(out.bias + c, static_cast<int>(n));
+    for (int r = 0; r < R; ++r) {
+      const F32 product = sum[r][v] * set(out.alpha);
+      const F32 y = out.bias ? product + bias : product;
+      const int64_t at = r * out.stride + c;
+      with_float_type(out.dtype,
+                      [&](auto t) { store_columns(static_cast<decltype(t)*>(out.data) + at, y, n, out.accumulate); });
+    }
+  }
+}
+
 // R rows x kVectors<R> vectors of columns from columns.begin on; those past columns.end are not stored.
 template <class Op, int R>
 void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range columns, const Output& out) {
@@ -143,19 +162,7 @@ void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range column
     }
   }
 
-  for (int v = 0; v < V; ++v) {
-    const int64_t c = columns.begin + v * L, n = columns.end - c;
-    if (n <= 0) break;
-    F32 bias = zero();
-    if (out.bias) bias = n >= L ? load(out.bias + c) : load_partial(out.bias + c, static_cast<int>(n));
-    for (int r = 0; r < R; ++r) {
-      const F32 product = sum[r][v] * set(out.alpha);
-      const F32 y = out.bias ? product + bias : product;
-      const int64_t at = r * out.stride + c;
-      with_float_type(out.dtype,
-                      [&](auto t) { store_columns(static_cast<decltype(t)*>(out.data) + at, y, n, out.accumulate); });
-    }
-  }
+  store_tile<R>(sum, columns, out);
 }
 
 template <class Op, int R>
@@ -218,23 +225,36 @@ void fill_tile(uint32_t* dst, Row row, int height, int64_t k) {
   }
 }
 
-// The rows of x of one task in scratch, and their products with columns of a weight. Tiles are of like heights: 16 rows
-// are 8 + 8 and not 12 + 4.
+// What a task's products read besides the columns.
+struct WeightForm {
+  int64_t k;
+  DType dtype;
+  int64_t group;
+};
+
+// Rows of tiles of like heights: 16 rows are 8 + 8 and not 12 + 4.
+inline int64_t tile_rows_of(int64_t count) {
+  const int64_t tiles = (count + kMaxRows - 1) / kMaxRows;
+  return (count + tiles - 1) / tiles;
+}
+
+// The rows of x of one task in scratch, and their products with columns of a weight.
 template <class Op, class X>
 class Block {
  public:
+  using Element = typename X::Type;
+
   // row(r) is where row r of `count` lies.
   template <class Row>
-  Block(void* scratch, int64_t count, int64_t k, DType weight_dtype, Row row)
+  Block(void* scratch, int64_t count, const WeightForm& weight, Row row)
       : words_(static_cast<uint32_t*>(scratch)),
         count_(count),
-        row_words_((k + X::per_chunk - 1) / X::per_chunk * kChunk),
-        steps_(weight_dtype == DType::bf16 ? (k + 1) / 2 : k) {
-    const int64_t tiles = (count + kMaxRows - 1) / kMaxRows;
-    tile_rows_ = (count + tiles - 1) / tiles;
+        row_words_((weight.k + X::per_chunk - 1) / X::per_chunk * kChunk),
+        steps_(weight.dtype == DType::bf16 ? (weight.k + 1) / 2 : weight.k),
+        tile_rows_(tile_rows_of(count)) {
     for (int64_t r = 0; r < count; r += tile_rows_) {
       fill_tile<X>(
-          words_ + r * row_words_, [=](int64_t i) { return row(r + i); }, height(r), k);
+          words_ + r * row_words_, [=](int64_t i) { return row(r + i); }, height(r), weight.k);
     }
   }
 
@@ -258,26 +278,46 @@ class Block {
   int64_t count_, row_words_, steps_, tile_rows_;
 };
 
-// f.operator()<Op, X>() for the types of x and weight.
+}  // namespace matmul
+}  // namespace mamba::cpu::MAMBA_ISA
+
+#include "cpu/quantized_linear.inl"
+
+namespace mamba::cpu::MAMBA_ISA {
+namespace matmul {
+
+// f.operator()<Block>() for the types of x and weight.
 template <class F>
 inline void with_operands(DType x_dtype, DType weight_dtype, F f) {
 #ifdef MAMBA_ISA_BF16
-  if (weight_dtype == DType::bf16 && x_dtype == DType::bf16) return f.template operator()<DotBf16, PairedX>();
+  if (weight_dtype == DType::bf16 && x_dtype == DType::bf16) return f.template operator()<Block<DotBf16, PairedX>>();
 #endif
   with_float_type(x_dtype, [&](auto x) {
-    using X = FloatX<decltype(x)>;
-    weight_dtype == DType::bf16 ? f.template operator()<FmaBf16, X>() : f.template operator()<FmaF32, X>();
+    using T = decltype(x);
+    switch (weight_dtype) {
+      case DType::u4:
+        return f.template operator()<QuantizedBlock<DotU4, T>>();
+      case DType::i8:
+      case DType::e2m1:
+        return f.template operator()<QuantizedBlock<DotI8, T>>();
+      case DType::e4m3:
+        return f.template operator()<QuantizedBlock<FmaE4m3, T>>();
+      case DType::bf16:
+        return f.template operator()<Block<FmaBf16, FloatX<T>>>();
+      default:
+        return f.template operator()<Block<FmaF32, FloatX<T>>>();
+    }
   });
 }
 
 }  // namespace matmul
 
 inline void linear(const LinearParams& p, Range rows, Range columns, void* scratch) {
-  matmul::with_operands(p.x_dtype, p.weight_dtype, [&]<class Op, class X>() {
+  matmul::with_operands(p.x_dtype, p.weight_dtype, [&]<class Block>() {
     const int64_t out_bytes = p.out_dtype == DType::f32 ? 4 : 2;
-    const auto* x = static_cast<const typename X::Type*>(p.x) + rows.begin * p.x_stride;
-    const matmul::Block<Op, X> block(scratch, rows.end - rows.begin, p.k, p.weight_dtype,
-                                     [&](int64_t r) { return x + r * p.x_stride; });
+    const auto* x = static_cast<const typename Block::Element*>(p.x) + rows.begin * p.x_stride;
+    const Block block(scratch, rows.end - rows.begin, {p.k, p.weight_dtype, p.weight_group},
+                      [&](int64_t r) { return x + r * p.x_stride; });
     char* data = static_cast<char*>(p.out) + rows.begin * p.out_stride * out_bytes;
     block.multiply(p.weight, columns, {data, p.out_stride, p.bias, p.alpha, p.out_dtype, p.accumulate});
   });

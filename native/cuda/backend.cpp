@@ -110,8 +110,8 @@ std::unique_ptr<Stream> CudaBackend::create_stream(bool deterministic) {
 
 std::unique_ptr<Stream> CudaBackend::create_transfer_stream() { return std::make_unique<CudaStream>(*this, facts_, 0); }
 
-size_t CudaBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype) const {
-  return cuda::linear_weight_bytes(n, k, dtype);
+size_t CudaBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const {
+  return cuda::linear_weight_bytes(n, k, dtype, group);
 }
 
 void CudaBackend::pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) {

@@ -37,6 +37,9 @@ class WrittenPools {
   std::vector<Range> ranges_;  // two for each layer
 };
 
+// For rows of a weight of codes, as floats.
+inline constexpr size_t kWeightScratchBytes = size_t{64} << 20;
+
 struct Context {
   cudaStream_t stream;
   int multiprocessors;
@@ -49,6 +52,7 @@ struct Context {
   // end, and nothing in it outlives the op.
   void* workspace;
   size_t workspace_bytes;
+  void* weight_scratch = nullptr;  // kWeightScratchBytes, once there are weights of codes
   GemmPlans* gemm_plans;
   Staging* staging = nullptr;
   // The launch before was a kernel, so the next one may start before that one ends (programmatic dependent launch).

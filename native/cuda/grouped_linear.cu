@@ -15,6 +15,7 @@
 #include "cuda/grouped_linear_walk.h"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
+#include "cuda/quantized_linear.h"
 
 namespace mamba::cuda {
 namespace grouped {
@@ -178,6 +179,7 @@ bool aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0;
 
 void run_grouped_linear(const GroupedLinearParams& p, Context& context) {
   using namespace grouped;
+  if (is_code(p.weight_dtype)) return run_grouped_quantized(p, context);
   const auto expert_bytes = static_cast<int64_t>(linear_weight_bytes(p.n, p.k, p.weight_dtype));
   const bool halves = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
                       aligned(p.x) && p.x_stride % 8 == 0 && aligned(p.weight);

@@ -12,6 +12,7 @@
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
 #include "cuda/linear_rows.h"
+#include "cuda/quantized_linear.h"
 #include "cuda/staging.h"
 
 namespace mamba::cuda {
@@ -183,6 +184,7 @@ void run_deterministic(const LinearParams& p, bool fragments, bool small, Contex
 
 void run_linear(const LinearParams& p, Context& context) {
   if (p.m == 0 || p.n == 0) return;
+  if (is_code(p.weight_dtype)) return run_quantized_linear(p, context);
   const bool small = p.n * p.k <= kSmallWeight;
   const bool fragments = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
                          reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
@@ -199,12 +201,14 @@ void run_linear(const LinearParams& p, Context& context) {
 }
 
 // Rows up to two whole tiles, so that a block need not ask which of its rows exist.
-size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) {
+size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t) {
+  if (is_code(dtype)) return quantized_weight_bytes(n, k, dtype);
   constexpr int64_t kRows = 2 * kTileRows;
   return static_cast<size_t>((n + kRows - 1) / kRows * kRows * k) * size_of(dtype);
 }
 
 void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
+  if (is_code(p.src_dtype) || is_code(p.dst_dtype)) return run_pack_quantized_weight(p, context);
   const int64_t count = p.n * p.k;
   const auto src_size = static_cast<int64_t>(size_of(p.src_dtype)),
              dst_size = static_cast<int64_t>(size_of(p.dst_dtype));

@@ -87,6 +87,7 @@ CudaStream::CudaStream(Device& device, Context facts, size_t workspace_bytes) : 
 CudaStream::~CudaStream() {
   drain();
   if (context_.workspace) device_.free(context_.workspace);
+  if (context_.weight_scratch) device_.free(context_.weight_scratch);
   cudaStreamDestroy(context_.stream);
 }
 

@@ -148,7 +148,7 @@ double worst_error(const Case& c) {
 }
 
 double time_ours(const Case& c, cpu::ThreadPool& pool) {
-  const size_t bytes = (cpu::linear_weight_bytes(c.n, c.k, c.weight_dtype) + 63) / 64 * 64;
+  const size_t bytes = (cpu::linear_weight_bytes(c.n, c.k, c.weight_dtype, 0) + 63) / 64 * 64;
   const Buffer packed = allocate(bytes * static_cast<size_t>(c.copies));
   for (int i = 0; i < c.copies; ++i) {
     char* dst = packed.get() + static_cast<size_t>(i) * bytes;
@@ -232,7 +232,7 @@ int main(int argc, char** argv) {
     for (const Shape& shape : kShapes) {
       if (std::string(shape.name).find(shape_part) == std::string::npos) continue;
       const Buffer weight = random_matrix(shape.n * shape.k, types.weight, 1);
-      const size_t bytes = cpu::linear_weight_bytes(shape.n, shape.k, types.weight);
+      const size_t bytes = cpu::linear_weight_bytes(shape.n, shape.k, types.weight, 0);
       for (const int64_t m : kRows) {
         if (m > max_m) break;
         const DType out_dtype = shape.logits ? DType::f32 : types.x;

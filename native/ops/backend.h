@@ -27,8 +27,8 @@ class Backend : public Device {
 #define OP(name, Params, ...) virtual void name(Stream& stream, const Params& params) = 0;
 #include "ops/ops.def"
 
-  // Size of a linear weight [n, k] in the order this backend's linear reads.
-  virtual size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype) const = 0;
+  // Size of a linear weight [n, k] in the order this backend's linear reads, scales of codes included.
+  virtual size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const = 0;
   // Converts and reorders a row-major host matrix [n, k] into `dst`. `src` must stay valid until the stream is past it.
   virtual void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) = 0;
 };

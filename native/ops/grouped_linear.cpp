@@ -11,7 +11,7 @@ void grouped_linear(Stream& stream, Tensor out, Tensor x, Tensor weight, Tensor 
   if (weight.layout != Layout::packed) check.refuse("weight is not packed; make it with packExpertWeights");
   Tensor matrices = weight;  // their sizes; the order of the elements is the backend's
   matrices.layout = Layout::strided;
-  check.shape(matrices, "weight", {"experts", "n", "k"}).dtype(weight, "weight", kFloatTypes);
+  check.shape(matrices, "weight", {"experts", "n", "k"}).dtype(weight, "weight", kWeightTypes);
   check.shape(x, "x", {row_token ? "tokens" : "rows", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   if (row_token) {
     check.shape(*row_token, "row_token", {"rows"}).dtype(*row_token, "row_token", {DType::i32});
@@ -48,6 +48,7 @@ void grouped_linear(Stream& stream, Tensor out, Tensor x, Tensor weight, Tensor 
                                                 .x_dtype = x.dtype,
                                                 .weight_dtype = weight.dtype,
                                                 .out_dtype = out.dtype,
+                                                .weight_group = weight.group,
                                             });
 }
 

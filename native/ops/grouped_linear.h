@@ -17,6 +17,7 @@ struct GroupedLinearParams {
   Activation activation;
   bool gated;  // out = f(the first n / 2 products) times the others, instead of f(all)
   DType x_dtype, weight_dtype, out_dtype;
+  int64_t weight_group = 0;  // of weights of codes (core/codes.h)
 };
 
 }  // namespace mamba

@@ -12,7 +12,7 @@ LinearParams checked(Checker& check, Tensor out, Tensor x, const char* x_name, T
   if (!(weight.layout == Layout::packed)) check.refuse("weight is not packed; make it with packLinearWeight");
   Tensor matrix = weight;  // its sizes are those of the matrix; only the order of the elements is the backend's
   matrix.layout = Layout::strided;
-  check.shape(matrix, "weight", {"n", "k"}).dtype(weight, "weight", kFloatTypes);
+  check.shape(matrix, "weight", {"n", "k"}).dtype(weight, "weight", kWeightTypes);
   check.shape(x, x_name, {"m", "k"}).dtype(x, x_name, kFloatTypes).last_contiguous(x, x_name);
   check.shape(out, "out", {"m", "n"}).dtype(out, "out", {DType::f32, x.dtype}).last_contiguous(out, "out");
   if (bias) check.shape(*bias, "bias", {"n"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
@@ -31,6 +31,7 @@ LinearParams checked(Checker& check, Tensor out, Tensor x, const char* x_name, T
       .x_dtype = x.dtype,
       .weight_dtype = weight.dtype,
       .out_dtype = out.dtype,
+      .weight_group = weight.group,
   };
 }
 

@@ -18,6 +18,7 @@ struct LinearParams {
   float alpha = 1;  // of the product, before the bias
   bool accumulate;  // out += instead of out =
   DType x_dtype, weight_dtype, out_dtype;
+  int64_t weight_group = 0;  // of a weight of codes (core/codes.h)
 };
 
 struct RmsNormLinearParams {
@@ -48,11 +49,15 @@ struct RmsNormLinearParams {
   }
 };
 
+// Floats are converted, or quantized if the packed weight is of codes; codes keep their type, or become floats.
 struct PackLinearWeightParams {
   int64_t n, k;
-  std::shared_ptr<const Source> src;  // row-major [n, k]
-  void* dst;                          // linear_weight_bytes(n, k, dst_dtype)
+  std::shared_ptr<const Source> src;  // row-major [n, k]; a row of codes takes whole bytes
+  void* dst;                          // linear_weight_bytes(n, k, dst_dtype, group)
   DType src_dtype, dst_dtype;
+  int64_t group = 0;  // of the codes on either side
+  std::shared_ptr<const Source> scales = {},
+                                offsets = {};  // of codes as source: f32 [n, groups_of(k, group)]; offsets of u4
 };
 
 }  // namespace mamba

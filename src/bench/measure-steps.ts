@@ -24,7 +24,7 @@ export async function measureSteps(
   model: string,
   options: Pick<
     EngineOptions,
-    "device" | "threads" | "dtype" | "stateDtype" | "kvCacheDtype" | "deterministic" | "loadFormat"
+    "device" | "threads" | "dtype" | "stateDtype" | "kvCacheDtype" | "quantize" | "deterministic" | "loadFormat"
   >,
   { maxDecodes, maxPrefill }: { maxDecodes: number; maxPrefill: number },
   onProgress: (what: string) => void,
@@ -37,6 +37,7 @@ export async function measureSteps(
       stateDtype: options.stateDtype ?? "auto",
       kvCacheDtype: options.kvCacheDtype ?? "auto",
       deterministic: options.deterministic ?? false,
+      quantize: options.quantize ?? "none",
       loadFormat: options.loadFormat ?? "auto",
       maxNumSeqs: maxDecodes,
       maxTokens: maxPrefill,

@@ -13,7 +13,7 @@ import { Timer } from "./timer";
 
 export interface StepRunOptions
   extends Pick<EngineOptions, "device" | "threads" | "overlap">,
-    Pick<StepModelOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "loadFormat"> {
+    Pick<StepModelOptions, "dtype" | "stateDtype" | "kvCacheDtype" | "quantize" | "loadFormat"> {
   /** Whether each model is measured a second time in the deterministic mode. Default false. */
   readonly deterministic?: boolean | undefined;
   /** Directories, or names of bundled models. */

@@ -1,6 +1,6 @@
 import { basename, resolve } from "node:path";
 import type { ModelRunner } from "../engine/model-runner";
-import type { DtypeName, Dtypes, EngineConfig } from "../engine/policy/config";
+import type { DtypeName, Dtypes, EngineConfig, QuantizeName } from "../engine/policy/config";
 import { prepareRunner } from "../engine/prepare-runner";
 import { loadWeights } from "../llm/load-weights";
 import { loadModelConfig, type ModelConfig } from "../models/config";
@@ -11,6 +11,7 @@ export interface StepModelOptions {
   readonly dtype: DtypeName;
   readonly stateDtype: DtypeName;
   readonly kvCacheDtype: "auto" | "fp8";
+  readonly quantize: QuantizeName;
   /** "dummy": random weights from config.json alone. */
   readonly loadFormat: "auto" | "dummy";
   /** Whether `device` is deterministic. */

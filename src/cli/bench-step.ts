@@ -4,7 +4,7 @@ import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { addBenchFlags, type BenchFlags, wholeNumbers } from "./bench-flags";
 import { BenchRecords } from "./bench-records";
 import { engineRow, ratesText, stepHeading, stepRow } from "./bench-table";
-import { floatTypes, kvCacheDtypeOption, modelHelp } from "./engine-flags";
+import { floatTypes, kvCacheDtypeOption, modelHelp, quantizeOption } from "./engine-flags";
 import { wholeNumber } from "./numbers";
 import { StatusLine } from "./status-line";
 
@@ -24,6 +24,7 @@ export function defineBenchStep(command: Command): void {
       ).choices(floatTypes),
     )
     .addOption(kvCacheDtypeOption())
+    .addOption(quantizeOption())
     .addOption(
       new Option("--load-format <format>", "dummy: random weights from config.json alone")
         .choices(["auto", "dummy"])

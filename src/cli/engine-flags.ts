@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import type { EngineOptions } from "../engine/policy/config";
+import { type EngineOptions, quantizeNames } from "../engine/policy/config";
 import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { deviceKinds } from "../tensor/device";
 import { realNumber, wholeNumber } from "./numbers";
@@ -32,6 +32,12 @@ export function kvCacheDtypeOption(): Option {
     .default("auto");
 }
 
+export function quantizeOption(): Option {
+  return new Option("--quantize <format>", "what matrices of floats become when they are loaded")
+    .choices(quantizeNames)
+    .default("none");
+}
+
 export function addModelArgument(command: Command): Command {
   return command.argument("[MODEL]", modelHelp, BUNDLED_MODEL);
 }
@@ -54,6 +60,7 @@ export function addEngineFlags(
     choice("--dtype <type>", "type of activations and matrices", floatTypes),
     choice("--state-dtype <type>", "type of the SSM state", floatTypes),
     kvCacheDtypeOption(),
+    quantizeOption(),
     size("--max-num-seqs <n>", "sequences that run at once").default(
       maxNumSeqs,
       maxNumSeqs ? `${maxNumSeqs}` : "64, on a GPU 256",

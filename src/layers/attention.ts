@@ -11,7 +11,7 @@ import { type PrefillAttention, prefillAttention } from "../step/fields/prefill-
 import { prefillRows } from "../step/fields/prefill-rows";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
-import { concatRows, pickRows } from "../weights/descriptor";
+import { concatRows, type MatrixDescriptor, pickRows } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
@@ -102,7 +102,10 @@ export class Attention {
       qkv: config.outputGate
         ? gatedQkv(config, hiddenSize, build, weights)
         : Linear.stacked(build, qkvParts(config, weights), hiddenSize, bias, { inputScale }),
-      out: Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, { outputScale }),
+      out: Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, {
+        outputScale,
+        role: "residual",
+      }),
       ...(headNorm && { norms: { q: norm("q_norm"), k: norm("k_norm") } }),
     };
     return new Attention(config, build, projections, loadScales(build, weights));
@@ -259,9 +262,8 @@ export function qkvParts({ heads, kvHeads, headDim }: AttentionConfig, weights: 
 function gatedQkv(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Linear {
   const { heads, headDim, bias, inputScale } = config;
   const [q, k, v] = qkvParts(config, weights) as [LinearPart, LinearPart, LinearPart];
-  const stack = (name: "weight" | "bias", row: readonly number[]) => {
-    const start = name === "bias" ? initial.zeros : initial.matrix;
-    const both = q.weights.tensor(name, [2 * q.n, ...row], start);
+  const stack = <D extends MatrixDescriptor>(load: (part: LinearPart) => D): D[] => {
+    const both = load({ ...q, n: 2 * q.n });
     const half = (second: 0 | 1) =>
       pickRows(
         both,
@@ -270,8 +272,9 @@ function gatedQkv(config: AttentionConfig, hiddenSize: number, build: ModelBuild
           return [begin, begin + headDim];
         }),
       );
-    const [keys, values] = [k, v].map((part) => part.weights.tensor(name, [part.n, ...row], start));
-    return concatRows([half(0), keys!, values!, half(1)]);
+    return [half(0), load(k), load(v), half(1)];
   };
-  return Linear.of(build, stack("weight", [hiddenSize]), bias ? stack("bias", []) : null, { inputScale });
+  const weight = stack(({ weights: own, n }) => own.matrix([n, hiddenSize]));
+  const added = bias ? concatRows(stack(({ weights: own, n }) => own.tensor("bias", [n], initial.zeros))) : null;
+  return Linear.of(build, weight, added, { inputScale });
 }

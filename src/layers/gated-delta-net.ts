@@ -5,7 +5,7 @@ import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
 import { snapshots } from "../step/fields/snapshots";
 import type { Tensor } from "../tensor/tensor";
-import type { WeightDescriptor } from "../weights/descriptor";
+import type { MatrixDescriptor } from "../weights/descriptor";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
@@ -60,7 +60,7 @@ export class GatedDeltaNet {
     private readonly config: GatedDeltaNetConfig,
     build: ModelBuild,
     weights: WeightScope,
-    inProj: WeightDescriptor,
+    inProj: readonly MatrixDescriptor[],
   ) {
     const { hiddenSize, keyHeads, valueHeads, keyDim, valueDim, convKernel, normEps } = config;
     const { loader } = build;
@@ -72,7 +72,7 @@ export class GatedDeltaNet {
     });
     this.dtBias = loader.vector(weights.tensor("dt_bias", [valueHeads], recurrentInitial.timeStepBias));
     this.norm = GatedRmsNorm.beforeGate(build, weights.scope("norm"), [valueHeads, valueDim], normEps);
-    this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, inner], false);
+    this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, inner], false, { role: "residual" });
     this.scale = keyDim ** -0.5;
     this.cache = build.cache(
       slotCache({

@@ -1,14 +1,15 @@
 import { linear, rmsNormLinear } from "../ops/linear";
-import { sizeOf } from "../tensor/dtype";
+import type { Stream } from "../tensor/stream";
 import type { Tensor } from "../tensor/tensor";
-import { concatRows, type WeightDescriptor } from "../weights/descriptor";
+import { concatRows, type MatrixDescriptor, runsOf, type WeightDescriptor } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { WeightView } from "../weights/view";
+import type { MatrixOptions } from "../weights/weight-loader";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
-import { type Input, Normed } from "./rms-norm";
-import type { StepLoad, Work } from "./work";
+import { type Input, Normed, rowsOf } from "./rms-norm";
+import { type StepLoad, sumWork, type Work } from "./work";
 
 /** What maps rows of one width to rows of another. */
 export interface Projection {
@@ -21,8 +22,7 @@ export interface LinearOptions {
   readonly inputScale?: number | undefined;
   /** Factor of the output, bias included; default 1. */
   readonly outputScale?: number | undefined;
-  /** Keeps the weight in the type that it is stored in. */
-  readonly exact?: boolean;
+  readonly role?: MatrixOptions["role"];
 }
 
 /** One of several projections of the same input. */
@@ -31,11 +31,18 @@ export interface LinearPart {
   readonly n: number;
 }
 
+/** Some of the outputs beside each other: a checkpoint may have some rows as codes only, which are products of their own. */
+interface Part {
+  readonly weight: WeightView;
+  readonly bias: Tensor | undefined;
+  /** The first of them. */
+  readonly begin: number;
+}
+
 /** y = x Wᵀ + b. */
 export class Linear implements Projection {
   private constructor(
-    private readonly weight: WeightView,
-    private readonly bias: Tensor | undefined,
+    private readonly parts: readonly Part[],
     private readonly alpha: number,
   ) {}
 
@@ -57,28 +64,33 @@ export class Linear implements Projection {
     bias: boolean,
     options?: LinearOptions,
   ): Linear {
-    const weight = concatRows(parts.map(({ weights, n }) => weights.tensor("weight", [n, k])));
+    const weight = parts.map(({ weights, n }) => weights.matrix([n, k]));
     const biasOf = ({ weights, n }: LinearPart) => weights.tensor("bias", [n], initial.zeros);
     return Linear.of(build, weight, bias ? concatRows(parts.map(biasOf)) : null, options);
   }
 
+  /** `weight`: rows below each other. */
   static of(
     { loader }: ModelBuild,
-    weight: WeightDescriptor,
+    weight: readonly MatrixDescriptor[],
     bias: WeightDescriptor | null,
-    { inputScale = 1, outputScale = 1, exact = false }: LinearOptions = {},
+    { inputScale = 1, outputScale = 1, role }: LinearOptions = {},
   ): Linear {
-    const scaled = (values: Float32Array) => values.map((value) => value * outputScale);
-    return new Linear(
-      loader.matrix(weight, { exact }),
-      bias === null ? undefined : loader.vector(bias, { change: scaled }),
-      inputScale * outputScale,
-    );
+    let next = 0;
+    const parts = runsOf(weight).map((run) => {
+      const begin = next;
+      const end = begin + run.shape[0]!;
+      next = end;
+      const own = (values: Float32Array) => values.subarray(begin, end).map((value) => value * outputScale);
+      const added = bias === null ? undefined : loader.vector(bias, { change: own });
+      return { weight: loader.matrix(run, { role }), bias: added, begin };
+    });
+    return new Linear(parts, inputScale * outputScale);
   }
 
   /** x [rows, k] -> out [rows, n]. */
-  forwardInto(f: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
-    linear(f.stream, { out, x, weight: this.weight.data, bias: this.bias, alpha: this.alpha });
+  forwardInto({ stream }: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
+    this.products(stream, x, out, false);
   }
 
   /** The same of a norm that need not be computed before. */
@@ -93,10 +105,9 @@ export class Linear implements Projection {
 
   private product(f: Forward, x: Input, out: Tensor, accumulate: boolean): void {
     const { stream } = f;
-    const { bias, alpha } = this;
-    const weight = this.weight.data;
-    if (!(x instanceof Normed)) {
-      linear(stream, { out, x, weight, bias, alpha, accumulate });
+    const [{ weight, bias }, ...others] = this.parts as [Part, ...Part[]];
+    if (!(x instanceof Normed) || others.length > 0) {
+      this.products(stream, rowsOf(f, x), out, accumulate);
       return;
     }
     const { norm, x: rows } = x;
@@ -107,16 +118,25 @@ export class Linear implements Projection {
       normWeight: norm.weight,
       eps: norm.eps,
       normed,
-      weight,
+      weight: weight.data,
       bias,
-      alpha,
+      alpha: this.alpha,
       accumulate,
     });
   }
 
+  private products(stream: Stream, x: Tensor, out: Tensor, accumulate: boolean): void {
+    const { parts, alpha } = this;
+    for (const { weight, bias, begin } of parts) {
+      const columns = parts.length === 1 ? out : out.columns(begin, [weight.shape[0]]);
+      linear(stream, { out: columns, x, weight: weight.data, bias, alpha, accumulate });
+    }
+  }
+
   /** The matrix moves once. */
   work({ tokens }: Pick<StepLoad, "tokens">): Work {
-    const [n, k] = this.weight.shape;
-    return { bytes: n * k * sizeOf(this.weight.data.dtype), flops: 2 * tokens * n * k };
+    return sumWork(
+      this.parts.map(({ weight: { bytes, shape } }) => ({ bytes, flops: 2 * tokens * shape[0] * shape[1] })),
+    );
   }
 }

@@ -92,6 +92,7 @@ export class Mamba2Mixer {
     this.norm = norm && GatedRmsNorm.load(build, weights.scope("norm"), inner, norm.groups, norm.eps);
     this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, inner], config.outProjBias, {
       outputScale,
+      role: "residual",
     });
     this.cache = build.cache(
       slotCache({

@@ -60,7 +60,10 @@ export class Mlp {
   ): Mlp {
     const { size, bias, hiddenSize, outputScale } = config;
     const up = Linear.stacked(build, upParts(config, weights), hiddenSize, bias);
-    const down = Linear.load(build, weights.scope("down_proj"), [hiddenSize, size], bias, { outputScale });
+    const down = Linear.load(build, weights.scope("down_proj"), [hiddenSize, size], bias, {
+      outputScale,
+      role: "residual",
+    });
     return new Mlp(config, build, up, down, gate);
   }
 
@@ -105,6 +108,6 @@ export class Mlp {
 /** What projects up: one matrix, or a gate and another in one tensor or in two. */
 export function upParts({ kind, size }: Pick<MlpConfig, "kind" | "size">, weights: WeightScope): LinearPart[] {
   if (!isGated(kind)) return [{ weights: weights.scope("up_proj"), n: size }];
-  if (weights.has("gate_up_proj.weight")) return [{ weights: weights.scope("gate_up_proj"), n: 2 * size }];
+  if (weights.scope("gate_up_proj").hasMatrix()) return [{ weights: weights.scope("gate_up_proj"), n: 2 * size }];
   return ["gate_proj", "up_proj"].map((name) => ({ weights: weights.scope(name), n: size }));
 }

@@ -2,10 +2,9 @@ import { activationCodes, routerScoreCodes } from "../ops/codes";
 import { linear } from "../ops/linear";
 import { groupedLinear, moeCombine, route, sortByExpert } from "../ops/moe";
 import { tokenSlots } from "../step/fields/token-slots";
-import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
-import { concatRows, reshaped, type WeightDescriptor } from "../weights/descriptor";
+import { concatRows, type MatrixDescriptor, reshaped } from "../weights/descriptor";
 import { type Initial, initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ExpertsView, WeightView } from "../weights/view";
@@ -83,12 +82,14 @@ export class Moe {
     const { kind, experts, size, latentSize, hiddenSize, outputScale } = config;
     const { loader } = build;
     this.width = latentSize ?? hiddenSize;
-    this.router = loader.matrix(weights.router.tensor("weight", [experts, hiddenSize]), { exact: true });
+    this.router = loader.matrix(weights.router.tensor("weight", [experts, hiddenSize]), { role: "exact" });
     if (config.router.kind === "sigmoid") {
       this.bias = loader.vector(weights.router.tensor("e_score_correction_bias", [experts], correctionBias));
     }
     this.up = loader.experts(upOf(weights.experts, config, this.width));
-    this.down = loader.experts(stacked(weights.experts, ["down_proj"], experts, [this.width, size]));
+    this.down = loader.experts(stacked(weights.experts, ["down_proj"], experts, [this.width, size]), {
+      role: "residual",
+    });
     this.latent =
       latentSize === null
         ? null
@@ -177,18 +178,18 @@ export class Moe {
     const { tokens } = load;
     const { experts, topK } = this.config;
     const elements = [this.up, this.down].reduce((sum, { shape: [, n, k] }) => sum + n * k, 0);
-    const touched = experts * (1 - (1 - topK / experts) ** tokens);
+    const touched = 1 - (1 - topK / experts) ** tokens;
     const [n, k] = this.router.shape;
     return sumWork([
-      { bytes: n * k * sizeOf(this.router.data.dtype), flops: 2 * tokens * n * k },
-      { bytes: touched * elements * sizeOf(this.up.data.dtype), flops: 2 * tokens * topK * elements },
+      { bytes: this.router.bytes, flops: 2 * tokens * n * k },
+      { bytes: touched * (this.up.bytes + this.down.bytes), flops: 2 * tokens * topK * elements },
       ...(this.latent === null ? [] : [this.latent.to.work(load), this.latent.from.work(load)]),
       ...(this.shared === null ? [] : [this.shared.work(load)]),
     ]);
   }
 }
 
-function upOf(weights: WeightScope, { kind, experts, size }: MoeConfig, width: number): WeightDescriptor {
+function upOf(weights: WeightScope, { kind, experts, size }: MoeConfig, width: number): MatrixDescriptor {
   if (!isGated(kind)) return stacked(weights, ["up_proj"], experts, [size, width]);
   if (weights.has("gate_up_proj")) return weights.tensor("gate_up_proj", [experts, 2 * size, width]);
   return stacked(weights, ["gate_proj", "up_proj"], experts, [size, width]);
@@ -200,11 +201,11 @@ function stacked(
   names: readonly string[],
   experts: number,
   [n, k]: readonly [number, number],
-): WeightDescriptor {
+): MatrixDescriptor {
   const [name, ...others] = names as [string];
   if (others.length === 0 && weights.has(name)) return weights.tensor(name, [experts, n, k]);
   const parts = Array.from({ length: experts }, (_, expert) =>
-    names.map((part) => weights.scope(expert).tensor(`${part}.weight`, [n, k])),
+    names.map((part) => weights.scope(expert).scope(part).matrix([n, k])),
   );
   return reshaped(concatRows(parts.flat()), [experts, names.length * n, k]);
 }

@@ -1,8 +1,8 @@
-import { type EngineOptions, resolveDtypes } from "../engine/policy/config";
+import { type EngineOptions, resolveDtypes, resolveQuantize } from "../engine/policy/config";
 import { rowTokensOf, speculativeConfig } from "../engine/policy/speculative-config";
 import { EngineError } from "../errors";
 import { ModelBuild } from "../layers/build";
-import type { ModelConfig } from "../models/config";
+import { type ModelConfig, readQuantization } from "../models/config";
 import type { Model } from "../models/model";
 import { loadModel } from "../models/registry";
 import type { Device } from "../tensor/device";
@@ -13,7 +13,7 @@ import { WeightScope } from "../weights/scope";
 export interface WeightOptions
   extends Pick<
     EngineOptions,
-    "dtype" | "stateDtype" | "kvCacheDtype" | "deterministic" | "loadFormat" | "speculativeConfig"
+    "dtype" | "stateDtype" | "kvCacheDtype" | "quantize" | "deterministic" | "loadFormat" | "speculativeConfig"
   > {
   /** Bytes of weights that are on the device, and of all; 0 where that is not known. */
   readonly onProgress?: (bytes: number, total: number) => void;
@@ -36,10 +36,11 @@ export async function loadWeights(
   options: WeightOptions,
 ): Promise<LoadedWeights> {
   const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
-  const weights = checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint);
+  const weights =
+    checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint, readQuantization(dir));
   const dtypes = resolveDtypes(options, config);
   const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
-  const loader = new DeviceLoader(device, dtypes.compute, onProgress);
+  const loader = new DeviceLoader(device, dtypes.compute, onProgress, resolveQuantize(options));
   const rowTokens = rowTokensOf({ speculative: speculativeConfig(options.speculativeConfig) });
   const build = new ModelBuild(loader, dtypes.state, dtypes.kv, rowTokens);
   const model = await loadModel(config, build, weights).finally(() => loader.close());

@@ -16,6 +16,7 @@ import { readZamba2, type Zamba2Config } from "./config/zamba2";
 
 export type { GenerationDefaults, TorchDtype } from "./config/language-model";
 export type { Mamba2Config } from "./config/mamba2";
+export { readQuantization } from "./config/quantization";
 
 /** Every config that can be read, told apart by modelType; registry.ts has an architecture for each. */
 export type ModelConfig =

@@ -6,7 +6,7 @@ import { Mlp } from "../layers/mlp";
 import { Moe } from "../layers/moe";
 import { type Branch, PreNorm } from "../layers/pre-norm";
 import { RmsNorm } from "../layers/rms-norm";
-import type { WeightDescriptor } from "../weights/descriptor";
+import type { MatrixDescriptor } from "../weights/descriptor";
 import type { WeightScope } from "../weights/scope";
 import type { GdnGeometry, MlpGeometry, MoeGeometry } from "./config/geometry";
 import type { QwenHybridConfig } from "./config/qwen3-next";
@@ -16,7 +16,7 @@ import type { Model } from "./model";
 /** What the families spell in their own way. */
 export interface QwenSpelling {
   /** Rows of the projections of a gated delta net, in the order that the layer takes them. */
-  readonly inProj: (weights: WeightScope, gdn: GdnGeometry, hiddenSize: number) => WeightDescriptor;
+  readonly inProj: (weights: WeightScope, gdn: GdnGeometry, hiddenSize: number) => readonly MatrixDescriptor[];
   readonly feedForward: (layer: number) => MlpGeometry | MoeGeometry;
 }
 

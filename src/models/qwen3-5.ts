@@ -1,5 +1,5 @@
 import type { ModelBuild } from "../layers/build";
-import { concatRows, type WeightDescriptor } from "../weights/descriptor";
+import type { MatrixDescriptor } from "../weights/descriptor";
 import type { WeightScope } from "../weights/scope";
 import type { GdnGeometry } from "./config/geometry";
 import type { Qwen35Config, Qwen35MoeConfig } from "./config/qwen3-5";
@@ -21,7 +21,7 @@ export function loadQwen35Moe(config: Qwen35MoeConfig, build: ModelBuild, checkp
   return loadQwenHybrid(config, build, checkpoint.named(qwen35Name), { inProj, feedForward: () => config.moe });
 }
 
-function inProj(weights: WeightScope, gdn: GdnGeometry, hiddenSize: number): WeightDescriptor {
+function inProj(weights: WeightScope, gdn: GdnGeometry, hiddenSize: number): MatrixDescriptor[] {
   const { valueHeads, valueDim, convDim } = gdn;
   const parts: readonly [name: string, rows: number][] = [
     ["in_proj_qkv", convDim],
@@ -29,5 +29,5 @@ function inProj(weights: WeightScope, gdn: GdnGeometry, hiddenSize: number): Wei
     ["in_proj_b", valueHeads],
     ["in_proj_a", valueHeads],
   ];
-  return concatRows(parts.map(([name, rows]) => weights.tensor(`${name}.weight`, [rows, hiddenSize])));
+  return parts.map(([name, rows]) => weights.scope(name).matrix([rows, hiddenSize]));
 }

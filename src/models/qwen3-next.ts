@@ -1,5 +1,5 @@
 import type { ModelBuild } from "../layers/build";
-import { concatRows, pickRows, type WeightDescriptor } from "../weights/descriptor";
+import { type MatrixDescriptor, pickRows } from "../weights/descriptor";
 import type { WeightScope } from "../weights/scope";
 import type { GdnGeometry } from "./config/geometry";
 import type { Qwen3NextConfig } from "./config/qwen3-next";
@@ -19,12 +19,12 @@ export function loadQwen3Next(config: Qwen3NextConfig, build: ModelBuild, checkp
 }
 
 /** Stored by key head: its q, its k, and v and z of its value heads in in_proj_qkvz; b and a of these in in_proj_ba. */
-function inProj(weights: WeightScope, gdn: GdnGeometry, hiddenSize: number): WeightDescriptor {
+function inProj(weights: WeightScope, gdn: GdnGeometry, hiddenSize: number): MatrixDescriptor[] {
   const { keyHeads, valueHeads, keyDim, valueDim } = gdn;
   const each = valueHeads / keyHeads;
   const parts = (name: string, sizes: readonly number[]) => {
     const group = sizes.reduce((sum, size) => sum + size, 0);
-    const stored = weights.tensor(`${name}.weight`, [keyHeads * group, hiddenSize]);
+    const stored = weights.scope(name).matrix([keyHeads * group, hiddenSize]);
     let start = 0;
     return sizes.map((size) => {
       const first = start;
@@ -37,5 +37,5 @@ function inProj(weights: WeightScope, gdn: GdnGeometry, hiddenSize: number): Wei
     });
   };
   const values = each * valueDim;
-  return concatRows([...parts("in_proj_qkvz", [keyDim, keyDim, values, values]), ...parts("in_proj_ba", [each, each])]);
+  return [...parts("in_proj_qkvz", [keyDim, keyDim, values, values]), ...parts("in_proj_ba", [each, each])];
 }

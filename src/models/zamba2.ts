@@ -103,10 +103,14 @@ class SharedBlock {
     const inner = attention.heads * attention.headDim;
     this.attentionNorm = RmsNorm.load(build, weights.scope("input_layernorm"), 2 * hiddenSize, normEps);
     this.qkv = Linear.stacked(build, qkvParts(attention, attentionWeights), 2 * hiddenSize, attention.bias);
-    this.attentionOut = Linear.load(build, attentionWeights.scope("o_proj"), [hiddenSize, inner], attention.bias);
+    this.attentionOut = Linear.load(build, attentionWeights.scope("o_proj"), [hiddenSize, inner], attention.bias, {
+      role: "residual",
+    });
     this.mlpNorm = RmsNorm.load(build, weights.scope("pre_ff_layernorm"), hiddenSize, normEps);
     this.gateUp = Linear.load(build, mlpWeights.scope("gate_up_proj"), [2 * mlp.size, hiddenSize], mlp.bias);
-    this.down = Linear.load(build, mlpWeights.scope("down_proj"), [hiddenSize, mlp.size], mlp.bias);
+    this.down = Linear.load(build, mlpWeights.scope("down_proj"), [hiddenSize, mlp.size], mlp.bias, {
+      role: "residual",
+    });
   }
 
   /** By the `use`-th hybrid layer. */

@@ -74,25 +74,34 @@ export interface Addon extends OpFunctions {
   openFile(path: string): FileHandle;
   closeFile(file: FileHandle): void;
   uploadFile(device: DeviceHandle, tensor: TensorHandle, file: FileHandle, offset: number): void;
-  /** `source` is the matrix in a typed array or, with offsets in bytes, the files of as many equal parts. */
+  /**
+   * `source` is the matrix in a typed array or, with offsets in bytes, the files of as many equal parts. Of codes: `group` share a
+   * scale; where the source has them, its `scales` f32 [n, groups], and `offsets` of u4, else empty.
+   */
   packLinearWeight(
     device: DeviceHandle,
     dtype: number,
+    group: number,
     n: number,
     k: number,
     sourceDtype: number,
     source: ArrayBufferView,
-    offsets: Float64Array,
+    partOffsets: Float64Array,
+    scales: Float32Array,
+    offsets: Float32Array,
   ): TensorHandle;
   /** The same of matrices [experts, n, k]. */
   packExpertWeights(
     device: DeviceHandle,
     dtype: number,
+    group: number,
     experts: number,
     n: number,
     k: number,
     sourceDtype: number,
     source: ArrayBufferView,
-    offsets: Float64Array,
+    partOffsets: Float64Array,
+    scales: Float32Array,
+    offsets: Float32Array,
   ): TensorHandle;
 }

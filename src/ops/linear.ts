@@ -21,7 +21,8 @@ export interface LinearArgs {
 /**
  * out = alpha x weight^T + bias, accumulated in float. The weight is in the backend's packed order, which may take more bytes
  * than its type has, but holds values of that type. With x and weight of one 16-bit type the products are of such operands;
- * otherwise of f32 ones.
+ * otherwise of f32 ones. A weight of codes gives products of what they mean; a CPU rounds x to 16 bits of the largest of each
+ * 32 before it multiplies integers, a GPU the weight to x's type for many rows.
  */
 export function linear(stream: Stream, args: LinearArgs): void {
   addon().linear(

@@ -1,6 +1,6 @@
 import type { FileHandle } from "../native/abi";
 import { addon } from "../native/load";
-import { codeOf, type DType } from "../tensor/dtype";
+import { type CodeDtype, codeOf, type DType } from "../tensor/dtype";
 import type { Stream } from "../tensor/stream";
 import { Tensor } from "../tensor/tensor";
 
@@ -10,20 +10,45 @@ import { Tensor } from "../tensor/tensor";
  */
 export type MatrixSource = readonly { file: FileHandle; offset: number }[] | ArrayBufferView;
 
-/** As the addon takes it. */
-export function sourceArgs(source: MatrixSource): readonly [data: ArrayBufferView, offsets: Float64Array] {
-  if (ArrayBuffer.isView(source)) return [source, new Float64Array(0)];
-  return [Int32Array.from(source, ({ file }) => file), Float64Array.from(source, ({ offset }) => offset)];
+/** What a packed weight is made of. */
+export type PackedDtype = "f32" | "bf16" | "f16" | CodeDtype;
+
+/** How codes, in the source or in the packed weight, become values: scale * code + offset. */
+export interface Quantization {
+  /** How many codes of a row, one after the other, share a scale: all of k, or a multiple of 32 (16 of e2m1). */
+  readonly group: number;
+  /** [rows, ceil(k / group)], where the source is codes. */
+  readonly scales?: Float32Array;
+  /** The same, of u4. */
+  readonly offsets?: Float32Array;
 }
 
-/** Converts a matrix [n, k] to `to` in the order that the device's linear reads. */
+const none = new Float32Array(0);
+
+/** As the addon takes it. */
+export function sourceArgs(
+  source: MatrixSource,
+  { scales = none, offsets = none }: Partial<Quantization>,
+): readonly [data: ArrayBufferView, partOffsets: Float64Array, scales: Float32Array, offsets: Float32Array] {
+  if (ArrayBuffer.isView(source)) return [source, new Float64Array(0), scales, offsets];
+  const files = Int32Array.from(source, ({ file }) => file);
+  return [files, Float64Array.from(source, ({ offset }) => offset), scales, offsets];
+}
+
+/**
+ * Converts a matrix [n, k] to `to` in the order that the device's linear reads. Floats may become codes of i8, e4m3 or u4;
+ * codes keep their type or become floats.
+ */
 export function packLinearWeight(
   stream: Stream,
   source: MatrixSource,
   [n, k]: readonly [number, number],
   from: DType,
-  to: "f32" | "bf16" | "f16",
+  to: PackedDtype,
+  quantization: Partial<Quantization> = {},
 ): Tensor {
-  const handle = addon().packLinearWeight(stream.handle, codeOf(to), n, k, codeOf(from), ...sourceArgs(source));
+  const { group = 0 } = quantization;
+  const args = sourceArgs(source, quantization);
+  const handle = addon().packLinearWeight(stream.handle, codeOf(to), group, n, k, codeOf(from), ...args);
   return new Tensor(handle, to, [n, k]);
 }

@@ -1,27 +1,40 @@
-import { closeSync, openSync, readSync } from "node:fs";
 import { EngineError } from "../errors";
 import { packExpertWeights } from "../ops/pack-expert-weights";
-import { type MatrixSource, packLinearWeight } from "../ops/pack-linear-weight";
+import { type MatrixSource, type PackedDtype, packLinearWeight, type Quantization } from "../ops/pack-linear-weight";
 import type { Device } from "../tensor/device";
-import { sizeOf } from "../tensor/dtype";
+import { type DType, sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import { WeightFile } from "../tensor/weight-file";
-import { equalParts, type FilePart, partsOf, type WeightDescriptor, type WeightDtype } from "./descriptor";
+import {
+  equalParts,
+  type FilePart,
+  isQuantized,
+  type MatrixDescriptor,
+  partsOf,
+  storedBytes,
+  type WeightDescriptor,
+  type WeightDtype,
+} from "./descriptor";
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
-import type { ExpertsView, WeightView } from "./view";
+import { type PackedForm, packedForm, type QuantizeFormat } from "./packed-form";
+import { readQuantized } from "./quantized-rows";
+import { readPart } from "./read-part";
+import { type ExpertsView, packedBytes, type WeightView } from "./view";
 import type { ComputeDtype, MatrixOptions, VectorOptions, WeightLoader } from "./weight-loader";
 
-/** A checkpoint's file: as the device's threads read it, and as this one reads small tensors. */
-interface OpenFile {
-  readonly weights: WeightFile;
-  readonly descriptor: number;
+/** Matrices as the addon packs them. */
+interface Packing {
+  readonly source: MatrixSource;
+  readonly from: DType;
+  readonly to: PackedDtype;
+  readonly quantization: Partial<Quantization>;
 }
 
 /** Turns descriptors into tensors on a device. Copies run behind the caller; settle() waits for them and tells the progress. */
 export class DeviceLoader implements WeightLoader {
-  private readonly files = new Map<string, OpenFile>();
+  private readonly files = new Map<string, WeightFile>();
   private readonly counted = new Set<string>();
   /** Bytes of what is loaded so far, as it is stored. */
   bytes = 0;
@@ -35,34 +48,46 @@ export class DeviceLoader implements WeightLoader {
     readonly device: Device,
     readonly dtype: ComputeDtype,
     private readonly onProgress: (bytes: number) => void = () => {},
+    private readonly quantize: QuantizeFormat | null = null,
   ) {}
 
-  /** Under f32 activations weights stay what they are: products with them are exact. */
-  matrix(weight: WeightDescriptor, { exact = false }: MatrixOptions = {}): WeightView {
+  matrix(weight: MatrixDescriptor, options: MatrixOptions = {}): WeightView {
     const shape = weight.shape as [number, number];
-    const { source, from, to } = this.packing(weight, exact ? weight.dtype : this.productDtype(weight));
-    return { format: "plain", data: packLinearWeight(this.device.stream, source, shape, from, to), shape };
+    const [n, k] = shape;
+    const form = packedForm(weight, this.dtype, this.quantize, options);
+    const { source, from, to, quantization } = this.packing(weight, form);
+    const data = packLinearWeight(this.device.stream, source, shape, from, to, quantization);
+    return { data, shape, bytes: packedBytes(form.dtype, n, k, form.group) };
   }
 
-  experts(weight: WeightDescriptor): ExpertsView {
+  experts(weight: MatrixDescriptor, options: MatrixOptions = {}): ExpertsView {
     const shape = weight.shape as [number, number, number];
-    const { source, from, to } = this.packing(weight, this.productDtype(weight));
-    return { format: "plain", data: packExpertWeights(this.device.stream, source, shape, from, to), shape };
+    const [experts, n, k] = shape;
+    const form = packedForm(weight, this.dtype, this.quantize, options);
+    const { source, from, to, quantization } = this.packing(weight, form);
+    const data = packExpertWeights(this.device.stream, source, shape, from, to, quantization);
+    return { data, shape, bytes: packedBytes(form.dtype, experts * n, k, form.group) };
   }
 
-  /** Dummy values come in the type that they are packed in. */
-  private packing(
-    weight: WeightDescriptor,
-    to: WeightDtype,
-  ): { source: MatrixSource; from: WeightDtype; to: WeightDtype } {
+  /** Dummy values come in the type that they are packed in, or quantized from. */
+  private packing(weight: MatrixDescriptor, { dtype: to, group }: PackedForm): Packing {
     this.count(weight);
-    if ("dummy" in weight.source) return { source: this.dummyBits(weight, to), from: to, to };
-    const source = equalParts(weight).map(({ file, offset }) => ({ file: this.open(file).weights.handle, offset }));
-    return { source, from: weight.dtype, to };
+    if (isQuantized(weight)) {
+      const { codes, scales, offsets } = readQuantized(weight);
+      const source = ArrayBuffer.isView(codes) ? codes : this.sources(codes);
+      return { source, from: weight.codes, to, quantization: { group: weight.group, scales, offsets } };
+    }
+    const quantization = { group };
+    if ("dummy" in weight.source) {
+      const from = to === "f32" || to === "bf16" || to === "f16" ? to : weight.dtype;
+      return { source: this.dummyBits(weight, from), from, to, quantization };
+    }
+    if ("values" in weight.source) return { source: weight.source.values(readPart), from: "f32", to, quantization };
+    return { source: this.sources(partsOf(weight)), from: weight.dtype, to, quantization };
   }
 
-  private productDtype(weight: WeightDescriptor): WeightDtype {
-    return this.dtype === "f32" ? weight.dtype : this.dtype;
+  private sources(parts: readonly FilePart[]): MatrixSource {
+    return equalParts(parts).map(({ file, offset }) => ({ file: this.open(file).handle, offset }));
   }
 
   /** A source that is one tensor of a file. */
@@ -72,7 +97,7 @@ export class DeviceLoader implements WeightLoader {
     if ("dummy" in weight.source) this.device.stream.upload(tensor, this.dummyBits(weight, weight.dtype));
     else {
       const [{ file, offset }] = partsOf(weight) as [FilePart];
-      this.open(file).weights.upload(this.device.stream, tensor, offset);
+      this.open(file).upload(this.device.stream, tensor, offset);
     }
     return tensor;
   }
@@ -105,30 +130,15 @@ export class DeviceLoader implements WeightLoader {
   /** Gives up the files; call after the last settle(). */
   close(): void {
     this.dummyBuffer = new ArrayBuffer(0);
-    for (const { weights, descriptor } of this.files.values()) {
-      weights.close();
-      closeSync(descriptor);
-    }
+    for (const file of this.files.values()) file.close();
     this.files.clear();
   }
 
   private values(weight: WeightDescriptor): Float32Array {
     if ("dummy" in weight.source) return dummyValues(weight);
-    return fromBits(this.read(weight).buffer, weight.dtype);
-  }
-
-  private read(weight: WeightDescriptor): Uint8Array<ArrayBuffer> {
-    const parts = partsOf(weight);
-    const raw = new Uint8Array(parts.reduce((sum, { bytes }) => sum + bytes, 0));
-    let at = 0;
-    for (const { file, offset, bytes } of parts) {
-      if (readSync(this.open(file).descriptor, raw, at, bytes, offset) !== bytes) {
-        const message = `${file}: tensor ${weight.name} is cut off: copy or download the file again`;
-        throw new EngineError("ERR_WEIGHTS", message);
-      }
-      at += bytes;
-    }
-    return raw;
+    if ("values" in weight.source) return weight.source.values(readPart);
+    const raw = Buffer.concat(partsOf(weight).map(readPart));
+    return fromBits(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength), weight.dtype);
   }
 
   /** Memory of a dummy weight, good until the next one. It is converted before it is repeated, which is what takes time. */
@@ -144,22 +154,21 @@ export class DeviceLoader implements WeightLoader {
     return bits;
   }
 
-  private open(path: string): OpenFile {
+  private open(path: string): WeightFile {
     let file = this.files.get(path);
     if (file === undefined) {
-      file = { weights: WeightFile.open(path), descriptor: openSync(path, "r") };
+      file = WeightFile.open(path);
       this.files.set(path, file);
     }
     return file;
   }
 
   /** A tied embedding is loaded twice, as table and as matrix, and counted once. */
-  private count(weight: WeightDescriptor): void {
+  private count(weight: MatrixDescriptor): void {
     if (this.counted.has(weight.name)) return;
     this.counted.add(weight.name);
-    const elements = elementsOf(weight.shape);
-    this.parameters += elements;
-    this.bytes += elements * sizeOf(weight.dtype);
+    this.parameters += elementsOf(weight.shape);
+    this.bytes += storedBytes(weight);
   }
 }
 

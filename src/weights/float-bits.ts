@@ -30,6 +30,21 @@ function f16Value(bits: number): number {
   return exponent === 0 ? sign * mantissa * 2 ** -24 : sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
 }
 
+/** Values of the codes of e4m3: sign, four bits of exponent (bias 7), three of mantissa; 0x7f is NaN. */
+const e4m3 = Float32Array.from({ length: 256 }, (_, code) => {
+  const sign = code & 0x80 ? -1 : 1;
+  const exponent = (code >> 3) & 15;
+  const mantissa = code & 7;
+  if ((code & 0x7f) === 0x7f) return Number.NaN;
+  return exponent === 0 ? sign * mantissa * 2 ** -9 : sign * (8 + mantissa) * 2 ** (exponent - 10);
+});
+
+export function fromE4m3(codes: Uint8Array): Float32Array {
+  const values = new Float32Array(codes.length);
+  for (let i = 0; i < codes.length; i++) values[i] = e4m3[codes[i]!]!;
+  return values;
+}
+
 /** Values as the raw bits of a type. */
 export function toBits(values: Float32Array, dtype: WeightDtype): Float32Array | Uint16Array {
   if (dtype === "f32") return values;

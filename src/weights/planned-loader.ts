@@ -1,7 +1,8 @@
 import { elementsOf } from "../tensor/shape";
 import { Tensor } from "../tensor/tensor";
-import type { WeightDescriptor } from "./descriptor";
-import type { ExpertsView, WeightView } from "./view";
+import type { MatrixDescriptor, WeightDescriptor } from "./descriptor";
+import { packedForm, type QuantizeFormat } from "./packed-form";
+import { type ExpertsView, packedBytes, type WeightView } from "./view";
 import type { ComputeDtype, MatrixOptions, VectorOptions, WeightLoader } from "./weight-loader";
 
 /** No tensor on any device. */
@@ -13,19 +14,25 @@ export class PlannedLoader implements WeightLoader {
   /** Elements that would be loaded: the model's parameters. */
   parameters = 0;
 
-  constructor(readonly dtype: ComputeDtype) {}
+  constructor(
+    readonly dtype: ComputeDtype,
+    private readonly quantize: QuantizeFormat | null = null,
+  ) {}
 
-  matrix(weight: WeightDescriptor, { exact = false }: MatrixOptions = {}): WeightView {
-    return { format: "plain", data: this.product(weight, exact), shape: weight.shape as [number, number] };
+  matrix(weight: MatrixDescriptor, options: MatrixOptions = {}): WeightView {
+    return { ...this.product(weight, options), shape: weight.shape as [number, number] };
   }
 
-  experts(weight: WeightDescriptor): ExpertsView {
-    return { format: "plain", data: this.product(weight, false), shape: weight.shape as [number, number, number] };
+  experts(weight: MatrixDescriptor, options: MatrixOptions = {}): ExpertsView {
+    return { ...this.product(weight, options), shape: weight.shape as [number, number, number] };
   }
 
-  private product(weight: WeightDescriptor, exact: boolean): Tensor {
+  private product(weight: MatrixDescriptor, options: MatrixOptions): { data: Tensor; bytes: number } {
     this.count(weight);
-    return this.planned(exact || this.dtype === "f32" ? weight.dtype : this.dtype, weight.shape);
+    const { dtype, group } = packedForm(weight, this.dtype, this.quantize, options);
+    const k = weight.shape.at(-1)!;
+    const bytes = packedBytes(dtype, elementsOf(weight.shape) / k, k, group);
+    return { data: this.planned(dtype, weight.shape), bytes };
   }
 
   table(weight: WeightDescriptor): Tensor {
@@ -54,7 +61,7 @@ export class PlannedLoader implements WeightLoader {
   }
 
   /** A tied embedding is asked for twice, as table and as matrix, and counted once. */
-  private count({ name, shape }: WeightDescriptor): void {
+  private count({ name, shape }: MatrixDescriptor): void {
     if (this.counted.has(name)) return;
     this.counted.add(name);
     this.parameters += elementsOf(shape);

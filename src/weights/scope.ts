@@ -1,9 +1,12 @@
 import { EngineError } from "../errors";
 import { elementsOf } from "../tensor/shape";
 import type { Checkpoint, CheckpointEntry } from "./checkpoint";
-import type { WeightDescriptor, WeightDtype } from "./descriptor";
+import type { MatrixDescriptor, WeightDescriptor, WeightDtype } from "./descriptor";
 import { dummySeed, type Initial, initial } from "./dummy";
+import { type QuantizationSettings, type StoredTensor, usualSettings } from "./formats/format";
+import { recogniseMatrix, weightNames } from "./formats/recognise";
 import { type NameRule, renamed } from "./names";
+import { readPart } from "./read-part";
 import type { SafetensorsDtype } from "./safetensors";
 
 export interface DummyOptions {
@@ -18,6 +21,7 @@ const weightDtypes: Partial<Record<SafetensorsDtype, WeightDtype>> = { F32: "f32
 /** Where a scope's tensors come from; shared by all scopes under one root, and the record of what was asked for. */
 interface Store {
   tensor(name: string, shape: readonly number[], start: Initial): WeightDescriptor;
+  matrix(name: string, shape: readonly [number, number]): MatrixDescriptor;
   scalar(name: string): WeightDescriptor | null;
   has(name: string): boolean;
   ignore(name: string): void;
@@ -39,8 +43,8 @@ export class WeightScope {
     private readonly prefix: string,
   ) {}
 
-  static ofCheckpoint(checkpoint: Checkpoint): WeightScope {
-    return new WeightScope(CheckpointStore.of(checkpoint), "");
+  static ofCheckpoint(checkpoint: Checkpoint, settings: QuantizationSettings = usualSettings): WeightScope {
+    return new WeightScope(CheckpointStore.of(checkpoint, settings), "");
   }
 
   static ofDummy(options: DummyOptions = {}): WeightScope {
@@ -62,6 +66,16 @@ export class WeightScope {
    */
   tensor(name: string, shape: readonly number[], start: Initial = initial.matrix): WeightDescriptor {
     return this.store.tensor(this.prefix + name, shape, start);
+  }
+
+  /** The weight [n, k] of this scope, which may be stored as codes in one of `formats/`. Throws as tensor() does. */
+  matrix(shape: readonly [n: number, k: number]): MatrixDescriptor {
+    return this.store.matrix(`${this.prefix}weight`, shape);
+  }
+
+  /** Whether there is a weight, of floats or of codes; of dummy weights there is none. */
+  hasMatrix(): boolean {
+    return weightNames.some((name) => this.has(name));
   }
 
   /** A tensor of one element, whatever its shape; null where the checkpoint has none, and of dummy weights. */
@@ -94,14 +108,34 @@ class CheckpointStore implements Store {
     private readonly originals: ReadonlyMap<string, string>,
     /** By the checkpoint's own names, whatever the model's are. */
     private readonly used: Set<string>,
+    private readonly settings: QuantizationSettings,
   ) {}
 
-  static of(checkpoint: Checkpoint): CheckpointStore {
-    return new CheckpointStore(checkpoint, new Map(checkpoint.names().map((name) => [name, name])), new Set());
+  static of(checkpoint: Checkpoint, settings: QuantizationSettings): CheckpointStore {
+    return new CheckpointStore(
+      checkpoint,
+      new Map(checkpoint.names().map((name) => [name, name])),
+      new Set(),
+      settings,
+    );
   }
 
   named(rule: NameRule): CheckpointStore {
-    return new CheckpointStore(this.checkpoint, renamed(this.checkpoint.names(), rule), this.used);
+    return new CheckpointStore(this.checkpoint, renamed(this.checkpoint.names(), rule), this.used, this.settings);
+  }
+
+  matrix(name: string, shape: readonly [number, number]): MatrixDescriptor {
+    const prefix = name.slice(0, -"weight".length);
+    const module = { weight: name, get: (beside: string) => this.stored(prefix + beside), read: readPart };
+    return recogniseMatrix(module, shape, this.settings) ?? this.tensor(name, shape);
+  }
+
+  private stored(name: string): StoredTensor | null {
+    const original = this.originals.get(name);
+    if (original === undefined) return null;
+    this.used.add(original);
+    const { dtype, shape, file, offset, bytes } = this.checkpoint.entry(original);
+    return { name: original, dtype, shape, part: { file, offset, bytes } };
   }
 
   tensor(name: string, shape: readonly number[]): WeightDescriptor {
@@ -161,6 +195,10 @@ class DummyStore implements Store {
 
   named(): DummyStore {
     return this;
+  }
+
+  matrix(name: string, shape: readonly [number, number]): WeightDescriptor {
+    return this.tensor(name, shape, initial.matrix);
   }
 
   tensor(name: string, shape: readonly number[], { law, f32 = false }: Initial): WeightDescriptor {

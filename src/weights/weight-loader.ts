@@ -1,13 +1,16 @@
 import type { Tensor } from "../tensor/tensor";
-import type { WeightDescriptor } from "./descriptor";
+import type { MatrixDescriptor, WeightDescriptor } from "./descriptor";
 import type { ExpertsView, WeightView } from "./view";
 
 /** What the engine computes in: the type of activations, and of matrices unless the checkpoint's is smaller and exact. */
 export type ComputeDtype = "f32" | "bf16" | "f16";
 
 export interface MatrixOptions {
-  /** Keeps the type that it is stored in: for a product that has to be exact, whatever the activations are. */
-  readonly exact?: boolean;
+  /**
+   * "exact" keeps the type that it is stored in: for a product that has to be exact, whatever the activations are. "residual" is
+   * what adds to the residual stream, which suffers most from few bits.
+   */
+  readonly role?: "exact" | "residual" | undefined;
 }
 
 export interface VectorOptions {
@@ -21,9 +24,9 @@ export interface VectorOptions {
 export interface WeightLoader {
   readonly dtype: ComputeDtype;
   /** A matrix [n, k] for `linear`. */
-  matrix(weight: WeightDescriptor, options?: MatrixOptions): WeightView;
+  matrix(weight: MatrixDescriptor, options?: MatrixOptions): WeightView;
   /** Matrices [experts, n, k] for `groupedLinear`. */
-  experts(weight: WeightDescriptor): ExpertsView;
+  experts(weight: MatrixDescriptor, options?: MatrixOptions): ExpertsView;
   /** A table [rows, width] for `embedding`, in the checkpoint's type. */
   table(weight: WeightDescriptor): Tensor;
   /** A small tensor as f32. */

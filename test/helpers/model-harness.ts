@@ -15,6 +15,7 @@ import { Device, type DeviceKind } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
 import { Checkpoint } from "../../src/weights/checkpoint";
 import { DeviceLoader } from "../../src/weights/device-loader";
+import type { QuantizeFormat } from "../../src/weights/packed-form";
 import { WeightScope } from "../../src/weights/scope";
 import type { ComputeDtype } from "../../src/weights/weight-loader";
 import { testDevices } from "./backends";
@@ -58,11 +59,17 @@ export class ModelHarness {
   static async load(
     dir: string,
     dtype: ComputeDtype,
-    options: { stateDtype?: DType; kvDtype?: DType; threads?: number; device?: DeviceKind } = {},
+    options: {
+      stateDtype?: DType;
+      kvDtype?: DType;
+      threads?: number;
+      device?: DeviceKind;
+      quantize?: QuantizeFormat;
+    } = {},
   ): Promise<ModelHarness> {
     const config = loadModelConfig(dir);
     const device = Device.open({ kind: options.device ?? testDevices[0]!, threads: options.threads ?? 2 });
-    const loader = new DeviceLoader(device, dtype);
+    const loader = new DeviceLoader(device, dtype, undefined, options.quantize);
     const build = new ModelBuild(loader, options.stateDtype ?? "f32", options.kvDtype);
     const model = await loadModel(config, build, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
     loader.close();

@@ -6,7 +6,13 @@ import { decode, encode, newWords, uploadView, type Words } from "./bits";
 import { assertSameBits } from "./close";
 
 /** NaNs with a payload of their own, and an integer that is no slot, token or position. */
-const poison: Record<DType, number> = { f32: 0x7fc0dead, bf16: 0x7fe1, f16: 0x7e2d, i32: 0x5eadbeef, u8: 0xa5 };
+const poison: Partial<Record<DType, number>> = {
+  f32: 0x7fc0dead,
+  bf16: 0x7fe1,
+  f16: 0x7e2d,
+  i32: 0x5eadbeef,
+  u8: 0xa5,
+};
 
 /** Elements before and after the tensor. */
 const guard = 64;
@@ -41,7 +47,7 @@ export class Placed {
     this.rowStride = this.rowSize + rowPad;
     this.start = guard + shift;
     const length = this.start + Math.max(0, this.rows * this.rowStride) + guard;
-    this.before = newWords(dtype, length).fill(poison[dtype]);
+    this.before = newWords(dtype, length).fill(poison[dtype]!);
     if (values) this.scatter(values);
     this.buffer = device.tensor(dtype, [length]);
     device.stream.upload(this.buffer, uploadView(dtype, this.before));

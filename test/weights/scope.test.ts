@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { Checkpoint } from "../../src/weights/checkpoint";
-import { concatRows, equalParts } from "../../src/weights/descriptor";
+import { concatRows, equalParts, partsOf } from "../../src/weights/descriptor";
 import { type Initial, initial } from "../../src/weights/dummy";
 import { WeightScope } from "../../src/weights/scope";
 import { engineError, makeTestDir, safetensors, type TestDir, vector } from "./files";
@@ -83,10 +83,10 @@ test("several tensors below each other stay where they are", () => {
 test("tensors of several sizes can be read in equal parts", () => {
   const root = scopeOf({ a: vector(0, 4), b: vector(16, 6) }, 40);
   const [a, b] = [root.tensor("a", [4]), root.tensor("b", [6])];
-  const { file, offset } = equalParts(a)[0]!;
+  const { file, offset } = equalParts(partsOf(a))[0]!;
   const part = (begin: number) => ({ file, offset: offset + begin, bytes: 8 });
-  expect(equalParts(concatRows([a, b]))).toEqual([0, 8, 16, 24, 32].map(part));
-  expect(equalParts(b)).toEqual([{ file, offset: offset + 16, bytes: 24 }]);
+  expect(equalParts(partsOf(concatRows([a, b])))).toEqual([0, 8, 16, 24, 32].map(part));
+  expect(equalParts(partsOf(b))).toEqual([{ file, offset: offset + 16, bytes: 24 }]);
 });
 
 test("tensors of two types cannot become one", () => {

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { recurrentInitial } from "../../../src/layers/recurrent-initial";
 import { loadModelConfig, type Mamba2Config } from "../../../src/models/config";
@@ -8,6 +8,7 @@ import { Checkpoint } from "../../../src/weights/checkpoint";
 import type { FilePart, WeightDescriptor } from "../../../src/weights/descriptor";
 import { fillDummy, initial } from "../../../src/weights/dummy";
 import { fromBits, toBits } from "../../../src/weights/float-bits";
+import { readPart } from "../../../src/weights/read-part";
 import { WeightScope } from "../../../src/weights/scope";
 
 /** Numbers of the GGUF format, version 3 (ggml's docs/gguf.md). */
@@ -230,12 +231,9 @@ function valuesOf({ source, dtype, shape }: WeightDescriptor): Float32Array {
     fillDummy(source.dummy.law, source.dummy.seed, values);
     return values;
   }
+  if ("values" in source) return source.values(readPart);
   const [part] = source.parts as [FilePart];
-  const raw = new Uint8Array(part.bytes);
-  const file = openSync(part.file, "r");
-  readSync(file, raw, 0, part.bytes, part.offset);
-  closeSync(file);
-  return fromBits(raw.buffer, dtype);
+  return fromBits(readPart(part).buffer, dtype);
 }
 
 function asBytes(values: Float32Array | Uint16Array): Uint8Array {

@@ -79,6 +79,32 @@ inline F32 select_less(F32 a, F32 b, F32 x, F32 y) {
   return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))};
 }
 
+// As many words as there are floats: an integer, or two of 16 bits, or what such pairs are taken from.
+struct I32 {
+  __m256i v;
+};
+inline I32 load_i32(const void* p) { return {_mm256_loadu_si256(static_cast<const __m256i*>(p))}; }
+inline I32 set_i32(uint32_t x) { return {_mm256_set1_epi32(static_cast<int>(x))}; }
+inline F32 to_floats(I32 a) { return {_mm256_cvtepi32_ps(a.v)}; }
+// The signed low, or high, byte of each 16 bits.
+inline I32 low_bytes(I32 a) { return {_mm256_srai_epi16(_mm256_slli_epi16(a.v, 8), 8)}; }
+inline I32 high_bytes(I32 a) { return {_mm256_srai_epi16(a.v, 8)}; }
+// The i-th four bits of each 16.
+inline I32 nibbles(I32 a, int i) { return {_mm256_and_si256(_mm256_srli_epi32(a.v, 4 * i), set_i32(0x000f000f).v)}; }
+// sum + a0 b0 + a1 b1 of pairs.
+inline I32 add_products(I32 a, I32 b, I32 sum) { return {_mm256_add_epi32(sum.v, _mm256_madd_epi16(a.v, b.v))}; }
+// Whole numbers, as 16 bits each.
+inline void store_int16(int16_t* p, F32 a) {
+  const __m256i words = _mm256_cvtps_epi32(a.v);
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(words, words), 0x08);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(packed));
+}
+// Codes of e4m3, 2^-8 of what they mean: the same bits, with an exponent biased by 15 instead of 7, as f16.
+inline F32 load_e4m3(const uint8_t* p) {
+  const __m128i codes = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return {_mm256_cvtph_ps(_mm_and_si128(_mm_slli_epi16(codes, 7), _mm_set1_epi16(static_cast<short>(0xbfff))))};
+}
+
 inline void transpose(F32 (&r)[8]) {
   __m256 pairs[8], quads[8];  // quads[4 i + j]: column j (low lane) and 4 + j (high lane) of rows 4 i to 4 i + 3
   for (int i = 0; i < 8; i += 2) {

@@ -1,6 +1,6 @@
 #pragma once
-// AVX-512 F/BW/VL/DQ: sixteen floats per register. With MAMBA_ISA_BF16 also the bf16 dot product (used by linear.inl)
-// and the bf16 conversion instruction.
+// AVX-512 F/BW/VL/DQ: sixteen floats per register. With MAMBA_ISA_BF16 also the bf16 dot product (used by linear.inl),
+// the bf16 conversion instruction and VNNI's dot product of integers, which every such processor has.
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -74,6 +74,39 @@ inline F32 exp2_int(F32 n) {
 inline F32 scale_exp2(F32 a, F32 n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 inline F32 select_less(F32 a, F32 b, F32 x, F32 y) {
   return {_mm512_mask_mov_ps(y.v, _mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), x.v)};
+}
+
+// As many words as there are floats: an integer, or two of 16 bits, or what such pairs are taken from.
+struct I32 {
+  __m512i v;
+};
+inline I32 load_i32(const void* p) { return {_mm512_loadu_si512(p)}; }
+inline I32 set_i32(uint32_t x) { return {_mm512_set1_epi32(static_cast<int>(x))}; }
+inline F32 to_floats(I32 a) { return {_mm512_cvtepi32_ps(a.v)}; }
+// The signed low, or high, byte of each 16 bits.
+inline I32 low_bytes(I32 a) { return {_mm512_srai_epi16(_mm512_slli_epi16(a.v, 8), 8)}; }
+inline I32 high_bytes(I32 a) { return {_mm512_srai_epi16(a.v, 8)}; }
+// The i-th four bits of each 16.
+inline I32 nibbles(I32 a, int i) {
+  return {_mm512_and_si512(_mm512_srli_epi32(a.v, static_cast<unsigned>(4 * i)), set_i32(0x000f000f).v)};
+}
+// sum + a0 b0 + a1 b1 of pairs.
+inline I32 add_products(I32 a, I32 b, I32 sum) {
+#ifdef MAMBA_ISA_BF16
+  return {_mm512_dpwssd_epi32(sum.v, a.v, b.v)};
+#else
+  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v))};
+#endif
+}
+// Whole numbers, as 16 bits each.
+inline void store_int16(int16_t* p, F32 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a.v)));
+}
+// Codes of e4m3, 2^-8 of what they mean: the same bits, with an exponent biased by 15 instead of 7, as f16.
+inline F32 load_e4m3(const uint8_t* p) {
+  const __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {
+      _mm512_cvtph_ps(_mm256_and_si256(_mm256_slli_epi16(codes, 7), _mm256_set1_epi16(static_cast<short>(0xbfff))))};
 }
 
 inline void transpose(F32 (&r)[16]) {

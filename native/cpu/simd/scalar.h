@@ -86,6 +86,41 @@ inline F32 scale_exp2(F32 a, F32 n) {
 }
 // Both operands' comparison as a select: a < b ? x : y.
 inline F32 select_less(F32 a, F32 b, F32 x, F32 y) { return {a.v < b.v ? x.v : y.v}; }
+// A word: an integer, or two of 16 bits, or what such pairs are taken from.
+struct I32 {
+  uint32_t v;
+};
+inline I32 load_i32(const void* p) {
+  I32 a;
+  __builtin_memcpy(&a, p, 4);
+  return a;
+}
+inline I32 set_i32(uint32_t x) { return {x}; }
+inline F32 to_floats(I32 a) { return {static_cast<float>(static_cast<int32_t>(a.v))}; }
+inline int32_t low_half(uint32_t pair) { return static_cast<int16_t>(pair); }
+inline int32_t high_half(uint32_t pair) { return static_cast<int16_t>(pair >> 16); }
+inline I32 pair_of(int32_t low, int32_t high) {
+  return {(static_cast<uint32_t>(low) & 0xffffu) | static_cast<uint32_t>(high) << 16};
+}
+// The signed low, or high, byte of each 16 bits.
+inline I32 low_bytes(I32 a) { return pair_of(static_cast<int8_t>(a.v), static_cast<int8_t>(a.v >> 16)); }
+inline I32 high_bytes(I32 a) { return pair_of(low_half(a.v) >> 8, high_half(a.v) >> 8); }
+// The i-th four bits of each 16.
+inline I32 nibbles(I32 a, int i) { return {a.v >> (4 * i) & 0x000f000fu}; }
+// sum + a0 b0 + a1 b1 of pairs.
+inline I32 add_products(I32 a, I32 b, I32 sum) {
+  const int32_t products = low_half(a.v) * low_half(b.v) + high_half(a.v) * high_half(b.v);
+  return {sum.v + static_cast<uint32_t>(products)};
+}
+// A whole number, as 16 bits.
+inline void store_int16(int16_t* p, F32 a) { *p = static_cast<int16_t>(a.v); }
+// A code of e4m3, 2^-8 of what it means.
+inline F32 load_e4m3(const uint8_t* p) {
+  const uint32_t sign = (*p & 0x80u) << 24, exponent = *p >> 3 & 15u, mantissa = *p & 7u;
+  if (exponent != 0) return {bits_to_float(sign | (exponent + 112) << 23 | mantissa << 20)};
+  return {bits_to_float(sign | float_to_bits(static_cast<float>(mantissa) * 0x1p-17f))};
+}
+
 // A square block of registers: element j of register i becomes element i of register j.
 inline void transpose(F32 (&)[1]) {}
 

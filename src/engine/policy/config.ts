@@ -8,6 +8,10 @@ type FloatDtype = (typeof floats)[FloatName];
 
 export type DtypeName = "auto" | FloatName;
 
+/** What matrices of floats become when they are loaded. */
+export const quantizeNames = ["none", "fp8", "int8", "int4"] as const;
+export type QuantizeName = (typeof quantizeNames)[number];
+
 /** How a model is loaded and run; everything has a default. */
 export interface EngineOptions {
   /** Default "auto": the best device that this build has and this machine offers. */
@@ -23,6 +27,11 @@ export interface EngineOptions {
    * Default "auto": the activations'.
    */
   readonly kvCacheDtype?: "auto" | "fp8";
+  /**
+   * What the projections, experts and head of a checkpoint of floats become: "fp8" (e4m3, a scale for each row), "int8" (a scale
+   * for each 128 of a row), "int4" (scale and offset for each 32). What a checkpoint has as codes stays so. Default "none".
+   */
+  readonly quantize?: QuantizeName;
   /** Sequences that run at once; lowered, with a message, where their states would not fit. Default 64, on a GPU 256. */
   readonly maxNumSeqs?: number;
   /**
@@ -182,6 +191,17 @@ export function resolveDtypes(
   }
   const compute = floats[computeName];
   return { compute, state: floats[stateName], kv: kvCacheDtype === "fp8" ? "u8" : compute };
+}
+
+/** null: they stay floats. Throws ERR_ARGUMENT for a name that is none. */
+export function resolveQuantize({
+  quantize = "none",
+}: Pick<EngineOptions, "quantize">): Exclude<QuantizeName, "none"> | null {
+  if (!quantizeNames.includes(quantize)) {
+    const message = `quantize must be ${quantizeNames.join(", ")}, got ${quantize}`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject: "quantize" });
+  }
+  return quantize === "none" ? null : quantize;
 }
 
 function expectFloat(option: string, value: string): void {

@@ -9,6 +9,7 @@ import { checkGrouped, groupedBf16, groupedF16, groupedLinearBase } from "./grou
 import { checkLinear, linearBase, linearBf16, linearF16 } from "./linear";
 import { checkCombine, combineBase } from "./moe";
 import { checkGated, checkRms, gatedBase, rmsBase } from "./norm";
+import { checkQuantized, quantizedBase } from "./quantized-linear";
 import { checkRmsNormLinear, inProjBf16, outProjBf16, outProjF16, rmsNormLinearBase } from "./rms-norm-linear";
 import { checkScan, scanBase } from "./ssd-chunk-scan";
 import { checkStateUpdate, stateUpdateBase } from "./ssd-state-update";
@@ -55,6 +56,25 @@ async function main(): Promise<void> {
       { ...linearF16, accumulate: true, n: 45 },
     ]),
     checkLinear,
+  );
+  await all(
+    "linear with codes",
+    cases(
+      quantizedBase,
+      (
+        [
+          { codes: "i8", group: 128 },
+          { codes: "e4m3", group: 128 },
+          { codes: "u4", group: 32 },
+          { codes: "e2m1", group: 16 },
+        ] as const
+      ).flatMap((type) => [
+        { ...type, m: 1 },
+        { ...type, m: 33, n: 45, k: 200, dtype: "f32" as const, bias: true },
+        { ...type, k: 131, group: 131, outDtype: "bf16" as const, ...ragged },
+      ]),
+    ),
+    checkQuantized,
   );
   await all(
     "rmsNormLinear",

@@ -1,0 +1,272 @@
+// linear with weights of codes, and their packing. Kernels:
+//   quantized   16-bit rows of x, up to 64 of them (on a deterministic stream any number): quantized_linear.cuh
+//   widened     more rows: some rows of the weight at a time become 16-bit floats, whose products are linear's
+//   general     what neither takes: floats, an odd k, no alignment
+#include <algorithm>
+
+#include "cuda/kernels.h"
+#include "cuda/quantized_linear.cuh"
+#include "cuda/quantized_linear.h"
+#include "cuda/staging.h"
+
+namespace mamba::cuda {
+namespace codes {
+namespace {
+
+constexpr int64_t kMostRows = 64;
+constexpr int64_t kMostBlocksY = 65535;
+
+template <class F>
+void with_codes(DType type, F f) {
+  switch (type) {
+    case DType::i8:
+      return f.template operator()<DType::i8>();
+    case DType::e4m3:
+      return f.template operator()<DType::e4m3>();
+    case DType::u4:
+      return f.template operator()<DType::u4>();
+    default:
+      return f.template operator()<DType::e2m1>();
+  }
+}
+
+// --- quantized ------------------------------------------------------------------------------------------------------
+template <class T, DType C, int Columns, int Tiles, int Warps, int Depth, int Blocks>
+void launch_quantized(const LinearParams& p, Context& context) {
+  const int64_t blocks = tiles_of(p.n) / Tiles;
+  int splits = 1;
+  // By the tiles: however many a block takes, sums have one order.
+  while (context.clusters() && splits < 8 && tiles_of(p.n) * splits < 3 * context.multiprocessors / 2 &&
+         steps_of(p.k) >= 2 * splits * Warps) {
+    splits *= 2;
+  }
+  const auto rows = static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns));
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(blocks * splits), rows),
+          .block = Warps * 32,
+          .shared_bytes = sums_bytes(Tiles, Columns, Warps, splits),
+          .cluster = splits},
+         quantized_kernel<T, C, Columns, Tiles, Warps, Depth, Blocks>, p, splits);
+}
+
+template <class T, DType C>
+void run_quantized(const LinearParams& p, Context& context) {
+  if (p.m <= 8) return launch_quantized<T, C, 1, 1, 8, 1, 4>(p, context);
+  if (p.m <= 16) return launch_quantized<T, C, 2, 1, 8, 2, 2>(p, context);
+  if (p.m <= 32) return launch_quantized<T, C, 4, 1, 8, 1, 2>(p, context);
+  return launch_quantized<T, C, 8, 2, 8, 1, 1>(p, context);
+}
+
+// --- general --------------------------------------------------------------------------------------------------------
+// A warp for each output, over k. Bound by instructions.
+__global__ void __launch_bounds__(256) general_kernel(const __grid_constant__ LinearParams p, int64_t first_row) {
+  let_next_start();
+  wait_for_inputs();
+  const int64_t n = int64_t{blockIdx.x} * 8 + threadIdx.x / 32, m = first_row + blockIdx.y;
+  if (n >= p.n) return;
+  float sum = 0;
+  for (int64_t k = threadIdx.x % 32; k < p.k; k += 32) {
+    sum = fmaf(value_at(p.weight, p.weight_dtype, p.k, n, k), load_any(p.x, p.x_dtype, m * p.x_stride + k), sum);
+  }
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+  if (threadIdx.x % 32 == 0) write_out(p, m, n, p.alpha * sum + load_out(p, m, n));
+}
+
+void run_general(const LinearParams& p, Context& context) {
+  const auto columns = static_cast<unsigned>((p.n + 7) / 8);
+  for (int64_t first = 0; first < p.m; first += kMostBlocksY) {
+    const auto rows = static_cast<unsigned>(std::min(p.m - first, kMostBlocksY));
+    launch(context, {.grid = dim3(columns, rows), .block = 256}, general_kernel, p, first);
+  }
+}
+
+// --- widened --------------------------------------------------------------------------------------------------------
+// Eight values of a row of the weight for each thread.
+template <class T>
+__global__ void __launch_bounds__(256)
+    widen_kernel(const void* weight, DType type, int64_t k, int64_t first, int64_t rows, T* to) {
+  let_next_start();
+  wait_for_inputs();
+  const int64_t vectors = k / 8;
+  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < rows * vectors; i += int64_t{gridDim.x} * 256) {
+    const int64_t row = i / vectors, at = i % vectors * 8;
+    Vec<T, 8> values;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) values.elements[j] = rounded<T>(value_at(weight, type, k, first + row, at + j));
+    store<8>(to + row * k + at, values);
+  }
+}
+
+template <class T>
+void run_widened(const LinearParams& p, Context& context) {
+  const int64_t room = std::max<int64_t>(static_cast<int64_t>(kWeightScratchBytes / sizeof(T)) / p.k / 32 * 32, 32);
+  for (int64_t first = 0; first < p.n; first += room) {
+    LinearParams part = p;
+    part.n = std::min(room, p.n - first);
+    part.weight = context.weight_scratch, part.weight_dtype = p.x_dtype;
+    part.out = static_cast<char*>(p.out) + first * static_cast<int64_t>(size_of(p.out_dtype));
+    if (p.bias) part.bias = p.bias + first;
+    launch(context, {.grid = dim3(static_cast<unsigned>(16 * context.multiprocessors)), .block = 256}, widen_kernel<T>,
+           p.weight, p.weight_dtype, p.k, first, part.n, static_cast<T*>(context.weight_scratch));
+    context.early = false;  // what follows reads a weight early, and this one is new
+    run_linear(part, context);
+    context.early = false;  // and the next part may not be written before it was read
+  }
+}
+
+// --- packing --------------------------------------------------------------------------------------------------------
+// A source's rows as codes [rows][row_bytes], scales and offsets [rows][groups].
+struct RowsOfCodes {
+  uint8_t* codes;
+  float *scales, *offsets;
+};
+
+// A thread for each group of a row.
+__global__ void __launch_bounds__(64) quantize_kernel(const void* from, DType from_dtype, int64_t rows, int64_t k,
+                                                      int64_t group, DType type, float* values, RowsOfCodes to) {
+  const int64_t groups = groups_of(k, group), i = int64_t{blockIdx.x} * 64 + threadIdx.x;
+  if (i >= rows * groups) return;
+  const int64_t row = i / groups, first = i % groups * group, count = min(group, k - first);
+  for (int64_t j = 0; j < count; ++j) values[row * k + first + j] = load_any(from, from_dtype, row * k + first + j);
+  float offset = 0;
+  quantize_row(values + row * k + first, count, count, type,
+               to.codes + row * code_bytes(type, k) + code_bytes(type, first), to.scales + i, &offset);
+  to.offsets[i] = offset;
+}
+
+// A thread for each row and step of a block; `tiles` whole tiles of rows, of which those past `rows` are zeros.
+__global__ void __launch_bounds__(64)
+    arrange_kernel(RowsOfCodes from, DType type, int64_t rows, int64_t k, int64_t group, int64_t tiles, uint8_t* to) {
+  const int64_t steps = steps_of(k), i = int64_t{blockIdx.x} * 64 + threadIdx.x;
+  if (i >= tiles * kRows * steps) return;
+  const int64_t row = i / steps, step = i % steps, groups = groups_of(k, group);
+  uint8_t* block = to + (row / kRows * steps + step) * block_bytes(type);
+  const int within = static_cast<int>(row % kRows);
+  const uint8_t* codes = from.codes + row * code_bytes(type, k);
+  const bool inside = row < rows;
+  for (int j = 0; j < kStep; j += 2) {
+    const int64_t at = step * kStep + j;
+    uint32_t pair[2] = {0, 0};
+    for (int half = 0; half < 2; ++half) {
+      if (!inside || at + half >= k) continue;
+      pair[half] = bits(type) == 8 ? codes[at + half] : codes[(at + half) / 2] >> (at + half) % 2 * 4 & 15u;
+    }
+    const Place first = place_of(type, within, j), second = place_of(type, within, j + 1);
+    if (bits(type) == 8) {
+      block[first.byte] = static_cast<uint8_t>(pair[0]), block[second.byte] = static_cast<uint8_t>(pair[1]);
+    } else {
+      // Two nibbles of a byte are those of k and k + 2: the second of them is added to what the first has left.
+      const auto put = [block](Place place, uint32_t code) {
+        block[place.byte] = static_cast<uint8_t>(place.shift == 0 ? code : block[place.byte] | code << 4);
+      };
+      put(first, pair[0]), put(second, pair[1]);
+    }
+  }
+  uint8_t* scales = block + code_bytes_of(type);
+  const auto group_at = [&](int64_t j) { return row * groups + min((step * kStep + j) / group, groups - 1); };
+  const auto used = [&](int64_t j) { return inside && step * kStep + j < k; };
+  if (type == DType::u4) {
+    for (int g = 0; g < 4; ++g) {
+      f16* pair = reinterpret_cast<f16*>(scales) + (within * 4 + g) * 2;
+      pair[0] = rounded<f16>(used(32 * g) ? from.scales[group_at(32 * g)] : 0);
+      pair[1] = rounded<f16>(used(32 * g) ? from.offsets[group_at(32 * g)] : 0);
+    }
+  } else if (type == DType::e2m1) {
+    for (int g = 0; g < 8; ++g) {
+      reinterpret_cast<bf16*>(scales)[within * 8 + g] = rounded<bf16>(used(16 * g) ? from.scales[group_at(16 * g)] : 0);
+    }
+  } else {
+    reinterpret_cast<float*>(scales)[within] = used(0) ? from.scales[group_at(0)] : 0;
+  }
+}
+
+// Codes to a plain row-major weight.
+__global__ void __launch_bounds__(256)
+    dequantize_kernel(RowsOfCodes from, DType type, int64_t rows, int64_t k, int64_t group, void* to, DType to_dtype) {
+  const int64_t groups = groups_of(k, group);
+  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < rows * k; i += int64_t{gridDim.x} * 256) {
+    const int64_t row = i / k, at = i % k;
+    const uint8_t* codes = from.codes + row * code_bytes(type, k);
+    const uint32_t code = bits(type) == 8 ? codes[at] : codes[at / 2] >> at % 2 * 4 & 15u;
+    const int64_t g = row * groups + at / group;
+    const float offset = type == DType::u4 ? from.offsets[g] : 0;
+    store_any(to, to_dtype, i, fmaf(from.scales[g], meaning(type, code), offset));
+  }
+}
+
+}  // namespace
+}  // namespace codes
+
+size_t quantized_weight_bytes(int64_t n, int64_t k, DType dtype) {
+  return static_cast<size_t>(codes::tiles_of(n) * codes::steps_of(k) * codes::block_bytes(dtype));
+}
+
+void run_quantized_linear(const LinearParams& p, Context& context) {
+  using namespace codes;
+  const bool vectors = p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k < (1 << 28) &&
+                       reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
+  if (!vectors) return run_general(p, context);
+  // Widened rows are the library's products, whose order of sums goes by the number of rows.
+  if (p.m > kMostRows && !context.deterministic) {
+    return p.x_dtype == DType::bf16 ? run_widened<bf16>(p, context) : run_widened<f16>(p, context);
+  }
+  with_codes(p.weight_dtype, [&]<DType C>() {
+    p.x_dtype == DType::bf16 ? run_quantized<bf16, C>(p, context) : run_quantized<f16, C>(p, context);
+  });
+}
+
+// In pieces that fit into the workspace, each behind the one before it on the stream.
+void run_pack_quantized_weight(const PackLinearWeightParams& p, Context& context) {
+  using namespace codes;
+  const bool from_codes = is_code(p.src_dtype), to_codes = is_code(p.dst_dtype);
+  const DType type = from_codes ? p.src_dtype : p.dst_dtype;
+  if (to_codes && !context.weight_scratch) {
+    check(cudaMalloc(&context.weight_scratch, kWeightScratchBytes), "memory to widen weights in");
+  }
+  const auto up = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  const int64_t groups = groups_of(p.k, p.group), row_bytes = code_bytes(type, p.k);
+  const int64_t source_bytes = from_codes ? row_bytes : p.k * static_cast<int64_t>(size_of(p.src_dtype));
+  const int64_t each = row_bytes + 8 * groups + (from_codes ? 0 : source_bytes + 4 * p.k);
+  const int64_t room = std::max<int64_t>((static_cast<int64_t>(context.workspace_bytes) - 2048) / each / 32 * 32, 32);
+  const auto blocks = [](int64_t threads, int64_t of) { return dim3(static_cast<unsigned>((threads + of - 1) / of)); };
+  for (int64_t first = 0; first < p.n; first += room) {
+    const int64_t rows = std::min(room, p.n - first);
+    auto* at = static_cast<uint8_t*>(context.workspace);
+    const auto take = [&](int64_t bytes) {
+      uint8_t* taken = at;
+      at += up(bytes);
+      return taken;
+    };
+    const RowsOfCodes canonical = {take(rows * row_bytes), reinterpret_cast<float*>(take(4 * rows * groups)),
+                                   reinterpret_cast<float*>(take(4 * rows * groups))};
+    const auto copy = [&](void* to, const Source& from, int64_t bytes) {
+      context.staging->copy(to, from, static_cast<size_t>(first * bytes), static_cast<size_t>(rows * bytes),
+                            context.stream);
+    };
+    if (from_codes) {
+      copy(canonical.codes, *p.src, row_bytes);
+      copy(canonical.scales, *p.scales, 4 * groups);
+      if (p.offsets) copy(canonical.offsets, *p.offsets, 4 * groups);
+    } else {
+      void* source = take(rows * source_bytes);
+      auto* values = reinterpret_cast<float*>(take(4 * rows * p.k));
+      copy(source, *p.src, source_bytes);
+      launch(context, {.grid = blocks(rows * groups, 64), .block = 64, .early = false}, quantize_kernel, source,
+             p.src_dtype, rows, p.k, p.group, type, values, canonical);
+    }
+    if (to_codes) {
+      const int64_t tiles = tiles_of(rows);
+      launch(context, {.grid = blocks(tiles * kRows * codes::steps_of(p.k), 64), .block = 64, .early = false},
+             arrange_kernel, canonical, type, rows, p.k, p.group, tiles,
+             static_cast<uint8_t*>(p.dst) + first / kRows * codes::steps_of(p.k) * block_bytes(type));
+    } else {
+      launch(context, {.grid = dim3(static_cast<unsigned>(16 * context.multiprocessors)), .block = 256, .early = false},
+             dequantize_kernel, canonical, type, rows, p.k, p.group,
+             static_cast<char*>(p.dst) + first * p.k * static_cast<int64_t>(size_of(p.dst_dtype)), p.dst_dtype);
+    }
+  }
+  context.full_stop();  // linear reads weights before the launch ahead has ended
+}
+
+}  // namespace mamba::cuda

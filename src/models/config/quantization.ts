@@ -1,0 +1,47 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { type QuantizationSettings, usualSettings } from "../../weights/formats/format";
+import { orElse, size, text } from "./fields";
+import { ConfigFile, isPresent } from "./json-file";
+
+/** Values of quant_method whose tensors are read; how each tensor is stored is told by the tensors. */
+const methods = ["fp8", "modelopt", "compressed-tensors", "gptq", "awq"] as const;
+
+/** The kinds of format of ModelOpt's own file. */
+const modelOptAlgorithms = ["FP8", "NVFP4", "W4A16_NVFP4", "MIXED_PRECISION"] as const;
+
+const blockError = "two sizes of a block, rows and columns";
+const fields = z.object({
+  weight_block_size: orElse(
+    z.tuple([size(2 ** 20), size(2 ** 20)], { error: blockError }),
+    usualSettings.fp8Block as [number, number],
+  ),
+  checkpoint_format: orElse(text(), ""),
+});
+
+/**
+ * What a model directory says of its codes, in config.json's quantization_config or ModelOpt's hf_quant_config.json. Throws
+ * ERR_CONFIG for what is malformed, ERR_MODEL_UNSUPPORTED for a method that is not read.
+ */
+export function readQuantization(dir: string): QuantizationSettings {
+  const config = ConfigFile.read(join(dir, "config.json"));
+  if (isPresent(config.value.quantization_config)) {
+    const file = config.under("quantization_config");
+    const { quant_method } = file.value;
+    if (!methods.some((method) => method === quant_method)) {
+      return file.unsupported("quant_method", `one of ${methods.join(", ")}`);
+    }
+    const { weight_block_size, checkpoint_format } = file.fields(fields);
+    return { fp8Block: weight_block_size, plainZeroPoints: checkpoint_format === "gptq_v2" };
+  }
+  const path = join(dir, "hf_quant_config.json");
+  if (existsSync(path)) {
+    const file = ConfigFile.read(path).under("quantization");
+    const { quant_algo } = file.value;
+    if (isPresent(quant_algo) && !modelOptAlgorithms.some((algorithm) => algorithm === quant_algo)) {
+      return file.unsupported("quant_algo", `one of ${modelOptAlgorithms.join(", ")}`);
+    }
+  }
+  return usualSettings;
+}

@@ -1,0 +1,59 @@
+import type { ReadPart } from "../descriptor";
+import { type ModuleTensors, needTensor, readFloats, rejectTensor, type StoredTensor, scaleTypes } from "./format";
+
+/** Codes of four bits in a 32-bit word. */
+export const inWord = 8;
+
+/** What GPTQ and AWQ store beside their codes. */
+export interface Int4Scales {
+  readonly tensors: readonly StoredTensor[];
+  /** How many of k share a scale. */
+  readonly group: number;
+  readonly groups: number;
+  /** [n, groups], and for a value scale * code + offset, that offset. */
+  read(read: ReadPart): { readonly scales: Float32Array; readonly offsets: Float32Array };
+}
+
+/**
+ * scales [groups, n] and qzeros [groups, n / 8], where column 8 j + order[i] is the i-th code of word j; `added` is what a zero
+ * point is more than its code.
+ */
+export function int4Scales(
+  module: ModuleTensors,
+  qweight: StoredTensor,
+  [n, k]: readonly [number, number],
+  order: readonly number[],
+  added: number,
+): Int4Scales {
+  const scale = needTensor(module, "scales", qweight);
+  const zeros = needTensor(module, "qzeros", qweight);
+  const [groups = 0, columns] = scale.shape;
+  if (!scaleTypes.includes(scale.dtype) || scale.shape.length !== 2 || columns !== n || groups < 1 || groups > k) {
+    return rejectTensor(scale, `${scaleTypes.join(" or ")} [groups, ${n}]`);
+  }
+  if (zeros.dtype !== "I32" || `${zeros.shape}` !== `${[groups, n / inWord]}`) {
+    return rejectTensor(zeros, `I32 [${groups}, ${n / inWord}]`);
+  }
+  // A group size is a power of two, or all of k: the last group may be shorter.
+  const group = groups === 1 ? k : 2 ** Math.ceil(Math.log2(k / groups));
+  if (Math.ceil(k / group) !== groups) rejectTensor(scale, `groups of a power of two in ${k}`);
+  const read = (readPart: ReadPart) => {
+    const stored = readFloats(readPart, scale);
+    const words = new Uint32Array(readPart(zeros.part).buffer);
+    const scales = new Float32Array(n * groups);
+    const offsets = new Float32Array(n * groups);
+    for (let g = 0; g < groups; g++) {
+      for (let word = 0; word < n / inWord; word++) {
+        const codes = words[(g * n) / inWord + word]!;
+        for (let i = 0; i < inWord; i++) {
+          const column = word * inWord + order[i]!;
+          const value = stored[g * n + column]!;
+          scales[column * groups + g] = value;
+          offsets[column * groups + g] = -value * (((codes >>> (4 * i)) & 15) + added);
+        }
+      }
+    }
+    return { scales, offsets };
+  };
+  return { tensors: [scale, zeros], group, groups, read };
+}

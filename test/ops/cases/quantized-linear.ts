@@ -1,0 +1,160 @@
+/** Runs one case of linear, or grouped_linear, with a weight of codes against the reference. */
+
+import { activationCodes } from "../../../src/ops/codes";
+import { linear } from "../../../src/ops/linear";
+import { groupedLinear } from "../../../src/ops/moe";
+import { packExpertWeights } from "../../../src/ops/pack-expert-weights";
+import { packLinearWeight } from "../../../src/ops/pack-linear-weight";
+import type { CodeDtype } from "../../../src/tensor/dtype";
+import type { Tensor } from "../../../src/tensor/tensor";
+import type { Backend } from "../../helpers/backends";
+import { encode, type FloatDType, rounded } from "../../helpers/bits";
+import { assertClose, toleranceOf } from "../../helpers/close";
+import { type Codes, dequantized, packedRows, randomCodes } from "../../helpers/codes";
+import * as reference from "../../helpers/reference";
+import { Rng } from "../../helpers/rng";
+
+export interface QuantizedRow {
+  readonly codes: CodeDtype;
+  readonly group: number; // codes of a row that share a scale
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly dtype: FloatDType; // of x
+  readonly outDtype: FloatDType;
+  readonly bias: boolean;
+  readonly alpha: number;
+  readonly accumulate: boolean;
+  readonly xPad: number;
+  readonly outPad: number;
+  readonly shift: number;
+}
+
+export const quantizedBase: QuantizedRow = {
+  codes: "i8",
+  group: 128,
+  m: 5,
+  n: 48,
+  k: 256,
+  dtype: "bf16",
+  outDtype: "f32",
+  bias: false,
+  alpha: 1,
+  accumulate: false,
+  xPad: 0,
+  outPad: 0,
+  shift: 0,
+};
+
+export function packCodes(backend: Backend, weight: Codes, to: CodeDtype | FloatDType = weight.codes): Tensor {
+  const { codes, n, k, group, scales, offsets } = weight;
+  const packed = packLinearWeight(backend.stream, packedRows(weight), [n, k], codes, to, { group, scales, offsets });
+  return backend.keep(packed);
+}
+
+export function quantizedInputs(row: QuantizedRow) {
+  const rng = new Rng(7);
+  const { m, n, k } = row;
+  return {
+    x: rounded(row.dtype, rng.normal(m * k)),
+    weight: randomCodes(rng, row.codes, n, k, row.group),
+    bias: row.bias ? rng.normal(n) : null,
+    before: row.accumulate ? rounded(row.outDtype, rng.normal(m * n)) : null,
+  };
+}
+
+export type QuantizedInputs = ReturnType<typeof quantizedInputs>;
+
+export async function launchQuantized(
+  backend: Backend,
+  row: QuantizedRow,
+  { x: values, bias, before }: Pick<QuantizedInputs, "x" | "bias" | "before">,
+  weight: Tensor,
+): Promise<Float32Array> {
+  const { m, n, k, shift } = row;
+  const x = backend.place(row.dtype, [m, k], { values, rowPad: row.xPad, shift });
+  const out = backend.place(row.outDtype, [m, n], { ...(before && { values: before }), rowPad: row.outPad, shift });
+  linear(backend.stream, {
+    out: out.tensor,
+    x: x.tensor,
+    weight,
+    ...(bias && { bias: backend.floats([n], bias) }),
+    alpha: row.alpha,
+    accumulate: row.accumulate,
+  });
+  const y = (await out.values()) as Float32Array;
+  await x.assertUnchanged("x");
+  return y;
+}
+
+export async function checkQuantized(backend: Backend, row: QuantizedRow): Promise<void> {
+  const { m, n, k, outDtype } = row;
+  const inputs = quantizedInputs(row);
+  const got = await launchQuantized(backend, row, inputs, packCodes(backend, inputs.weight));
+  const product = reference.linear(m, n, k, inputs.x, dequantized(inputs.weight), null);
+  const want = product.map((y, i) => row.alpha * y + (inputs.bias?.[i % n] ?? 0) + (inputs.before?.[i] ?? 0));
+  // A GPU widens a weight for many rows, in the type of x.
+  assertClose("out", [m, n], got, want, toleranceOf(outDtype, m > 64 ? row.dtype : outDtype));
+}
+
+/** A matrix of floats as the addon quantizes it. */
+export function packFloats(backend: Backend, { codes, n, k, group }: QuantizedRow, values: Float32Array): Tensor {
+  const source = encode("bf16", values) as Uint16Array;
+  return backend.keep(packLinearWeight(backend.stream, source, [n, k], "bf16", codes, { group }));
+}
+
+export interface QuantizedExpertsRow extends Pick<QuantizedRow, "codes" | "group" | "n" | "k" | "dtype" | "outDtype"> {
+  /** Rows of each expert. */
+  readonly rows: readonly number[];
+  readonly gated: boolean;
+}
+
+export const quantizedExpertsBase: QuantizedExpertsRow = {
+  codes: "i8",
+  group: 128,
+  n: 64,
+  k: 256,
+  dtype: "bf16",
+  outDtype: "f32",
+  rows: [3, 0, 20, 1],
+  gated: false,
+};
+
+/** grouped_linear against linear's reference, expert by expert, its rows gathered in reverse. */
+export async function checkQuantizedExperts(backend: Backend, row: QuantizedExpertsRow): Promise<void> {
+  const { codes, group, n, k, rows, gated } = row;
+  const rng = new Rng(9);
+  const experts = rows.length;
+  const count = rows.reduce((sum, each) => sum + each, 0);
+  const weight = randomCodes(rng, codes, experts * n, k, group);
+  const values = rounded(row.dtype, rng.normal(count * k));
+  const { scales, offsets } = weight;
+  const packed = backend.keep(
+    packExpertWeights(backend.stream, packedRows(weight), [experts, n, k], codes, codes, { group, scales, offsets }),
+  );
+  const columns = gated ? n / 2 : n;
+  const out = backend.place(row.outDtype, [count, columns]);
+  const begins = [0];
+  for (const each of rows) begins.push(begins.at(-1)! + each);
+  groupedLinear(backend.stream, {
+    out: out.tensor,
+    x: backend.place(row.dtype, [count, k], { values }).tensor,
+    weight: packed,
+    offsets: backend.integers(begins),
+    rowToken: backend.integers(Array.from({ length: count }, (_, i) => count - 1 - i)),
+    activation: gated ? activationCodes.silu : activationCodes.identity,
+    gated,
+  });
+  const floats = dequantized(weight);
+  const want = new Float64Array(count * columns);
+  for (let e = 0; e < experts; e++) {
+    for (let r = begins[e]!; r < begins[e + 1]!; r++) {
+      const x = values.subarray((count - 1 - r) * k, (count - r) * k);
+      const y = reference.linear(1, n, k, x, floats.subarray(e * n * k, (e + 1) * n * k), null);
+      for (let c = 0; c < columns; c++) {
+        want[r * columns + c] = gated ? reference.activations.silu(y[c]!) * y[columns + c]! : y[c]!;
+      }
+    }
+  }
+  assertClose("out", [count, columns], (await out.values()) as Float32Array, want, toleranceOf(row.outDtype));
+}
