@@ -17,7 +17,10 @@ async function run(backend: Backend, valid: ValidCall, state: Tensor): Promise<U
   for (let i = 0; i < slots; i++) {
     backend.stream.upload(slot(i), encode("bf16", new Rng(i).normal(size)));
   }
-  const args = materialise(backend, valid);
+  // A history has as many slots; it lies where it is.
+  const { history } = valid.args as { history?: TensorArg };
+  const own = history === undefined ? {} : { history: { ...history, shape: [slots, ...history.shape.slice(1)] } };
+  const args = materialise(backend, { ...valid, args: { ...valid.args, ...own } });
   valid.call(backend.stream, { ...args, state });
   const results = Array.from({ length: slots }, () => new Uint16Array(size));
   for (const [i, words] of results.entries()) await backend.stream.download(slot(i), words);

@@ -66,9 +66,7 @@ export class DraftPlan {
     if (decodes.length === 0 || decodes.some(({ numScheduled, length }) => numScheduled + 1 < length)) return 0;
     const padded = 2 ** Math.ceil(Math.log2(decodes.length));
     const ofStep = Math.min(maxDrawsOf(this.config), this.config.maxNumBatchedTokens);
-    const { deterministic = false, chunkSize } = this.config;
-    const left = deterministic ? spare - chunkSize : spare; // the first prefill needs a chunk there
-    const perRow = Math.min(left / decodes.length, ofStep / padded, rowTokensOf(this.config));
+    const perRow = Math.min(spare / decodes.length, ofStep / padded, rowTokensOf(this.config));
     return decodes.reduce(
       (most, sequence) => Math.min(most, sequence.maxLength - sequence.length - 1),
       Math.floor(perRow) - 1,
