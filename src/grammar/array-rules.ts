@@ -32,7 +32,9 @@ export function arrays(known: Conjunction, path: string, isOneWay: boolean, read
   const list = { items: possible, rest: hasRest ? rest : null, min, max };
   if (!isUnique) return reader.json.arrayOf(list, isOneWay);
   const unique = (item: Expression): Expression => ({ ...reader.named("item", item), isUnique: true });
-  return reader.json.arrayOf({ ...list, items: possible.map(unique), rest: list.rest && unique(rest) }, isOneWay);
+  const different = { ...list, items: possible.map(unique), rest: list.rest && unique(rest) };
+  // A rule of its own: what was written is remembered for each rule, and other lists may have the same items.
+  return reader.named("list", reader.json.arrayOf(different, isOneWay));
 }
 
 /** So many items at least that satisfy another schema as well, among any others. */

@@ -24,8 +24,8 @@ export class Automaton implements Machine {
   private readonly open: Uint8Array;
   private readonly callsFrom: ReadonlyMap<number, readonly Call[]>;
   readonly remembers: boolean;
-  /** What `endsAlone` says, where it has to be asked. */
-  private readonly alone: Uint8Array | null;
+  /** 1 for the states from which no end may be looked for; written by `Completions`. */
+  readonly shut: Uint8Array;
   /** What `need` says; written by `findNeeds`. */
   readonly needs: Float64Array;
 
@@ -38,7 +38,7 @@ export class Automaton implements Machine {
     this.callsFrom = built.calls;
     this.open = this.finals.map((final, state) => (final === 1 || built.calls.has(state) ? 1 : 0));
     this.remembers = [...built.calls.values()].some((calls) => calls.some(({ isUnique }) => isUnique));
-    this.alone = this.remembers ? endingAlone(built) : null;
+    this.shut = new Uint8Array(this.remembers ? built.finals.length : 0);
     this.needs = new Float64Array(built.finals.length).fill(Infinity);
   }
 
@@ -79,34 +79,7 @@ export class Automaton implements Machine {
     return this.needs[state]!;
   }
 
-  endsAlone(state: number): boolean {
-    return this.alone === null || this.alone[state] === 1;
-  }
-
   maskKey(state: number): string {
     return `${this.id}:${state}`;
   }
-
-  get everyCall(): Iterable<Call> {
-    return [...this.callsFrom.values()].flat();
-  }
-}
-
-/** 1 for the states from which there is a way to an end without a unique call. */
-function endingAlone({ edgesFrom, to, finals, calls }: Tables): Uint8Array {
-  const alone = Uint8Array.from(finals);
-  for (let changed = true; changed; ) {
-    changed = false;
-    for (let state = finals.length - 1; state >= 0; state--) {
-      if (alone[state] === 1) continue;
-      const next = [
-        ...to.slice(edgesFrom[state], edgesFrom[state + 1]),
-        ...(calls.get(state) ?? []).filter(({ isUnique }) => !isUnique).map(({ back }) => back),
-      ];
-      if (!next.some((one) => alone[one] === 1)) continue;
-      alone[state] = 1;
-      changed = true;
-    }
-  }
-  return alone;
 }

@@ -12,7 +12,7 @@ import {
   refused,
 } from "./budget";
 import { isWellFormed } from "./code-points";
-import { Completions, uniqueCallsNeeded } from "./completions";
+import { Completions } from "./completions";
 import { TokenConstraint } from "./constraint";
 import { call, character, choice, type Expression, literal, Rule } from "./expression";
 import { grammarRules } from "./gbnf";
@@ -59,17 +59,19 @@ export function compileConstraint(
     rule.machine = machine;
     return machine;
   });
-  findNeeds(machines, trie.alphabet, budget);
   const [root] = texts[0]!;
-  if (root.machine!.need(root.machine!.start) > MAX_DEPTH) {
+  const hasEnd = () => root.machine!.need(root.machine!.start) <= MAX_DEPTH;
+  findNeeds(machines, trie.alphabet, budget);
+  if (!hasEnd()) {
     const why = `the ${kind} stands for no text that ends and can be written with the model's tokens`;
     throw refused(kind, reasons[0] ?? why);
   }
-  const completions = new Completions(trie.alphabet);
-  for (const machine of machines) {
-    if (machine.remembers && uniqueCallsNeeded(machine) > completions.uniqueWays(machine)) {
-      throw refused(kind, `the ${kind} asks for more different items or names than there are`);
-    }
+  let completions = new Completions(trie.alphabet);
+  // Where one list has too few different items, what it is within has fewer ways, and so on.
+  while (machines.filter((machine) => completions.shut(machine)).length > 0) {
+    findNeeds(machines, trie.alphabet, budget);
+    if (!hasEnd()) throw refused(kind, `the ${kind} asks for more different items or names than there are`);
+    completions = new Completions(trie.alphabet);
   }
   const bytes = machines.reduce((sum, machine) => sum + machine.bytes, KEPT_BYTES);
   return new TokenConstraint(root, trie, completions, bytes);

@@ -14,6 +14,12 @@ interface Place {
   readonly withUnique: boolean;
 }
 
+/** What `room` says of a rule's states, and the least of those from which there is an end. */
+interface Rooms {
+  readonly byState: Float64Array;
+  readonly least: number;
+}
+
 /**
  * In how many ways texts can go on from states of machines up to the end of the rule: at most so many, and at least the
  * number that is given, which is at most ENDLESS. Two ways that read the same bytes count once, unless edges differ.
@@ -21,7 +27,7 @@ interface Place {
 export class Completions {
   private readonly known = new Map<Machine, [without: Map<number, number>, all: Map<number, number>]>();
 
-  private readonly ofCalls = new Map<Machine, number>();
+  private readonly rooms = new Map<Machine, Rooms>();
 
   /** @param alphabet 1 for each byte that is a token by itself */
   constructor(private readonly alphabet: Uint8Array) {}
@@ -30,15 +36,74 @@ export class Completions {
     return this.find({ machine, state, withUnique: true });
   }
 
-  /** Different parts that the rule can call for at least; each call for one of them allows so many. */
-  uniqueWays(machine: Machine): number {
-    let ways = this.ofCalls.get(machine);
-    if (ways === undefined) {
-      const callees = [...machine.everyCall].filter(({ isUnique }) => isUnique).map(({ rule }) => rule.machine!);
-      ways = Math.min(...callees.map((callee) => this.from(callee, callee.start)));
-      this.ofCalls.set(machine, ways);
+  /**
+   * From a state of a rule, with so many parts before that later ones must differ from, whatever they are, an end is
+   * certain to be found; -1 = not even with none.
+   */
+  room(machine: Machine, state: number): number {
+    return machine.remembers ? this.roomsOf(machine).byState[state]! : Infinity;
+  }
+
+  /** With so many parts before, nothing that the rule can go on with is ruled out. */
+  leastRoom(machine: Machine): number {
+    return machine.remembers ? this.roomsOf(machine).least : Infinity;
+  }
+
+  /**
+   * Shuts the states from which no end is certain; false where there is none. After it, needs must be found again, and
+   * with them completions.
+   */
+  shut(machine: Automaton): boolean {
+    if (!machine.remembers) return false;
+    let isAny = false;
+    this.roomsOf(machine).byState.forEach((room, state) => {
+      if (room >= 0 || machine.need(state) === Infinity) return;
+      machine.shut[state] = 1;
+      isAny = true;
+    });
+    return isAny;
+  }
+
+  private roomsOf(machine: Machine): Rooms {
+    let rooms = this.rooms.get(machine);
+    if (rooms === undefined) {
+      const byState = this.findRooms(machine as Automaton);
+      const least = byState.reduce(
+        (found, room, state) => (machine.need(state) === Infinity ? found : Math.min(found, room)),
+        Infinity,
+      );
+      rooms = { byState, least };
+      this.rooms.set(machine, rooms);
     }
-    return ways;
+    return rooms;
+  }
+
+  /** From the ends backwards, until nothing grows: a unique call takes one part, and must differ from all before. */
+  private findRooms(machine: Automaton): Float64Array {
+    const rooms = Float64Array.from({ length: machine.states }, (_, state) => (machine.isFinal(state) ? Infinity : -1));
+    const after = (state: number): number => {
+      let most = -1;
+      for (const [bytes, to] of edges(machine, state)) {
+        if (rooms[to]! > most && this.tokens(bytes) > 0) most = rooms[to]!;
+      }
+      for (const { rule, back, isUnique } of machine.calls(state)) {
+        const callee = rule.machine!;
+        if (callee.need(callee.start) === Infinity) continue;
+        const room = isUnique ? Math.min(this.from(callee, callee.start), rooms[back]!) - 1 : rooms[back]!;
+        most = Math.max(most, room);
+      }
+      return most;
+    };
+    for (let grows = true; grows; ) {
+      grows = false;
+      for (let state = machine.states - 1; state >= 0; state--) {
+        const room = machine.need(state) === Infinity ? -1 : after(state);
+        if (room <= rooms[state]!) continue;
+        rooms[state] = room;
+        grows = true;
+      }
+    }
+    return rooms;
   }
 
   /** Depth first, without recursion: what is met again on its own way goes round for ever. */
@@ -119,22 +184,4 @@ const keyOf = ({ machine, state, withUnique }: Place) => `${machine.id}:${state}
 function* edges(machine: Machine, state: number): Generator<[bytes: readonly [number, number], to: number]> {
   const { edgesFrom, low, high, to } = machine as Automaton;
   for (let edge = edgesFrom[state]!; edge < edgesFrom[state + 1]!; edge++) yield [[low[edge]!, high[edge]!], to[edge]!];
-}
-
-/** How many unique calls the texts of a rule need at least. */
-export function uniqueCallsNeeded(machine: Automaton): number {
-  const needed = new Map<number, number>();
-  let level = [machine.start];
-  for (let calls = 0; level.length > 0; calls++) {
-    const later: number[] = [];
-    for (let state = level.pop(); state !== undefined; state = level.pop()) {
-      if (needed.has(state)) continue;
-      needed.set(state, calls);
-      if (machine.isFinal(state)) return calls;
-      for (const [, to] of edges(machine, state)) level.push(to);
-      for (const { back, isUnique } of machine.calls(state)) (isUnique ? later : level).push(back);
-    }
-    level = later;
-  }
-  return Infinity;
 }

@@ -15,7 +15,6 @@ const NEVER = 0x7fffffff;
 export class CountedString implements Machine {
   readonly id = nextMachineId();
   readonly remembers = false;
-  readonly everyCall = noCalls;
   readonly start: number;
   readonly maxNeed: number;
   /** By state of the plain string: the characters that are still to come at least. */
@@ -89,10 +88,6 @@ export class CountedString implements Machine {
     const phase = state % this.plain.states;
     if (count < this.min && !this.canGrow) return Infinity;
     return this.fewest[phase]! > this.max - count ? Infinity : this.plain.need(phase);
-  }
-
-  endsAlone(): boolean {
-    return true;
   }
 
   maskKey(state: number): string {

@@ -33,10 +33,6 @@ export interface Machine {
   readonly maxNeed: number;
   /** Whether there are unique calls, so that what they stood for must be remembered. */
   readonly remembers: boolean;
-  /** The calls of all states. */
-  readonly everyCall: Iterable<Call>;
-  /** Whether the rule can come to its end without another unique call. */
-  endsAlone(state: number): boolean;
   /** States with the same key, of all machines, allow the same tokens up to where a call is entered or the rule ends. */
   maskKey(state: number): string;
 }

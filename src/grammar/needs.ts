@@ -4,10 +4,11 @@ import type { Machine } from "./machine";
 
 /**
  * Writes how deep calls must nest from each state of `rules` to its end, which says what can be completed: a state from
- * which there is no way with `alphabet` (1 for each byte that is a token by itself) keeps Infinity. Rules that are called
+ * which there is no way with `alphabet` (1 for each byte that is a token by itself), or that is shut, has Infinity. Rules that are called
  * and not among `rules` know theirs already.
  */
 export function findNeeds(rules: readonly Automaton[], alphabet: Uint8Array, budget: Budget): void {
+  for (const machine of rules) machine.needs.fill(Infinity);
   const searches = rules.map((machine) => new Search(machine, alphabet, budget));
   // The states that need no more than `depth`, for one depth after the other.
   for (let depth = 0, more = true; more; depth++) {
@@ -62,7 +63,7 @@ class Search {
     }
     let reached = false;
     for (let state = pending.pop(); state !== undefined; state = pending.pop()) {
-      if (needs[state] !== Infinity) continue;
+      if (needs[state] !== Infinity || this.machine.shut[state] === 1) continue;
       needs[state] = depth;
       this.machine.maxNeed = depth;
       reached = true;

@@ -68,10 +68,12 @@ export function objects(known: Conjunction, path: string, isOneWay: boolean, rea
   }
   // Where equal objects are to have one text, several others could come in any order.
   if (isOneWay && extra.length > 0) members.push({ body: choice(extra), required: false });
-  return reader.json.objectOf(
+  const object = reader.json.objectOf(
     { members, extra: extra.length === 0 || isOneWay ? null : choice(extra), ...count },
     isOneWay,
   );
+  // A rule of its own, as names are remembered for each rule, and objects within may have the same names.
+  return isCounted && extra.length > 0 ? reader.named("object", object) : object;
 }
 
 /** The names that propertyNames lists; null where it does not. */

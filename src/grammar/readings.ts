@@ -39,7 +39,7 @@ export class Frame {
   isDifferent(state: number, memory: Memory | null): boolean {
     let [part, ways, frame]: [Part | null, number, Frame] = [null, 0, this];
     if (memory instanceof Seen) {
-      if (!this.machine.endsAlone(state) && this.uniqueWays <= memory.size) return false;
+      if (this.completions.room(this.machine, state) < memory.size) return false;
       part = memory.outer;
     } else {
       part = memory;
@@ -59,7 +59,8 @@ export class Frame {
   get isFree(): boolean {
     const { memory } = this;
     if (memory === null) return true;
-    if (!memory.isStill || (memory instanceof Seen && this.uniqueWays <= memory.size)) return false;
+    if (!memory.isStill || (memory instanceof Seen && this.completions.leastRoom(this.machine) < memory.size))
+      return false;
     for (let part = memory instanceof Seen ? memory.outer : memory; part !== null; part = part.list.outer) {
       if (part.rivals > 0) return false;
     }
@@ -73,11 +74,6 @@ export class Frame {
       ways = Math.min(ENDLESS, ways * this.completions.from(outer.machine, outer.state));
     }
     return ways;
-  }
-
-  /** Different parts that the rule can call for. */
-  private get uniqueWays(): number {
-    return this.completions.uniqueWays(this.machine);
   }
 }
 
@@ -198,6 +194,7 @@ export class ReadingTable {
       const depth = caller === null ? 0 : caller.depth + 1;
       if (!isTail && machine.need(back) > MAX_DEPTH - caller!.depth) continue;
       if (callee.need(callee.start) > MAX_DEPTH - depth) continue;
+      if (memory instanceof Seen && this.completions.room(machine, back) < memory.size + Number(isUnique)) continue;
       const within = memory instanceof Seen ? memory.begin(isUnique) : memory;
       const own = callee.remembers ? this.listIn(within) : within;
       const entered = this.frame(callee, callee.start, caller, own);

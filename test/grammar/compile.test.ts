@@ -69,6 +69,24 @@ test.each<[name: string, schema: unknown, message: string]>([
     { uniqueItems: true, items: { type: "boolean" }, minItems: 3 },
     "more different",
   ],
+  [
+    "a property that asks for more different items than there are",
+    {
+      type: "object",
+      properties: { a: { type: "array", items: { type: "null" }, uniqueItems: true, minItems: 2 } },
+      required: ["a"],
+    },
+    "more different",
+  ],
+  [
+    "lists of lists without enough different items",
+    {
+      type: "array",
+      items: { type: "array", items: { type: "null" }, uniqueItems: true, minItems: 2 },
+      minItems: 1,
+    },
+    "more different",
+  ],
   ["more names than there are", { propertyNames: { enum: ["a"] }, minProperties: 2 }, "minProperties is 2"],
   [
     "an unknown name",

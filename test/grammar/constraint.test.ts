@@ -53,6 +53,15 @@ test.each(constraints.map((constraint) => ({ name: JSON.stringify(constraint).sl
   },
 );
 
+test("a list that cannot have enough different items is not begun", () => {
+  const pair = { type: "array", items: { type: "null" }, uniqueItems: true, minItems: 2 };
+  const schema = { type: "object", properties: { a: { type: "string" } }, additionalProperties: pair };
+  const start = compileConstraint({ kind: "json_schema", schema }, crossing).start();
+  expect(after(crossing, start, '{"a":"b"}')?.isComplete).toBe(true);
+  expect(after(crossing, start, '{"a":"b",')).toBeNull();
+  expect(after(crossing, start, '{"b')).toBeNull();
+});
+
 test("the mask of each state is what its bytes allow, for random schemas", () => {
   fc.assert(
     fc.property(schema, fc.integer(), (of, seed) => {

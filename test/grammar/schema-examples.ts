@@ -151,6 +151,54 @@ export const examples: readonly (readonly [
     ['{"v":1,"next":null}', '{"v":1,"next":{"v":2,"next":null}}'],
     ['{"v":1}', '{"v":1,"next":1}'],
   ],
+  [
+    "different items after one that is given",
+    { type: "array", prefixItems: [{ const: { a: 1 } }, {}], uniqueItems: true, minItems: 2 },
+    ['[{"a":1},"x"]', '[{"a":1},{"a":2}]'],
+    ['[{"a":1}]', '[{"a":1},{"a":1}]', '["x",{"a":1}]'],
+  ],
+  [
+    "a number that is given, and the same number in another way",
+    { type: "array", prefixItems: [{ const: 1 }, { type: "number" }], uniqueItems: true, minItems: 2 },
+    ["[1,1.5]", "[1,10]"],
+    ["[1,1]", "[1,1.0]", "[1,1e0]"],
+  ],
+  [
+    "different items of which there are too few, in a way that is not the only one",
+    {
+      anyOf: [{ type: "array", items: { type: "null" }, uniqueItems: true, minItems: 2 }, { type: "integer" }],
+    },
+    ["7"],
+    ["[null,null]", "[null]", "[]"],
+  ],
+  [
+    "as many different items as there are, and no more",
+    { type: "array", items: { type: "boolean" }, uniqueItems: true, minItems: 1 },
+    ["[true]", "[true,false]", "[false,true]"],
+    ["[]", "[true,true]", "[true,false,true]"],
+  ],
+  [
+    "items that are different in each of two lists",
+    {
+      type: "object",
+      properties: Object.fromEntries(
+        ["a", "b"].map((name) => [name, { type: "array", items: { enum: [1, 2] }, uniqueItems: true, minItems: 2 }]),
+      ),
+      required: ["a", "b"],
+    },
+    ['{"a":[1,2],"b":[2,1]}', '{"a":[1,2],"b":[1,2]}'],
+    ['{"a":[1,1],"b":[1,2]}', '{"a":[1,2],"b":[2,2]}'],
+  ],
+  [
+    "names that an object within has too",
+    {
+      type: "object",
+      additionalProperties: { type: "object", additionalProperties: { type: "integer" }, minProperties: 2 },
+      minProperties: 2,
+    },
+    ['{"x":{"x":1,"y":2},"y":{"x":1,"y":2}}'],
+    ['{"x":{"x":1,"x":2},"y":{"x":1,"y":2}}', '{"x":{"x":1,"y":2},"x":{"x":1,"y":2}}'],
+  ],
   ["the schema within itself", { type: "array", items: { $ref: "#" } }, ["[]", "[[],[[]]]"], ["[1]"]],
   [
     "a reference with escapes",
