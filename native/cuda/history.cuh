@@ -23,8 +23,9 @@ __device__ __forceinline__ Lag lag_of(const ReplayRow& row, int64_t entries, int
 
 // Entry of a token in the ring of a slot.
 template <class T>
-__device__ __forceinline__ T* entry_of(const History& history, int64_t slot, int64_t token) {
-  return static_cast<T*>(history.data) + slot * history.slot_stride + token % history.entries * history.width;
+__device__ __forceinline__ T* entry_of(const History& history, int64_t slot, int token) {
+  const int place = token % static_cast<int>(history.entries);
+  return static_cast<T*>(history.data) + slot * history.slot_stride + place * history.width;
 }
 
 }  // namespace mamba::cuda

@@ -18,6 +18,19 @@ bool tuned(const SsdReplayParams& p) {
          state_update::aligned(history.data, history.slot_stride, p.dtype, lane);
 }
 
+// By the bytes of state: a few are a matter of latency, so many warps; of more a warp has more, and starts less often.
+constexpr int64_t kFewBytes = int64_t{16} << 20;
+
+template <class Part, class T, int Warps>
+void launch_tiles(const SsdReplayParams& p, bool whole_x, Context& context) {
+  for (int64_t first = 0; first < p.rows; first += kMostRows) {
+    const dim3 grid(static_cast<unsigned>(ceil_div(p.head_dim, Part::kRows * Warps)), static_cast<unsigned>(p.heads),
+                    static_cast<unsigned>(std::min(kMostRows, p.rows - first)));
+    launch(context, {.grid = grid, .block = Warps * 32}, state_update::replay_kernel<Part, T, Warps>, p,
+           static_cast<int>(first), static_cast<int>(p.heads / p.groups), whole_x, context.settled);
+  }
+}
+
 template <class T, class S>
 void run(const SsdReplayParams& p, Context& context) {
   if (!tuned(p)) {
@@ -26,15 +39,10 @@ void run(const SsdReplayParams& p, Context& context) {
   }
   const bool whole_x = state_update::aligned(p.x, p.x_stride, p.dtype, 4) && p.head_dim % 4 == 0 &&
                        state_update::aligned(p.history.data, p.history.width, p.dtype, 4);
+  const int64_t bytes = p.rows * p.heads * p.head_dim * p.state_size * static_cast<int64_t>(sizeof(S));
   state_update::with_layout<S>(p.state_size, [&]<int kLanes, int kPieces>() {
-    constexpr int kWarps = 4;
-    using Part = state_update::Tile<T, S, kLanes, kPieces, 2>;
-    for (int64_t first = 0; first < p.rows; first += kMostRows) {
-      const dim3 grid(static_cast<unsigned>(ceil_div(p.head_dim, Part::kRows * kWarps)), static_cast<unsigned>(p.heads),
-                      static_cast<unsigned>(std::min(kMostRows, p.rows - first)));
-      launch(context, {.grid = grid, .block = kWarps * 32}, state_update::replay_kernel<Part, T, kWarps>, p,
-             static_cast<int>(first), static_cast<int>(p.heads / p.groups), whole_x, context.settled);
-    }
+    bytes <= kFewBytes ? launch_tiles<state_update::Tile<T, S, kLanes, kPieces, 2>, T, 4>(p, whole_x, context)
+                       : launch_tiles<state_update::Tile<T, S, kLanes, kPieces, 4>, T, 2>(p, whole_x, context);
   });
 }
 

@@ -36,6 +36,7 @@ __global__ void __launch_bounds__(Warps * 32) replay_kernel(const __grid_constan
   let_next_start();
   if (!settled) wait_for_inputs();
   const int32_t slot = p.slots[row];
+  const Lag lag = lag_of(p.replay[row], p.history.entries, tokens);
   const bool used = slot >= 0 && slot < p.slots_in_pool && rows > 0;
   S* state = static_cast<S*>(p.state) + slot * p.state_slot_stride + int64_t{at} * n;
   typename Part::State s;
@@ -45,7 +46,6 @@ __global__ void __launch_bounds__(Warps * 32) replay_kernel(const __grid_constan
     for (int t = 0; t < tokens; ++t) Part::write_zeros(p, row * tokens + t, at, rows, lane);
     return;
   }
-  const Lag lag = lag_of(p.replay[row], p.history.entries, tokens);
   const auto inputs_of = [&](int token) -> TokenInputs<T> {
     if (token < lag.first) {
       const T* entry = entry_of<T>(p.history, slot, token);

@@ -17,19 +17,23 @@ const none: RowDrafts = { tokens: noDrafts, proposed: 0 };
 export class DraftPlan {
   readonly counts = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
 
+  /** Whether the last decodes had room for guesses. */
+  private hasRoom = true;
+
   constructor(
     private readonly proposer: Proposer,
     private readonly config: SchedulerConfig,
   ) {}
 
-  /** Whether the sequence waits for its last token, which is not known yet. */
+  /** Whether the sequence waits for its last token, which is not known yet. Not while a step is too full for guesses. */
   waits(sequence: Sequence): boolean {
-    return sequence.numPending > 0 && sequence.takesDrafts && this.proposer.watches(sequence);
+    return this.hasRoom && sequence.numPending > 0 && sequence.takesDrafts && this.proposer.watches(sequence);
   }
 
   /** The guesses of each of `decodes`, which have `spare` tokens of the step's budget together. */
   of(decodes: readonly Sequence[], spare: number): (sequence: Sequence) => RowDrafts {
     const most = this.longest(decodes, spare);
+    if (decodes.length > 0) this.hasRoom = most > 0;
     if (most < 1) return () => none;
     const proposals = new Map<Sequence, readonly number[]>();
     let length = 0;
