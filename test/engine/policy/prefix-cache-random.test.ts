@@ -75,7 +75,7 @@ const statesAndPages = fc
   .map((config) => ({ ...config, maxQueue: 20, maxModelLen: 300 }));
 
 test.each([
-  { name: "states", configs: states, maxPrompt: 40, numRuns: 400 },
+  { name: "states", configs: states, maxPrompt: 40, numRuns: 800 },
   { name: "states and pages", configs: statesAndPages, maxPrompt: 290, numRuns: 150 },
 ])("random traffic over $name: the tokens of a server without a cache, and nothing leaks", (row) => {
   const events = fc.array(eventsOf(row.maxPrompt), { minLength: 10, maxLength: 80, size: "max" });
