@@ -21,7 +21,12 @@ inline Context context_on(cudaStream_t stream) {
     LAB_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
     return count;
   }();
-  return {stream, multiprocessors, 90, nullptr, 0, nullptr};
+  return {.stream = stream,
+          .multiprocessors = multiprocessors,
+          .capability = 90,
+          .workspace = nullptr,
+          .workspace_bytes = 0,
+          .gemm_plans = nullptr};
 }
 
 struct AttentionCase {

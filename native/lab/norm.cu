@@ -53,7 +53,12 @@ using lab::Host;
 Context context_on(cudaStream_t stream) {
   int multiprocessors = 0;
   LAB_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
-  Context context = {stream, multiprocessors, 90, nullptr, 0, nullptr};
+  Context context = {.stream = stream,
+                     .multiprocessors = multiprocessors,
+                     .capability = 90,
+                     .workspace = nullptr,
+                     .workspace_bytes = 0,
+                     .gemm_plans = nullptr};
   context.early = true;
   return context;
 }
