@@ -32,6 +32,43 @@ void check_eps(Checker& check, double eps) {
     check.refuse("eps is " + std::to_string(eps) + ", expected above 0: a key of zeros is divided by its root");
 }
 
+GdnUpdateParams update_params(const Checker& check, int64_t tokens_per_row, const Tensor& out, const Tensor& q,
+                              const Tensor& k, const Tensor& v, const Tensor& a, const Tensor& b, const Tensor& decay,
+                              const Tensor& dt_bias, const Tensor& state, const Tensor& slots, double eps,
+                              double scale) {
+  return {
+      .rows = check.size("rows"),
+      .tokens_per_row = tokens_per_row,
+      .key_heads = check.size("key_heads"),
+      .value_heads = check.size("value_heads"),
+      .key_dim = check.size("key_dim"),
+      .value_dim = check.size("value_dim"),
+      .slots_in_pool = check.size("slots"),
+      .q = q.data,
+      .k = k.data,
+      .v = v.data,
+      .a = a.data,
+      .b = b.data,
+      .q_stride = q.stride(0),
+      .k_stride = k.stride(0),
+      .v_stride = v.stride(0),
+      .a_stride = a.stride(0),
+      .b_stride = b.stride(0),
+      .decay = decay.as<float>(),
+      .dt_bias = dt_bias.as<float>(),
+      .state = state.data,
+      .state_slot_stride = state.stride(0),
+      .slots = slots.as<int32_t>(),
+      .out = out.data,
+      .out_stride = out.stride(0),
+      .eps = static_cast<float>(eps),
+      .scale = static_cast<float>(scale),
+      .dtype = q.dtype,
+      .gate_dtype = a.dtype,
+      .state_dtype = state.dtype,
+  };
+}
+
 }  // namespace
 
 void gdn_chunk(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, Tensor decay,
@@ -90,42 +127,10 @@ void gdn_update(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor
   check_operands(check, out, q, k, v, a, b, decay, dt_bias, state);
   check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
   check_eps(check, eps);
-  const int64_t tokens = check.size("tokens"), rows = check.size("rows");
-  if (!(rows == 0 ? tokens == 0 : tokens % rows == 0))
-    check.refuse("slots is " + slots.shape_text() + " for " + std::to_string(tokens) +
-                 " tokens, expected equally many tokens for each row");
+  const int64_t of_row = tokens_per_row(check, slots);
   if (out.elements() == 0) return;
-  backend_of(stream).gdn_update(stream, {
-                                            .rows = rows,
-                                            .tokens_per_row = tokens / rows,
-                                            .key_heads = check.size("key_heads"),
-                                            .value_heads = check.size("value_heads"),
-                                            .key_dim = check.size("key_dim"),
-                                            .value_dim = check.size("value_dim"),
-                                            .slots_in_pool = check.size("slots"),
-                                            .q = q.data,
-                                            .k = k.data,
-                                            .v = v.data,
-                                            .a = a.data,
-                                            .b = b.data,
-                                            .q_stride = q.stride(0),
-                                            .k_stride = k.stride(0),
-                                            .v_stride = v.stride(0),
-                                            .a_stride = a.stride(0),
-                                            .b_stride = b.stride(0),
-                                            .decay = decay.as<float>(),
-                                            .dt_bias = dt_bias.as<float>(),
-                                            .state = state.data,
-                                            .state_slot_stride = state.stride(0),
-                                            .slots = slots.as<int32_t>(),
-                                            .out = out.data,
-                                            .out_stride = out.stride(0),
-                                            .eps = static_cast<float>(eps),
-                                            .scale = static_cast<float>(scale),
-                                            .dtype = q.dtype,
-                                            .gate_dtype = a.dtype,
-                                            .state_dtype = state.dtype,
-                                        });
+  backend_of(stream).gdn_update(
+      stream, update_params(check, of_row, out, q, k, v, a, b, decay, dt_bias, state, slots, eps, scale));
 }
 
 void gdn_replay(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor a, Tensor b, Tensor decay,
@@ -138,40 +143,11 @@ void gdn_replay(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor
   const int64_t value_heads = check.size("value_heads"), value_dim = check.size("value_dim");
   const int64_t width = key_heads * key_dim + value_heads * (value_dim + 2);
   check_history(check, history, q, width);
-  const int64_t tokens_per_row = check_replay(check, replay, slots, "history", 0);
+  const int64_t of_row = check_replay(check, replay, slots, "history", 0);
   if (out.elements() == 0) return;
   GdnReplayParams params{};
-  static_cast<GdnUpdateParams&>(params) = {
-      .rows = check.size("rows"),
-      .tokens_per_row = tokens_per_row,
-      .key_heads = key_heads,
-      .value_heads = value_heads,
-      .key_dim = key_dim,
-      .value_dim = value_dim,
-      .slots_in_pool = check.size("slots"),
-      .q = q.data,
-      .k = k.data,
-      .v = v.data,
-      .a = a.data,
-      .b = b.data,
-      .q_stride = q.stride(0),
-      .k_stride = k.stride(0),
-      .v_stride = v.stride(0),
-      .a_stride = a.stride(0),
-      .b_stride = b.stride(0),
-      .decay = decay.as<float>(),
-      .dt_bias = dt_bias.as<float>(),
-      .state = state.data,
-      .state_slot_stride = state.stride(0),
-      .slots = slots.as<int32_t>(),
-      .out = out.data,
-      .out_stride = out.stride(0),
-      .eps = static_cast<float>(eps),
-      .scale = static_cast<float>(scale),
-      .dtype = q.dtype,
-      .gate_dtype = a.dtype,
-      .state_dtype = state.dtype,
-  };
+  static_cast<GdnUpdateParams&>(params) =
+      update_params(check, of_row, out, q, k, v, a, b, decay, dt_bias, state, slots, eps, scale);
   params.history = {history.data, history.stride(0), check.size("entries"), history.size(2)};
   params.replay = reinterpret_cast<const ReplayRow*>(replay.data);
   backend_of(stream).gdn_replay(stream, params);

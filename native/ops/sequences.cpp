@@ -38,14 +38,18 @@ void check_history(Checker& check, const Tensor& history, const Tensor& like, in
     check.refuse("history is " + history.shape_text() + ", expected a width of at least " + std::to_string(width));
 }
 
-int64_t check_replay(Checker& check, const Tensor& replay, const Tensor& slots, const char* ring, int64_t before) {
-  check_indices(check, slots, "slots", "rows");
-  check.shape(replay, "replay", {"rows", "3"}).dtype(replay, "replay", {DType::i32}).contiguous(replay, "replay");
-  const int64_t tokens = check.size("tokens"), rows = check.size("rows"), entries = check.size("entries");
+int64_t tokens_per_row(const Checker& check, const Tensor& slots) {
+  const int64_t tokens = check.size("tokens"), rows = check.size("rows");
   if (!(rows == 0 ? tokens == 0 : tokens % rows == 0))
     check.refuse("slots is " + slots.shape_text() + " for " + std::to_string(tokens) +
                  " tokens, expected equally many tokens for each row");
-  const int64_t of_row = rows == 0 ? 0 : tokens / rows;
+  return rows == 0 ? 0 : tokens / rows;
+}
+
+int64_t check_replay(Checker& check, const Tensor& replay, const Tensor& slots, const char* ring, int64_t before) {
+  check_indices(check, slots, "slots", "rows");
+  check.shape(replay, "replay", {"rows", "3"}).dtype(replay, "replay", {DType::i32}).contiguous(replay, "replay");
+  const int64_t of_row = tokens_per_row(check, slots), entries = check.size("entries");
   if (!(of_row <= kMostReplayTokens))
     check.refuse("a row has " + std::to_string(of_row) + " tokens, expected at most " +
                  std::to_string(kMostReplayTokens));

@@ -15,6 +15,9 @@ void check_sequences(Checker& check, const Tensor& query_start_loc, const Tensor
 void check_chunks(Checker& check, const Tensor& cu_chunk_seqlens, const Tensor& chunk_seq, const Tensor& last_chunk,
                   const std::optional<Tensor>& chunk_slots);
 
+// Tokens of each of the rows that `slots` [rows] are of; all rows have equally many.
+int64_t tokens_per_row(const Checker& check, const Tensor& slots);
+
 // history [slots, entries, width] of the type of `like`, whole for each slot.
 void check_history(Checker& check, const Tensor& history, const Tensor& like, int64_t width);
 
