@@ -4,7 +4,8 @@
 //   replay    --sessions at once, each of --turns that begin with all turns before
 //   tiers     six prompts of --tokens, once more each, from the host where --states are fewer, and once more at once
 //   unshared  --requests prompts of --tokens that share nothing, at once
-// Each is sent to an engine without the cache and to one with it; the engine runs in this process.
+// Each is sent to an engine without the cache and to one with it (--cache off or on: to one of them only); the engine runs in
+// this process.
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import { BenchRecords } from "../src/cli/bench-records";
@@ -31,6 +32,7 @@ const { values: flags, positionals } = parseArgs({
     "max-num-seqs": { type: "string" },
     "state-dtype": { type: "string", default: "auto" },
     deterministic: { type: "boolean", default: false },
+    cache: { type: "string", default: "both" },
     dummy: { type: "boolean", default: false },
     save: { type: "string" },
     json: { type: "boolean", default: false },
@@ -180,9 +182,11 @@ async function main(): Promise<void> {
   const model = positionals[named ? 1 : 0] ?? BUNDLED_MODEL;
   const dir = modelPath(model);
   const config = loadModelConfig(dir);
-  const { save, json, ...asked } = flags;
+  const { save, json, cache, ...asked } = flags;
+  const sides = { both: [false, true], off: [false], on: [true] }[cache];
+  if (sides === undefined) throw new Error(`--cache must be both, off or on, got ${cache}`);
   const records = new BenchRecords("prefix", { ...(save === undefined ? {} : { save }), ...(json ? { json } : {}) });
-  for (const prefixCache of [false, true]) {
+  for (const prefixCache of sides) {
     const figures = await measure(kind, dir, config, prefixCache);
     records.add({ figure: kind, model, prefix_cache: prefixCache, ...figures, flags: asked });
     if (!json) process.stdout.write(`${prefixCache ? "with" : "without"} prefix cache: ${JSON.stringify(figures)}\n`);
