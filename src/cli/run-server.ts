@@ -1,9 +1,11 @@
 import { constants } from "node:os";
 import { modelName as nameOf } from "../llm/bundled-model";
 import { LLM } from "../llm/llm";
+import type { EngineLoader } from "../llm/load-engine";
 import { isLoopback } from "../server/http/host-check";
 import { type RunningServer, serve } from "../server/serve";
-import { supervisedEngine } from "../supervisor/supervised-engine";
+import { ReplicatedEngine } from "../supervisor/replicated-engine";
+import { type SupervisorOptions, supervisedEngine } from "../supervisor/supervised-engine";
 import { greeting } from "./greeting";
 import { exposureNotes, toHttpOptions, withoutHttpFlags } from "./http-flags";
 import { ensureModel } from "./named-model";
@@ -17,7 +19,7 @@ const REPEATED_SIGNAL_MS = 100;
 export async function runServer(model: string, flags: ServeFlags): Promise<void> {
   const http = toHttpOptions(flags);
   const others = withoutHttpFlags(flags);
-  const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, logLevel, ...options } = others;
+  const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, replicas, logLevel, ...options } = others;
   await ensureModel(model);
   const progress = new ProgressBar(`loading ${modelName ?? nameOf(model)}`);
   let giveUp: (error: unknown) => void = () => {};
@@ -35,7 +37,7 @@ export async function runServer(model: string, flags: ServeFlags): Promise<void>
         process.stderr.write(`note: ${message}\n`);
       },
     },
-    supervisedEngine({ watchdogTimeoutMs: watchdogTimeout * 1000, onGiveUp: (error) => giveUp(error) }),
+    engineOf(replicas, { watchdogTimeoutMs: watchdogTimeout * 1000, onGiveUp: (error) => giveUp(error) }),
   );
   // A server outlives the terminal, or the pipe, that it was started from.
   process.stdout.removeAllListeners("error").on("error", () => {});
@@ -69,6 +71,21 @@ export async function runServer(model: string, flags: ServeFlags): Promise<void>
     await server.close();
     throw error;
   }
+}
+
+/** SIGUSR2 restarts replicas one after the other, with nothing lost. */
+function engineOf(replicas: number, options: SupervisorOptions): EngineLoader {
+  if (replicas === 1) return supervisedEngine(options);
+  return ReplicatedEngine.loader(replicas, options, (engine) => {
+    process.on("SIGUSR2", () => {
+      const said = (text: string) => process.stderr.write(`SIGUSR2: ${text}\n`);
+      said("restarting the replicas one after the other");
+      engine.restart().then(
+        () => said("all replicas have been restarted"),
+        (error: Error) => said(error.message),
+      );
+    });
+  });
 }
 
 /** Closes the server at the first signal and resolves when that is done; exits at the second. */

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { EngineOptions } from "../engine/policy/config";
+import { MAX_REPLICAS } from "../engine/policy/replica-router";
 import { addEngineFlags, addModelArgument } from "./engine-flags";
 import { addHttpFlags, type HttpFlags } from "./http-flags";
 import { listOf } from "./lists";
@@ -15,6 +16,7 @@ export interface ServeFlags extends EngineOptions, HttpFlags {
   readonly allowedHost?: string[];
   readonly drainTimeout: number;
   readonly watchdogTimeout: number;
+  readonly replicas: number;
   readonly logLevel: (typeof logLevels)[number];
   readonly printConfig?: true;
 }
@@ -39,6 +41,9 @@ SIGINT or SIGTERM stops it once running requests are done; a second one stops it
 The model runs in a process of its own, which is started again when it ends or hangs; meanwhile requests get status 503, and
 so does GET /health. After five failures in five minutes the server exits with status 70.
 
+With --replicas the model runs in so many of these; a request goes where it starts soonest, which takes into account what each has
+computed of prompts that begin alike. One that ends loses only its own requests. SIGUSR2 restarts them one after the other.
+
 Example:
   mamba-serve serve
   mamba-serve serve ibm-granite/granite-4.0-h-tiny
@@ -53,6 +58,12 @@ Example:
       new Option("--max-queue <n>", "requests that may wait")
         .argParser(wholeNumber(1))
         .default(1024)
+        .helpGroup("Engine:"),
+    )
+    .addOption(
+      new Option("--replicas <n>", "engine processes, each with a GPU of its own")
+        .argParser(wholeNumber(1, MAX_REPLICAS))
+        .default(1)
         .helpGroup("Engine:"),
     )
     .addOption(

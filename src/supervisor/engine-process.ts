@@ -37,9 +37,15 @@ export class EngineProcess {
   private fault: string | null = null;
   private ended = false;
 
-  constructor({ path, execArgv }: EngineProgram, events: EngineProcessEvents) {
+  constructor(
+    { path, execArgv }: EngineProgram,
+    { env, ...events }: EngineProcessEvents & { env?: NodeJS.ProcessEnv },
+  ) {
     // What it prints goes to stderr: stdout belongs to the command.
-    this.child = spawn(process.execPath, [...execArgv, path], { stdio: ["ignore", 2, 2, "pipe"] });
+    this.child = spawn(process.execPath, [...execArgv, path], {
+      stdio: ["ignore", 2, 2, "pipe"],
+      env: { ...process.env, ...env },
+    });
     this.socket = this.child.stdio?.[3] as Socket | undefined;
     const end = (reason: string) => {
       if (this.ended) return;

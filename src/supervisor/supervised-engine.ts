@@ -9,6 +9,7 @@ import {
 } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { EngineInfo, EngineLoader, LoadedEngine, LoadOptions } from "../llm/load-engine";
+import { type Deferred, deferred } from "./deferred";
 import { EngineProcess, type EngineProgram, engineProgram } from "./engine-process";
 import { type FromEngine, fromSent } from "./messages";
 import { RemoteRequests } from "./remote-requests";
@@ -22,6 +23,10 @@ export interface SupervisorOptions {
   readonly onGiveUp: (error: EngineError) => void;
   readonly restarts?: RestartLimits;
   readonly program?: EngineProgram;
+  /** Variables of the process beside this one's. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Called whenever a process is started. */
+  readonly onStart?: () => void;
 }
 
 const TICK_MS = 250;
@@ -58,7 +63,7 @@ export function supervisedEngine(options: SupervisorOptions): EngineLoader {
 }
 
 /** An engine in a child process. When that ends, what runs fails with ERR_ENGINE_LOST and a new one is started. */
-class SupervisedEngine implements LoadedEngine, EngineClient {
+export class SupervisedEngine implements LoadedEngine, EngineClient {
   readonly client = this;
   info: EngineInfo | null = null;
   private process: EngineProcess | null = null;
@@ -70,6 +75,10 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
   private readonly gone = deferred();
   private stopped = false;
   private restarts = 0;
+  /** Settled when the process that restart() asked for takes requests, or there will be none. */
+  private replacement: Deferred | null = null;
+  /** Whether the present process is to be followed by another as soon as it has ended. */
+  private isReplaced = false;
 
   // What follows belongs to the present process.
   private watchdog: Watchdog;
@@ -127,6 +136,16 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
     return this.requests.score(ids);
   }
 
+  /** Replaces the process, which is to run nothing any more; resolves when the new one takes requests. That counts as no failure. */
+  restart(): Promise<void> {
+    this.refuseUnlessReady();
+    this.isReady = false;
+    this.isReplaced = true;
+    this.replacement = deferred();
+    this.process!.close();
+    return this.replacement.promise;
+  }
+
   close(): Promise<void> {
     if (!this.stopped) {
       this.stop();
@@ -150,10 +169,13 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
 
   private start(): void {
     this.watchdog = this.newWatchdog();
+    this.options.onStart?.();
     try {
-      this.process = new EngineProcess(this.options.program ?? engineProgram, {
+      const { program = engineProgram, env } = this.options;
+      this.process = new EngineProcess(program, {
         onMessage: (message) => this.handle(message),
         onEnd: (reason) => this.ended(reason),
+        ...(env === undefined ? {} : { env }),
       });
     } catch (error) {
       this.ended(`it could not be started: ${(error as Error).message}`);
@@ -205,6 +227,8 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
     this.watchdog = this.newWatchdog();
     if (this.restarts > 0) this.loadOptions.onMessage?.("the engine is ready again");
     this.firstLoad.resolve();
+    this.replacement?.resolve();
+    this.replacement = null;
   }
 
   /** The first time there is no use in trying again; what has loaded before may do so once more. */
@@ -230,6 +254,11 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
     this.lose(reason);
     if (this.stopped) {
       this.gone.resolve();
+      return;
+    }
+    if (this.isReplaced) {
+      this.isReplaced = false;
+      this.start();
       return;
     }
     const delay = this.policy.failed(performance.now());
@@ -264,21 +293,9 @@ class SupervisedEngine implements LoadedEngine, EngineClient {
 
   private stop(): void {
     this.stopped = true;
+    this.replacement?.reject(new EngineError("ERR_CLOSED", "the engine is closed"));
+    this.replacement = null;
     clearInterval(this.ticking);
     clearTimeout(this.restartTimer);
   }
-}
-
-interface Deferred {
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
-function deferred(): Deferred {
-  let settle!: Omit<Deferred, "promise">;
-  const promise = new Promise<void>((resolve, reject) => {
-    settle = { resolve, reject };
-  });
-  return { promise, ...settle };
 }

@@ -149,8 +149,10 @@ export interface EngineHealth {
   readonly state: EngineState;
   /** Share of the weights that is loaded, 0 to 1; null where it is not known or nothing is loaded. */
   readonly progress: number | null;
-  /** Times that the engine's process was started again. */
+  /** Times that the engine's process was started again after a failure. */
   readonly restarts: number;
+  /** Where there are several engines. */
+  readonly replicas?: { readonly ready: number; readonly total: number };
 }
 
 /** The engine as the layers above see it; an in-process engine and one in a child process both look like this. */
