@@ -18,6 +18,7 @@ export interface HttpFlags {
   readonly tlsKey?: string;
   readonly uds?: string;
   readonly metricsPrefix: string;
+  readonly metricsPort?: number;
   readonly toolCallParser: ToolFormat | "auto";
   readonly strict?: true;
   readonly ui: boolean;
@@ -48,6 +49,9 @@ function httpFlags(): Option[] {
     new Option("--metrics-prefix <text>", "begins the names at /metrics; vllm: suits dashboards made for vLLM")
       .argParser(metricPrefix)
       .default(defaultOptions.metricsPrefix),
+    new Option("--metrics-port <n>", "also answer /metrics on this port, to anybody who reaches it").argParser(
+      wholeNumber(1, 65_535),
+    ),
     new Option("--tool-call-parser <format>", "how the model writes tool calls; auto: as its chat template says")
       .choices(["auto", ...toolFormats])
       .default(defaultOptions.toolFormat),
@@ -80,6 +84,7 @@ export function toHttpOptions(flags: HttpFlags): ServeOptions {
     strict: flags.strict ?? false,
     ui: flags.ui,
     ...(tls === undefined ? {} : { tls }),
+    ...(flags.metricsPort === undefined ? {} : { metricsPort: flags.metricsPort }),
     ...(flags.uds === undefined ? {} : { socketPath: flags.uds }),
   };
 }

@@ -10,11 +10,14 @@ import { ngramGuess } from "./policy/ngram-guess";
 import { PrefixCache } from "./policy/prefix-cache";
 import type { Proposer } from "./policy/proposer";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
-import { MAX_STEPS_IN_FLIGHT, type ScheduledOutput, Scheduler } from "./policy/scheduler";
+import { type ScheduledOutput, Scheduler } from "./policy/scheduler";
 import { CompositeMemory, type SequenceMemory } from "./policy/sequence-memory";
 import { StateSlots } from "./policy/state-slots";
 import type { ScheduledBatch } from "./policy/step-plan";
+import { MAX_STEPS_IN_FLIGHT } from "./policy/steps-in-flight";
 import { TokenChannel } from "./policy/token-channel";
+import { QueueTimes } from "./queue-times";
+import { StepCounts } from "./step-counts";
 import type { StepTrace } from "./step-trace";
 
 export interface EngineExtras {
@@ -55,12 +58,10 @@ export class Engine implements EngineClient {
   private readonly transfers = new Set<Promise<void>>();
   private loop: Promise<void> | null = null;
   private closing: Promise<void> | null = null;
-  private steps = 0;
   private promptTokens = 0;
   private generatedTokens = 0;
-  private prefillRows = 0;
-  private prefillTokens = 0;
-  private decodeTokens = 0;
+  private readonly stepCounts = new StepCounts();
+  private readonly queueTimes = new QueueTimes();
 
   /** `free` gives up the device; called once, when nothing runs any more. */
   constructor(
@@ -91,6 +92,7 @@ export class Engine implements EngineClient {
     const constraint = request.constraint === undefined ? null : this.compile(request.constraint).start();
     this.scheduler.add(request, constraint);
     this.promptTokens += request.prompt.length;
+    this.queueTimes.arrived(request.id);
     const channel = new TokenChannel(() => this.abort(request.id));
     this.channels.set(request.id, channel);
     this.loop ??= this.run();
@@ -127,12 +129,10 @@ export class Engine implements EngineClient {
       slotsTotal: this.slots.numSlots,
       pagesUsed: this.pages.numUsed,
       pagesTotal: this.pages.numPages,
-      steps: this.steps,
       promptTokens: this.promptTokens,
       generatedTokens: this.generatedTokens,
-      prefillRows: this.prefillRows,
-      prefillTokens: this.prefillTokens,
-      decodeTokens: this.decodeTokens,
+      ...this.stepCounts.all(),
+      preemptions: this.scheduler.numPreemptions,
       prefixCacheQueries: this.prefixes?.queries ?? 0,
       prefixCacheHits: this.prefixes?.hits ?? 0,
       snapshotsUsed: this.prefixes?.tiers.numOnDevice ?? 0,
@@ -183,6 +183,7 @@ export class Engine implements EngineClient {
   }
 
   private launch(batch: ScheduledBatch): Launched {
+    this.queueTimes.began(batch);
     const outcome = this.runner.step(batch).then(
       (result) => ({ result }),
       (error: unknown) => ({ error }),
@@ -212,18 +213,10 @@ export class Engine implements EngineClient {
       for (const { id } of this.scheduler.fail(batch)) this.settle(id, settled.error);
       return;
     }
-    this.count(batch);
+    this.stepCounts.add(batch);
     const { result } = settled;
     for (const scores of result.prompts) this.keepPromptScores(scores);
     for (const output of this.scheduler.commit(batch, result.tokens)) this.deliver(output, result);
-  }
-
-  private count({ rows, numPrefills, numTokens }: ScheduledBatch): void {
-    const decodes = rows.length - numPrefills;
-    this.steps += 1;
-    this.prefillRows += numPrefills;
-    this.prefillTokens += numTokens - decodes;
-    this.decodeTokens += decodes;
   }
 
   private deliver({ sequence, token, finishReason, logitsRow }: ScheduledOutput, result: StepResult): void {
@@ -237,9 +230,11 @@ export class Engine implements EngineClient {
     const logprobs = top === null || result.logprobs === null ? null : readLogprobs(result.logprobs, logitsRow, top);
     const promptLogprobs = this.promptScores.get(sequence.id);
     this.promptScores.delete(sequence.id);
+    const isFirst = sequence.numGenerated === 1;
     const details = {
+      ...(isFirst ? { queuedMs: this.queueTimes.of(sequence.id) } : {}),
       ...(promptLogprobs === undefined ? {} : { promptLogprobs }),
-      ...(sequence.numGenerated === 1 && sequence.numCached ? { numCached: sequence.numCached } : {}),
+      ...(isFirst && sequence.numCached ? { numCached: sequence.numCached } : {}),
     };
     this.channels.get(sequence.id)?.push({ id: token, logprobs, ...details, finishReason });
     if (finishReason !== null) this.settle(sequence.id);
@@ -258,6 +253,7 @@ export class Engine implements EngineClient {
   /** Ends a request's iterable. */
   private settle(id: string, error?: unknown): void {
     this.promptScores.delete(id);
+    this.queueTimes.forget(id);
     this.channels.get(id)?.end(error);
     this.channels.delete(id);
   }

@@ -27,6 +27,7 @@ const atMost = (token: TokenLogprob, textOffset: number): TokenLogprob =>
 export class TextGeneration implements Generation {
   promptTokenIds: readonly number[] = [];
   cachedTokens = 0;
+  queuedMs = 0;
   private started = false;
   private whole: Promise<GenerationResult> | undefined;
 
@@ -89,6 +90,7 @@ export class TextGeneration implements Generation {
     // Leaving this loop early ends the engine's request.
     for await (const token of tokens) {
       this.cachedTokens += token.numCached ?? 0;
+      this.queuedMs += token.queuedMs ?? 0;
       if (describePrompt !== null) prompt = { promptLogprobs: describePrompt(token) };
       describePrompt = null;
       if (run.promptOnly) {

@@ -143,6 +143,8 @@ export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<
   readonly promptTokens: number;
   /** Tokens of the prompt that were computed for an earlier request; known when the first chunk comes. */
   readonly cachedTokens: number;
+  /** Milliseconds until the model began with the prompt, of those that the engine had it; known when the first chunk comes. */
+  readonly queuedMs: number;
   /** The prompt as the model gets it; empty until then. */
   readonly promptTokenIds: readonly number[];
 }

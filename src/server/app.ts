@@ -45,6 +45,11 @@ function requestId(request: IncomingMessage): string {
 
 /** Builds the OpenAI-compatible server; does not listen. `close()` drains (see options); the model stays the caller's. */
 export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {}): FastifyInstance {
+  return buildServer(model, given).app;
+}
+
+/** The same, with what its /metrics shows. */
+export function buildServer(model: LanguageModel, given: Partial<ServerOptions> = {}) {
   const options: ServerOptions = { ...defaultOptions, ...given };
   const running = new RunningRequests(options.generationTimeoutMs);
 
@@ -132,5 +137,5 @@ export function buildApp(model: LanguageModel, given: Partial<ServerOptions> = {
     endpoints.refuseOtherMethods();
     missingRoutes(scope);
   });
-  return app;
+  return { app: app as FastifyInstance, metrics };
 }

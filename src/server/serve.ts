@@ -1,10 +1,11 @@
 import { X509Certificate } from "node:crypto";
+import type { Server } from "node:http";
 import { isIP } from "node:net";
-import type { FastifyInstance } from "fastify";
 import { EngineError } from "../errors";
 import type { LanguageModel } from "../llm/types";
-import { buildApp } from "./app";
+import { buildServer } from "./app";
 import { isLoopback } from "./http/host-check";
+import { listenForMetrics } from "./http/metrics-server";
 import { checkSocketPath, removeStaleSocket } from "./http/unix-socket";
 import type { ServerOptions } from "./options";
 
@@ -15,6 +16,8 @@ export interface ServeOptions extends Partial<ServerOptions> {
   readonly port?: number;
   /** Path of a Unix socket to listen on instead of host and port. One left by a server that was killed is replaced. */
   readonly socketPath?: string;
+  /** Port for GET /metrics alone, on the same address, where no key is needed. Default: none. */
+  readonly metricsPort?: number;
 }
 
 export interface RunningServer {
@@ -52,11 +55,11 @@ function listenError(
   return new EngineError("ERR_IO", `cannot listen: ${reason}`, { subject, cause: error });
 }
 
-function build(model: LanguageModel, options: Partial<ServerOptions>): FastifyInstance {
+function build(model: LanguageModel, options: Partial<ServerOptions>): ReturnType<typeof buildServer> {
   try {
     // Node takes an empty certificate, and then fails at each connection.
     if (options.tls) new X509Certificate(options.tls.cert);
-    return buildApp(model, options);
+    return buildServer(model, options);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "";
     if (!options.tls || !/^ERR_(OSSL|SSL)/.test(code)) throw error;
@@ -70,24 +73,35 @@ function build(model: LanguageModel, options: Partial<ServerOptions>): FastifyIn
  * On loopback the Host header must be an address, localhost or one of `allowedHosts`.
  */
 export async function serve(model: LanguageModel, options: ServeOptions = {}): Promise<RunningServer> {
-  const { host = defaultHost, port = defaultPort, socketPath, ...given } = options;
+  const { host = defaultHost, port = defaultPort, socketPath, metricsPort, ...given } = options;
   if (socketPath !== undefined) {
     checkSocketPath(socketPath);
     await removeStaleSocket(socketPath);
   }
   const isGuarded = socketPath === undefined && isLoopback(host);
-  const app = build(model, isGuarded ? { allowedHosts: [], ...given } : given);
+  const { app, metrics } = build(model, isGuarded ? { allowedHosts: [], ...given } : given);
   try {
     await app.listen(socketPath === undefined ? { host, port } : { path: socketPath });
   } catch (error) {
     await app.close();
     throw listenError(error, options);
   }
+  let metricsServer: Server | undefined;
+  if (metricsPort !== undefined) {
+    try {
+      metricsServer = await listenForMetrics(metrics, host, metricsPort);
+    } catch (error) {
+      await app.close();
+      throw listenError(error, { host, port: metricsPort });
+    }
+  }
 
   const closeAll = async () => {
     try {
       await app.close();
     } finally {
+      metricsServer?.close();
+      metricsServer?.closeAllConnections();
       await model.close();
     }
   };

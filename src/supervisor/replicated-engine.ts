@@ -3,6 +3,7 @@ import { ReplicaRouter } from "../engine/policy/replica-router";
 import type { EngineClient, EngineHealth, EngineRequest, EngineStats, EngineToken } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { EngineInfo, EngineLoader, LoadedEngine, LoadOptions } from "../llm/load-engine";
+import { sumOfStats } from "./sum-of-stats";
 import { SupervisedEngine, type SupervisorOptions } from "./supervised-engine";
 
 /** What a sequence that decodes holds up a new request by, in tokens of a prompt: its share of the steps that this waits for. */
@@ -85,7 +86,7 @@ export class ReplicatedEngine implements LoadedEngine, EngineClient {
   }
 
   stats(): EngineStats {
-    return this.replicaStats().reduce(sumOf);
+    return this.replicaStats().reduce(sumOfStats);
   }
 
   submit(request: EngineRequest): AsyncIterableIterator<EngineToken> {
@@ -135,15 +136,6 @@ export class ReplicatedEngine implements LoadedEngine, EngineClient {
   async close(): Promise<void> {
     await Promise.all(this.replicas.map(({ engine }) => engine.close()));
   }
-}
-
-/** Of records of the same fields, numbers and records of numbers. */
-function sumOf<T extends object>(a: T, b: T): T {
-  const sums = Object.entries(a).map(([name, value]) => {
-    const other = b[name as keyof T];
-    return [name, typeof value === "number" ? value + (other as number) : sumOf(value, other as object)];
-  });
-  return Object.fromEntries(sums) as T;
 }
 
 /** The GPU of a replica: of those that this process may use, each its own. */

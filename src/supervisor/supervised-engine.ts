@@ -5,7 +5,7 @@ import {
   type EngineRequest,
   type EngineStats,
   type EngineToken,
-  noSpeculation,
+  noStats,
 } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { EngineInfo, EngineLoader, LoadedEngine, LoadOptions } from "../llm/load-engine";
@@ -35,28 +35,6 @@ const SILENCE_MS = 30_000;
 /** ... and after so much it is no longer called ready. */
 const STALLED_MS = 5000;
 
-const idle: EngineStats = {
-  running: 0,
-  waiting: 0,
-  slotsUsed: 0,
-  slotsTotal: 0,
-  pagesUsed: 0,
-  pagesTotal: 0,
-  steps: 0,
-  promptTokens: 0,
-  generatedTokens: 0,
-  prefillRows: 0,
-  prefillTokens: 0,
-  decodeTokens: 0,
-  prefixCacheQueries: 0,
-  prefixCacheHits: 0,
-  snapshotsUsed: 0,
-  snapshotsTotal: 0,
-  hostSnapshotsUsed: 0,
-  hostSnapshotsTotal: 0,
-  speculation: noSpeculation,
-};
-
 /** Loads the engine in a process of its own, behind the caller; a process that ends or hangs is replaced. */
 export function supervisedEngine(options: SupervisorOptions): EngineLoader {
   return (dir, _config, loadOptions) => new SupervisedEngine(dir, loadOptions, options);
@@ -84,7 +62,7 @@ export class SupervisedEngine implements LoadedEngine, EngineClient {
   private watchdog: Watchdog;
   private isReady = false;
   private progress: number | null = null;
-  private lastStats = idle;
+  private lastStats = noStats;
   /** What it said of its coming end. */
   private fault: string | null = null;
 
@@ -275,7 +253,7 @@ export class SupervisedEngine implements LoadedEngine, EngineClient {
     this.isReady = false;
     this.fault = null;
     this.progress = null;
-    this.lastStats = idle;
+    this.lastStats = noStats;
     const message = `the engine's process ended (${reason}) while this request ran`;
     this.requests.failAll(new EngineError("ERR_ENGINE_LOST", message));
   }

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { EngineHealth, EngineStats } from "../../src/engine/policy/request";
+import { type EngineHealth, type EngineStats, noStats, noSteps } from "../../src/engine/policy/request";
 import { EngineError } from "../../src/errors";
 import type {
   ChatMessage,
@@ -18,6 +18,14 @@ import { collectGeneration } from "./collect-generation";
 const scriptTokenLength = 3;
 
 const words = "the a of river stone falls under blue light and slow water moves past old trees é 日本".split(" ");
+
+const someStats = {
+  ...{ prefixCacheQueries: 40, prefixCacheHits: 30 },
+  ...{ snapshotsUsed: 2, snapshotsTotal: 16, hostSnapshotsUsed: 3, hostSnapshotsTotal: 8 },
+  speculation: { drafts: 10, draftTokens: 40, acceptedTokens: 30 },
+  stepSizes: [3, 4, ...noSteps.slice(2)],
+  preemptions: 5,
+};
 
 export interface FakeLanguageModelOptions {
   readonly id?: string;
@@ -50,10 +58,9 @@ export class FakeLanguageModel implements LanguageModel {
   closed = false;
   /** What health() says. */
   currentHealth: EngineHealth = { state: "ready", progress: null, restarts: 0 };
-  /** What stats() says of the steps, of which there are none. */
-  steps = { steps: 0, promptTokens: 0, generatedTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 };
-  /** What stats() says of pages, of which a model without attention has none. */
-  pages = { pagesUsed: 0, pagesTotal: 0 };
+  /** What stats() says beside what it always says. */
+  steps: Partial<EngineStats> = {};
+  pages: Partial<EngineStats> = {};
   readonly #options: FakeLanguageModelOptions;
 
   constructor(options: FakeLanguageModelOptions = {}) {
@@ -95,6 +102,7 @@ export class FakeLanguageModel implements LanguageModel {
     return {
       id: `fake-${this.calls.length}`,
       cachedTokens: 0,
+      queuedMs: 0,
       get promptTokens() {
         return promptTokens;
       },
@@ -120,17 +128,8 @@ export class FakeLanguageModel implements LanguageModel {
   }
 
   stats(): EngineStats {
-    const cache = {
-      prefixCacheQueries: 40,
-      prefixCacheHits: 30,
-      snapshotsUsed: 2,
-      snapshotsTotal: 16,
-      hostSnapshotsUsed: 3,
-      hostSnapshotsTotal: 8,
-    };
-    const slots = { running: this.running, waiting: 0, slotsUsed: this.running, slotsTotal: 64 };
-    const speculation = { drafts: 10, draftTokens: 40, acceptedTokens: 30 };
-    return { ...slots, ...this.pages, ...this.steps, ...cache, speculation };
+    const slots = { running: this.running, slotsUsed: this.running, slotsTotal: 64 };
+    return { ...noStats, ...someStats, ...slots, ...this.pages, ...this.steps };
   }
 
   async close(): Promise<void> {

@@ -10,7 +10,7 @@ import {
   type EngineRequest,
   type EngineStats,
   type EngineToken,
-  noSpeculation,
+  noStats,
 } from "../../src/engine/policy/request";
 import { EngineError } from "../../src/errors";
 import type { LoadedEngine } from "../../src/llm/load-engine";
@@ -85,13 +85,7 @@ class StandInEngine implements EngineClient {
   stats(): EngineStats {
     const { steps, generatedTokens } = this;
     const running = this.alive.size;
-    const none = {
-      ...{ waiting: 0, promptTokens: 0, prefillRows: 0, prefillTokens: 0, decodeTokens: 0 },
-      ...{ prefixCacheQueries: 0, prefixCacheHits: 0, snapshotsUsed: 0, snapshotsTotal: 0 },
-      ...{ hostSnapshotsUsed: 0, hostSnapshotsTotal: 0 },
-      speculation: noSpeculation,
-    };
-    return { ...none, running, slotsUsed: running, slotsTotal: 4, pagesUsed: 0, pagesTotal: 0, steps, generatedTokens };
+    return { ...noStats, running, slotsUsed: running, slotsTotal: 4, steps, generatedTokens };
   }
 
   async close(): Promise<void> {}

@@ -98,3 +98,39 @@ it("a Unix socket's path that is too long is refused, not cut off", async () => 
   const server = await start({ socketPath: socketPath.slice(0, 107) });
   await server.close();
 });
+
+describe("the port for metrics", () => {
+  const freePort = async () => {
+    const probe = net.createServer().listen(0, "127.0.0.1");
+    await once(probe, "listening");
+    const { port } = probe.address() as net.AddressInfo;
+    probe.close();
+    await once(probe, "close");
+    return port;
+  };
+
+  it("needs no key, has the same text, and nothing else", async () => {
+    const metricsPort = await freePort();
+    const server = await start({ apiKeys: ["secret"], metricsPort });
+    const url = `http://127.0.0.1:${metricsPort}`;
+    expect((await answerTo(http.get(`${server.url}/metrics`))).status).toBe(401);
+    const { status, body } = await answerTo(http.get(`${url}/metrics?name=x`));
+    expect(status).toBe(200);
+    expect(body).toContain("mamba_serve:num_requests_running");
+    expect((await answerTo(http.get(`${url}/v1/models`))).status).toBe(404);
+    expect((await answerTo(http.request(`${url}/metrics`, { method: "POST" }).end())).status).toBe(404);
+    await server.close();
+    await expect(answerTo(http.get(`${url}/metrics`))).rejects.toMatchObject({ code: expect.stringMatching(/^ECONN/) });
+  });
+
+  it("that is in use is an error that names it, and nothing is left open", async () => {
+    const other = net.createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const { port } = other.address() as net.AddressInfo;
+    await expect(start({ metricsPort: port })).rejects.toMatchObject({
+      code: "ERR_IO",
+      message: expect.stringContaining(`port ${port} on 127.0.0.1 is in use`),
+    });
+    other.close();
+  });
+});

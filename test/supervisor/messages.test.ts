@@ -14,7 +14,7 @@ const logprobs = fc.option(
 const finishReason = fc.constantFrom(null, "stop", "length", "abort");
 const promptLogprobs = fc.array(logprobs.filter((each) => each !== null));
 const token = fc.record(
-  { id, logprobs, promptLogprobs, numCached: id, finishReason },
+  { id, logprobs, promptLogprobs, numCached: id, queuedMs: logprob, finishReason },
   { requiredKeys: ["id", "logprobs", "finishReason"] },
 );
 const sampling = fc.record(

@@ -96,9 +96,16 @@ export interface EngineToken {
   readonly promptLogprobs?: readonly TokenLogprobs[];
   /** On the first one, where it is not 0: tokens of the prompt that were computed for an earlier request. */
   readonly numCached?: number;
+  /** On the first one: milliseconds from submit() to the step that its prompt began in. */
+  readonly queuedMs?: number;
   /** Set on the last one. */
   readonly finishReason: FinishReason | null;
 }
+
+/** Bounds of EngineStats.stepSizes. */
+export const STEP_SIZES = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384] as const;
+
+export const noSteps: readonly number[] = Array(STEP_SIZES.length + 1).fill(0);
 
 /** Counts are since the engine was started. */
 export interface EngineStats {
@@ -113,10 +120,14 @@ export interface EngineStats {
   /** Tokens of the prompts of all requests that came. */
   readonly promptTokens: number;
   readonly generatedTokens: number;
-  /** What the steps were made of: prefills, their tokens, and decodes of one token each. */
+  /** What the steps were made of: prefills, their tokens, and those of decodes, with what was guessed. */
   readonly prefillRows: number;
   readonly prefillTokens: number;
   readonly decodeTokens: number;
+  /** Steps by their tokens: those of at most 1, 8, 16, 32 ... tokens (STEP_SIZES), of none of the sizes before, and those of more. */
+  readonly stepSizes: readonly number[];
+  /** Times that a running sequence gave its memory to another one. */
+  readonly preemptions: number;
   /** Tokens of the prompts that the prefix cache was asked for, and those of them that it had. */
   readonly prefixCacheQueries: number;
   readonly prefixCacheHits: number;
@@ -138,6 +149,31 @@ export interface SpeculationStats {
 }
 
 export const noSpeculation: SpeculationStats = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
+
+/** An engine that has done nothing yet, or of which nothing is known. */
+export const noStats: EngineStats = {
+  running: 0,
+  waiting: 0,
+  slotsUsed: 0,
+  slotsTotal: 0,
+  pagesUsed: 0,
+  pagesTotal: 0,
+  steps: 0,
+  promptTokens: 0,
+  generatedTokens: 0,
+  prefillRows: 0,
+  prefillTokens: 0,
+  decodeTokens: 0,
+  stepSizes: noSteps,
+  preemptions: 0,
+  prefixCacheQueries: 0,
+  prefixCacheHits: 0,
+  snapshotsUsed: 0,
+  snapshotsTotal: 0,
+  hostSnapshotsUsed: 0,
+  hostSnapshotsTotal: 0,
+  speculation: noSpeculation,
+};
 
 /**
  * Whether an engine takes requests. Only one in a process of its own is ever anything but "ready": it loads, it is

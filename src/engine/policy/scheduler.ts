@@ -10,6 +10,7 @@ import { Sequence } from "./sequence";
 import type { SequenceMemory } from "./sequence-memory";
 import { StateSlots } from "./state-slots";
 import { type ScheduledBatch, StepPlan } from "./step-plan";
+import { StepsInFlight } from "./steps-in-flight";
 
 /** One drawn token. */
 export interface ScheduledOutput {
@@ -30,9 +31,6 @@ export interface SchedulerParts {
   readonly proposer?: Proposer | null;
 }
 
-/** Steps that may be scheduled and not committed: a row can take a token that the step right before it draws. */
-export const MAX_STEPS_IN_FLIGHT = 2;
-
 /**
  * Who computes how many tokens in the next step. Pure policy: plain data, no handles, no clock.
  *
@@ -51,9 +49,10 @@ export class Scheduler {
   private readonly running: Sequence[] = [];
   private readonly waiting: Sequence[] = [];
   private readonly alive = new Map<string, Sequence>();
-  /** The steps that are scheduled and not committed, in order. */
-  private readonly inFlight: ScheduledBatch[] = [];
+  private readonly inFlight = new StepsInFlight();
   private arrivals = 0;
+  /** Times that a running sequence gave its memory to another one. */
+  numPreemptions = 0;
   private readonly memory: SequenceMemory;
   private readonly prefixes: PrefixCache | null;
   private readonly drafts: DraftPlan | null;
@@ -120,9 +119,7 @@ export class Scheduler {
    * where MAX_STEPS_IN_FLIGHT are not committed (or failed).
    */
   schedule(): ScheduledBatch | null {
-    if (this.inFlight.length >= MAX_STEPS_IN_FLIGHT) {
-      throw new EngineError("ERR_ARGUMENT", `${this.inFlight.length} steps are not committed`);
-    }
+    this.inFlight.refuseWhereFull();
     const plan = new StepPlan(this.config);
     const prefills = this.grantDecodes(plan);
     let next = 0;
@@ -139,7 +136,7 @@ export class Scheduler {
       } else break;
     }
     const batch = plan.toBatch();
-    if (batch !== null) this.launch(batch);
+    if (batch !== null) this.inFlight.add(batch);
     return batch;
   }
 
@@ -181,27 +178,9 @@ export class Scheduler {
     return live;
   }
 
-  private launch(batch: ScheduledBatch): void {
-    this.inFlight.push(batch);
-    let draw = 0;
-    for (const { sequence, start, numTokens, draws, replay } of batch.rows) {
-      if (replay?.settles) sequence.numSettled = start;
-      sequence.numInFlight += numTokens;
-      sequence.numPending += draws;
-      draw += draws;
-      if (draws > 0) sequence.lastDraw = draw - 1;
-    }
-  }
-
-  /** The step is over: its rows use their memory no longer, and that of sequences that were aborted meanwhile is free. */
+  /** The step is over: the memory of sequences that were aborted meanwhile is free. */
   private settle(batch: ScheduledBatch): void {
-    if (batch !== this.inFlight[0]) throw new EngineError("ERR_ARGUMENT", "this step is not the oldest in flight");
-    this.inFlight.shift();
-    for (const { sequence, numTokens, draws } of batch.rows) {
-      sequence.numInFlight -= numTokens;
-      sequence.numPending -= draws;
-      if (sequence.isFinished) this.release(sequence);
-    }
+    for (const sequence of this.inFlight.settle(batch)) if (sequence.isFinished) this.release(sequence);
   }
 
   /** One token, and guesses, for each running decode; returns the running prefills. */
@@ -276,6 +255,7 @@ export class Scheduler {
 
   /** Back to the queue; its state is dropped, and all its tokens are computed again later (see Sequence.numToPrefill). */
   private preempt(sequence: Sequence, plan: StepPlan): void {
+    this.numPreemptions += 1;
     plan.rest(sequence);
     remove(this.running, sequence);
     this.release(sequence);

@@ -1,8 +1,9 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineStats, FinishReason } from "../../engine/policy/request";
-import type { LanguageModel, ModelInfo } from "../../llm/types";
+import type { Generation, LanguageModel, ModelInfo } from "../../llm/types";
 import { processMetrics } from "./process-metrics";
 import { RecentTimes } from "./recent-times";
+import { stepHistogram } from "./step-histogram";
 
 /** vLLM's, so that its dashboards show what they show there. In seconds. */
 const firstTokenBuckets = [
@@ -28,6 +29,11 @@ function cacheBlocks({ pagesUsed, pagesTotal, slotsUsed, slotsTotal }: EngineSta
     : { used: slotsUsed, total: slotsTotal, areSlots: true };
 }
 
+function readyEngines(model: LanguageModel): number {
+  const { state, replicas } = model.health();
+  return replicas?.ready ?? (state === "ready" ? 1 : 0);
+}
+
 /** What GET /metrics shows, in Prometheus' format; README.md has the table of names. */
 export class ServerMetrics {
   /** Times of the last minute in milliseconds: from request to first token, and from one token to the next. */
@@ -38,6 +44,10 @@ export class ServerMetrics {
   readonly #betweenTokens: Histogram;
   readonly #perToken: Histogram;
   readonly #request: Histogram;
+  readonly #queue: Histogram;
+  readonly #prefill: Histogram;
+  readonly #decode: Histogram;
+  readonly #inference: Histogram;
   readonly #promptTokens: Counter;
   readonly #generatedTokens: Counter;
   readonly #promptSizes: Histogram;
@@ -60,6 +70,14 @@ export class ServerMetrics {
       tokenBuckets,
     );
     this.#request = this.#histogram("e2e_request_latency_seconds", "From request to last token", requestBuckets);
+    this.#queue = this.#histogram("request_queue_time_seconds", "From request to its first step", requestBuckets);
+    this.#prefill = this.#histogram("request_prefill_time_seconds", "From first step to first token", requestBuckets);
+    this.#decode = this.#histogram("request_decode_time_seconds", "From first token to last token", requestBuckets);
+    this.#inference = this.#histogram(
+      "request_inference_time_seconds",
+      "From first step to last token",
+      requestBuckets,
+    );
     this.#promptTokens = this.#counter("prompt_tokens_total", "Prompt tokens");
     this.#generatedTokens = this.#counter("generation_tokens_total", "Generated tokens");
     this.#promptSizes = this.#histogram("request_prompt_tokens", "Prompt tokens of a request", sizes);
@@ -69,6 +87,7 @@ export class ServerMetrics {
     this.#ended = this.#counter("request_success_total", "Generations that ended, by reason", ["finished_reason"]);
     this.#answers = this.#counter("http_requests_total", "HTTP answers", ["method", "handler", "status"]);
     this.#gauges(model);
+    this.#registry.registerMetric(stepHistogram(`${prefix}iteration_tokens_total`, () => model.stats()));
     this.#cacheConfig(model);
   }
 
@@ -99,8 +118,9 @@ export class ServerMetrics {
     let last = start;
     let tokens = 0;
     let prompt = 0;
+    let queue = 0;
     return {
-      received: (count, promptTokens) => {
+      received: (count, { promptTokens, queuedMs }) => {
         if (count === 0) return;
         const now = performance.now();
         if (tokens === 0) {
@@ -108,6 +128,9 @@ export class ServerMetrics {
           this.recent.firstToken.add(now - start);
           this.#promptTokens.inc(promptTokens);
           prompt = promptTokens;
+          queue = queuedMs;
+          this.#queue.observe(queue / 1000);
+          this.#prefill.observe(Math.max(0, now - start - queue) / 1000);
           first = now;
         } else {
           for (let i = 0; i < count; i++) this.#betweenTokens.observe((now - last) / 1000 / count);
@@ -121,6 +144,8 @@ export class ServerMetrics {
         this.#ended.inc({ finished_reason: reason });
         if (reason === "error" || reason === "abort") return;
         this.#request.observe((performance.now() - start) / 1000);
+        this.#decode.observe((last - first) / 1000);
+        this.#inference.observe(Math.max(0, last - start - queue) / 1000);
         this.#promptSizes.observe(prompt);
         this.#outputSizes.observe(tokens);
         if (tokens > 1) this.#perToken.observe((last - first) / 1000 / (tokens - 1));
@@ -149,10 +174,12 @@ export class ServerMetrics {
     counted("spec_decode_num_drafts_total", "Times that tokens were guessed", (stats) => stats.speculation.drafts);
     counted("spec_decode_num_draft_tokens_total", "Guessed tokens", (stats) => stats.speculation.draftTokens);
     counted("spec_decode_num_accepted_tokens_total", "Right ones", (stats) => stats.speculation.acceptedTokens);
+    counted("num_preemptions_total", "Sequences that gave their memory to another one", (stats) => stats.preemptions);
     ofEngine("prefix_cache_states_used", "States that are kept", (stats) => stats.snapshotsUsed);
     ofEngine("prefix_cache_states_total", "States that may be kept", (stats) => stats.snapshotsTotal);
     ofEngine("prefix_cache_host_states_used", "States in host memory", (stats) => stats.hostSnapshotsUsed);
     ofEngine("prefix_cache_host_states_total", "States that it has room for", (stats) => stats.hostSnapshotsTotal);
+    this.#gauge("replicas_ready", "Engines that take requests", () => readyEngines(model));
     this.#gauge("engine_restarts", "Times that the engine's process was started again", () => model.health().restarts);
   }
 
@@ -218,7 +245,7 @@ export class ServerMetrics {
 /** Follows one generation, of which a request with `n` has several. */
 export interface GenerationMeter {
   /** Tokens came. */
-  received(count: number, promptTokens: number): void;
+  received(count: number, generation: Pick<Generation, "promptTokens" | "queuedMs">): void;
   /** Call once, at the end. */
   ended(reason: FinishReason | "error"): void;
 }

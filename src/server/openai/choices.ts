@@ -140,7 +140,7 @@ export class Choices {
         if (chunk.finishReason === "abort") throw endedEarly();
         ending = chunk.finishReason ?? ending;
         this.#completionTokens += chunk.tokenIds.length;
-        meter.received(chunk.tokenIds.length, generation.promptTokens);
+        meter.received(chunk.tokenIds.length, generation);
         yield { index, chunk };
       }
     } catch (error) {

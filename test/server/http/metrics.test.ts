@@ -102,6 +102,28 @@ it("shows what runs, and how it ended where it did not end well", async () => {
   expect((await post({ max_tokens: 1 })).statusCode).toBe(200);
 });
 
+it("takes the engine's counts of steps as they are", async () => {
+  const found = await build().scrape();
+  const bucket = (le: number | string) => found.get(`mamba_serve:iteration_tokens_total_bucket{le="${le}"}`);
+  expect([bucket(1), bucket(8), bucket(16384), bucket("+Inf")]).toEqual([3, 7, 7, 7]);
+  expect(found.get("mamba_serve:iteration_tokens_total_count")).toBe(7);
+  expect(found.get("mamba_serve:num_preemptions_total")).toBe(5);
+  expect(found.get("mamba_serve:replicas_ready")).toBe(1);
+});
+
+it("splits a request's time into queue, prefill and decoding", async () => {
+  const { model, post, scrape } = build({ delayMs: 20 });
+  const generate = model.generate.bind(model);
+  model.generate = (...args) => Object.assign(generate(...args), { queuedMs: 5 });
+  await post({ max_tokens: 4, ignore_eos: true });
+  const found = await scrape();
+  const sum = (name: string) => found.get(`mamba_serve:${name}_seconds_sum`)!;
+  expect(sum("request_queue_time")).toBe(0.005);
+  expect(sum("request_prefill_time")).toBeCloseTo(sum("time_to_first_token") - 0.005, 5);
+  expect(sum("request_inference_time")).toBeCloseTo(sum("request_prefill_time") + sum("request_decode_time"), 5);
+  expect(sum("request_decode_time")).toBeGreaterThan(0.04);
+});
+
 it("tells how often the engine was started again", async () => {
   const { model, scrape } = build();
   model.currentHealth = { state: "ready", progress: null, restarts: 2 };

@@ -120,6 +120,7 @@ it("best_of keeps the likeliest per token, in order; what was left out counts as
       id: "x",
       promptTokens: 2,
       cachedTokens: 0,
+      queuedMs: 0,
       async *[Symbol.asyncIterator]() {
         yield chunk;
       },

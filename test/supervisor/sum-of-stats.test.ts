@@ -1,0 +1,17 @@
+import { type EngineStats, noStats } from "../../src/engine/policy/request";
+import { sumOfStats } from "../../src/supervisor/sum-of-stats";
+
+it("adds each count, those of steps by size and of guesses too", () => {
+  const stepSizes = [1, 2, ...noStats.stepSizes.slice(2)];
+  const stats: EngineStats = {
+    ...noStats,
+    running: 2,
+    steps: 3,
+    stepSizes,
+    speculation: { ...noStats.speculation, drafts: 4 },
+  };
+  const sum = sumOfStats(stats, stats);
+  expect(sum).toMatchObject({ running: 4, steps: 6, waiting: 0, speculation: { drafts: 8, draftTokens: 0 } });
+  expect(sum.stepSizes.slice(0, 3)).toEqual([2, 4, 0]);
+  expect(sumOfStats(sum, noStats)).toEqual(sum);
+});
