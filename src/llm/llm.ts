@@ -99,9 +99,9 @@ export class LLM implements LanguageModel {
     return this.encode(text, { addSpecialTokens, subject: "prompt" });
   }
 
-  /** `isCut`: no length is too long, because only the end is kept. */
-  private encode(text: string, { isCut = false, ...options }: EncodeOptions & { isCut?: boolean }): Promise<number[]> {
-    const limit = isCut ? {} : { maxTokens: this.identity.maxModelLen };
+  /** No length is too long for what `keepLast` cuts. */
+  private encode(text: string, options: EncodeOptions): Promise<number[]> {
+    const limit = options.keepLast === undefined ? { maxTokens: this.identity.maxModelLen } : {};
     return this.needTokenizer().encode(text, { ...options, ...limit });
   }
 
@@ -162,8 +162,8 @@ export class LLM implements LanguageModel {
     this.checkIds(rules.logitBias?.map(([token]) => token) ?? [], "logitBias");
     this.checkIds(rules.allowedTokenIds ?? [], "allowedTokenIds");
     const badTokens = await this.badTokens(params.badWords ?? []);
-    const all = await this.promptIds(prompt, params);
-    const ids = params.truncatePrompt === undefined ? all : all.slice(-params.truncatePrompt);
+    const ids = await this.promptIds(prompt, params);
+    const isWhole = typeof prompt === "string" && params.truncatePrompt === undefined;
     const { maxModelLen } = this.identity;
     if (ids.length + Math.max(1, maxTokens ?? 1) > maxModelLen) {
       const output = maxTokens === null ? "at least one" : `maxTokens = ${maxTokens}`;
@@ -195,16 +195,15 @@ export class LLM implements LanguageModel {
       describePrompt:
         promptLogprobs === null
           ? null
-          : ({ promptLogprobs: scores = [] }) =>
-              this.describer.prompt(ids, typeof prompt === "string" && ids === all ? prompt : null, scores),
+          : ({ promptLogprobs: scores = [] }) => this.describer.prompt(ids, isWhole ? prompt : null, scores),
       promptOnly: maxTokens === 0,
     };
   }
 
   private async promptIds(prompt: Prompt, { chat, truncatePrompt }: GenerateParams): Promise<readonly number[]> {
-    const isCut = truncatePrompt !== undefined;
+    const cut = truncatePrompt === undefined ? {} : { keepLast: truncatePrompt };
     if (typeof prompt === "string") {
-      const ids = await this.encode(prompt, { addSpecialTokens: true, subject: "prompt", isCut });
+      const ids = await this.encode(prompt, { addSpecialTokens: true, subject: "prompt", ...cut });
       if (ids.length === 0)
         throw new EngineError("ERR_REQUEST", "the prompt is empty; it needs at least one token", { subject: "prompt" });
       return ids;
@@ -213,10 +212,10 @@ export class LLM implements LanguageModel {
       throw new EngineError("ERR_REQUEST", "the prompt is empty; it needs at least one token", { subject: "prompt" });
     if (!isChat(prompt)) {
       this.checkIds(prompt);
-      return prompt;
+      return truncatePrompt === undefined ? prompt : prompt.slice(-truncatePrompt);
     }
     const text = await this.renderChat(prompt, chat);
-    return this.encode(text, { addSpecialTokens: false, subject: "messages", isCut });
+    return this.encode(text, { addSpecialTokens: false, subject: "messages", ...cut });
   }
 
   /** Each word by itself and after a space, which is how it is split within a text. */

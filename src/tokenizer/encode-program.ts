@@ -6,10 +6,17 @@ import type { SandboxProgram } from "./sandbox/child";
 /** A tokenizer.json. */
 export type EncodeData = string;
 
-/** The parts of a text, between which no token reaches. */
-export type EncodeJob = readonly string[];
+export interface EncodeJob {
+  /** The parts of a text, between which no token reaches. */
+  readonly parts: readonly string[];
+  /** Only so many ids at the end are wanted, as millions take their time to another process. */
+  readonly keepLast: number;
+}
 
 export const start: SandboxProgram<EncodeData, EncodeJob, Int32Array> = (json) => {
   const tokenizer = Tokenizer.fromString(json);
-  return async (parts) => Int32Array.from(await encodeParts(tokenizer, parts));
+  return async ({ parts, keepLast }) => {
+    const ids = await encodeParts(tokenizer, parts);
+    return Int32Array.from(ids.length <= keepLast ? ids : ids.slice(-keepLast));
+  };
 };

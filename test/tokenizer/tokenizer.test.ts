@@ -192,6 +192,18 @@ describe("long texts", () => {
     expect(await bundled.encode(text, { maxTokens: 2 })).toHaveLength(2 * longest);
   });
 
+  it("give the ids of their end alone where only those are wanted", async () => {
+    for (const length of [20, 2_000]) {
+      const text = "once a ".repeat(length);
+      const tokenizer = loadJson(sentencePiece);
+      const all = await tokenizer.encode(text);
+      for (const keepLast of [1, 3, all.length - 1, all.length, all.length + 1]) {
+        expect(await tokenizer.encode(text, { keepLast })).toEqual(all.slice(-keepLast));
+      }
+      await tokenizer.close();
+    }
+  });
+
   it("give the same ids in a process of their own", async () => {
     const part = "Once upon a time. <|end|> 漢字 \uD800";
     const one = await bundled.encode(part);
