@@ -1,3 +1,17 @@
+import type { EngineStats } from "../engine/policy/request";
+
+/** What is gone with an engine. What its other fields count goes on in the next one's. */
+const levels = {
+  ...{ running: 0, waiting: 0 },
+  ...{ slotsUsed: 0, slotsTotal: 0, pagesUsed: 0, pagesTotal: 0 },
+  ...{ snapshotsUsed: 0, snapshotsTotal: 0, hostSnapshotsUsed: 0, hostSnapshotsTotal: 0 },
+};
+
+/** What remains of an engine that has ended. */
+export function countsOf(stats: EngineStats): EngineStats {
+  return { ...stats, ...levels };
+}
+
 type Counts = number | readonly number[] | object;
 
 /** Two of one shape: each number plus the other's. */

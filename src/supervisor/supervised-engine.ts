@@ -14,6 +14,7 @@ import { EngineProcess, type EngineProgram, engineProgram } from "./engine-proce
 import { type FromEngine, fromSent } from "./messages";
 import { RemoteRequests } from "./remote-requests";
 import { defaultRestartLimits, type RestartLimits, RestartPolicy } from "./restart-policy";
+import { countsOf, sumOfStats } from "./sum-of-stats";
 import { Watchdog } from "./watchdog";
 
 export interface SupervisorOptions {
@@ -53,6 +54,8 @@ export class SupervisedEngine implements LoadedEngine, EngineClient {
   private readonly gone = deferred();
   private stopped = false;
   private restarts = 0;
+  /** What the processes before the present one counted. */
+  private pastCounts = noStats;
   /** Settled when the process that restart() asked for takes requests, or there will be none. */
   private replacement: Deferred | null = null;
   /** Whether the present process is to be followed by another as soon as it has ended. */
@@ -90,9 +93,9 @@ export class SupervisedEngine implements LoadedEngine, EngineClient {
     return { state: stalled ? "stalled" : "ready", progress: null, restarts };
   }
 
-  /** As of the process's last message. */
+  /** As of the process's last message, with what those before it have counted. */
   stats(): EngineStats {
-    return this.lastStats;
+    return sumOfStats(this.pastCounts, this.lastStats);
   }
 
   submit(request: EngineRequest): AsyncIterableIterator<EngineToken> {
@@ -147,6 +150,8 @@ export class SupervisedEngine implements LoadedEngine, EngineClient {
 
   private start(): void {
     this.watchdog = this.newWatchdog();
+    this.pastCounts = sumOfStats(this.pastCounts, this.lastStats);
+    this.lastStats = noStats;
     this.options.onStart?.();
     try {
       const { program = engineProgram, env } = this.options;
@@ -253,7 +258,7 @@ export class SupervisedEngine implements LoadedEngine, EngineClient {
     this.isReady = false;
     this.fault = null;
     this.progress = null;
-    this.lastStats = noStats;
+    this.lastStats = countsOf(this.lastStats);
     const message = `the engine's process ended (${reason}) while this request ran`;
     this.requests.failAll(new EngineError("ERR_ENGINE_LOST", message));
   }

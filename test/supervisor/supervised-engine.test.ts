@@ -180,6 +180,18 @@ describe("a process that fails is replaced", () => {
     expect(notes).toEqual(["a note", expect.stringMatching(reason), "a note", "the engine is ready again"]);
   });
 
+  it("and what it counted goes on", async () => {
+    const { engine } = start();
+    await engine.ready();
+    await collect(submit(engine, "none"));
+    while (engine.client.stats().steps < 6) await sleep(10);
+    await failure(submit(engine, "exit"));
+    expect(engine.client.stats()).toMatchObject({ running: 0, slotsTotal: 0 });
+    expect(engine.client.stats().steps).toBeGreaterThanOrEqual(6);
+    await answersAgain(engine);
+    while (engine.client.stats().steps < 12) await sleep(10);
+  });
+
   it("a scoring that was under way is told, too", async () => {
     const { engine } = start();
     await engine.ready();

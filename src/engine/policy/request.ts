@@ -107,7 +107,7 @@ export const STEP_SIZES = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 81
 
 export const noSteps: readonly number[] = Array(STEP_SIZES.length + 1).fill(0);
 
-/** Counts are since the engine was started. */
+/** Counts go on where the engine is started again. */
 export interface EngineStats {
   readonly running: number;
   readonly waiting: number;

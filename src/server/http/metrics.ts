@@ -166,7 +166,7 @@ export class ServerMetrics {
       const { used, total } = cacheBlocks(stats);
       return used / Math.max(1, total);
     });
-    ofEngine("engine_steps", "Steps since the engine started", (stats) => stats.steps);
+    ofEngine("engine_steps", "Steps since the server started", (stats) => stats.steps);
     const counted = (name: string, help: string, read: (stats: EngineStats) => number) =>
       this.#engineCounter(name, help, () => read(model.stats()));
     counted("prefix_cache_queries_total", "Prompt tokens looked up", (stats) => stats.prefixCacheQueries);
