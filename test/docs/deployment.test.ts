@@ -1,16 +1,19 @@
 /** What deploy/ and docs/ name has to be there: flags, environment variables, routes, metrics, files and scripts. */
 import "../helpers/allow-inject";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join, normalize } from "node:path";
+import { dirname, join, normalize, relative } from "node:path";
 import { Command } from "commander";
-import { parseAllDocuments } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
 import { defineServe } from "../../src/cli/serve";
 import { buildApp } from "../../src/server/app";
+import { dashboardQueries } from "../fleet/queries";
 import { FakeLanguageModel } from "../helpers/fake-language-model";
 
 const root = join(__dirname, "..", "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
-const deployed = readdirSync(join(root, "deploy")).map((name) => `deploy/${name}`);
+const deployed = readdirSync(join(root, "deploy"), { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map((entry) => relative(root, join(entry.parentPath, entry.name)));
 const pages = ["docs/clients.md", "docs/deployment.md", "docs/installation.md"];
 const all = [...deployed, ...pages];
 
@@ -57,7 +60,7 @@ async function unknownRoutes(text: string): Promise<string[]> {
     endpoints: string[];
   };
   const known = endpoints.map((line) => line.split(" ").at(-1));
-  const probed = [...text.matchAll(/\bpath: (\/[\w/]*)/g), ...text.matchAll(/location = (\/\w+)/g)].map(
+  const probed = [...text.matchAll(/\bpath: (\/(?!spec\/)[\w/]*)/g), ...text.matchAll(/location = (\/\w+)/g)].map(
     ([, path]) => path!,
   );
   const named = [...text.matchAll(/`(\/(?:health|ready|metrics|v1|engine|version)[\w/]*)`/g)].map(([, path]) => path!);
@@ -104,7 +107,7 @@ it.each(deployed.filter((path) => path.endsWith(".yaml")))("%s is YAML", (path) 
 });
 
 it("the pod's Deployment takes arguments that the program parses, and has time to drain", () => {
-  const { spec } = documents("deploy/kubernetes.yaml").find(({ kind }) => kind === "Deployment")!;
+  const { spec } = documents("deploy/kubernetes/base/workload.yaml").find(({ kind }) => kind === "Deployment")!;
   const pod = spec.template.spec;
   const { args, lifecycle } = pod.containers[0]!;
   expect(args[0]).toBe("serve");
@@ -113,6 +116,44 @@ it("the pod's Deployment takes arguments that the program parses, and has time t
   const drain = Number(args.find((arg) => arg.startsWith("--drain-timeout="))!.split("=")[1]);
   const wait = Number(lifecycle.preStop.exec.command[1]);
   expect(pod.terminationGracePeriodSeconds).toBeGreaterThan(wait + drain + 2);
+});
+
+it.each(deployed.filter((path) => path.endsWith("kustomization.yaml")))("%s names what there is", (path) => {
+  const { resources } = documents(path)[0] as unknown as { resources: string[] };
+  const folder = join(root, dirname(path));
+  expect(resources.filter((name) => !existsSync(join(folder, name)))).toEqual([]);
+  const beside = readdirSync(folder).filter((name) => name !== "kustomization.yaml");
+  expect(resources).toEqual(expect.arrayContaining(beside));
+});
+
+it("the pool's patch takes away the argument that it names", () => {
+  const [{ patches }] = documents("deploy/kubernetes/inference-pool/kustomization.yaml") as unknown as [
+    { patches: { patch: string }[] },
+  ];
+  const [test, remove] = parse(patches[0]!.patch) as { op: string; path: string; value?: string }[];
+  const deployment = documents("deploy/kubernetes/base/workload.yaml").find(({ kind }) => kind === "Deployment")!;
+  const found = test!.path
+    .split("/")
+    .slice(1)
+    .reduce<unknown>((at, key) => (at as Record<string, unknown>)[key], deployment);
+  expect(found).toBe(test!.value);
+  expect(remove).toEqual({ op: "remove", path: test!.path });
+});
+
+it("KServe's runtime takes arguments that the program parses, and answers where it is probed", () => {
+  const { spec } = documents("deploy/kserve.yaml").find(({ kind }) => kind === "ServingRuntime")!;
+  const { args } = (spec as unknown as Pod).containers[0]!;
+  expect(args[0]).toBe("serve");
+  // KServe puts the name of the service in.
+  const filled = args.slice(1).map((arg) => arg.replace("{{.Name}}", "my-model"));
+  expect(serve.parseOptions(filled)).toEqual({ operands: ["/mnt/models"], unknown: [] });
+});
+
+it("the dashboard asks for each query once, and its variables are replaced", () => {
+  const queries = dashboardQueries("1m").map(({ expr }) => expr);
+  expect(queries.length).toBeGreaterThan(20);
+  expect(new Set(queries).size).toBe(queries.length);
+  for (const expr of queries) expect(expr).not.toContain("$");
 });
 
 it("the unit has time to drain", () => {
@@ -139,7 +180,7 @@ it.each(["README.md", "docs/api.md", "docs/deployment.md"])("links of %s lead so
 it("the page explains each file and each alert", () => {
   const page = read("docs/deployment.md");
   for (const path of deployed) expect(page).toContain(`(../${path})`);
-  const alerts = [...read("deploy/alerts.yaml").matchAll(/alert: (\w+)/g)].map(([, name]) => name!);
+  const alerts = [...read("deploy/prometheus/alerts.yaml").matchAll(/alert: (\w+)/g)].map(([, name]) => name!);
   expect(alerts.length).toBeGreaterThan(3);
   for (const name of alerts) expect(page).toContain(`| \`${name}\` |`);
 });

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Checks deploy/ with the programs that it is for: the alerts with promtool, /metrics and the dashboard with a Prometheus that scrapes a
+# server under load, the manifests with the schemas of Kubernetes. CRDS=folder has CustomResourceDefinitions of further kinds, as KServe's
+# and the inference extension's. Takes two minutes; the packages of the schemas are installed in a temporary folder.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+for tool in prometheus promtool; do
+  if ! command -v "$tool" >/dev/null; then
+    echo "$tool is missing: sudo apt-get install -y prometheus" >&2
+    exit 1
+  fi
+done
+
+promtool check rules deploy/prometheus/alerts.yaml
+promtool test rules test/fleet/alerts.yaml
+
+modules=$(mktemp -d)
+trap 'rm -rf "$modules"' EXIT
+npm install --prefix "$modules" --no-save --no-audit --no-fund --loglevel error \
+  kubernetes-models@5.1.0 @kubernetes-models/gateway-api@2.0.0 @kubernetes-models/prometheus-operator@6.0.0 >&2
+node test/fleet/schemas.mjs "$modules/node_modules" ${CRDS:+"$CRDS"}
+
+node -r ./test/helpers/register.js test/fleet/main.ts
