@@ -4,17 +4,17 @@
 
 namespace mamba::cpu::MAMBA_ISA {
 
-// Tokens [begin, first) are in the history and not in the state, which takes them if `settles`. Numbers that the ring
-// has no room for are cut, so that no mistake above can write to foreign memory.
+// Tokens [begin, first) are in the history and not in the state; `settles`: a Settles. Numbers that the ring has no
+// room for are cut, so that no mistake above can write to foreign memory.
 struct Lag {
   int64_t begin, first;
-  bool settles;
+  int32_t settles;
 };
 
 inline Lag lag_of(const ReplayRow& row, int64_t entries, int64_t tokens) {
   const int64_t first = row.first < 0 ? 0 : row.first;
   const int64_t held = smaller(row.held < 0 ? 0 : row.held, smaller(first, entries - tokens));
-  return {first - held, first, row.settles != 0};
+  return {first - held, first, row.settles};
 }
 
 template <class T>
@@ -39,10 +39,11 @@ inline void copy_run(T* to, const T* from, int64_t n) {
 template <class S, class Absorb, class Advance>
 inline void replay_head(S* state, S* scratch, int64_t elements, const Lag& lag, int64_t tokens, Absorb absorb,
                         Advance advance) {
-  if (!lag.settles) copy_run(scratch, state, elements);
-  for (int64_t token = lag.begin; token < lag.first; ++token) absorb(lag.settles ? state : scratch, token);
-  if (lag.settles) copy_run(scratch, state, elements);
-  for (int64_t t = 0; t < tokens; ++t) advance(scratch, t);
+  const bool held = lag.settles == kSettlesHeld || lag.settles == kSettlesAll;
+  if (!held) copy_run(scratch, state, elements);
+  for (int64_t token = lag.begin; token < lag.first; ++token) absorb(held ? state : scratch, token);
+  if (lag.settles == kSettlesHeld) copy_run(scratch, state, elements);
+  for (int64_t t = 0; t < tokens; ++t) advance(lag.settles == kSettlesAll ? state : scratch, t);
 }
 
 }  // namespace mamba::cpu::MAMBA_ISA

@@ -90,8 +90,11 @@ void run_causal_conv1d_replay(const CausalConv1dReplayParams& p, Context& contex
   constexpr int kThreads = 64;
   const dim3 grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), p.rows);
   with_types(p, [&](auto t, auto s) {
-    launch(context, {.grid = grid, .block = kThreads}, conv::replay_kernel<decltype(t), decltype(s), kThreads>, p,
-           context.settled);
+    const auto run = [&]<int kMost>() {
+      launch(context, {.grid = grid, .block = kThreads}, conv::replay_kernel<decltype(t), decltype(s), kThreads, kMost>,
+             p, context.settled);
+    };
+    p.tokens_per_row == 1 ? run.template operator()<1>() : run.template operator()<kMostReplayTokens>();
   });
 }
 

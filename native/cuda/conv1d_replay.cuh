@@ -5,11 +5,10 @@
 namespace mamba::cuda::conv {
 
 // The tokens of a row in order, with the slot's window a ring: a thread's reads are in flight together, and what it
-// stores is rounded before the next token meets it. One row along y and z.
-template <class T, class S, int kThreads>
+// stores is rounded before the next token meets it. One row along y and z, of kMost tokens at most.
+template <class T, class S, int kThreads, int kMost>
 __global__ void __launch_bounds__(kThreads)
     replay_kernel(const __grid_constant__ CausalConv1dReplayParams p, bool settled) {
-  constexpr int kMost = kMostReplayTokens;
   const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kChannels;
   const int64_t row = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   const bool active = c < p.dim && row < p.rows;

@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(Warps * 32)
     part.prepare(p, k, k, gate_value(gates[p.value_heads]), gate_value(gates[0]), lane);
     part.advance(s, as_float(entry[keys + head * kDim + own]), lane);
   }
-  if (lag.settles) Part::template store_state<Keep::nothing>(s, state, lane, 0);
+  if (lag.settles == kSettlesHeld) Part::template store_state<Keep::nothing>(s, state, lane, 0);
   for (int t = 0; t < tokens; ++t) {
     const int64_t at = batch_row * tokens + t;
     const T* v = static_cast<const T*>(p.v) + at * p.v_stride + head * kDim;
@@ -67,6 +67,7 @@ __global__ void __launch_bounds__(Warps * 32)
     const T* k = static_cast<const T*>(p.k) + at * p.k_stride + key_head * kDim;
     for (int i = lane; i < kDim; i += 32) entry[key_head * kDim + i] = k[i];
   }
+  if (lag.settles == kSettlesAll) Part::template store_state<Keep::nothing>(s, state, lane, 0);
 }
 
 }  // namespace mamba::cuda::gdn

@@ -41,12 +41,14 @@ static __global__ __launch_bounds__(kThreads) void replay_any_kernel(const __gri
         {data, at + key}, {data, at + key}, {data, at + v + channel}, {data, at + a + head}, {data, at + b + head}};
     take_token(p, inputs, head, channels, of_block, true, [](int, float) {});
   }
-  __syncthreads();
-  if (lag.settles) {
+  const auto settle = [&] {
+    __syncthreads();
     for (int i = threadIdx.x; i < channels * key_dim; i += kThreads) {
       store_any(p.state, p.state_dtype, in_slot + i, of_block.state[i]);
     }
-  }
+  };
+  if (lag.settles == kSettlesHeld) settle();
+  __syncthreads();
   for (int t = 0; t < tokens; ++t) {
     const int64_t at = row * tokens + t, to = entry(lag.first + t);
     const TokenInputs inputs = {{p.q, at * p.q_stride + key},
@@ -65,6 +67,7 @@ static __global__ __launch_bounds__(kThreads) void replay_any_kernel(const __gri
     if (head % (p.value_heads / p.key_heads) > 0) continue;
     for (int i = threadIdx.x; i < key_dim; i += kThreads) keep(inputs.k, i, key);
   }
+  if (lag.settles == kSettlesAll) settle();
 }
 
 }  // namespace mamba::cuda::gdn

@@ -6,11 +6,10 @@
 
 namespace mamba::cuda {
 
-// Tokens [begin, first) are in the history and not in the state, which takes them if `settles`. Numbers that the ring
-// has no room for are cut, so that no mistake above can write to foreign memory.
+// Tokens [begin, first) are in the history and not in the state; `settles`: a Settles. Numbers that the ring has no
+// room for are cut, so that no mistake above can write to foreign memory.
 struct Lag {
-  int begin, first;
-  bool settles;
+  int begin, first, settles;
 };
 
 __device__ __forceinline__ Lag lag_of(const ReplayRow& row, int64_t entries, int64_t tokens) {
@@ -18,7 +17,7 @@ __device__ __forceinline__ Lag lag_of(const ReplayRow& row, int64_t entries, int
   int held = row.held < 0 ? 0 : row.held;
   held = held < first ? held : first;
   held = held < room ? held : room;
-  return {first - held, first, row.settles != 0};
+  return {first - held, first, row.settles};
 }
 
 // Entry of a token in the ring of a slot.

@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(Warps * 32) replay_kernel(const __grid_constan
   const int end = lag.first + tokens;
   load_token(lag.begin);
   for (int token = lag.begin; token < end; ++token) {
-    if (token == lag.first && lag.settles) Part::template store_state<Keep::nothing>(s, state, n, rows, lane, 0);
+    if (token == lag.first && lag.settles == kSettlesHeld)
+      Part::template store_state<Keep::nothing>(s, state, n, rows, lane, 0);
     const typename Part::Channels channels = next;
     part.prepare(p);
     if (token + 1 < end) load_token(token + 1);
@@ -80,6 +81,7 @@ __global__ void __launch_bounds__(Warps * 32) replay_kernel(const __grid_constan
     const float y = part.advance(s, channels.x, lane);
     Part::write_out(p, row * tokens + token - lag.first, at, rows, lane, channels.z, y);
   }
+  if (lag.settles == kSettlesAll) Part::template store_state<Keep::nothing>(s, state, n, rows, lane, 0);
   for (int t = 0; t < tokens; ++t) {
     const TokenInputs<T> from = inputs_of(lag.first + t);
     T* entry = entry_of<T>(p.history, slot, lag.first + t);
@@ -129,7 +131,7 @@ __global__ void __launch_bounds__(128) replay_any_kernel(const __grid_constant__
       s = next_state(as_float(entry[inner + p.groups * p.state_size + head]), as_float(entry[channel]),
                      as_float(entry[inner + group * p.state_size + n]), s);
     }
-    if (lag.settles) state[n] = rounded<S>(s);
+    if (lag.settles == kSettlesHeld) state[n] = rounded<S>(s);
 #pragma unroll
     for (int t = 0; t < kMost; ++t) {
       if (t >= tokens) break;
@@ -138,6 +140,7 @@ __global__ void __launch_bounds__(128) replay_any_kernel(const __grid_constant__
       sums[t] = fmaf(whole, as_float(c[t * p.c_stride + n]), sums[t]);
       s = as_float(rounded<S>(whole));
     }
+    if (lag.settles == kSettlesAll) state[n] = rounded<S>(s);
   }
 #pragma unroll
   for (int t = 0; t < kMost; ++t) {

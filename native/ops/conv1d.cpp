@@ -65,7 +65,7 @@ void causal_conv1d_replay(Stream& stream, Tensor out, Tensor x, Tensor state, Te
   check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check_filter(check, state, "entries", weight, bias);
   check.inner_contiguous(state, "state");
-  const int64_t tokens_per_row = check_replay(check, replay, slots, "state", check.size("width") - 1);
+  const int64_t tokens_per_row = check_replay(check, replay, slots, "state", check.size("width") - 2);
   check.shape(out, "out", {"tokens", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
   if (!(out.data != x.data || out.elements() == 0)) check.refuse("out is x; a row's later tokens read its inputs");
   if (out.elements() == 0) return;

@@ -27,12 +27,13 @@ struct CausalConv1dUpdateParams {
 };
 
 // Rows of tokens_per_row tokens each. A slot's window is a ring: the input of token t, counted as in ReplayRow, is in
-// entry (t + width - 1) % entries, and those before the first decoded one come first, as a prefill leaves them.
+// entry (t + width - 1) % entries, and those before the first decoded one come first, as a prefill leaves them. The
+// row's last input goes where the oldest of its window was, which only its first token meets.
 struct CausalConv1dReplayParams {
   int64_t rows, tokens_per_row, dim, width, entries, slots_in_pool;
   const void* x;  // [rows * tokens_per_row, dim], row stride x_stride
   int64_t x_stride;
-  void* state;  // [slots, entries, dim]; entries >= width - 1 + tokens_per_row
+  void* state;  // [slots, entries, dim]; entries >= width - 2 + tokens_per_row, and width - 1
   int64_t state_slot_stride;
   const float* weight;      // [width, dim]; the tap of the oldest input first
   const float* bias;        // [dim] or null

@@ -2,8 +2,9 @@
 // Decoding of several tokens in a row, of which later ones may be taken back. The state is written once for all of
 // them, as in FlashInfer's ReplaySSM: it lags behind its sequence, and a ring for each slot, the history, keeps what
 // the tokens that it lacks put into it. A step first takes those through the recurrence again, those only that were
-// accepted, and then the row's own from there; only the former may reach the state in memory. Between two tokens a
-// state is rounded to its type, as by two calls of the plain update, so that the bits are the same.
+// accepted, and then the row's own from there; of those that may be taken back none reaches the state in memory.
+// Between two tokens a state is rounded to its type, as by two calls of the plain update, so that the bits are the
+// same.
 #include <cstdint>
 
 #include "ops/pool.h"
@@ -17,7 +18,13 @@ inline constexpr int64_t kMostReplayTokens = 8;
 struct ReplayRow {
   int32_t first;    // of the row's tokens
   int32_t held;     // tokens before it that the state lacks, at most entries - tokens of the row
-  int32_t settles;  // whether the state in memory takes those; 0 = it stays as it is
+  int32_t settles;  // what the state in memory takes: a Settles
+};
+
+enum Settles : int32_t {
+  kSettlesNothing = 0,
+  kSettlesHeld = 1,  // the held tokens
+  kSettlesAll = 2,   // those and the row's own
 };
 
 inline constexpr int64_t kReplayRowWords = 3;

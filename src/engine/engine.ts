@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks";
 import { EngineError } from "../errors";
 import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
@@ -14,6 +15,7 @@ import { type ScheduledOutput, Scheduler } from "./policy/scheduler";
 import { CompositeMemory, type SequenceMemory } from "./policy/sequence-memory";
 import { StateSlots } from "./policy/state-slots";
 import type { ScheduledBatch } from "./policy/step-plan";
+import type { StepCosts } from "./policy/step-times";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/steps-in-flight";
 import { TokenChannel } from "./policy/token-channel";
 import { QueueTimes } from "./queue-times";
@@ -26,6 +28,8 @@ export interface EngineExtras {
   readonly compile?: (constraint: Constraint) => TokenConstraint;
   /** What guesses next tokens, where the config has guesses. Default: what it names. */
   readonly proposer?: Proposer;
+  /** By which it is decided how many tokens are guessed. Default: as measured. */
+  readonly stepCosts?: StepCosts;
 }
 
 function noConstraints(): never {
@@ -62,13 +66,15 @@ export class Engine implements EngineClient {
   private generatedTokens = 0;
   private readonly stepCounts = new StepCounts();
   private readonly queueTimes = new QueueTimes();
+  /** When the last step ended; NaN before the first since the engine was idle. Milliseconds of an arbitrary clock. */
+  private lastEnd = Number.NaN;
 
   /** `free` gives up the device; called once, when nothing runs any more. */
   constructor(
     private readonly runner: Pick<ModelRunner, "step" | "score" | "transfer">,
     config: EngineConfig,
     private readonly free: () => void,
-    { trace, compile = noConstraints, proposer }: EngineExtras = {},
+    { trace, compile = noConstraints, proposer, stepCosts }: EngineExtras = {},
   ) {
     this.trace = trace ?? null;
     this.compile = compile;
@@ -83,6 +89,7 @@ export class Engine implements EngineClient {
       memory: new CompositeMemory(parts),
       prefixes: this.prefixes,
       proposer: speculative && (proposer ?? new AdaptiveProposer(ngramGuess(speculative))),
+      stepCosts,
     });
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
   }
@@ -158,6 +165,7 @@ export class Engine implements EngineClient {
   private async run(): Promise<void> {
     await undefined; // requests submitted in the same tick share the first step
     const inFlight: Launched[] = [];
+    this.lastEnd = Number.NaN;
     try {
       for (;;) {
         while (inFlight.length < this.maxStepsInFlight) {
@@ -215,8 +223,11 @@ export class Engine implements EngineClient {
     }
     this.stepCounts.add(batch);
     const { result } = settled;
+    const [now, before] = [performance.now(), this.lastEnd];
+    this.lastEnd = now;
     for (const scores of result.prompts) this.keepPromptScores(scores);
-    for (const output of this.scheduler.commit(batch, result.tokens)) this.deliver(output, result);
+    const ms = Number.isNaN(before) ? undefined : now - before;
+    for (const output of this.scheduler.commit(batch, result.tokens, ms)) this.deliver(output, result);
   }
 
   private deliver({ sequence, token, finishReason, logitsRow }: ScheduledOutput, result: StepResult): void {

@@ -5,6 +5,7 @@ import {
   causalConv1dUpdate,
   causalConv1dVarlen,
 } from "../ops/conv1d";
+import type { Replays } from "../step/fields/replays";
 import type { Tensor } from "../tensor/tensor";
 import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
@@ -34,8 +35,8 @@ export class CausalConv {
       shape: [width, dim],
     });
     const added = bias ? loader.vector(weights.tensor("bias", [dim], initial.zeros)) : undefined;
-    // Inputs of tokens that may be taken back lie behind the window, which goes round in a ring.
-    const entries = build.rowTokens === 1 ? width - 1 : width - 1 + build.rowTokens;
+    // A ring, where tokens may be taken back: the last of a row lies where the oldest of its window was.
+    const entries = build.rowTokens === 1 ? width - 1 : width - 2 + build.rowTokens;
     return new CausalConv(weight, added, { shape: [entries, dim], dtype });
   }
 
@@ -59,11 +60,11 @@ export class CausalConv {
     });
   }
 
-  /** `replay`: of rows of several tokens, that may be taken back. */
-  decode({ stream }: Forward, { out, x, slots }: ConvDecode, state: Tensor, replay: Tensor | null): void {
+  /** `replays`: of a model whose rows may have several tokens, that may be taken back. */
+  decode({ stream }: Forward, { out, x, slots }: ConvDecode, state: Tensor, replays: Replays | null): void {
     const own = { weight: this.weight, bias: this.bias, silu: true, state };
-    if (replay === null) causalConv1dUpdate(stream, { out, x, slots, ...own });
-    else causalConv1dReplay(stream, { out, x, slots, replay, ...own });
+    if (replays === null) causalConv1dUpdate(stream, { out, x, slots, ...own });
+    else causalConv1dReplay(stream, { out, x, slots, replay: replays.rows, ...own });
   }
 }
 

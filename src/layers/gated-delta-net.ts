@@ -122,8 +122,8 @@ export class GatedDeltaNet {
     });
   }
 
-  private decode(f: Forward, { conv, rule, replay }: NonNullable<DeltaStep["decode"]>, pools: DeltaPools): void {
-    this.conv.decode(f, conv, pools.conv, replay);
+  private decode(f: Forward, { conv, rule, replays }: NonNullable<DeltaStep["decode"]>, pools: DeltaPools): void {
+    this.conv.decode(f, conv, pools.conv, replays);
     const args = {
       out: rule.out,
       q: rule.q,
@@ -138,8 +138,8 @@ export class GatedDeltaNet {
       eps: L2_EPS,
       scale: this.scale,
     };
-    if (replay === null) gdnUpdate(f.stream, args);
-    else gdnReplay(f.stream, { ...args, replay, history: pools.history! });
+    if (replays?.lag) gdnReplay(f.stream, { ...args, replay: replays.rows, history: pools.history! });
+    else gdnUpdate(f.stream, args);
   }
 
   /** The matrices, the states, and what the recurrence multiplies: a state with the key, the update and the query. */

@@ -4,7 +4,7 @@ import type { Chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
-import { replays } from "../step/fields/replays";
+import { type Replays, replays } from "../step/fields/replays";
 import type { Snapshots } from "../step/fields/snapshots";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
@@ -35,7 +35,7 @@ export interface DeltaStep {
     readonly conv: ConvDecode;
     readonly rule: Omit<GdnUpdateArgs, Own>;
     /** Where tokens of a row may be taken back. */
-    readonly replay: Tensor | null;
+    readonly replays: Replays | null;
   } | null;
 }
 
@@ -96,6 +96,6 @@ function prefillOf(f: Forward, { chunks, snapshots }: DeltaShape, { conv, rule }
 
 function decodeOf(f: Forward, shape: DeltaShape, { conv, rule }: Part): DeltaStep["decode"] {
   const slots = f.view(decodeSlots);
-  const replay = shape.replays ? f.view(replays) : null;
-  return slots && { conv: { ...conv, slots }, rule: { ...rule, slots }, replay };
+  const found = shape.replays ? f.view(replays) : null;
+  return slots && { conv: { ...conv, slots }, rule: { ...rule, slots }, replays: found };
 }

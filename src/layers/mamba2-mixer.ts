@@ -151,9 +151,9 @@ export class Mamba2Mixer {
     });
   }
 
-  private updateDecode(f: Forward, { conv, scan, replay }: NonNullable<MixerStep["decode"]>, pools: MixerPools): void {
+  private updateDecode(f: Forward, { conv, scan, replays }: NonNullable<MixerStep["decode"]>, pools: MixerPools): void {
     const { a, d, dtBias, dtMin, dtMax, dtSoftplus } = this.ssd;
-    this.conv.decode(f, conv, pools.conv, replay);
+    this.conv.decode(f, conv, pools.conv, replays);
     const args = {
       out: scan.out,
       x: scan.x,
@@ -170,8 +170,8 @@ export class Mamba2Mixer {
       dtSoftplus,
       state: pools.ssm,
     };
-    if (replay === null) ssdStateUpdate(f.stream, args);
-    else ssdReplay(f.stream, { ...args, replay, history: pools.history! });
+    if (replays?.lag) ssdReplay(f.stream, { ...args, replay: replays.rows, history: pools.history! });
+    else ssdStateUpdate(f.stream, args);
   }
 
   /** y gated and normalised, or gated with a norm that out_proj takes along. */

@@ -4,7 +4,7 @@ import type { Chunks } from "../step/fields/chunks";
 import { convBlocks } from "../step/fields/conv-blocks";
 import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
-import { replays } from "../step/fields/replays";
+import { type Replays, replays } from "../step/fields/replays";
 import type { Snapshots } from "../step/fields/snapshots";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
@@ -37,7 +37,7 @@ interface MixerDecode {
   readonly conv: ConvDecode;
   readonly scan: Omit<SsdStateUpdateArgs, ScanOwn>;
   /** Where tokens of a row may be taken back. */
-  readonly replay: Tensor | null;
+  readonly replays: Replays | null;
 }
 
 export interface MixerShape {
@@ -100,13 +100,13 @@ function prefillOf(
 
 function decodeOf(
   f: Forward,
-  { heads, headDim, gatesDecodes, replays: hasReplay }: MixerShape,
+  { heads, headDim, gatesDecodes, replays: hasReplays }: MixerShape,
   part: (begin: number, end: number) => Part,
 ): MixerStep["decode"] {
   const slots = f.view(decodeSlots);
   if (slots === null) return null;
   const { conv, scan, ...own } = part(f.numPrefillTokens, f.numTokens);
   const gate = gatesDecodes ? own.z.columns(0, [heads, headDim]) : undefined;
-  const replay = hasReplay ? f.view(replays) : null;
-  return { ...own, conv: { ...conv, slots }, scan: { ...scan, z: gate, slots }, replay };
+  const found = hasReplays ? f.view(replays) : null;
+  return { ...own, conv: { ...conv, slots }, scan: { ...scan, z: gate, slots }, replays: found };
 }

@@ -34,10 +34,7 @@ export class RecurrentModel {
   private drawn: number[] = [];
 
   /** `rowTokens`: of a decode row at most; above 1 later ones may be taken back. */
-  constructor(
-    numSlots: number,
-    private readonly rowTokens = 1,
-  ) {
+  constructor(numSlots: number, rowTokens = 1) {
     this.histories = Array.from({ length: numSlots }, () => new Uint32Array(2 * rowTokens).fill(0xbad));
     this.pool = new Uint32Array(numSlots).fill(0xdeadbeef);
     this.tokenCounts = Array.from({ length: numSlots }, () => new Int32Array(vocabSize).fill(77));
@@ -87,6 +84,7 @@ export class RecurrentModel {
     for (const [row, slot] of decodeSlots.entries()) {
       const ids = inputIds.subarray(hidden.length, hidden.length + perRow);
       if (slot < 0) hidden.push(...new Array<number>(perRow).fill(0));
+      else if (block.array("lag").length === 0) hidden.push(this.update(slot, ids[0]!));
       else hidden.push(...this.decode(slot, ids, block.array("replays").subarray(3 * row, 3 * row + 3)));
     }
     const [sampling, penalties] = [block.array("sampling"), block.array("penalties")];
@@ -101,6 +99,12 @@ export class RecurrentModel {
     });
   }
 
+  /** The plain update: one token, in the state itself. */
+  private update(slot: number, id: number): number {
+    this.pool[slot] = advance(this.pool[slot]!, id);
+    return this.pool[slot];
+  }
+
   /** The state after each of a row's tokens. */
   private decode(slot: number, ids: Int32Array, [first, held, settles]: Int32Array): number[] {
     const history = this.histories[slot]!;
@@ -112,7 +116,7 @@ export class RecurrentModel {
       state = advance(state, id);
       return state;
     });
-    if (this.rowTokens === 1) this.pool[slot] = state;
+    if (settles === 2) this.pool[slot] = state;
     return states;
   }
 

@@ -53,6 +53,7 @@ export function referenceBatch(rows: readonly Row[], chunkSize: number, blockSiz
     penalties: draws.filter(() => penalised).flatMap(({ row }) => [...penaltyWords(row.sequence)]),
     decodeSlots: decodes.map((row) => row.sequence.slot),
     replays: decodes.flatMap(() => [0, 0, 0]),
+    lag: [],
     drawRows: draws.map(({ i }) => i),
     sampling: draws.flatMap(({ row, next }) => [...samplingWords(row.sequence, next)]),
     inputIds: tokens.map(({ row, position }) => row.sequence.tokens[position]!),

@@ -1,5 +1,4 @@
-import type { Proposer } from "../../src/engine/policy/proposer";
-import { Scheduler } from "../../src/engine/policy/scheduler";
+import { Scheduler, type SchedulerParts } from "../../src/engine/policy/scheduler";
 import type { SchedulerConfig } from "../../src/engine/policy/scheduler-config";
 import { StateSlots } from "../../src/engine/policy/state-slots";
 
@@ -7,9 +6,12 @@ import { StateSlots } from "../../src/engine/policy/state-slots";
 export class SlotScheduler extends Scheduler {
   readonly slots: StateSlots;
 
-  constructor(config: SchedulerConfig, proposer?: Proposer) {
+  constructor(config: SchedulerConfig, parts: Pick<SchedulerParts, "proposer" | "stepCosts"> = {}) {
     const slots = new StateSlots(config.maxNumSeqs);
-    super(config, { memory: slots, ...(proposer === undefined ? {} : { proposer }) });
+    super(config, { memory: slots, ...parts });
     this.slots = slots;
   }
 }
+
+/** Steps of any length take as long, so that guesses are as long as may be. */
+export const free = { observe: () => {}, ratio: () => 1 };

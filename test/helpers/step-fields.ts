@@ -18,6 +18,7 @@ export interface WrittenStep {
   readonly penalties: number[];
   readonly decodeSlots: number[];
   readonly replays: number[];
+  readonly lag: number[];
   readonly drawRows: number[];
   readonly sampling: number[];
   readonly inputIds: number[];
@@ -45,6 +46,7 @@ function sources(chunkSize: number): Readonly<Record<keyof WrittenStep, readonly
     penalties: [penalties, "penalties"],
     decodeSlots: [decodeSlots, "slots"],
     replays: [replays, "rows"],
+    lag: [replays, "lag"],
     drawRows: [draws, "rows"],
     sampling: [draws, "sampling"],
     inputIds: [tokenIds, "ids"],

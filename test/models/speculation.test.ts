@@ -11,6 +11,7 @@ import { Device } from "../../src/tensor/device";
 import { testDevices } from "../helpers/backends";
 import { goldens } from "../helpers/golden";
 import { Rng } from "../helpers/rng";
+import { free } from "../helpers/slot-scheduler";
 
 const kind = testDevices[0]!;
 const options = { maxNumSeqs: 8, maxNumBatchedTokens: 256 + 32, maxModelLen: 512 } as const;
@@ -75,7 +76,7 @@ async function serve(
   for (const request of requests) {
     const answer = (async () => {
       const tokens: EngineToken[] = [];
-      for await (const { numCached, ...token } of engine.submit(request)) tokens.push(token);
+      for await (const { numCached, queuedMs, ...token } of engine.submit(request)) tokens.push(token);
       answers.set(request.id, tokens);
     })().finally(() => pending.delete(answer));
     pending.add(answer);
@@ -95,7 +96,7 @@ class Oracle implements Proposer {
     private readonly isRight: (position: number) => boolean,
   ) {}
 
-  watches = (): boolean => true;
+  odds = (): number => 0.5;
 
   propose({ id, numGenerated }: Sequence, most: number): number[] {
     const next = this.answers.get(id)!.slice(numGenerated, numGenerated + most);
@@ -133,7 +134,7 @@ describe.each(models)("$name", ({ modelDir }) => {
     const prepared = await prepare(guessing, stateDtype);
     for (const [name, make] of Object.entries(proposers)) {
       const proposer = make(plain.answers);
-      const { answers, stats } = await serve(prepared, requests, proposer && { proposer });
+      const { answers, stats } = await serve(prepared, requests, { stepCosts: free, ...(proposer && { proposer }) });
       // The kernel of a matrix product depends on the number of rows on a GPU, unless a mode forbids it.
       if (kind === "cpu")
         for (const { id } of requests) expect([name, id, answers.get(id)]).toEqual([name, id, plain.answers.get(id)]);

@@ -8,55 +8,58 @@ export type Guess = (sequence: Sequence, most: number) => readonly number[];
 const LONGEST_PAUSE = 64;
 const LONGEST_QUIET = 8;
 
-/** Guesses of a sequence's first proposal. */
-const FIRST_LENGTH = 4;
+/** Proposals without a right token in a row that are no reason to pause: of good guesses some go wrong at once, too. */
+const PARDONED = 2;
+
+/** Share of right guesses that a sequence begins with, the weight of each guess in it, and the least: it may be tried again. */
+const FIRST_ODDS = 0.5;
+const WEIGHT = 1 / 8;
+const LEAST_ODDS = 0.2;
 
 interface Progress {
-  /** Length of the sequence from which on it is watched. */
+  /** Length of the sequence from which on it is looked at. */
   resumesAt: number;
   /** Proposals in a row of which no token was right, and times in a row that nothing was guessed. */
   failures: number;
   quiet: number;
-  /** Tokens of the next proposal. */
-  length: number;
+  /** Share of guesses that were right, of those that came after right ones. */
+  right: number;
 }
 
-/**
- * As many guesses as have been right lately, for each sequence: twice as many after all were, else what was. One whose guesses
- * fail is left alone for longer and longer, so that it runs as if there were none.
- */
+/** Knows how often each sequence's guesses were right lately. One whose guesses fail is left alone for longer and longer. */
 export class AdaptiveProposer implements Proposer {
   private readonly progress = new WeakMap<Sequence, Progress>();
 
   constructor(private readonly guess: Guess) {}
 
-  watches(sequence: Sequence): boolean {
-    return sequence.length >= this.of(sequence).resumesAt;
+  odds(sequence: Sequence): number {
+    const { resumesAt, right } = this.of(sequence);
+    return sequence.length < resumesAt ? 0 : Math.max(LEAST_ODDS, right);
   }
 
   propose(sequence: Sequence, most: number): readonly number[] {
     const progress = this.of(sequence);
-    const { length } = sequence.tokens;
-    if (length < progress.resumesAt) return [];
-    const guesses = this.guess(sequence, Math.min(most, progress.length));
+    const guesses = this.guess(sequence, most);
     progress.quiet = guesses.length > 0 ? 0 : progress.quiet + 1;
-    if (guesses.length === 0) progress.resumesAt = length + pause(progress.quiet, LONGEST_QUIET);
+    if (guesses.length === 0) progress.resumesAt = sequence.tokens.length + pause(progress.quiet, LONGEST_QUIET);
     return guesses;
   }
 
   observe(sequence: Sequence, proposed: number, accepted: number): void {
     const progress = this.of(sequence);
-    progress.length = accepted === proposed ? 2 * proposed : Math.max(1, accepted);
+    for (let i = 0; i < Math.min(proposed, accepted + 1); i++) {
+      progress.right += WEIGHT * (Number(i < accepted) - progress.right);
+    }
     progress.failures = accepted > 0 ? 0 : progress.failures + 1;
     // The tokens of the step are not in the sequence yet: one more than were right.
     const length = sequence.tokens.length + accepted + 1;
-    progress.resumesAt = accepted > 0 ? 0 : length + pause(progress.failures, LONGEST_PAUSE);
+    progress.resumesAt = length + pause(progress.failures - PARDONED + 1, LONGEST_PAUSE);
   }
 
   private of(sequence: Sequence): Progress {
     let progress = this.progress.get(sequence);
     if (progress === undefined) {
-      progress = { resumesAt: 0, failures: 0, quiet: 0, length: FIRST_LENGTH };
+      progress = { resumesAt: 0, failures: 0, quiet: 0, right: FIRST_ODDS };
       this.progress.set(sequence, progress);
     }
     return progress;

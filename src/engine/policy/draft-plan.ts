@@ -2,7 +2,8 @@ import type { Proposer } from "./proposer";
 import type { SchedulerConfig } from "./scheduler-config";
 import type { Sequence } from "./sequence";
 import { maxDrawsOf, rowTokensOf } from "./speculative-config";
-import { noDrafts, type ScheduledRow } from "./step-plan";
+import { noDrafts, type ScheduledBatch, type ScheduledRow } from "./step-plan";
+import { type StepCosts, StepTimes } from "./step-times";
 
 /** Guesses of a row. */
 export interface RowDrafts {
@@ -11,41 +12,68 @@ export interface RowDrafts {
   readonly proposed: number;
 }
 
+/** What may be gained in a row: the odds that a guess is right, given that those before it were, and how many there are. */
+interface Chance {
+  readonly odds: number;
+  readonly guesses: number;
+}
+
 const none: RowDrafts = { tokens: noDrafts, proposed: 0 };
 
-/** What the decodes of a step guess. All of them are made equally long, because one kernel takes all rows. */
+/**
+ * What the decodes of a step guess. All of them are made equally long, because one kernel takes all rows: as long as gives the
+ * most tokens a second, by how often guesses were right and by what steps of each length took. That is one token each where
+ * guesses do not pay, which is a step as without any: so at a load where the device has no time to spare.
+ */
 export class DraftPlan {
   readonly counts = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
-
-  /** Whether the last decodes had room for guesses. */
-  private hasRoom = true;
 
   constructor(
     private readonly proposer: Proposer,
     private readonly config: SchedulerConfig,
+    private readonly costs: StepCosts = new StepTimes(),
   ) {}
 
-  /** Whether the sequence waits for its last token, which is not known yet. Not while a step is too full for guesses. */
-  waits(sequence: Sequence): boolean {
-    return this.hasRoom && sequence.numPending > 0 && sequence.takesDrafts && this.proposer.watches(sequence);
+  /** A step took so many milliseconds, from the end of the one before. */
+  timed({ rows, numPrefills }: ScheduledBatch, ms: number): void {
+    if (numPrefills === 0) this.costs.observe(rows.length, rows[0]!.numTokens, ms);
+  }
+
+  /**
+   * Whether the decodes wait for the tokens of the step in flight, because it pays to guess what follows those. Not where one of
+   * them could go on: each step would find another that waits.
+   */
+  waits(decodes: readonly Sequence[], spare: number): boolean {
+    if (decodes.some(({ numPending }) => numPending === 0)) return false;
+    const guesses = this.longest(decodes, spare);
+    if (guesses < 1) return false;
+    const chances = decodes.filter(({ takesDrafts }) => takesDrafts);
+    return (
+      this.bestLength(
+        decodes.length,
+        chances.map((sequence) => ({ odds: this.proposer.odds(sequence), guesses })),
+      ) > 0
+    );
   }
 
   /** The guesses of each of `decodes`, which have `spare` tokens of the step's budget together. */
   of(decodes: readonly Sequence[], spare: number): (sequence: Sequence) => RowDrafts {
     const most = this.longest(decodes, spare);
-    if (decodes.length > 0) this.hasRoom = most > 0;
     if (most < 1) return () => none;
     const proposals = new Map<Sequence, readonly number[]>();
-    let length = 0;
+    const chances: Chance[] = [];
     for (const sequence of decodes) {
       if (sequence.numPending > 0 || !sequence.takesDrafts) continue;
-      const tokens = this.proposer.propose(sequence, most);
-      if (tokens.length > 0) proposals.set(sequence, tokens);
-      length = Math.max(length, tokens.length);
+      const odds = this.proposer.odds(sequence);
+      const tokens = odds > 0 ? this.proposer.propose(sequence, most) : noDrafts;
+      if (tokens.length === 0) continue;
+      proposals.set(sequence, tokens);
+      chances.push({ odds, guesses: tokens.length });
     }
+    const length = this.bestLength(decodes.length, chances);
     if (length === 0) return () => none;
     return (sequence) => {
-      const tokens = proposals.get(sequence) ?? noDrafts;
+      const tokens = (proposals.get(sequence) ?? noDrafts).slice(0, length);
       const filler = new Array<number>(length - tokens.length).fill(0);
       return { tokens: [...tokens, ...filler], proposed: tokens.length };
     };
@@ -62,6 +90,24 @@ export class DraftPlan {
       this.proposer.observe(sequence, proposed, right);
     }
     return 1 + right;
+  }
+
+  /** Guesses of each row that give the most tokens a second; 0 where none do. */
+  private bestLength(rows: number, chances: readonly Chance[]): number {
+    let [best, speed, tokens] = [0, rows, rows];
+    for (let length = 1; ; length++) {
+      let gain = 0;
+      let longer = false;
+      for (const { odds, guesses } of chances) {
+        if (guesses < length || odds === 0) continue;
+        gain += odds ** length;
+        longer ||= guesses > length;
+      }
+      tokens += gain;
+      const here = gain === 0 ? 0 : tokens / this.costs.ratio(rows, 1 + length);
+      if (here > speed) [best, speed] = [length, here];
+      if (!longer) return best;
+    }
   }
 
   /** Guesses for which each row has room: in its sequence, in the step's budget, and in a graph of a power of two of rows. */

@@ -2,8 +2,8 @@ import type { Sequence } from "./sequence";
 
 /** Guesses tokens that follow a sequence's last one. What it guesses changes how fast tokens come, never which. */
 export interface Proposer {
-  /** Whether the sequence's next step is to wait for its last token, because that may show how it goes on. */
-  watches(sequence: Sequence): boolean;
+  /** How likely a guess of the sequence's next token is right, by how guesses went so far; 0 = none is to be made now. */
+  odds(sequence: Sequence): number;
   /** At most `most` tokens, all of the sequence's own being known; none where it has no idea. */
   propose(sequence: Sequence, most: number): readonly number[];
   /** Says that so many of the `proposed` tokens of a row were right. */

@@ -10,6 +10,7 @@ import { Sequence } from "./sequence";
 import type { SequenceMemory } from "./sequence-memory";
 import { StateSlots } from "./state-slots";
 import { type ScheduledBatch, StepPlan } from "./step-plan";
+import type { StepCosts } from "./step-times";
 import { StepsInFlight } from "./steps-in-flight";
 
 /** One drawn token. */
@@ -29,6 +30,8 @@ export interface SchedulerParts {
   /** A part of the memory. */
   readonly prefixes?: PrefixCache | null;
   readonly proposer?: Proposer | null;
+  /** By which it is decided how many tokens are guessed. Default: as measured. */
+  readonly stepCosts?: StepCosts | undefined;
 }
 
 /**
@@ -62,7 +65,7 @@ export class Scheduler {
     this.config = config;
     this.memory = parts.memory ?? new StateSlots(config.maxNumSeqs);
     this.prefixes = parts.prefixes ?? null;
-    this.drafts = parts.proposer ? new DraftPlan(parts.proposer, config) : null;
+    this.drafts = parts.proposer ? new DraftPlan(parts.proposer, config, parts.stepCosts) : null;
   }
 
   get numRunning(): number {
@@ -142,14 +145,16 @@ export class Scheduler {
 
   /**
    * Takes the result of a step: all drawn tokens in the order of the rows; those of a row count that come after right guesses
-   * only. Throws ERR_ARGUMENT when they are too few or the step is not the oldest in flight.
+   * only. `ms`: what the step took since the end of the one before, where that is known. Throws ERR_ARGUMENT when they are too
+   * few or the step is not the oldest in flight.
    */
-  commit(batch: ScheduledBatch, tokens: ArrayLike<number>): ScheduledOutput[] {
+  commit(batch: ScheduledBatch, tokens: ArrayLike<number>, ms?: number): ScheduledOutput[] {
     if (tokens.length < batch.numDraws) {
       throw new EngineError("ERR_ARGUMENT", `the step draws ${batch.numDraws} tokens, got ${tokens.length}`);
     }
     this.prefixes?.store(batch.rows);
     this.settle(batch);
+    if (ms !== undefined) this.drafts?.timed(batch, ms);
     const outputs: ScheduledOutput[] = [];
     let end = 0;
     for (const row of batch.rows) {
@@ -189,8 +194,9 @@ export class Scheduler {
     const decodes: Sequence[] = [];
     for (const sequence of this.running) {
       if (sequence.isPrefill) prefills.push(sequence);
-      else if (!sequence.waitsForToken && !this.drafts?.waits(sequence)) decodes.push(sequence);
+      else if (!sequence.waitsForToken) decodes.push(sequence);
     }
+    if (this.drafts?.waits(decodes, plan.spare)) return prefills;
     const draftsOf = this.drafts?.of(decodes, plan.spare);
     for (const sequence of decodes) {
       if (plan.rests(sequence)) continue;

@@ -18,7 +18,7 @@ export type SpeculativeConfig = Required<SpeculativeOptions>;
 const MOST_SPECULATIVE_TOKENS = 7;
 
 /** Rows that may always guess together: the draws of a step have room for all of their tokens. */
-const GUESSING_ROWS = 16;
+const GUESSING_ROWS = 64;
 
 /** Throws ERR_ARGUMENT. */
 export function speculativeConfig(options: SpeculativeOptions | undefined): SpeculativeConfig | null {

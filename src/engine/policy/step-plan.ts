@@ -25,9 +25,18 @@ export interface RowReplay {
   readonly first: number;
   /** Tokens before it that the state lacks: the history has them. */
   readonly held: number;
-  /** Whether the state takes those. */
-  readonly settles: boolean;
+  /** What the state takes: one of `settles`. */
+  readonly settles: number;
 }
+
+/** As in native/ops/replay.h. */
+export const settles = {
+  nothing: 0,
+  /** The tokens that it lacks. */
+  held: 1,
+  /** Those and the row's own, of which none can be taken back. */
+  all: 2,
+} as const;
 
 /** Part of one sequence in one step. Fixed when scheduled: the sequence itself may move on before the row is used. */
 export interface ScheduledRow extends Partial<RowPrefix> {
@@ -135,11 +144,16 @@ export class StepPlan {
     return { sequence, start, numTokens, draws, draw, drafts };
   }
 
-  /** The state is written when the history, of twice the longest row, might not have room for the next row otherwise. */
+  /**
+   * A row without guesses settles, so that the plain update can go on from there. One with guesses does when the history, of
+   * twice the longest row, might not have room for the next row otherwise.
+   */
   private replay({ sequence, start, numTokens }: ScheduledRow): RowReplay {
     const { numToPrefill, numSettled } = sequence;
     const held = start - Math.max(numToPrefill, numSettled);
-    return { first: start - numToPrefill, held, settles: held + numTokens > this.rowTokens };
+    const first = start - numToPrefill;
+    if (numTokens === 1) return { first, held, settles: settles.all };
+    return { first, held, settles: held + numTokens > this.rowTokens ? settles.held : settles.nothing };
   }
 
   /**

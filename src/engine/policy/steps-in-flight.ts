@@ -1,6 +1,6 @@
 import { EngineError } from "../../errors";
 import type { Sequence } from "./sequence";
-import type { ScheduledBatch } from "./step-plan";
+import { type ScheduledBatch, settles } from "./step-plan";
 
 /** Steps that may be scheduled and not committed: a row can take a token that the step right before it draws. */
 export const MAX_STEPS_IN_FLIGHT = 2;
@@ -20,7 +20,8 @@ export class StepsInFlight {
     this.batches.push(batch);
     let draw = 0;
     for (const { sequence, start, numTokens, draws, replay } of batch.rows) {
-      if (replay?.settles) sequence.numSettled = start;
+      if (replay?.settles === settles.held) sequence.numSettled = start;
+      if (replay?.settles === settles.all) sequence.numSettled = start + numTokens;
       sequence.numInFlight += numTokens;
       sequence.numPending += draws;
       draw += draws;

@@ -11,7 +11,7 @@ import { EngineError } from "../../../src/errors";
 import { makeRequest } from "../../helpers/engine-request";
 import { generateAlone, RecurrentModel, vocabSize } from "../../helpers/recurrent-model";
 import { Rng } from "../../helpers/rng";
-import { SlotScheduler } from "../../helpers/slot-scheduler";
+import { free, SlotScheduler } from "../../helpers/slot-scheduler";
 import { MambaBlock } from "../../helpers/step-fields";
 import { type TrafficEvent, trafficConfigs, trafficEvents } from "../../helpers/traffic";
 
@@ -42,8 +42,8 @@ class RandomProposer implements Proposer {
   /** Share of guesses that are right. */
   private readonly skill: number;
 
-  watches(): boolean {
-    return this.rng.next() < 0.7;
+  odds(): number {
+    return this.rng.next() < 0.7 ? 0.8 : 0;
   }
 
   propose({ request, tokens }: Sequence, most: number): number[] {
@@ -75,7 +75,7 @@ class OverlappedTraffic {
     private readonly config: SchedulerConfig,
     private readonly proposer?: Proposer,
   ) {
-    this.scheduler = new SlotScheduler(config, proposer);
+    this.scheduler = new SlotScheduler(config, proposer === undefined ? {} : { proposer, stepCosts: free });
     const { maxNumSeqs, maxNumBatchedTokens, chunkSize } = config;
     const limits = { maxRows: 2 * maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxDrawsOf(config) };
     this.block = new MambaBlock(limits, chunkSize);

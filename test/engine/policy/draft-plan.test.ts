@@ -1,0 +1,101 @@
+/** Whether and how long guesses are, seen from outside: what a scheduler puts into its steps. */
+
+import { AdaptiveProposer } from "../../../src/engine/policy/adaptive-proposer";
+import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
+import { type ScheduledBatch, settles } from "../../../src/engine/policy/step-plan";
+import { MAX_STEPS_IN_FLIGHT } from "../../../src/engine/policy/steps-in-flight";
+import { makeRequest } from "../../helpers/engine-request";
+import { Rng } from "../../helpers/rng";
+import { SlotScheduler } from "../../helpers/slot-scheduler";
+
+const speculative = { method: "ngram", numSpeculativeTokens: 3, promptLookupMin: 1, promptLookupMax: 1 } as const;
+
+/** A device of which a step takes `ms(rows, tokens of each)`, and a text of which a guess is right with a probability. */
+interface World {
+  readonly rows: number;
+  readonly acceptance: number;
+  readonly ms: (rows: number, tokensPerRow: number) => number;
+  readonly tokens?: number;
+}
+
+/** Decodes `rows` sequences with guesses until the first ends; gives its speed beside that without any, and the steps. */
+function decode({ rows, acceptance, ms, tokens = 256 }: World) {
+  const rng = new Rng(1);
+  const config: SchedulerConfig = {
+    ...{ maxNumSeqs: rows, maxNumBatchedTokens: 4096, chunkSize: 8, maxModelLen: 4096, maxQueue: rows, speculative },
+  };
+  const guess = (_: unknown, most: number) => new Array<number>(most).fill(1);
+  const scheduler = new SlotScheduler(config, { proposer: new AdaptiveProposer(guess) });
+  for (let i = 0; i < rows; i++) {
+    scheduler.add(makeRequest({ id: `${i}`, prompt: [1, 2, 3], maxTokens: tokens }));
+  }
+  const inFlight: ScheduledBatch[] = [];
+  const steps: { length: number; lags: boolean; overlapped: boolean }[] = [];
+  let [time, delivered, done] = [0, 0, false];
+  while (!done) {
+    while (inFlight.length < MAX_STEPS_IN_FLIGHT) {
+      const overlapped = inFlight.length > 0;
+      const batch = scheduler.schedule();
+      if (batch === null) break;
+      inFlight.push(batch);
+      if (batch.numPrefills > 0) continue;
+      const lags = batch.rows.some(({ replay, numTokens }) => replay!.held > 0 || numTokens > 1);
+      steps.push({ length: batch.rows[0]!.numTokens, lags, overlapped });
+    }
+    const batch = inFlight.shift();
+    if (batch === undefined) throw new Error("no step to commit");
+    const drawn: number[] = [];
+    for (const { draws, drafts, proposed = 0 } of batch.rows) {
+      const own = new Array<number>(draws).fill(2);
+      for (let i = 0; i < proposed && rng.next() < acceptance; i++) own[i] = drafts[i]!;
+      drawn.push(...own);
+    }
+    const took = batch.numPrefills > 0 ? 0 : ms(batch.rows.length, batch.rows[0]!.numTokens);
+    time += took;
+    const outputs = scheduler.commit(batch, drawn, took);
+    if (batch.numPrefills === 0) delivered += outputs.length;
+    done = outputs.some(({ finishReason }) => finishReason !== null);
+  }
+  return { steps, speedup: (delivered / rows) * (ms(rows, 1) / time) };
+}
+
+/** A device that reads so much that another token of a row costs little, and one that is busy with one. */
+const idle = (_: number, tokens: number) => 10 + 0.4 * (tokens - 1);
+const busy = (_: number, tokens: number) => 10 * tokens;
+
+test.each([1, 8, 64])("%i rows, no guess right: as without guesses but for a few steps", (rows) => {
+  for (const ms of [idle, busy]) {
+    const { steps, speedup } = decode({ rows, acceptance: 0, ms });
+    expect(speedup).toBeGreaterThan(0.97);
+    expect(steps.filter(({ lags }) => lags).length).toBeLessThan(30);
+    expect(steps.filter(({ lags, overlapped }) => !lags && !overlapped).length).toBeLessThan(30);
+  }
+});
+
+test.each([1, 8, 64])("%i rows, three of four right, the device idle: long guesses", (rows) => {
+  const { steps, speedup } = decode({ rows, acceptance: 0.75, ms: idle });
+  expect(speedup).toBeGreaterThan(2.2);
+  expect(steps.filter(({ length }) => length === 4).length).toBeGreaterThan(0.8 * steps.length);
+});
+
+test("where a token more costs as much as a step, nothing is guessed, however right guesses are", () => {
+  const { steps, speedup } = decode({ rows: 8, acceptance: 1, ms: busy });
+  expect(speedup).toBeGreaterThan(0.97);
+  expect(steps.filter(({ length }) => length > 1).length).toBeLessThan(20); // each length is tried now and then
+});
+
+test("guesses are as long as pays", () => {
+  // The third token of a row begins another tile of a kernel.
+  const ms = (_: number, tokens: number) => (tokens <= 2 ? 10 : 25);
+  const { steps } = decode({ rows: 1, acceptance: 0.75, ms });
+  const count = (length: number) => steps.filter((step) => step.length === length).length;
+  expect(count(2)).toBeGreaterThan(0.8 * steps.length);
+});
+
+test("rows without guesses settle, and states that do not lag take the plain update from then on", () => {
+  const { steps } = decode({ rows: 4, acceptance: 0, ms: idle });
+  for (const [i, { length, lags }] of steps.entries()) {
+    if (length === 1 && (i === 0 || steps[i - 1]!.length === 1)) expect(lags).toBe(false);
+  }
+  expect(settles.all).toBe(2);
+});
