@@ -2,7 +2,7 @@
 // "text" is what lies between HTTP and token ids, held to long tables of what other programs make of the same texts. "native"
 // needs the built addon.
 /** Packages that a worker loads once for all of its test files: a server's took half of the time of a test of it. */
-const outside = "(zod|fastify|@fastify/[^/]+|fastify-type-provider-zod|prom-client|commander)/";
+const outside = "(zod|fastify|@fastify/[^/]+|fastify-type-provider-zod|prom-client|commander|@opentelemetry/[^/]+)/";
 
 const base = {
   // A module finds these as it finds its own names; any other global costs ten times as much, in every loop.

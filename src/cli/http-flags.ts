@@ -19,6 +19,7 @@ export interface HttpFlags {
   readonly uds?: string;
   readonly metricsPrefix: string;
   readonly metricsPort?: number;
+  readonly otlpTracesEndpoint?: string;
   readonly toolCallParser: ToolFormat | "auto";
   readonly strict?: true;
   readonly ui: boolean;
@@ -52,6 +53,10 @@ function httpFlags(): Option[] {
     new Option("--metrics-port <n>", "also answer /metrics on this port, to anybody who reaches it").argParser(
       wholeNumber(1, 65_535),
     ),
+    new Option(
+      "--otlp-traces-endpoint <url>",
+      "send OpenTelemetry traces there, as http://127.0.0.1:4318/v1/traces",
+    ).argParser(httpUrl),
     new Option("--tool-call-parser <format>", "how the model writes tool calls; auto: as its chat template says")
       .choices(["auto", ...toolFormats])
       .default(defaultOptions.toolFormat),
@@ -104,6 +109,11 @@ function origin(text: string): string {
   throw new InvalidArgumentError(
     "Expected an origin as https://app.example or http://localhost:3000, without a path, or *.",
   );
+}
+
+function httpUrl(text: string): string {
+  if (/^https?:/.test(text) && URL.canParse(text)) return text;
+  throw new InvalidArgumentError("Expected a URL as http://127.0.0.1:4318/v1/traces.");
 }
 
 function metricPrefix(text: string): string {

@@ -3,9 +3,12 @@ import { modelName as nameOf } from "../llm/bundled-model";
 import { LLM } from "../llm/llm";
 import type { EngineLoader } from "../llm/load-engine";
 import { isLoopback } from "../server/http/host-check";
+import { openTracing } from "../server/http/tracing";
 import { type RunningServer, serve } from "../server/serve";
 import { ReplicatedEngine } from "../supervisor/replicated-engine";
 import { type SupervisorOptions, supervisedEngine } from "../supervisor/supervised-engine";
+import { packageVersion } from "../version";
+import { EngineLog } from "./engine-log";
 import { greeting } from "./greeting";
 import { exposureNotes, toHttpOptions, withoutHttpFlags } from "./http-flags";
 import { ensureModel } from "./named-model";
@@ -21,6 +24,9 @@ export async function runServer(model: string, flags: ServeFlags): Promise<void>
   const others = withoutHttpFlags(flags);
   const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, replicas, logLevel, ...options } = others;
   await ensureModel(model);
+  const { otlpTracesEndpoint } = flags;
+  const tracing = otlpTracesEndpoint === undefined ? null : await openTracing(otlpTracesEndpoint, packageVersion());
+  const log = new EngineLog(logLevel, (line) => process.stderr.write(line));
   const progress = new ProgressBar(`loading ${modelName ?? nameOf(model)}`);
   let giveUp: (error: unknown) => void = () => {};
   const lost = new Promise<never>((_, reject) => {
@@ -34,7 +40,7 @@ export async function runServer(model: string, flags: ServeFlags): Promise<void>
       onProgress: (bytes, total) => progress.update(bytes, total),
       onMessage: (message) => {
         progress.end();
-        process.stderr.write(`note: ${message}\n`);
+        log.note(message);
       },
     },
     engineOf(replicas, { watchdogTimeoutMs: watchdogTimeout * 1000, onGiveUp: (error) => giveUp(error) }),
@@ -47,6 +53,7 @@ export async function runServer(model: string, flags: ServeFlags): Promise<void>
       ...http,
       host,
       port,
+      tracing,
       drainTimeoutMs: drainTimeout * 1000,
       logger: logLevel === "silent" ? false : { level: logLevel, stream: process.stderr },
       ...(allowedHost === undefined ? {} : { allowedHosts: allowedHost }),
@@ -55,6 +62,7 @@ export async function runServer(model: string, flags: ServeFlags): Promise<void>
     await llm.close();
     throw error;
   }
+  const unfollow = log.follow(() => llm.stats());
   // Before anything is printed: who waits for the URL may send a signal as soon as it comes.
   const stopped = untilSignal(server);
   const greeted = llm.ready().then(async () => {
@@ -70,6 +78,9 @@ export async function runServer(model: string, flags: ServeFlags): Promise<void>
     progress.end();
     await server.close();
     throw error;
+  } finally {
+    unfollow();
+    await tracing?.close();
   }
 }
 

@@ -17,6 +17,7 @@ import { checkHost } from "./http/host-check";
 import { HttpError } from "./http/http-error";
 import { readBody } from "./http/json-parser";
 import { ServerMetrics } from "./http/metrics";
+import { bothOf } from "./http/observer";
 import { isForPage } from "./http/page";
 import { engineRoutes } from "./http/routes/engine";
 import { healthPaths, healthRoutes } from "./http/routes/health";
@@ -112,6 +113,9 @@ export function buildServer(model: LanguageModel, given: Partial<ServerOptions> 
   const drain = drainOnClose(app, running, options.drainTimeoutMs);
 
   const metrics = new ServerMetrics(model, options.metricsPrefix);
+  const { tracing } = options;
+  const observe = (reply: FastifyReply) =>
+    tracing === null ? metrics : bothOf(metrics, tracing.observe(reply, model.info));
   app.addHook("onResponse", async ({ method, routeOptions }, reply) => {
     metrics.answered(method, routeOptions.url ?? "none", reply.statusCode);
   });
@@ -121,7 +125,7 @@ export function buildServer(model: LanguageModel, given: Partial<ServerOptions> 
   // A plugin of its own, because the collector before it is one and sees only what is registered after it.
   app.register(async (scope) => {
     const endpoints = new Endpoints(scope);
-    const context: ServerContext = { model, options, running, drain, metrics, endpoints, version };
+    const context: ServerContext = { model, options, running, drain, metrics, observe, endpoints, version };
     rootRoutes(scope, context);
     healthRoutes(scope, context);
     engineRoutes(scope, context);

@@ -1,7 +1,9 @@
+import type { FastifyReply } from "fastify";
 import type { LanguageModel } from "../llm/types";
 import type { Drain } from "./http/drain";
 import type { Endpoints } from "./http/endpoints";
 import type { ServerMetrics } from "./http/metrics";
+import type { GenerationObserver } from "./http/observer";
 import type { RunningRequests } from "./http/running-requests";
 import type { ServerOptions } from "./options";
 
@@ -12,6 +14,8 @@ export interface ServerContext {
   readonly running: RunningRequests;
   readonly drain: Drain;
   readonly metrics: ServerMetrics;
+  /** Call where a request begins to generate. */
+  readonly observe: (reply: FastifyReply) => GenerationObserver;
   readonly endpoints: Endpoints;
   /** Version of this package. */
   readonly version: string;

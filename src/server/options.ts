@@ -1,4 +1,5 @@
 import type { FastifyServerOptions } from "fastify";
+import type { Tracing } from "./http/tracing";
 import type { ToolFormat } from "./openai/tools/formats";
 
 /** Every limit of the server; times in milliseconds. See `defaultOptions`. */
@@ -36,6 +37,8 @@ export interface ServerOptions {
   readonly toolFormat: ToolFormat | "auto";
   /** Before the name of each metric; "vllm:" suits dashboards made for vLLM. */
   readonly metricsPrefix: string;
+  /** Follows requests in traces; closed by whoever opened it. */
+  readonly tracing: Tracing | null;
   /** Whether a request with a field that is not known is refused. */
   readonly strict: boolean;
   /** Whether GET / shows browsers the web page. */
@@ -62,6 +65,7 @@ export const defaultOptions: ServerOptions = {
   tls: null,
   toolFormat: "auto",
   metricsPrefix: "mamba_serve:",
+  tracing: null,
   strict: false,
   ui: true,
   logger: false,

@@ -75,7 +75,11 @@ export const typescriptLayers: readonly Layer[] = [
     name: "http",
     files: /^src\/server\/(http\/|context\.ts|options\.ts)/,
     imports: ["errors", "json", "src/llm/types", "src/engine/policy/request", "src/server/openai/tools/formats"],
-    packages: ["fastify", "@fastify/cors", "@fastify/swagger", "fastify-type-provider-zod", "prom-client", "zod"],
+    packages: [
+      ...["fastify", "@fastify/cors", "@fastify/swagger", "fastify-type-provider-zod", "prom-client", "zod"],
+      ...["@opentelemetry/api", "@opentelemetry/core", "@opentelemetry/exporter-trace-otlp-http"],
+      ...["@opentelemetry/resources", "@opentelemetry/sdk-trace"],
+    ],
   },
   {
     name: "openai",

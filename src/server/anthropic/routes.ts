@@ -43,7 +43,7 @@ function toParams(body: MessageRequest, { tools, constraint }: ToolPlan): Genera
 }
 
 /** Anthropic's Messages API, as far as text and tools go. */
-export function messageRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
+export function messageRoutes(app: FastifyInstance, { model, options, running, observe }: ServerContext): void {
   const rules = { ...model.info, strict: options.strict };
   const format = chooseFormat(options.toolFormat, model.info.chatTemplate);
   const typed = app.withTypeProvider<ZodTypeProvider>();
@@ -64,7 +64,7 @@ export function messageRoutes(app: FastifyInstance, { model, options, running, m
     const names = { ...(constraint === undefined ? {} : { constraint }), tools: constraint === "tools" };
     const params = toParams(body, tools);
     const request = { prompts: [toPrompt(body)], n: 1, params, names };
-    const choices = new Choices(model, request, running.begin(reply), metrics);
+    const choices = new Choices(model, request, running.begin(reply), observe(reply));
     const shape = newMessageShape(model.info.id, body.stop_sequences ?? [], {
       tools,
       thinks: mayThink(model.info.chatTemplate) && params.constraint === undefined,

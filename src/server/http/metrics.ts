@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { EngineStats, FinishReason } from "../../engine/policy/request";
-import type { Generation, LanguageModel, ModelInfo } from "../../llm/types";
+import type { EngineStats } from "../../engine/policy/request";
+import type { GenerateParams, LanguageModel, ModelInfo } from "../../llm/types";
+import type { GenerationMeter, GenerationObserver } from "./observer";
 import { processMetrics } from "./process-metrics";
 import { RecentTimes } from "./recent-times";
 import { stepHistogram } from "./step-histogram";
@@ -35,7 +36,7 @@ function readyEngines(model: LanguageModel): number {
 }
 
 /** What GET /metrics shows, in Prometheus' format; README.md has the table of names. */
-export class ServerMetrics {
+export class ServerMetrics implements GenerationObserver {
   /** Times of the last minute in milliseconds: from request to first token, and from one token to the next. */
   readonly recent = { firstToken: new RecentTimes(), betweenTokens: new RecentTimes() };
   readonly #registry = new Registry();
@@ -106,12 +107,11 @@ export class ServerMetrics {
     this.#answers.inc({ method, handler, status });
   }
 
-  requested(choices: number, maxTokens: number | undefined): void {
+  requested(choices: number, { maxTokens }: GenerateParams): void {
     this.#choices.observe(choices);
     if (maxTokens !== undefined) this.#limits.observe(maxTokens);
   }
 
-  /** Call when a generation starts. */
   generation(): GenerationMeter {
     const start = performance.now();
     let first = start;
@@ -240,12 +240,4 @@ export class ServerMetrics {
   #histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name: this.#prefix + name, help, buckets, registers: [this.#registry] });
   }
-}
-
-/** Follows one generation, of which a request with `n` has several. */
-export interface GenerationMeter {
-  /** Tokens came. */
-  received(count: number, generation: Pick<Generation, "promptTokens" | "queuedMs">): void;
-  /** Call once, at the end. */
-  ended(reason: FinishReason | "error"): void;
 }

@@ -12,7 +12,7 @@ import type {
   Usage,
 } from "../../llm/types";
 import { HttpError } from "../http/http-error";
-import type { GenerationMeter, ServerMetrics } from "../http/metrics";
+import type { GenerationMeter, GenerationObserver } from "../http/observer";
 import { type FieldNames, inClientsNames } from "./field-names";
 import { merge } from "./merge";
 
@@ -54,7 +54,12 @@ export class Choices {
   #completionTokens = 0;
 
   /** Throws what `model.generate` throws; 400 for more generations than could ever wait at once. */
-  constructor(model: LanguageModel, request: ChoicesRequest, controller: AbortController, metrics: ServerMetrics) {
+  constructor(
+    model: LanguageModel,
+    request: ChoicesRequest,
+    controller: AbortController,
+    observer: GenerationObserver,
+  ) {
     this.#model = model;
     this.#controller = controller;
     this.#n = request.n;
@@ -65,13 +70,13 @@ export class Choices {
       const message = `${request.prompts.length} prompts with ${request.n} choices each are ${count} generations; at most ${maxQueue} can wait here`;
       throw new HttpError(400, message, { param: request.n > 1 ? "n" : "prompt" });
     }
-    metrics.requested(request.n, request.params.maxTokens);
+    observer.requested(request.n, request.params);
     try {
       for (const prompt of request.prompts) {
         for (let i = 0; i < request.n; i++) {
           const params = { ...request.params, signal: controller.signal };
           if (params.seed !== undefined) params.seed = BigInt(params.seed) + BigInt(i);
-          this.#running.push({ generation: model.generate(prompt, params), meter: metrics.generation() });
+          this.#running.push({ generation: model.generate(prompt, params), meter: observer.generation() });
         }
       }
     } catch (error) {

@@ -55,7 +55,7 @@ function toNames(body: ChatCompletionRequest, { constraintField }: ToolPlan): Fi
   };
 }
 
-export function chatCompletionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
+export function chatCompletionRoutes(app: FastifyInstance, { model, options, running, observe }: ServerContext): void {
   const schema = {
     summary: "Answers a conversation",
     tags: ["text"],
@@ -72,7 +72,7 @@ export function chatCompletionRoutes(app: FastifyInstance, { model, options, run
       params,
       names: toNames(body, tools),
     };
-    const choices = new Choices(model, request, running.begin(reply), metrics);
+    const choices = new Choices(model, request, running.begin(reply), observe(reply));
     const shape = {
       head: newResponseHead("chatcmpl", model.info.id),
       tools,

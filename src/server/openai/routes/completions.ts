@@ -37,7 +37,7 @@ function toNames(body: CompletionRequest): FieldNames {
   return constraint === undefined ? {} : { constraint };
 }
 
-export function completionRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
+export function completionRoutes(app: FastifyInstance, { model, options, running, observe }: ServerContext): void {
   const schema = {
     summary: "Continues prompts",
     tags: ["text"],
@@ -48,7 +48,7 @@ export function completionRoutes(app: FastifyInstance, { model, options, running
     const { prompt: prompts, n, best_of: bestOf = n, stream_options } = body;
     const echo = body.echo ? promptTexts(model, body) : null;
     const request = { prompts, n: bestOf, params: toParams(body, model.info), names: toNames(body) };
-    const choices = new Choices(model, request, running.begin(reply), metrics);
+    const choices = new Choices(model, request, running.begin(reply), observe(reply));
     const shape = {
       head: newResponseHead("cmpl", model.info.id),
       logprobs: body.logprobs,

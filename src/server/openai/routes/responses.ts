@@ -40,7 +40,7 @@ function toParams(body: ResponseRequest, { tools, constraint }: ToolPlan, maxMod
   return params;
 }
 
-export function responseRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
+export function responseRoutes(app: FastifyInstance, { model, options, running, observe }: ServerContext): void {
   const memory = new ItemMemory();
   const schema = {
     summary: "Answers a text or a conversation; nothing is stored",
@@ -62,7 +62,7 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
     const params = toParams(body, plan, model.info.maxModelLen);
     const request = { prompts: [[...system, ...body.input]], n: 1, params, names };
     const keep = (items: readonly OutputItem[]) => (body.store === false ? undefined : memory.keep(items));
-    const choices = new Choices(model, request, running.begin(reply), metrics);
+    const choices = new Choices(model, request, running.begin(reply), observe(reply));
     const shape = newResponseShape(
       body,
       { tools: plan, thinks: mayThink(model.info.chatTemplate) && params.constraint === undefined },

@@ -38,7 +38,7 @@ function toScore({ promptLogprobs = [] }: ChoiceResult, { given }: Pair): number
  * vLLM's /score in the sense that a language model can give it: how well text_2 goes on from text_1, as the mean natural log
  * probability of a token of text_2 after both; at most 0. Pairs run beside other requests.
  */
-export function scoreRoutes(app: FastifyInstance, { model, options, running, metrics }: ServerContext): void {
+export function scoreRoutes(app: FastifyInstance, { model, options, running, observe }: ServerContext): void {
   const schema = {
     summary: "How likely texts are after others: the mean log probability of a token",
     tags: ["text"],
@@ -50,7 +50,7 @@ export function scoreRoutes(app: FastifyInstance, { model, options, running, met
       const pairs = await tokenized(model, body.text_1, body.text_2);
       const params = { maxTokens: 0, promptLogprobs: 0 };
       const request = { prompts: pairs.map(({ ids }) => ids), n: 1, params, names: {} };
-      const choices = new Choices(model, request, running.begin(reply), metrics);
+      const choices = new Choices(model, request, running.begin(reply), observe(reply));
       const results = await choices.results();
       return {
         ...newResponseHead("score", model.info.id),
