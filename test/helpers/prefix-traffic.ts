@@ -35,6 +35,7 @@ export const met = {
   copyToDevice: 0,
   failedCopy: 0,
   launchBesideACopy: 0,
+  waitedForAnother: 0,
 };
 
 export interface CacheConfig extends SchedulerConfig {
@@ -108,6 +109,8 @@ export class Traffic {
     if (this.inFlight.length === MAX_STEPS_IN_FLIGHT) return false;
     const running = this.sequences.filter(({ slot }) => slot >= 0);
     const before = { snapshots: this.cache.tiers.numOnDevice, idle: this.pages.numIdle };
+    const waiting = this.sequences.filter(({ slot, isFinished }) => slot < 0 && !isFinished);
+    met.waitedForAnother += waiting.filter((sequence) => this.cache.follows(sequence)).length;
     const batch = this.scheduler.schedule();
     if (batch !== null && this.copying.length > 0) met.launchBesideACopy += 1;
     met.preemption += running.filter(({ slot }) => slot < 0).length;

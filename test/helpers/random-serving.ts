@@ -34,12 +34,12 @@ export function requestsOf(vocabSize: number, rng: Rng, count: number, mostToken
   });
 }
 
-/** What each request gets; null where it was aborted. */
+/** What each request gets; null where it was aborted. Without `rng` all come at once, and none is aborted. */
 export async function serve(
   { runner }: Pick<PreparedRunner, "runner">,
   config: EngineConfig,
   requests: readonly EngineRequest[],
-  rng: Rng,
+  rng: Rng | null,
   atOnce = 4,
 ) {
   const recomputed = new Map<string, number[]>(requests.map(({ id }) => [id, []]));
@@ -58,7 +58,7 @@ export async function serve(
   const answers = new Map<string, Answer | null>();
   const pending = new Set<Promise<void>>();
   for (const request of requests) {
-    const leavesAfter = rng.next() < 0.15 ? Math.floor(rng.next() * 3) : Number.POSITIVE_INFINITY;
+    const leavesAfter = rng !== null && rng.next() < 0.15 ? Math.floor(rng.next() * 3) : Number.POSITIVE_INFINITY;
     const answer = (async () => {
       const tokens: EngineToken[] = [];
       for await (const token of engine.submit(request)) {
@@ -69,7 +69,8 @@ export async function serve(
       answers.set(request.id, isWhole ? { tokens, recomputedFrom: recomputed.get(request.id)! } : null);
     })().finally(() => pending.delete(answer));
     pending.add(answer);
-    while (pending.size > atOnce || (pending.size > 0 && rng.next() < 0.3)) await Promise.race(pending);
+    while (rng !== null && (pending.size > atOnce || (pending.size > 0 && rng.next() < 0.3)))
+      await Promise.race(pending);
   }
   await Promise.all(pending);
   const stats = engine.stats();

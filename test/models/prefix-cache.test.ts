@@ -1,5 +1,5 @@
 import type { EngineConfig } from "../../src/engine/policy/config";
-import type { EngineRequest, EngineToken } from "../../src/engine/policy/request";
+import { type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
 import { type PreparedRunner, prepareRunner } from "../../src/engine/prepare-runner";
 import { loadWeights } from "../../src/llm/load-weights";
 import { loadModelConfig } from "../../src/models/config";
@@ -46,6 +46,24 @@ describe.each(models)("$name", ({ modelDir }) => {
     }
     return tokens;
   }
+
+  test("equal prompts that come together are computed once, and have the tokens that each has alone", async () => {
+    const prompt = Array.from({ length: 600 }, (_, i) => (i * i + 3) % modelConfig.vocabSize);
+    const requests = [0, 1, 2, 3, 4].map((seed) => {
+      const request = greedyRequest(`${seed}`, prompt, 6);
+      return { ...request, logprobs: 2, sampling: { ...request.sampling, temperature: 1, seed: BigInt(seed) } };
+    });
+    const { answers, stats } = await serve(prepared, prepared.config, requests, null);
+    expect(stats).toMatchObject({ running: 0, waiting: 0, slotsUsed: 0, pagesUsed: 0 });
+    const cached = [...answers.values()].map((answer) => answer!.tokens[0]!.numCached ?? 0).sort((a, b) => a - b);
+    expect(cached.slice(1)).toEqual(new Array(4).fill(cached[1]));
+    expect([cached[0], cached[1]! >= 512]).toEqual([0, true]);
+    if (kind !== "cpu") return; // the kernel of a matrix product depends on the number of rows there
+    for (const request of requests) {
+      const wanted = await alone(prepared, plain, request);
+      expect(idsAndLogprobs(answers.get(request.id)!.tokens)).toEqual(idsAndLogprobs(wanted));
+    }
+  });
 
   test.each([
     { numSnapshots: 16, numHostSnapshots: 0, numPages: null },

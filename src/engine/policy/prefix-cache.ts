@@ -18,6 +18,14 @@ interface Reuse {
   restoredFrom: number;
   /** Where snapshots are to be taken, in tokens, ascending. */
   wanted: readonly WantedSnapshot[];
+  /** Tokens of the prompt after which a snapshot will be there for those that begin alike; 0 = none will. */
+  coming: number;
+}
+
+/** The running sequence that a waiting one begins like, and the tokens of which it waits for the state. */
+interface Leader {
+  readonly sequence: Sequence;
+  readonly end: number;
 }
 
 interface WantedSnapshot {
@@ -54,6 +62,7 @@ export class PrefixCache implements SequenceMemory {
   private readonly sequences = new Map<Sequence, Reuse>();
   /** Waiting sequences for which a state was copied from the host: once, for it may be gone again before they run. */
   private readonly fetched = new WeakSet<Sequence>();
+  private readonly leaders = new WeakMap<Sequence, Leader>();
 
   constructor(
     { chunkSize, ...tiers }: PrefixCacheConfig,
@@ -86,6 +95,25 @@ export class PrefixCache implements SequenceMemory {
     return true;
   }
 
+  /**
+   * Whether a running sequence, which a waiting one does not outrank, computes more of its beginning than is known: it waits for
+   * that state, so that equal prompts that come together are computed once, and others run.
+   */
+  follows(sequence: Sequence): boolean {
+    const followed = this.leaders.get(sequence);
+    if (followed !== undefined && this.sequences.get(followed.sequence)?.coming === followed.end) return true;
+    const { promptLogprobs, priority } = sequence.request;
+    if (promptLogprobs !== undefined) return false;
+    const most = lastMultiple(sequence.numToPrefill - 1, this.tree.blockSize);
+    for (const [other, { coming: end }] of this.sequences) {
+      if (end === 0 || end > most || other.request.priority > priority || !beginsAlike(sequence, other, end)) continue;
+      if (end <= (this.pathOf(sequence).findLast(hasState)?.end ?? 0)) return false;
+      this.leaders.set(sequence, { sequence: other, end });
+      return true;
+    }
+    return false;
+  }
+
   /** At a sequence's admission: gives it the pages of its longest known beginning, and counts those tokens as computed. */
   reserve(sequence: Sequence): boolean {
     if (sequence.slot !== NO_SLOT) return true;
@@ -95,7 +123,8 @@ export class PrefixCache implements SequenceMemory {
     const needsAll = sequence.request.promptLogprobs !== undefined; // each of the prompt's tokens has to run for them
     const hit = needsAll ? undefined : path.findLast(({ slot }) => slot !== NO_SLOT);
     const wanted = wantedSnapshots(hit?.end ?? 0, path.length * blockSize, last, blockSize);
-    this.sequences.set(sequence, { restoredFrom: hit?.slot ?? NO_SLOT, wanted });
+    const coming = last > (hit?.end ?? 0) ? last : 0;
+    this.sequences.set(sequence, { restoredFrom: hit?.slot ?? NO_SLOT, wanted, coming });
     if (hit === undefined) return true;
     sequence.numComputed = hit.end;
     for (const { pages } of path.slice(0, hit.end / blockSize)) {
@@ -119,7 +148,7 @@ export class PrefixCache implements SequenceMemory {
     const start = sequence.numScheduled;
     if (sequence.numCached === null) this.count(sequence, start);
     // Cut elsewhere than at a chunk, for want of tokens in the step: from here on the state is not the one of a whole prefill.
-    if (start % this.chunkSize !== 0) reuse.wanted = [];
+    if (start % this.chunkSize !== 0) [reuse.wanted, reuse.coming] = [[], 0];
     const { restoredFrom } = reuse;
     reuse.restoredFrom = NO_SLOT;
     const due = reuse.wanted.filter(({ position }) => position <= start + numTokens);
@@ -130,6 +159,8 @@ export class PrefixCache implements SequenceMemory {
       .map((wanted) => ({ ...wanted, slot: this.tiers.allocate(wanted.isGuess) }))
       .filter(({ slot }) => slot !== NO_SLOT)
       .sort((a, b) => a.position - b.position);
+    const isTaken = ({ position }: WantedSnapshot) => position === reuse.coming;
+    if (due.some(isTaken) && !snapshots.some(isTaken)) reuse.coming = 0;
     return { restoredFrom, snapshots };
   }
 
@@ -137,6 +168,8 @@ export class PrefixCache implements SequenceMemory {
   store(rows: readonly ScheduledRow[]): void {
     for (const { sequence, snapshots = [] } of rows) {
       for (const snapshot of snapshots) this.insert(sequence, snapshot);
+      const reuse = this.sequences.get(sequence);
+      if (reuse !== undefined && snapshots.at(-1)?.position === reuse.coming) reuse.coming = 0;
     }
   }
 
@@ -197,6 +230,13 @@ function wantedSnapshots(hit: number, known: number, last: number, blockSize: nu
     ...needed.map((position) => ({ position, isGuess: false })),
     ...guesses.slice(-MOST_GUESSES).map((position) => ({ position, isGuess: true })),
   ].sort((a, b) => a.position - b.position);
+}
+
+/** From the back, where those that differ are likely to. */
+function beginsAlike(a: Sequence, b: Sequence, length: number): boolean {
+  if ((a.request.cacheSalt ?? "") !== (b.request.cacheSalt ?? "")) return false;
+  for (let i = length - 1; i >= 0; i--) if (a.tokens[i] !== b.tokens[i]) return false;
+  return true;
 }
 
 const lastMultiple = (length: number, of: number): number => length - (length % of);

@@ -125,14 +125,16 @@ export class Scheduler {
     this.inFlight.refuseWhereFull();
     const plan = new StepPlan(this.config);
     const prefills = this.grantDecodes(plan);
-    let next = 0;
+    let [next, head] = [0, 0];
     let admitting = true;
     for (;;) {
       const running = prefills[next];
-      const waiting = admitting ? this.waiting[0] : undefined;
+      const waiting = admitting ? this.waiting[head] : undefined;
       if (waiting !== undefined && !running?.outranks(waiting)) {
-        // Where one cannot be admitted the ones behind it wait too: overtaking would starve long prompts.
-        admitting = this.admit(waiting, plan);
+        // Where one cannot be admitted the ones behind it wait too: overtaking would starve long prompts. One that waits for a
+        // state of a running one is not delayed by them.
+        if (this.prefixes?.follows(waiting)) head += 1;
+        else admitting = this.admit(waiting, plan);
       } else if (running !== undefined) {
         next += 1;
         this.grantPrefill(running, plan);
@@ -234,7 +236,7 @@ export class Scheduler {
     return true;
   }
 
-  /** Gives the head of the queue its memory and its first tokens; false when it has to wait. */
+  /** Gives a waiting sequence its memory and its first tokens; false when it has to wait. */
   private admit(sequence: Sequence, plan: StepPlan): boolean {
     if (plan.rests(sequence) || this.prefixes?.fetches(sequence)) return false;
     // All of the prompt, so that it is not preempted halfway.
@@ -253,7 +255,7 @@ export class Scheduler {
       this.memory.release(sequence);
       return false;
     }
-    this.waiting.shift();
+    remove(this.waiting, sequence);
     insertByRank(this.running, sequence);
     this.givePrefill(sequence, numTokens, plan);
     return true;

@@ -98,6 +98,49 @@ test("prompts in turn, with fewer slots than they would leave: each is found aga
   }
 });
 
+describe("prompts that come together", () => {
+  const waiting = (prompt: readonly number[], fields = {}) =>
+    new Sequence(makeRequest({ prompt, ...fields }), 9, 1 << 20);
+
+  test("one that begins like a running one waits for its state, and takes it", () => {
+    const prefills = new Prefills();
+    const first = prefills.admit(promptOf(1, 3))!;
+    const second = waiting(promptOf(1, 3, 9));
+    expect([prefills.cache.follows(second), prefills.cache.follows(second)]).toEqual([true, true]);
+    prefills.step(first);
+    expect(prefills.cache.follows(second)).toBe(false);
+    expect(prefills.run(promptOf(1, 3, 9)).cached).toBe(3);
+  });
+
+  test("not where it is known already, shorter, another's by its salt, computed whole, or more urgent", () => {
+    const prefills = new Prefills();
+    prefills.admit(promptOf(1, 3), "a");
+    const follows = (prompt: readonly number[], fields = {}) =>
+      prefills.cache.follows(waiting(prompt, { cacheSalt: "a", ...fields }));
+    expect(follows(promptOf(1, 3))).toBe(true);
+    expect(follows(promptOf(1, 2))).toBe(false);
+    expect(follows([...promptOf(1, 2, 0), ...promptOf(2, 1)])).toBe(false);
+    expect(follows(promptOf(1, 3), { cacheSalt: "b" })).toBe(false);
+    expect(follows(promptOf(1, 3), { promptLogprobs: 1 })).toBe(false);
+    expect(follows(promptOf(1, 3), { priority: -1 })).toBe(false);
+    prefills.run(promptOf(1, 3), "a");
+    expect(follows(promptOf(1, 3))).toBe(false);
+  });
+
+  test("where the first one goes, or finds no slot for its state, the next one goes on", () => {
+    const prefills = new Prefills({ numSnapshots: 0 });
+    const first = prefills.admit(promptOf(1, 3))!;
+    const second = waiting(promptOf(1, 3));
+    expect(prefills.cache.follows(second)).toBe(true);
+    prefills.release(first);
+    expect(prefills.cache.follows(second)).toBe(false);
+    const third = prefills.admit(promptOf(1, 3))!;
+    expect(prefills.cache.follows(second)).toBe(true);
+    expect(prefills.step(third)).toEqual([]);
+    expect(prefills.cache.follows(second)).toBe(false);
+  });
+});
+
 describe("with a host tier", () => {
   /** All copies that are asked for, at once. */
   function copy(prefills: Prefills): number {
