@@ -14,6 +14,7 @@
 #include "cpu/attention.h"
 #include "cpu/conv1d.h"
 #include "cpu/embedding.h"
+#include "cpu/experts.h"
 #include "cpu/gdn.h"
 #include "cpu/grouped_linear.h"
 #include "cpu/kernels.h"

@@ -15,65 +15,14 @@
 #include "cuda/dispatch.h"
 #include "cuda/kernels.h"
 #include "cuda/launch.cuh"
+#include "cuda/route.cuh"
 #include "cuda/vec.cuh"
 
 namespace mamba::cuda {
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
-
 // --- route ----------------------------------------------------------------------------------------------------------
 constexpr int kWarps = 4;
-
-__device__ __forceinline__ float lowest() { return __int_as_float(static_cast<int>(0xff800000)); }
-__device__ __forceinline__ float number_or_lowest(float x) { return x == x ? x : lowest(); }
-
-// In the order of floats, above zero for every one.
-__device__ __forceinline__ uint32_t ordered(float x) {
-  const uint32_t bits = __float_as_uint(x + 0.0f);  // no -0
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
-__device__ __forceinline__ float warp_sum(float x) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(kAll, x, step);
-  return x;
-}
-__device__ __forceinline__ float warp_max(float x) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(kAll, x, step));
-  return x;
-}
-
-// Shared memory of a warp: the scores that count for the selection, and those of the groups, each `experts` long.
-struct Groups {
-  const RouteParams& p;
-  float *ranked, *scores;
-
-  // Whether a group is among the best: fewer than kept_groups are before it.
-  __device__ bool kept(int group) const {
-    int before = 0;
-    for (int g = 0; g < p.groups; ++g) {
-      before += scores[g] > scores[group] || (scores[g] == scores[group] && g < group);
-    }
-    return before < p.kept_groups;
-  }
-  __device__ void score(int lane) const {
-    const int size = static_cast<int>(p.experts / p.groups);
-    for (int g = lane; g < p.groups; g += 32) {
-      float best = lowest(), second = lowest();
-      for (int i = 0; i < size; ++i) {
-        const float x = ranked[g * size + i];
-        second = fmaxf(second, fminf(best, x)), best = fmaxf(best, x);
-      }
-      scores[g] = number_or_lowest(best + second);
-    }
-    __syncwarp();
-    // The flags take the place of the scores that they are made of.
-    for (int g = lane; g < p.groups; g += 32) ranked[g] = kept(g) ? 1.0f : 0.0f;
-    __syncwarp();
-  }
-};
 
 // Each lane holds up to Each experts.
 template <int Each>
@@ -86,73 +35,14 @@ __global__ void __launch_bounds__(kWarps * 32) route_kernel(const __grid_constan
   if (token >= p.tokens) return;
   int32_t* ids = p.ids + token * p.k;
   float* weights = p.weights + token * p.k;
-  if (p.slots && p.slots[token] < 0) {
-    for (int64_t j = lane; j < p.k; j += 32) ids[j] = -1, weights[j] = 0;
-    return;
-  }
+  if (p.slots && p.slots[token] < 0) return choose_none(p, ids, weights);
   const float* logits = p.logits + token * p.logits_stride;
   float scores[Each];
 #pragma unroll
   for (int i = 0; i < Each; ++i) {
     scores[i] = i * 32 + lane < experts ? number_or_lowest(logits[i * 32 + lane]) : lowest();
   }
-  if (p.score == RouterScore::softmax) {
-    float peak = lowest(), total = 0;
-#pragma unroll
-    for (int i = 0; i < Each; ++i) peak = fmaxf(peak, scores[i]);
-    peak = warp_max(peak);
-#pragma unroll
-    for (int i = 0; i < Each; ++i) {
-      scores[i] = i * 32 + lane < experts ? expf(scores[i] - peak) : 0.0f;
-      total += scores[i];
-    }
-    total = warp_sum(total);
-#pragma unroll
-    for (int i = 0; i < Each; ++i) scores[i] /= total;
-  } else {
-#pragma unroll
-    for (int i = 0; i < Each; ++i) scores[i] = 1.0f / (1.0f + expf(-scores[i]));
-  }
-  uint32_t ranked[Each];  // 0: taken, dropped or no expert
-  const Groups groups = {p, route_memory + warp * 2 * experts, route_memory + (warp * 2 + 1) * experts};
-#pragma unroll
-  for (int i = 0; i < Each; ++i) {
-    const int e = i * 32 + lane;
-    const float value = number_or_lowest(p.bias && e < experts ? scores[i] + __ldg(p.bias + e) : scores[i]);
-    ranked[i] = e < experts ? ordered(value) : 0;
-    if (p.groups > 1 && e < experts) groups.ranked[e] = value;
-  }
-  if (p.groups > 1) {
-    __syncwarp();
-    groups.score(lane);
-    const int size = static_cast<int>(p.experts / p.groups);
-#pragma unroll
-    for (int i = 0; i < Each; ++i) {
-      const int e = i * 32 + lane;
-      if (e < experts && groups.ranked[e / size] == 0.0f) ranked[i] = 0;
-    }
-  }
-  float total = 0;
-  for (int64_t j = 0; j < p.k; ++j) {
-    uint32_t best = 0, expert = kAll;
-#pragma unroll
-    for (int i = 0; i < Each; ++i) {
-      if (ranked[i] > best) best = ranked[i], expert = i * 32 + lane;
-    }
-    const uint32_t most = __reduce_max_sync(kAll, best);
-    expert = __reduce_min_sync(kAll, best == most ? expert : kAll);
-    float weight = 0;
-#pragma unroll
-    for (int i = 0; i < Each; ++i) {
-      if (i * 32 + lane == expert) weight = scores[i], ranked[i] = 0;
-    }
-    weight = __shfl_sync(kAll, weight, expert % 32);
-    total += weight;
-    if (lane == 0) ids[j] = static_cast<int32_t>(expert), weights[j] = weight;
-  }
-  __syncwarp();
-  const float factor = p.normalise ? p.scale / (total + 1e-20f) : p.scale;
-  for (int64_t j = lane; j < p.k; j += 32) weights[j] *= factor;
+  choose_experts(p, scores, route_memory + warp * 2 * experts, ids, weights);
 }
 
 template <int Each>
@@ -160,9 +50,10 @@ void launch_route(const RouteParams& p, Context& context) {
   if constexpr (Each < 32) {
     if (p.experts > 32 * Each) return launch_route<2 * Each>(p, context);
   }
-  const size_t shared = p.groups > 1 ? sizeof(float) * 2 * kWarps * static_cast<size_t>(p.experts) : 0;
   launch(context,
-         {.grid = static_cast<unsigned>(ceil_div(p.tokens, kWarps)), .block = kWarps * 32, .shared_bytes = shared},
+         {.grid = static_cast<unsigned>(ceil_div(p.tokens, kWarps)),
+          .block = kWarps * 32,
+          .shared_bytes = kWarps * groups_bytes(p)},
          route_kernel<Each>, p);
 }
 
@@ -174,7 +65,7 @@ __device__ __forceinline__ int2 block_scan(int count, int (&sums)[Threads / 32])
   int sum = count;
 #pragma unroll
   for (int step = 1; step < 32; step *= 2) {
-    const int other = __shfl_up_sync(kAll, sum, step);
+    const int other = __shfl_up_sync(kWholeWarp, sum, step);
     if (lane >= step) sum += other;
   }
   __syncthreads();

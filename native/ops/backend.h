@@ -9,6 +9,7 @@
 #include "ops/attention.h"
 #include "ops/conv1d.h"
 #include "ops/embedding.h"
+#include "ops/experts.h"
 #include "ops/gdn.h"
 #include "ops/grouped_linear.h"
 #include "ops/linear.h"

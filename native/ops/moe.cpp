@@ -28,10 +28,9 @@ void check_groups(Checker& check, int64_t groups, int64_t kept_groups) {
 
 }  // namespace
 
-void route(Stream& stream, Tensor ids, Tensor weights, Tensor logits, std::optional<Tensor> bias,
-           std::optional<Tensor> slots, int64_t score, int64_t groups, int64_t kept_groups, bool normalise,
-           double scale) {
-  Checker check("route", stream.device());
+RouteParams checked_route(Checker& check, Tensor ids, Tensor weights, Tensor logits, std::optional<Tensor> bias,
+                          std::optional<Tensor> slots, int64_t score, int64_t groups, int64_t kept_groups,
+                          bool normalise, double scale) {
   check.shape(logits, "logits", {"tokens", "experts"})
       .dtype(logits, "logits", {DType::f32})
       .last_contiguous(logits, "logits");
@@ -46,23 +45,32 @@ void route(Stream& stream, Tensor ids, Tensor weights, Tensor logits, std::optio
                  std::to_string(kMostExperts));
   const RouterScore chosen = checked_score(check, score);
   check_groups(check, groups, kept_groups);
+  return {
+      .tokens = check.size("tokens"),
+      .experts = check.size("experts"),
+      .k = check.size("k"),
+      .groups = groups,
+      .kept_groups = kept_groups,
+      .logits = logits.as<float>(),
+      .logits_stride = logits.stride(0),
+      .bias = bias ? bias->as<float>() : nullptr,
+      .slots = slots ? slots->as<int32_t>() : nullptr,
+      .ids = ids.as<int32_t>(),
+      .weights = weights.as<float>(),
+      .score = chosen,
+      .normalise = normalise,
+      .scale = static_cast<float>(scale),
+  };
+}
+
+void route(Stream& stream, Tensor ids, Tensor weights, Tensor logits, std::optional<Tensor> bias,
+           std::optional<Tensor> slots, int64_t score, int64_t groups, int64_t kept_groups, bool normalise,
+           double scale) {
+  Checker check("route", stream.device());
+  const RouteParams params =
+      checked_route(check, ids, weights, logits, bias, slots, score, groups, kept_groups, normalise, scale);
   if (ids.elements() == 0) return;
-  backend_of(stream).route(stream, {
-                                       .tokens = check.size("tokens"),
-                                       .experts = check.size("experts"),
-                                       .k = check.size("k"),
-                                       .groups = groups,
-                                       .kept_groups = kept_groups,
-                                       .logits = logits.as<float>(),
-                                       .logits_stride = logits.stride(0),
-                                       .bias = bias ? bias->as<float>() : nullptr,
-                                       .slots = slots ? slots->as<int32_t>() : nullptr,
-                                       .ids = ids.as<int32_t>(),
-                                       .weights = weights.as<float>(),
-                                       .score = chosen,
-                                       .normalise = normalise,
-                                       .scale = static_cast<float>(scale),
-                                   });
+  backend_of(stream).route(stream, params);
 }
 
 void sort_by_expert(Stream& stream, Tensor row_token, Tensor offsets, Tensor positions, Tensor ids) {

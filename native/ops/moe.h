@@ -1,5 +1,7 @@
 #pragma once
-#include "core/dtype.h"
+#include <optional>
+
+#include "core/check.h"
 
 namespace mamba {
 
@@ -22,6 +24,11 @@ struct RouteParams {
   bool normalise;
   float scale;
 };
+
+// What an op that ends in a choice is given; binds tokens, experts and k.
+RouteParams checked_route(Checker& check, Tensor ids, Tensor weights, Tensor logits, std::optional<Tensor> bias,
+                          std::optional<Tensor> slots, int64_t score, int64_t groups, int64_t kept_groups,
+                          bool normalise, double scale);
 
 struct SortByExpertParams {
   int64_t pairs, k, experts;  // pairs: tokens k

@@ -88,6 +88,12 @@ export class Linear implements Projection {
     return new Linear(parts, inputScale * outputScale);
   }
 
+  /** The packed weight, if y = `alpha` x Wᵀ is all there is to it. */
+  matrix(alpha: number): Tensor | null {
+    const [{ weight, bias }, ...others] = this.parts as [Part, ...Part[]];
+    return others.length === 0 && bias === undefined && this.alpha === alpha ? weight.data : null;
+  }
+
   /** x [rows, k] -> out [rows, n]. */
   forwardInto({ stream }: Pick<Forward, "stream">, x: Tensor, out: Tensor): void {
     this.products(stream, x, out, false);

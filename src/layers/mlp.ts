@@ -25,6 +25,15 @@ export interface MlpConfig {
 /** What multiplies the output of an MLP: sigmoid(gate(x)), one number for each row. */
 export type MlpGate = Linear;
 
+/** Packed weights of an MLP, as ops that know more than one of them take them. */
+export interface MlpMatrices {
+  readonly kind: MlpKind;
+  readonly up: Tensor;
+  readonly down: Tensor;
+  readonly gate: Tensor | undefined;
+  readonly outputScale: number;
+}
+
 export const activationOf: Readonly<Record<MlpKind, number>> = {
   swiglu: activationCodes.silu,
   gelu_glu: activationCodes.gelu,
@@ -49,6 +58,16 @@ export class Mlp {
     private readonly gate: MlpGate | null = null,
   ) {
     this.key = build.shared(`rows of an MLP of ${config.kind} ${config.size}`);
+  }
+
+  /** All that it is made of; null if its projections are of several tensors, biased or scaled on the way. */
+  get matrices(): MlpMatrices | null {
+    const { kind, gateScale = 1, outputScale = 1 } = this.config;
+    const up = this.up instanceof Linear ? this.up.matrix(1) : null;
+    const down = this.down.matrix(outputScale);
+    const gate = this.gate === null ? undefined : this.gate.matrix(1);
+    if (gateScale !== 1 || up === null || down === null || gate === null) return null;
+    return { kind, up, down, gate, outputScale };
   }
 
   /** `gate`: see MlpGate; a gated MLP has no biases. */

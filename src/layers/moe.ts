@@ -1,6 +1,5 @@
-import { activationCodes, routerScoreCodes } from "../ops/codes";
-import { linear } from "../ops/linear";
-import { groupedLinear, moeCombine, route, sortByExpert } from "../ops/moe";
+import { routerScoreCodes } from "../ops/codes";
+import { experts, linearRoute } from "../ops/moe";
 import { tokenSlots } from "../step/fields/token-slots";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
@@ -11,7 +10,7 @@ import type { ExpertsView, WeightView } from "../weights/view";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { Linear } from "./linear";
-import { activationOf, isGated, type Mlp, type MlpKind } from "./mlp";
+import { activationOf, isGated, type Mlp, type MlpKind, type MlpMatrices } from "./mlp";
 import { type Input, rowsOf } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
 
@@ -59,8 +58,7 @@ export interface MoeWeights {
 const correctionBias: Initial = { ...initial.zeros, f32: true };
 
 /**
- * A mixture of experts (Shazeer et al. 2017, arXiv 1701.06538): a router sends each token to a few MLPs. Rows of the experts'
- * products are sorted by expert, so that each expert that is used is read once.
+ * A mixture of experts (Shazeer et al. 2017, arXiv 1701.06538): a router sends each token to a few MLPs.
  */
 export class Moe {
   private readonly router: WeightView;
@@ -71,6 +69,8 @@ export class Moe {
   /** Width of what experts take and give. */
   private readonly width: number;
   private readonly key: object;
+  /** The shared expert, if one op can take it along. */
+  private readonly beside: MlpMatrices | null;
 
   /** `shared` is an expert that every token uses. */
   constructor(
@@ -99,7 +99,11 @@ export class Moe {
               outputScale,
             }),
           };
-    this.key = build.shared(`rows of ${experts} experts of ${kind} ${size}, ${config.topK} for a token`);
+    const matrices = latentSize === null && shared !== null ? shared.matrices : null;
+    this.beside = matrices?.kind === kind && matrices.outputScale === (outputScale ?? 1) ? matrices : null;
+    const beside =
+      this.beside === null ? "" : ` beside one of ${this.beside.up.size(0)}${this.beside.gate ? ", gated" : ""}`;
+    this.key = build.shared(`rows of ${experts} experts of ${kind} ${size}, ${config.topK} for a token${beside}`);
     build.field(tokenSlots);
     build.idleParameters +=
       ((experts - config.topK) / experts) * (elementsOf(this.up.shape) + elementsOf(this.down.shape));
@@ -110,64 +114,64 @@ export class Moe {
     const { stream } = f;
     const { kind, router, outputScale = 1 } = this.config;
     const step = f.once(this.key, () => this.prepare(f));
-    const { ids, weights, logits, rowToken, offsets, positions, slots } = step;
     const rows = rowsOf(f, x);
-    linear(stream, { out: logits, x: rows, weight: this.router.data });
-    route(stream, {
-      ids,
-      weights,
-      logits,
+    linearRoute(stream, {
+      ids: step.ids,
+      weights: step.weights,
+      logits: step.logits,
+      x: rows,
+      weight: this.router.data,
       bias: this.bias,
-      slots,
+      slots: step.slots,
       score: router.kind === "sigmoid" ? routerScoreCodes.sigmoid : routerScoreCodes.softmax,
       groups: router.groups,
       keptGroups: router.topkGroups,
       normalise: router.normalise || router.kind === "softmax_selected",
       scale: router.scaling,
     });
-    sortByExpert(stream, { rowToken, offsets, positions, ids });
-    const input = this.latent === null ? rows : step.latent!;
+    const input = step.latent ?? rows;
     this.latent?.to.of(f, rows, input);
-    groupedLinear(stream, {
-      out: step.up,
+    const beside = this.beside;
+    experts(stream, {
+      out: this.latent === null ? residual : input,
       x: input,
-      weight: this.up.data,
-      offsets,
-      rowToken,
+      ids: step.ids,
+      weights: step.weights,
+      up: this.up.data,
+      down: this.down.data,
+      sorted: step.sorted,
+      between: step.between,
+      products: step.products,
+      sharedUp: beside?.up,
+      sharedDown: beside?.down,
+      sharedGate: beside?.gate,
+      sharedBetween: step.sharedBetween,
+      sharedFactors: step.sharedFactors,
       activation: activationOf[kind],
       gated: isGated(kind),
+      alpha: this.latent === null ? outputScale : 1,
+      accumulate: this.latent === null,
     });
-    groupedLinear(stream, {
-      out: step.down,
-      x: step.up,
-      weight: this.down.data,
-      offsets,
-      activation: activationCodes.identity,
-    });
-    if (this.latent === null) {
-      moeCombine(stream, { out: residual, y: step.down, weights, positions, alpha: outputScale, accumulate: true });
-    } else {
-      moeCombine(stream, { out: input, y: step.down, weights, positions });
-      this.latent.from.addTo(f, input, residual);
-    }
-    this.shared?.forward(f, rows, residual);
+    this.latent?.from.addTo(f, input, residual);
+    if (beside === null) this.shared?.forward(f, rows, residual);
   }
 
   private prepare(f: Forward) {
     const { experts, topK, size } = this.config;
     const { arena, numTokens } = f;
+    const { beside } = this;
     const pairs = numTokens * topK;
     const { dtype } = this.build;
     return {
       logits: arena.tensor("f32", [numTokens, experts]),
       ids: arena.tensor("i32", [numTokens, topK]),
       weights: arena.tensor("f32", [numTokens, topK]),
-      rowToken: arena.tensor("i32", [pairs]),
-      offsets: arena.tensor("i32", [experts + 1]),
-      positions: arena.tensor("i32", [numTokens, topK]),
-      up: arena.tensor(dtype, [pairs, size]),
-      down: arena.tensor(dtype, [pairs, this.width]),
+      sorted: arena.tensor("i32", [2 * pairs + experts + 1]),
+      between: arena.tensor(dtype, [pairs, size]),
+      products: arena.tensor(dtype, [pairs, this.width]),
       latent: this.latent === null ? null : arena.tensor(dtype, [numTokens, this.width]),
+      sharedBetween: beside === null ? undefined : arena.tensor(dtype, [numTokens, beside.up.size(0)]),
+      sharedFactors: beside?.gate === undefined ? undefined : arena.tensor(dtype, [numTokens, 1]),
       /** Padding uses no expert. */
       slots: f.view(tokenSlots)!,
     };

@@ -12,6 +12,8 @@ route Tensor ids Tensor weights Tensor logits std::optional<Tensor> bias std::op
 sort_by_expert Tensor row_token Tensor offsets Tensor positions Tensor ids
 grouped_linear Tensor out Tensor x Tensor weight Tensor offsets std::optional<Tensor> row_token int64_t activation bool gated
 moe_combine Tensor out Tensor y Tensor weights Tensor positions double alpha bool accumulate
+linear_route Tensor ids Tensor weights Tensor logits Tensor x Tensor weight std::optional<Tensor> bias std::optional<Tensor> slots int64_t score int64_t groups int64_t kept_groups bool normalise double scale
+experts Tensor out Tensor x Tensor ids Tensor weights Tensor up Tensor down Tensor sorted Tensor between Tensor products std::optional<Tensor> shared_up std::optional<Tensor> shared_down std::optional<Tensor> shared_gate std::optional<Tensor> shared_between std::optional<Tensor> shared_factors int64_t activation bool gated double alpha bool accumulate
 rms_norm Tensor out Tensor x std::optional<Tensor> residual Tensor weight double eps
 gated_rms_norm Tensor out Tensor x Tensor gate Tensor weight int64_t group_size double eps bool norm_before_gate
 causal_conv1d_update Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots bool silu

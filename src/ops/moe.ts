@@ -135,3 +135,117 @@ export function moeCombine(stream: Stream, args: MoeCombineArgs): void {
     args.accumulate ?? false,
   );
 }
+
+export interface LinearRouteArgs {
+  /** i32 [tokens, k]. Written. */
+  readonly ids: Tensor;
+  /** f32 [tokens, k]. Written. */
+  readonly weights: Tensor;
+  /** f32 [tokens, experts], scratch: undefined afterwards; the rows may be strided. Written. */
+  readonly logits: Tensor;
+  /** [tokens, width] f32, bf16 or f16; the rows may be strided. */
+  readonly x: Tensor;
+  /** packed [experts, width] (packLinearWeight). */
+  readonly weight: Tensor;
+  /** f32 [experts]: of the scores, for the selection only. */
+  readonly bias?: Tensor | undefined;
+  /** i32 [tokens]; -1 = padding: ids of -1, weights of 0. */
+  readonly slots?: Tensor | undefined;
+  /** A code of routerScoreCodes. */
+  readonly score: number;
+  /** A divisor of experts that leaves two in a group. Default 1. */
+  readonly groups?: number;
+  /** At most groups, and enough for k experts. Default 1. */
+  readonly keptGroups?: number;
+  /** Whether a token's weights sum to scale. */
+  readonly normalise: boolean;
+  /** A factor of the weights. Default 1. */
+  readonly scale?: number;
+}
+
+/** route of logits x weight^T, the product as in linear. One op, because few tokens take one launch. */
+export function linearRoute(stream: Stream, args: LinearRouteArgs): void {
+  addon().linearRoute(
+    stream.handle,
+    args.ids.handle,
+    args.weights.handle,
+    args.logits.handle,
+    args.x.handle,
+    args.weight.handle,
+    args.bias?.handle ?? 0,
+    args.slots?.handle ?? 0,
+    args.score,
+    args.groups ?? 1,
+    args.keptGroups ?? 1,
+    args.normalise,
+    args.scale ?? 1,
+  );
+}
+
+export interface ExpertsArgs {
+  /** [tokens, width] f32 or of x's type; the rows may be strided. Written. */
+  readonly out: Tensor;
+  /** [tokens, width] f32, bf16 or f16; the rows may be strided; without a shared expert it may be out. */
+  readonly x: Tensor;
+  /** i32 [tokens, k], as route gives them; one that is no expert is padding. */
+  readonly ids: Tensor;
+  /** f32 [tokens, k], from route. */
+  readonly weights: Tensor;
+  /** packed [experts, size, width], or [experts, 2 size, width] if gated (packExpertWeights). */
+  readonly up: Tensor;
+  /** packed [experts, width, size]. */
+  readonly down: Tensor;
+  /** i32 [2 tokens k + experts + 1], scratch. Written. */
+  readonly sorted: Tensor;
+  /** [tokens k, size] of x's type, scratch. Written. */
+  readonly between: Tensor;
+  /** [tokens k, width] of x's type, scratch. Written. */
+  readonly products: Tensor;
+  /** packed [shared_size, width], or [2 shared_size, width] if gated (packLinearWeight). */
+  readonly sharedUp?: Tensor | undefined;
+  /** packed [width, shared_size]. */
+  readonly sharedDown?: Tensor | undefined;
+  /** packed [1, width]. */
+  readonly sharedGate?: Tensor | undefined;
+  /** [tokens, rows of sharedUp] of x's type, scratch. Written. */
+  readonly sharedBetween?: Tensor | undefined;
+  /** [tokens, 1] of x's type, scratch, with a gate. Written. */
+  readonly sharedFactors?: Tensor | undefined;
+  /** A code of activationCodes. Default 0. */
+  readonly activation?: number;
+  /** Whether the first half of up is a gate. Default false. */
+  readonly gated?: boolean;
+  /** A factor of the sum. Default 1. */
+  readonly alpha?: number;
+  /** out += instead of out =. Default false. */
+  readonly accumulate?: boolean;
+}
+
+/**
+ * out[t] = alpha (sum over j of weights[t, j] y(ids[t, j]) + sigmoid(x[t] sharedGate^T) y(the shared expert)), where y(e) =
+ * f(x[t] up[e]^T) down[e]^T; gated as in groupedLinear. It is sortByExpert, two of groupedLinear and moeCombine, then linear
+ * and activation for the shared expert; one op, because few tokens take two launches. What lies between is of x's type.
+ */
+export function experts(stream: Stream, args: ExpertsArgs): void {
+  addon().experts(
+    stream.handle,
+    args.out.handle,
+    args.x.handle,
+    args.ids.handle,
+    args.weights.handle,
+    args.up.handle,
+    args.down.handle,
+    args.sorted.handle,
+    args.between.handle,
+    args.products.handle,
+    args.sharedUp?.handle ?? 0,
+    args.sharedDown?.handle ?? 0,
+    args.sharedGate?.handle ?? 0,
+    args.sharedBetween?.handle ?? 0,
+    args.sharedFactors?.handle ?? 0,
+    args.activation ?? 0,
+    args.gated ?? false,
+    args.alpha ?? 1,
+    args.accumulate ?? false,
+  );
+}

@@ -57,6 +57,7 @@ const gdn = (tokens: number) => ({
 // Three rows of two tokens; the states of the first and the last lack one.
 const replay: TensorArg = { dtype: "i32", shape: [3, 3], values: [3, 1, 1, 0, 0, 0, 2, 1, 1] };
 
+const pairs: TensorArg = { dtype: "i32", shape: [3, 2], values: [3, 0, -1, 9, 1, 3] };
 const pages = { kPages: f32(4, 2, 16, 8), vPages: f32(4, 2, 16, 8), kScale: 1, vScale: 1 };
 // Two rows of 20 and 3 tokens.
 const blockTable: TensorArg = { dtype: "i32", shape: [2, 3], values: [2, 0, -1, 1, -1, -1] };
@@ -98,10 +99,7 @@ export const validCalls: readonly ValidCall[] = [
     call: as(ops.sortByExpert),
     args: {
       ...{ rowToken: i32(0, 0, 0, 0, 0, 0), offsets: i32(0, 0, 0, 0, 0) },
-      ...{
-        positions: { dtype: "i32", shape: [3, 2] },
-        ids: { dtype: "i32", shape: [3, 2], values: [3, 0, -1, 9, 1, 3] },
-      },
+      ...{ positions: { dtype: "i32", shape: [3, 2] }, ids: pairs },
     },
   },
   {
@@ -118,6 +116,27 @@ export const validCalls: readonly ValidCall[] = [
     args: {
       ...{ out: f32(3, 16), y: f32(6, 16), weights: f32(3, 2) },
       positions: { dtype: "i32", shape: [3, 2], values: [2, 0, -1, -1, 1, 3] },
+    },
+  },
+  {
+    op: "linear_route",
+    call: as(ops.linearRoute),
+    args: {
+      ...{ ids: { dtype: "i32", shape: [3, 2] }, weights: f32(3, 2), logits: f32(3, 8), x: f32(3, 16) },
+      ...{ weight: { ...f32(8, 16), packed: true }, bias: f32(8), slots: i32(0, -1, 1) },
+      ...{ score: 1, groups: 4, keptGroups: 2, normalise: true, scale: 1 },
+    },
+  },
+  {
+    op: "experts",
+    call: as(ops.experts),
+    args: {
+      ...{ out: f32(3, 16), x: f32(3, 16), weights: f32(3, 2), ids: pairs },
+      ...{ up: { ...f32(4, 16, 16), packed: true }, down: { ...f32(4, 16, 8), packed: true } },
+      ...{ sorted: { dtype: "i32", shape: [17] }, between: f32(6, 8), products: f32(6, 16) },
+      ...{ sharedUp: { ...f32(24, 16), packed: true }, sharedDown: { ...f32(16, 12), packed: true } },
+      ...{ sharedGate: { ...f32(1, 16), packed: true }, sharedBetween: f32(3, 24), sharedFactors: f32(3, 1) },
+      ...{ activation: 1, gated: true, alpha: 1, accumulate: true },
     },
   },
   {

@@ -1,0 +1,155 @@
+// linear_route and experts. Few tokens of bf16, whose time is all the weights', take one launch and two
+// (experts_few.cuh); all others the ops that these stand for. A deterministic stream has those in any case: which it
+// is depends on the number of tokens.
+#include <algorithm>
+
+#include "cuda/dispatch.h"
+#include "cuda/experts_few.cuh"
+#include "cuda/kernels.h"
+
+namespace mamba::cuda {
+namespace few {
+namespace {
+
+constexpr int64_t kFewTokens = 4;
+// More than two tokens: with large experts it is as fast to read one for all of its tokens (Nemotron-3-Nano, four
+// tokens: 147 us a layer, and 126 as ops apart; Granite-4.0-H-tiny 39 and 49, Qwen3.5-35B-A3B 63 and 84).
+constexpr int64_t kLargeExpert = 4 << 20;  // elements
+constexpr int64_t kLongestRow = 16 << 10;  // elements, in shared memory
+constexpr size_t kMostShared = size_t{64} << 10;
+
+bool aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
+bool whole_pieces(const void* at, int64_t stride) { return aligned(at) && stride % 8 == 0; }
+
+// --- route ----------------------------------------------------------------------------------------------------------
+template <int Rows, int Pieces>
+void launch_route(const Route& p, Context& context) {
+  launch(context,
+         {.grid = static_cast<unsigned>(p.route.tokens * kCluster),
+          .block = kThreads,
+          .shared_bytes = groups_bytes(p.route),
+          .cluster = kCluster},
+         route_few_kernel<Rows, Pieces>, p);
+}
+
+// False where the kernel does not take it.
+bool run_route(const LinearRouteParams& params, Context& context) {
+  const LinearParams& linear = params.linear;
+  const bool fits = !context.deterministic && context.clusters() && linear.m <= kFewTokens &&
+                    linear.x_dtype == DType::bf16 && linear.weight_dtype == DType::bf16 && linear.k % 8 == 0 &&
+                    aligned(linear.weight) && whole_pieces(linear.x, linear.x_stride);
+  if (!fits) return false;
+  const Route p = {
+      .route = params.route,
+      .width = static_cast<int>(linear.k),
+      .x = static_cast<const bf16*>(linear.x),
+      .x_stride = linear.x_stride,
+      .weight = static_cast<const bf16*>(linear.weight),
+  };
+  constexpr int64_t kRow = kCluster * kWarps;  // experts that the warps of a cluster have at once
+  const int64_t experts = params.route.experts, pieces = ceil_div(linear.k, kPiece);
+  // Rows and pieces are registers.
+  if (experts <= kRow && pieces <= 6) return launch_route<1, 6>(p, context), true;
+  if (experts <= 2 * kRow && pieces <= 11) return launch_route<2, 11>(p, context), true;
+  if (experts <= 2 * kRow && pieces <= 16) return launch_route<2, 16>(p, context), true;
+  if (experts <= 4 * kRow && pieces <= 8) return launch_route<4, 8>(p, context), true;
+  return false;
+}
+
+// --- experts --------------------------------------------------------------------------------------------------------
+template <bool Gated>
+void launch_up(const Experts& p, Context& context) {
+  const int64_t shared = ceil_div(p.shared_size + (p.shared_gate ? 1 : 0), kWarps);
+  const int64_t blocks = p.tokens * (shared + p.k * ceil_div(p.size, kWarps));
+  launch(context,
+         {.grid = static_cast<unsigned>(blocks), .block = kThreads, .shared_bytes = size_t{2} * whole_row(p.width)},
+         up_few_kernel<Gated, 8, 2>, p);
+}
+
+void launch_down(const Experts& p, Context& context) {
+  constexpr int kSplits = 4, kColumns = 4, kDepth = 2, kBlocks = 3;
+  launch(context,
+         {.grid = static_cast<unsigned>(p.tokens * ceil_div(p.width, kWarps / kSplits * kColumns)),
+          .block = kThreads,
+          .shared_bytes = size_t{2} * between_elements(p)},
+         down_few_kernel<kSplits, kColumns, kDepth, kBlocks>, p);
+}
+
+bool bf16_product(const LinearParams& p) {
+  return p.weight_dtype == DType::bf16 && p.k % 8 == 0 && aligned(p.weight) && whole_pieces(p.x, p.x_stride);
+}
+bool bf16_products(const GroupedLinearParams& p) {
+  return p.x_dtype == DType::bf16 && p.weight_dtype == DType::bf16 && p.k % 8 == 0 && aligned(p.weight) &&
+         whole_pieces(p.x, p.x_stride);
+}
+
+// False where the kernels do not take it.
+bool run_experts(const ExpertsParams& params, Context& context) {
+  const GroupedLinearParams &up = params.up, &down = params.down;
+  const bool small = up.n * up.k + down.n * down.k <= kLargeExpert;
+  const bool fits = !context.deterministic && context.capability >= 90 && up.x_rows <= (small ? kFewTokens : 2) &&
+                    params.combine.k <= kMostOfToken && up.k <= kLongestRow && bf16_products(up) &&
+                    bf16_products(down) &&
+                    (!params.shared || (bf16_product(params.shared_up) && bf16_product(params.shared_down))) &&
+                    (!params.gated || bf16_product(params.shared_gate));
+  if (!fits) return false;
+  const MoeCombineParams& combine = params.combine;
+  const Experts p = {
+      .tokens = static_cast<int>(up.x_rows),
+      .experts = static_cast<int>(up.experts),
+      .k = static_cast<int>(combine.k),
+      .width = static_cast<int>(up.k),
+      .size = static_cast<int>(up.columns),
+      .shared_size = params.shared ? static_cast<int>(params.shared_down.k) : 0,
+      .x = static_cast<const bf16*>(up.x),
+      .x_stride = up.x_stride,
+      .ids = params.sort.ids,
+      .weights = combine.weights,
+      .up = static_cast<const bf16*>(up.weight),
+      .down = static_cast<const bf16*>(down.weight),
+      .shared_up = static_cast<const bf16*>(params.shared_up.weight),
+      .shared_down = static_cast<const bf16*>(params.shared_down.weight),
+      .shared_gate = params.gated ? static_cast<const bf16*>(params.shared_gate.weight) : nullptr,
+      .between = static_cast<bf16*>(up.out),
+      .shared_between = static_cast<bf16*>(params.shared_up.out),
+      .shared_stride = params.shared_up.out_stride,
+      .shared_factors = static_cast<bf16*>(params.shared_gate.out),
+      .out = combine.out,
+      .out_stride = combine.out_stride,
+      .out_dtype = combine.out_dtype,
+      .activation = up.activation,
+      .alpha = combine.alpha,
+      .accumulate = combine.accumulate,
+  };
+  if (size_t{2} * between_elements(p) > kMostShared) return false;
+  up.gated ? launch_up<true>(p, context) : launch_up<false>(p, context);
+  launch_down(p, context);
+  return true;
+}
+
+}  // namespace
+}  // namespace few
+
+void run_linear_route(const LinearRouteParams& p, Context& context) {
+  if (few::run_route(p, context)) return;
+  run_linear(p.linear, context);
+  run_route(p.route, context);
+}
+
+void run_experts(const ExpertsParams& p, Context& context) {
+  if (few::run_experts(p, context)) return;
+  run_sort_by_expert(p.sort, context);
+  run_grouped_linear(p.up, context);
+  run_grouped_linear(p.down, context);
+  run_moe_combine(p.combine, context);
+  if (!p.shared) return;
+  run_linear(p.shared_up, context);
+  run_activation(p.shared_activation, context);
+  if (p.gated) {
+    run_linear(p.shared_gate, context);
+    run_activation(p.shared_gating, context);
+  }
+  run_linear(p.shared_down, context);
+}
+
+}  // namespace mamba::cuda
