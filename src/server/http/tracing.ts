@@ -8,9 +8,12 @@ import type { GenerationObserver } from "./observer";
 export interface Tracing {
   /** Starts the request's span, as a child of its `traceparent`, and ends it when the answer is complete or the client has left. */
   observe(reply: FastifyReply, model: ModelInfo): GenerationObserver;
-  /** Sends what is not sent yet. */
+  /** Sends what is not sent yet, if the receiver takes it within three seconds. */
   close(): Promise<void>;
 }
+
+/** Time to send a batch, with all tries. A server that ends waits for the last one. */
+const SEND_MS = 3000;
 
 const packages = [
   "@opentelemetry/api",
@@ -33,7 +36,9 @@ export async function openTracing(url: string, version: string): Promise<Tracing
   const detectors = [resources.envDetector, resources.serviceInstanceIdDetector];
   const provider = new sdk.TracerProvider({
     resource: own.merge(resources.detectResources({ detectors })),
-    spanProcessors: [new sdk.BatchSpanProcessor({ exporter: new exporter.OTLPTraceExporter({ url }) })],
+    spanProcessors: [
+      new sdk.BatchSpanProcessor({ exporter: new exporter.OTLPTraceExporter({ url, timeoutMillis: SEND_MS }) }),
+    ],
   });
   const tracer = provider.getTracer("mamba-serve", version);
   const propagator = new core.W3CTraceContextPropagator();
@@ -42,7 +47,7 @@ export async function openTracing(url: string, version: string): Promise<Tracing
       const parent = propagator.extract(api.ROOT_CONTEXT, reply.request.headers, api.defaultTextMapGetter);
       return new RequestSpan(tracer, reply, model, parent, api);
     },
-    close: () => provider.shutdown(),
+    close: () => provider.shutdown().catch(() => {}), // nobody is left to tell
   };
 }
 

@@ -135,11 +135,12 @@ it("a failure is one of the span, too", async () => {
   });
 });
 
-it("a receiver that is gone fails no request", async () => {
+it("a receiver that is gone fails no request, and holds up no end", async () => {
   receiver.close();
   receiver.closeAllConnections();
   const app = buildApp(model, { tracing });
   const { statusCode } = await app.inject({ method: "POST", url: "/v1/completions", payload: { prompt: "a" } });
   expect(statusCode).toBe(200);
   await app.close();
+  await tracing.close();
 });
