@@ -9,6 +9,8 @@ import { gitCommit } from "./package-info";
 /** CPU features that some kernel is written for, as Linux names them. */
 const cpuFlags = ["avx2", "fma", "f16c", "avx512f", "avx512_bf16"] as const;
 
+const products: Readonly<Record<DeviceKind, string>> = { cuda: "cuBLASLt and own kernels", cpu: "own kernels" };
+
 const variables = ["MAMBA_SERVE_ADDON", "MAMBA_SERVE_CPU_ISA", "NODE_OPTIONS", "TRACE"];
 
 export interface AddonFacts {
@@ -21,6 +23,8 @@ export interface AddonFacts {
 export interface DeviceFacts {
   readonly kind: DeviceKind;
   readonly description: DeviceDescription | null;
+  /** What computes matrix products on it. */
+  readonly products: string;
   /** Set where the device cannot be opened; ERR_NOT_BUILT is no fault of the machine. */
   readonly error: { readonly code: string; readonly message: string } | null;
 }
@@ -81,10 +85,10 @@ function deviceFacts(kind: DeviceKind): DeviceFacts {
   try {
     // The addon says itself what it was built without.
     device = Device.open({ kind });
-    return { kind, description: device.describe(), error: null };
+    return { kind, description: device.describe(), products: products[kind], error: null };
   } catch (error) {
     if (!EngineError.is(error)) throw error;
-    return { kind, description: null, error: { code: error.code, message: error.message } };
+    return { kind, description: null, products: products[kind], error: { code: error.code, message: error.message } };
   } finally {
     device?.close();
   }

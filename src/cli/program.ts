@@ -47,6 +47,10 @@ Example:
       description: "Compile the native addon from the sources in this package.",
       load: () => (require("./build") as typeof import("./build")).defineBuild,
     },
+    completion: {
+      description: "Print what completes this program's commands and flags in a shell.",
+      load: () => (require("./completion") as typeof import("./completion")).defineCompletion,
+    },
     eval: {
       description: "Measure how well a model predicts.",
       load: () => (require("./eval") as typeof import("./eval")).defineEval,

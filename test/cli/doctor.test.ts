@@ -1,4 +1,6 @@
+import { createServer } from "node:net";
 import { join } from "node:path";
+import { parseLimits, readLimits, tryPort } from "../../src/cli/limits";
 import { run } from "./run";
 
 test("--json says that all works", async () => {
@@ -12,9 +14,16 @@ test("--json says that all works", async () => {
     memory: { total: expect.any(Number), free: expect.any(Number) },
     addon: { path: expect.stringContaining("mamba_serve.node"), error: null },
     devices: expect.arrayContaining([
-      { kind: "cpu", description: { kind: "cpu", isa: expect.any(String), threads: expect.any(Number) }, error: null },
+      {
+        kind: "cpu",
+        description: { kind: "cpu", isa: expect.any(String), threads: expect.any(Number) },
+        products: "own kernels",
+        error: null,
+      },
     ]),
-    model: { model: "storyteller-6m", parameters: 6_245_970, errors: [] },
+    port: { port: 8000 },
+    limits: { openFiles: expect.any(Number) },
+    model: { model: "storyteller-6m", parameters: 6_245_970, stateBytes: expect.any(Number), errors: [] },
   });
 });
 
@@ -31,7 +40,33 @@ test("a broken model: every fault, exit code 1", async () => {
   const { code, stdout } = await run(["doctor", join(__dirname, "..", "golden", "mamba2")]);
   expect(code).toBe(1);
   expect(stdout).toMatch(/^model +FAILED, .*mamba2\n +.*tokenizer\.json/m);
-  expect(stdout).toMatch(/^cpu +ok, \w+, \d+ threads$/m);
-  expect(stdout).toMatch(/^cuda +(not built|not to be used: .*|ok, .*, compute capability \d+\.\d)$/m);
+  expect(stdout).toMatch(/^cpu +ok, \w+, \d+ threads, matrix products by own kernels$/m);
+  expect(stdout).toMatch(/^cuda +(not built|not to be used: .*|ok, .*, compute capability \d+\.\d, .*)$/m);
   expect(stdout).toMatch(/^auto +(cpu|cuda), the first of cuda, cpu that works$/m);
+});
+
+test("limits are those of the process, or none", () => {
+  const text = `Limit                     Soft Limit           Hard Limit           Units
+Max processes             unlimited            unlimited            processes
+Max open files            1024                 524288               files
+Max locked memory         8388608              unlimited            bytes
+`;
+  expect(parseLimits(text)).toEqual({ openFiles: 1024, processes: null, lockedMemoryBytes: 8_388_608 });
+  expect(readLimits()).toMatchObject({ openFiles: expect.any(Number) });
+});
+
+test("few open files are named, with what to do", async () => {
+  const { stdout } = await run(["doctor"]);
+  expect(stdout).toMatch(/^open files +(\d+|no limit)(, few for 1024 connections: ulimit -n 1280)?$/m);
+  expect(stdout).toMatch(/^port 8000 +(free|not free \(EADDRINUSE\); serve takes another with --port)$/m);
+  expect(stdout).toMatch(/^prefix cache +states of \d.* on the device; /m);
+});
+
+test("a port in use is told from a free one", async () => {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  expect(await tryPort(port)).toEqual({ port, error: "EADDRINUSE" });
+  await new Promise((resolve) => server.close(resolve));
+  expect(await tryPort(port)).toEqual({ port, error: null });
 });
