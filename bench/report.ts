@@ -1,4 +1,4 @@
-// Writes the performance tables of README.md from the newest lines of bench/results/*.jsonl, so that nobody types numbers.
+// Writes the tables of docs/performance.md from the newest lines of bench/results/*.jsonl, so that nobody types numbers.
 // npm run bench:report [-- --check]
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -33,15 +33,15 @@ export function withTables(text: string, resultsOf: (file: string) => string | n
 
 function main(): void {
   const root = join(__dirname, "..");
-  const readme = join(root, "README.md");
-  const text = readFileSync(readme, "utf8");
+  const page = join(root, "docs", "performance.md");
+  const text = readFileSync(page, "utf8");
   const updated = withTables(text, (file) => {
     const path = join(root, "bench", "results", file);
     return existsSync(path) ? readFileSync(path, "utf8") : null;
   });
-  if (!process.argv.includes("--check")) writeFileSync(readme, updated);
+  if (!process.argv.includes("--check")) writeFileSync(page, updated);
   else if (updated !== text) {
-    console.error("README.md's performance tables are out of date; run `npm run bench:report`");
+    console.error("docs/performance.md is out of date; run `npm run bench:report`");
     process.exit(1);
   }
 }

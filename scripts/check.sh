@@ -12,13 +12,14 @@ check() {
     types) tsc --noEmit && tsc -p tsconfig.web.json ;;
     abi) node scripts/gen-abi.js --check ;;
     api) node scripts/gen-api.js --check ;;
+    docs) node -r ./test/helpers/register.js scripts/gen-docs.ts --check ;;
     report) node -r ./test/helpers/register.js bench/report.ts --check ;;
     unit) jest --selectProjects unit ;;
-    *) echo "no such step; there are: format-native biome types abi api report unit" && return 1 ;;
+    *) echo "no such step; there are: format-native biome types abi api docs report unit" && return 1 ;;
   esac
 }
 
-[ $# -gt 0 ] || set -- format-native biome types abi api report unit
+[ $# -gt 0 ] || set -- format-native biome types abi api docs report unit
 running=()
 outputs=$(mktemp -d)
 trap 'rm -rf "$outputs"' EXIT

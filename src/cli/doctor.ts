@@ -17,7 +17,7 @@ interface ModelCheck {
   readonly model: string;
   readonly path: string | null;
   readonly parameters: number | null;
-  /** Of one sequence, and of one that the prefix cache keeps. */
+  /** What a sequence takes, and each that the prefix cache keeps. */
   readonly stateBytes: number | null;
   /** Everything that keeps this model from being loaded; empty where nothing does. */
   readonly errors: readonly string[];

@@ -7,6 +7,7 @@ import { answersOf } from "./answers";
 import { toAnthropicError } from "./anthropic/error-body";
 import { messageRoutes } from "./anthropic/routes";
 import type { ServerContext } from "./context";
+import { fieldMeanings } from "./field-meanings";
 import { requireApiKey } from "./http/api-keys";
 import { limitConnections } from "./http/connection-limit";
 import { allowOrigins } from "./http/cors";
@@ -121,7 +122,7 @@ export function buildServer(model: LanguageModel, given: Partial<ServerOptions> 
   });
 
   const version = packageVersion();
-  collectRoutes(app, version, answersOf);
+  collectRoutes(app, version, answersOf, fieldMeanings);
   // A plugin of its own, because the collector before it is one and sees only what is registered after it.
   app.register(async (scope) => {
     const endpoints = new Endpoints(scope);

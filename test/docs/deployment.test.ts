@@ -14,8 +14,16 @@ const read = (path: string) => readFileSync(join(root, path), "utf8");
 const deployed = readdirSync(join(root, "deploy"), { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())
   .map((entry) => relative(root, join(entry.parentPath, entry.name)));
-const pages = ["docs/clients.md", "docs/deployment.md", "docs/installation.md"];
+const pages = ["docs/clients.md", "docs/deployment.md", "docs/installation.md", "docs/server.md"];
 const all = [...deployed, ...pages];
+const linking = [
+  "README.md",
+  "docs/api.md",
+  "docs/deployment.md",
+  "docs/models.md",
+  "docs/performance.md",
+  "docs/server.md",
+];
 
 /** Flags of other programs that these files show. */
 const foreign = [
@@ -169,7 +177,7 @@ it("the proxies close idle connections before the server does", () => {
   ).toBeLessThan(75);
 });
 
-it.each(["README.md", "docs/api.md", "docs/deployment.md"])("links of %s lead somewhere", (path) => {
+it.each(linking)("links of %s lead somewhere", (path) => {
   const links = [...read(path).matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, link]) =>
     normalize(join(dirname(path), link!)),
   );

@@ -35,7 +35,7 @@ function readyEngines(model: LanguageModel): number {
   return replicas?.ready ?? (state === "ready" ? 1 : 0);
 }
 
-/** What GET /metrics shows, in Prometheus' format; README.md has the table of names. */
+/** What GET /metrics shows, in Prometheus' format; docs/server.md has the table of names. */
 export class ServerMetrics implements GenerationObserver {
   /** Times of the last minute in milliseconds: from request to first token, and from one token to the next. */
   readonly recent = { firstToken: new RecentTimes(), betweenTokens: new RecentTimes() };

@@ -1,6 +1,7 @@
 import "../../helpers/allow-inject";
 import Ajv from "ajv/dist/2020";
 import { buildApp } from "../../../src/server/app";
+import { fieldMeanings } from "../../../src/server/field-meanings";
 import { FakeLanguageModel } from "../../helpers/fake-language-model";
 
 const app = buildApp(new FakeLanguageModel());
@@ -43,6 +44,16 @@ it.each([
   const { paths } = await describe_();
   const { properties = {} } = paths[url]!.post!.requestBody!.content["application/json"]!.schema;
   for (const field of fields) expect(JSON.stringify(properties[field] ?? {}).length).toBeGreaterThan(15);
+});
+
+it("says what every field of a request does, by a table without rows that nothing uses", async () => {
+  const { paths } = await describe_();
+  const fields = Object.values(paths).flatMap(({ post }) =>
+    Object.entries(post?.requestBody?.content["application/json"]?.schema.properties ?? {}),
+  ) as [string, { description?: string }][];
+  expect(fields.filter(([, { description }]) => description === undefined).map(([name]) => name)).toEqual([]);
+  const used = new Set(fields.map(([name, { description }]) => `${name}: ${description}`));
+  expect(Object.entries(fieldMeanings).filter(([name, meaning]) => !used.has(`${name}: ${meaning}`))).toEqual([]);
 });
 
 describe("answers are as they are described", () => {
