@@ -2,30 +2,31 @@ import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import { EngineError } from "../errors";
 import { JsonCursor, quoted } from "./json-cursor";
-import { readSafetensorsHeader, type SafetensorsHeader, type TensorEntry } from "./safetensors";
+import { readSafetensorsHeader, type TensorEntry, type WeightHeader } from "./safetensors";
+import { readTorchHeader } from "./torch-file";
 
 export interface CheckpointEntry extends TensorEntry {
   /** Real path of the file that holds the tensor, symbolic links resolved. */
   readonly file: string;
 }
 
-const indexName = "model.safetensors.index.json";
+/** Looked for in this order; an index names shards. */
+const sources = [
+  "model.safetensors",
+  "model.safetensors.index.json",
+  "consolidated.safetensors",
+  "pytorch_model.bin",
+  "pytorch_model.bin.index.json",
+] as const;
 const maxIndexBytes = 100_000_000;
-
-const convertCommand = [
-  `python3 -c "import torch; from safetensors.torch import save_file;`,
-  "s = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True);",
-  `save_file({k: v.clone().contiguous() for k, v in s.items()}, 'model.safetensors', metadata={'format': 'pt'})"`,
-].join(" ");
 
 function reject(file: string, message: string, cause?: unknown): never {
   throw new EngineError("ERR_WEIGHTS", `${file}: ${message}`, { subject: file, cause });
 }
 
 /**
- * The tensors of a model directory, by the names that its files use. Looked for, in this order: model.safetensors,
- * model.safetensors.index.json with its shards, consolidated.safetensors. Only headers are read; every failure is
- * ERR_WEIGHTS, including a file that lies outside the directory.
+ * The tensors of a model directory, by the names that its files use: safetensors, or else PyTorch's .bin, one file or shards with an
+ * index. Only headers are read; every failure is ERR_WEIGHTS, including a file that lies outside the directory.
  */
 export class Checkpoint {
   private constructor(
@@ -36,11 +37,9 @@ export class Checkpoint {
   ) {}
 
   static open(dir: string): Checkpoint {
-    const single = ["model.safetensors", "consolidated.safetensors"].filter((name) => existsSync(join(dir, name)));
-    if (single[0] === "model.safetensors") return Checkpoint.ofFile(dir, single[0]);
-    if (existsSync(join(dir, indexName))) return Checkpoint.ofShards(dir, readWeightMap(join(dir, indexName)));
-    if (single[0] !== undefined) return Checkpoint.ofFile(dir, single[0]);
-    return rejectWithout(dir);
+    const source = sources.find((name) => existsSync(join(dir, name)));
+    if (source === undefined) return rejectWithout(dir);
+    return source.endsWith(".json") ? Checkpoint.ofShards(dir, source) : Checkpoint.ofFile(dir, source);
   }
 
   names(): string[] {
@@ -65,21 +64,22 @@ export class Checkpoint {
 
   private static ofFile(dir: string, name: string): Checkpoint {
     const file = fileInside(dir, name);
-    const header = readSafetensorsHeader(file);
+    const header = readHeader(file, name);
     const entries = new Map<string, CheckpointEntry>();
     for (const [tensor, entry] of header.tensors) entries.set(tensor, { ...entry, file });
     return new Checkpoint(dir, new Map([[file, { bytes: header.fileBytes }]]), entries);
   }
 
   /** The index decides: a tensor that a shard has and the index does not name is not part of the model. */
-  private static ofShards(dir: string, weightMap: ReadonlyMap<string, string>): Checkpoint {
-    const shards = new Map<string, { file: string; header: SafetensorsHeader }>();
+  private static ofShards(dir: string, indexName: string): Checkpoint {
+    const weightMap = readWeightMap(join(dir, indexName));
+    const shards = new Map<string, { file: string; header: WeightHeader }>();
     const entries = new Map<string, CheckpointEntry>();
     for (const [tensor, name] of weightMap) {
       let shard = shards.get(name);
       if (shard === undefined) {
         const file = fileInside(dir, name);
-        shard = { file, header: readSafetensorsHeader(file) };
+        shard = { file, header: readHeader(file, name) };
         shards.set(name, shard);
       }
       const entry = shard.header.tensors.get(tensor);
@@ -96,12 +96,14 @@ export class Checkpoint {
   }
 }
 
+/** By the name that leads to the file: in the hub's cache the file itself is called by its sum. */
+function readHeader(file: string, name: string): WeightHeader {
+  return name.endsWith(".bin") ? readTorchHeader(file) : readSafetensorsHeader(file);
+}
+
 function rejectWithout(dir: string): never {
-  const looked = `model.safetensors, ${indexName} or consolidated.safetensors`;
+  const looked = `one of ${sources.join(", ")}`;
   if (!existsSync(dir)) reject(dir, `expected a directory with ${looked}, got no such directory`);
-  if (existsSync(join(dir, "pytorch_model.bin"))) {
-    reject(dir, `expected ${looked}, got only pytorch_model.bin; convert it in that directory: ${convertCommand}`);
-  }
   return reject(dir, `expected ${looked}, got none of them; download the weights, or use dummy weights`);
 }
 

@@ -1,6 +1,5 @@
-import { closeSync, fstatSync, openSync, readSync, statSync } from "node:fs";
-import { EngineError } from "../errors";
 import { JsonCursor, quoted } from "./json-cursor";
+import { rejectFile, withWeightFile } from "./weight-file";
 
 /** Element sizes in bits, of every type the format knows; F4 and F6 are packed. */
 const dtypeBits = {
@@ -36,18 +35,22 @@ export interface TensorEntry {
   readonly bytes: number;
 }
 
-export interface SafetensorsHeader {
-  /** By name, in the order of the header. */
+/** What a weight file says of its tensors. */
+export interface WeightHeader {
+  /** By name, in the order of the file. */
   readonly tensors: ReadonlyMap<string, TensorEntry>;
-  /** The free-form strings under "__metadata__". */
-  readonly metadata: ReadonlyMap<string, string>;
   /** Size of the file when it was read; whoever maps it must find the same. */
   readonly fileBytes: number;
 }
 
+export interface SafetensorsHeader extends WeightHeader {
+  /** The free-form strings under "__metadata__". */
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
 const maxHeaderBytes = 100_000_000;
-const maxTensors = 200_000;
-const maxRank = 8;
+export const maxTensors = 200_000;
+export const maxRank = 8;
 
 const cutOff = "the file is cut off or damaged: download it again";
 const damaged = "the file is damaged: download it again, or convert it again";
@@ -58,12 +61,7 @@ const damaged = "the file is damaged: download it again, or convert it again";
  * Throws ERR_WEIGHTS.
  */
 export function readSafetensorsHeader(path: string): SafetensorsHeader {
-  const fd = openFile(path);
-  try {
-    return readHeader(path, fstatSync(fd).size, (offset, length) => readBytes(fd, path, offset, length));
-  } finally {
-    closeSync(fd);
-  }
+  return withWeightFile(path, (fileBytes, read) => readHeader(path, fileBytes, read));
 }
 
 /** The same for a file in memory; `name` is what errors call it. */
@@ -71,59 +69,29 @@ export function parseSafetensorsHeader(file: Uint8Array, name: string): Safetens
   return readHeader(name, file.length, (offset, length) => file.subarray(offset, offset + length));
 }
 
-function reject(file: string, problem: string, remedy: string, cause?: unknown): never {
-  throw new EngineError("ERR_WEIGHTS", `${file}: ${problem}; ${remedy}`, { subject: file, cause });
-}
-
-function openFile(path: string): number {
-  try {
-    // Opening a FIFO would block for ever, so the type is looked at first.
-    if (statSync(path).isFile()) return openSync(path, "r");
-  } catch (cause) {
-    return reject(path, `cannot be opened (${(cause as Error).message})`, "check the path and its permissions", cause);
-  }
-  return reject(path, "expected a regular file, got something else", "check the path");
-}
-
-function readBytes(fd: number, path: string, offset: number, length: number): Uint8Array {
-  const bytes = Buffer.allocUnsafe(length);
-  let done = 0;
-  while (done < length) {
-    let count: number;
-    try {
-      count = readSync(fd, bytes, done, length - done, offset + done);
-    } catch (cause) {
-      return reject(path, `cannot be read (${(cause as Error).message})`, "check the disk", cause);
-    }
-    if (count === 0) reject(path, `ended at byte ${offset + done} while it was read`, "another process is writing it");
-    done += count;
-  }
-  return bytes;
-}
-
 function readHeader(
   file: string,
   fileBytes: number,
   read: (offset: number, length: number) => Uint8Array,
 ): SafetensorsHeader {
-  if (fileBytes < 8) reject(file, `expected at least 8 bytes, got ${fileBytes}`, cutOff);
+  if (fileBytes < 8) rejectFile(file, `expected at least 8 bytes, got ${fileBytes}`, cutOff);
   const start = Buffer.from(read(0, Math.min(fileBytes, 24)));
   if (start.toString("latin1").startsWith("version https://git-lfs")) {
-    reject(file, "this is a Git LFS pointer, not the weights", "run `git lfs pull` in its directory");
+    rejectFile(file, "this is a Git LFS pointer, not the weights", "run `git lfs pull` in its directory");
   }
   const headerBytes = start.readBigUInt64LE(0);
   if (headerBytes > BigInt(maxHeaderBytes)) {
-    reject(file, `expected a header of at most ${maxHeaderBytes} bytes, got a length of ${headerBytes}`, damaged);
+    rejectFile(file, `expected a header of at most ${maxHeaderBytes} bytes, got a length of ${headerBytes}`, damaged);
   }
   const dataStart = 8 + Number(headerBytes);
   if (dataStart > fileBytes) {
-    reject(
+    rejectFile(
       file,
       `expected a header of ${headerBytes} bytes after the first 8, got a file of ${fileBytes} bytes`,
       cutOff,
     );
   }
-  if (start[8] !== 0x7b) reject(file, "expected the header to start with '{'", damaged);
+  if (start[8] !== 0x7b) rejectFile(file, "expected the header to start with '{'", damaged);
   const { tensors, metadata } = parseHeader(file, decode(file, read(8, dataStart - 8)), dataStart);
   checkLayout(file, tensors, dataStart, fileBytes);
   return { tensors, metadata, fileBytes };
@@ -133,7 +101,7 @@ function decode(file: string, header: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header);
   } catch (cause) {
-    return reject(file, "expected a header in UTF-8, got invalid bytes", damaged, cause);
+    return rejectFile(file, "expected a header in UTF-8, got invalid bytes", damaged, cause);
   }
 }
 
@@ -142,7 +110,7 @@ function parseHeader(file: string, text: string, dataStart: number) {
   const metadata = new Map<string, string>();
   let tensor: string | undefined;
   const fail = (message: string): never => {
-    return reject(file, `${tensor === undefined ? "header" : `tensor ${quoted(tensor)}`}: ${message}`, damaged);
+    return rejectFile(file, `${tensor === undefined ? "header" : `tensor ${quoted(tensor)}`}: ${message}`, damaged);
   };
   const cursor = new JsonCursor(text, fail);
   cursor.object("the header, an object", (name) => {
@@ -197,7 +165,8 @@ function isDtype(dtype: string): dtype is SafetensorsDtype {
   return Object.hasOwn(dtypeBits, dtype);
 }
 
-function bytesOf(dtype: SafetensorsDtype, shape: readonly number[], fail: (message: string) => never): number {
+/** `fail` throws: for a size that overflows, or is none of whole bytes. */
+export function bytesOf(dtype: SafetensorsDtype, shape: readonly number[], fail: (message: string) => never): number {
   let bits: number = dtypeBits[dtype];
   for (const dimension of shape) {
     bits *= dimension;
@@ -215,13 +184,13 @@ function checkLayout(file: string, tensors: Map<string, TensorEntry>, dataStart:
     if (offset !== end) {
       const problem = offset < end ? "overlaps the tensor before it" : "leaves a hole before it";
       const at = `expected data at offset ${end - dataStart}, got ${offset - dataStart}`;
-      reject(file, `tensor ${quoted(name)} ${problem}: ${at}`, damaged);
+      rejectFile(file, `tensor ${quoted(name)} ${problem}: ${at}`, damaged);
     }
     end = offset + bytes;
   }
   if (end !== fileBytes) {
     const last = byOffset.at(-1);
     const name = last === undefined ? "no tensors" : `tensor ${quoted(last[0])} being the last`;
-    reject(file, `expected ${end} bytes, ${name}, got ${fileBytes}`, end > fileBytes ? cutOff : damaged);
+    rejectFile(file, `expected ${end} bytes, ${name}, got ${fileBytes}`, end > fileBytes ? cutOff : damaged);
   }
 }

@@ -3,8 +3,9 @@ import { configTarget } from "./config";
 import { fuzz } from "./fuzz";
 import { safetensorsTarget } from "./safetensors";
 import { tokenizerTarget } from "./tokenizer";
+import { torchTarget } from "./torch";
 
-const targets = [safetensorsTarget, configTarget, tokenizerTarget];
+const targets = [safetensorsTarget, torchTarget, configTarget, tokenizerTarget];
 
 // The tokenizer library writes to the terminal what it does not know.
 console.warn = () => {};

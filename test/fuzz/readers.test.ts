@@ -7,6 +7,7 @@ import { configTarget } from "./config";
 import { fuzz, type Target } from "./fuzz";
 import { safetensorsTarget } from "./safetensors";
 import { tokenizerTarget } from "./tokenizer";
+import { torchTarget } from "./torch";
 
 let dir: string;
 beforeEach(() => {
@@ -24,6 +25,7 @@ const run = (target: Target, executions: number) =>
 
 it.each([
   { target: safetensorsTarget, executions: 1500 },
+  { target: torchTarget, executions: 3000 },
   { target: configTarget, executions: 3000 },
   { target: tokenizerTarget, executions: 1000 },
 ])("$target.name: whatever the bytes, it is read or refused", async ({ target, executions }) => {
