@@ -1,9 +1,11 @@
-// What the prefix cache saves, and what it costs: npm run bench:prefix -- [again|reuse|replay|tiers|unshared] [MODEL] [flags].
+// What the prefix cache saves, and what it costs: npm run bench:prefix -- [again|reuse|replay|tiers|unshared|rounding] [MODEL] [flags].
 //   again     one prompt of --tokens again and again
 //   reuse     prompts of --tokens of which --shared begin alike, one after the other
 //   replay    --sessions at once, each of --turns that begin with all turns before
 //   tiers     six prompts of --tokens, once more each, from the host where --states are fewer, and once more at once
 //   unshared  --requests prompts of --tokens that share nothing, at once
+//   rounding  how likely the model finds each of --requests tokens of the golden text, after --tokens of it whose state was
+//             on the host (--states 2 --host-memory 1 --host-dtype int8)
 // Each is sent to an engine without the cache and to one with it (--cache off or on: to one of them only); the engine runs in
 // this process.
 import { performance } from "node:perf_hooks";
@@ -13,6 +15,7 @@ import { greedyRequest } from "../src/engine/policy/request";
 import { BUNDLED_MODEL, modelPath } from "../src/llm/bundled-model";
 import { type LoadedEngine, loadEngine } from "../src/llm/load-engine";
 import { loadModelConfig, type ModelConfig } from "../src/models/config";
+import { goldens } from "../test/helpers/golden";
 import { Rng } from "../test/helpers/rng";
 
 const { values: flags, positionals } = parseArgs({
@@ -29,6 +32,7 @@ const { values: flags, positionals } = parseArgs({
     output: { type: "string", default: "32" },
     states: { type: "string" },
     "host-memory": { type: "string", default: "0" },
+    "host-dtype": { type: "string", default: "auto" },
     "max-num-seqs": { type: "string" },
     "state-dtype": { type: "string", default: "auto" },
     deterministic: { type: "boolean", default: false },
@@ -133,6 +137,26 @@ const kinds = {
     };
   },
 
+  async rounding(engine: Engine, prompts: Prompts): Promise<Figures> {
+    const ids = goldens.find(({ name }) => name === BUNDLED_MODEL)!.ids("perplexity_text_ids");
+    const first = Number(flags.tokens);
+    await answer(engine, "text", ids.slice(0, first + 1));
+    for (let i = 0; i < 4; i++) await answer(engine, `other ${i}`, prompts.take(first + 1)); // what was used before goes to the host
+    const { hostSnapshotsUsed } = engine.client.stats();
+    let nll = 0;
+    let cached = 0;
+    for (let i = 0; i < Number(flags.requests); i++) {
+      const [prompt, next] = [ids.slice(0, first + 1 + i), ids[first + 1 + i]!];
+      const request = { ...greedyRequest(`next ${i}`, prompt, 1), allowedTokenIds: [next], logprobs: 0 };
+      for await (const { logprobs, numCached = 0 } of engine.client.submit(request)) {
+        nll -= logprobs!.logprob;
+        cached += numCached;
+      }
+    }
+    const count = Number(flags.requests);
+    return { mean_nll: Number((nll / count).toFixed(6)), mean_cached: cached / count, host_states: hostSnapshotsUsed };
+  },
+
   async unshared(engine: Engine, prompts: Prompts): Promise<Figures> {
     const requests = Array.from({ length: Number(flags.requests) }, () => prompts.take(Number(flags.tokens)));
     const seconds: number[] = [];
@@ -162,6 +186,7 @@ async function measure(kind: Kind, dir: string, config: ModelConfig, prefixCache
     ...{ prefixCache, deterministic: flags.deterministic, loadFormat: flags.dummy ? "dummy" : "auto" },
     ...(flags.states === undefined ? {} : { prefixCacheStates: Number(flags.states) }),
     prefixCacheHostMemory: Number(flags["host-memory"]),
+    prefixCacheHostDtype: flags["host-dtype"] as "auto",
     ...(flags["max-num-seqs"] === undefined ? {} : { maxNumSeqs: Number(flags["max-num-seqs"]) }),
     stateDtype: flags["state-dtype"] as "auto",
     onMessage: (message) => process.stderr.write(`note: ${message}\n`),

@@ -22,6 +22,7 @@
 #include "cpu/mask.h"
 #include "cpu/moe.h"
 #include "cpu/norm.h"
+#include "cpu/packed_state.h"
 #include "cpu/penalties.h"
 #include "cpu/sampling.h"
 #include "cpu/slots.h"

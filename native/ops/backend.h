@@ -16,6 +16,7 @@
 #include "ops/mask.h"
 #include "ops/moe.h"
 #include "ops/norm.h"
+#include "ops/packed_state.h"
 #include "ops/penalties.h"
 #include "ops/sampling.h"
 #include "ops/slots.h"

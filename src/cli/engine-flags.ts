@@ -77,6 +77,10 @@ export function addEngineFlags(
     new Option("--prefix-cache-host-memory <GiB>", "of host memory for more of them")
       .argParser(realNumber(0, 2 ** 20))
       .default(0),
+    choice("--prefix-cache-host-dtype <type>", "how states lie there; int8: rounded, four times as many", [
+      "auto",
+      "int8",
+    ]),
     new Option("--deterministic", "the same bits for a request whatever else runs; slower"),
     speculativeOption(),
     size("--max-model-len <n>", "tokens of prompt and output together").default(

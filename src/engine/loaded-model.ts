@@ -1,6 +1,7 @@
 import type { CacheRoom, Pools } from "../layers/cache";
 import type { Model } from "../models/model";
 import type { Device } from "../tensor/device";
+import type { HostSnapshots } from "./host-snapshots";
 
 /** A model with the caches of its sequences, on a device. */
 export interface LoadedModel {
@@ -8,19 +9,14 @@ export interface LoadedModel {
   readonly model: Model;
   /** One for each of the model's caches. */
   readonly pools: readonly Pools[];
-  /** Likewise, of the snapshots in host memory; none where there is no such tier. */
-  readonly hostPools?: readonly Pools[];
+  /** The snapshots in host memory; absent where there is no such tier. */
+  readonly host?: HostSnapshots;
   readonly vocabSize: number;
 }
 
 /** The caches of all sequences. Their content is undefined. */
 export function createPools({ device, model }: Pick<LoadedModel, "device" | "model">, room: CacheRoom): Pools[] {
   return model.caches.map((cache) => cache.create(device, room));
-}
-
-/** Host memory for states of as many snapshots. */
-export function createHostPools({ device, model }: Pick<LoadedModel, "device" | "model">, slots: number): Pools[] {
-  return model.caches.map((cache) => cache.createOnHost(device, slots));
 }
 
 export function freePools(pools: readonly Pools[]): void {

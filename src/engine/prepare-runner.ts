@@ -3,9 +3,10 @@ import type { Model } from "../models/model";
 import { kvBytesPerToken, stateBytes } from "../models/registry";
 import type { Device } from "../tensor/device";
 import { tokenCountBytes } from "./draw/penalties";
-import { createHostPools, createPools, freePools } from "./loaded-model";
+import { HostSnapshots, hostSnapshotBytes, PACKED_ROWS } from "./host-snapshots";
+import { createPools, freePools } from "./loaded-model";
 import { ModelRunner } from "./model-runner";
-import { type EngineConfig, type EngineOptions, engineConfig } from "./policy/config";
+import { type EngineConfig, type EngineOptions, engineConfig, hostDtypeOf } from "./policy/config";
 import { PAGE_SIZE } from "./policy/kv-pages";
 import { fitMemory, hostSnapshots, type MemoryPlan, stateBudget } from "./policy/memory-plan";
 
@@ -37,7 +38,10 @@ export async function prepareRunner(
     kvBytesPerToken: kvBytesPerToken(model),
     snapshotBytes: stateBytes(model),
   };
-  const budget = () => stateBudget({ kind, ...device.memory() }, options);
+  const hostDtype = hostDtypeOf(options);
+  const hostBytes = hostSnapshotBytes(model, hostDtype);
+  const onTheirWay = hostDtype === "int8" ? PACKED_ROWS * hostBytes : 0;
+  const budget = () => Math.max(0, stateBudget({ kind, ...device.memory() }, options) - onTheirWay);
   const wanted = engineConfig(options, { kind, chunkSize: alignmentOf(model), maxPositions });
 
   // A workspace for far more sequences than there can be might not fit itself.
@@ -49,17 +53,17 @@ export async function prepareRunner(
   trial.free();
   freePools(oneSlot);
 
-  const numHostSnapshots = hostSnapshots(options, fitted.config, bytes.snapshotBytes);
+  const numHostSnapshots = hostSnapshots(options, fitted.config, hostBytes);
   const config = { ...fitted.config, numHostSnapshots };
   const slots = config.maxNumSeqs + config.numSnapshots;
   const pools = createPools({ device, model }, { slots, pages: config.numPages });
-  const hostPools = numHostSnapshots > 0 ? createHostPools({ device, model }, numHostSnapshots) : [];
-  const runner = new ModelRunner({ device, model, pools, hostPools, vocabSize }, config);
+  const host = numHostSnapshots > 0 ? { host: new HostSnapshots(device, model, numHostSnapshots, hostDtype) } : {};
+  const runner = new ModelRunner({ device, model, pools, ...host, vocabSize }, config);
   if (device.choosesKernels) runner.captureAll();
   const { stateBytesPerSeq } = bytes;
   const snapshots = config.numSnapshots * bytes.snapshotBytes;
   const kvCache = config.numPages * PAGE_SIZE * bytes.kvBytesPerToken;
-  const kept = { snapshots, hostSnapshots: numHostSnapshots * bytes.snapshotBytes };
+  const kept = { snapshots, hostSnapshots: numHostSnapshots * hostBytes };
   const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, kvCache, ...kept, ...device.memory() };
   return { runner, pools, config, memory, note: fitted.note ?? tried.note };
 }

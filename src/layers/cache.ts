@@ -1,5 +1,6 @@
 import type { Restores } from "../step/fields/restores";
 import type { Device } from "../tensor/device";
+import type { DType } from "../tensor/dtype";
 import type { Stream } from "../tensor/stream";
 import type { Tensor } from "../tensor/tensor";
 
@@ -14,6 +15,15 @@ export interface CacheRoom {
   readonly pages: number;
 }
 
+/** A tensor of a slot that snapshots have, by the name of its pool. */
+export interface KeptTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  /** Whether it is a state [heads, channels, columns], which integers of 8 bits can stand for (pack_state). */
+  readonly packs: boolean;
+}
+
 /** What a layer keeps of each sequence between steps. */
 export interface CacheSpec<P extends Pools = Pools> {
   /** Bytes that a sequence takes whatever its length. */
@@ -22,8 +32,8 @@ export interface CacheSpec<P extends Pools = Pools> {
   readonly bytesPerToken: number;
   /** Memory of undefined content: a first chunk reads nothing of it. */
   create(device: Device, room: CacheRoom): P;
-  /** Slots in pinned host memory, of what does not lie in pages. */
-  createOnHost(device: Device, slots: number): Pools;
+  /** What snapshots in host memory consist of; nothing where all lies in pages. */
+  readonly kept: readonly KeptTensor[];
   /** Makes slots what others are. What lies in pages is shared instead. */
   copySlots(stream: Stream, pools: Pools, copies: Restores): void;
 }

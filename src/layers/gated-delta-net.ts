@@ -77,7 +77,7 @@ export class GatedDeltaNet {
     this.cache = build.cache(
       slotCache({
         conv: this.conv.state,
-        state: { shape: [valueHeads, valueDim, keyDim], dtype: build.stateDtype },
+        state: { shape: [valueHeads, valueDim, keyDim], dtype: build.stateDtype, packs: true },
         ...history(build, keyHeads * keyDim + valueHeads * (valueDim + 2)),
       }),
     );

@@ -97,7 +97,7 @@ export class Mamba2Mixer {
     this.cache = build.cache(
       slotCache({
         conv: this.conv.state,
-        ssm: { shape: [heads, headDim, stateSize], dtype: build.stateDtype },
+        ssm: { shape: [heads, headDim, stateSize], dtype: build.stateDtype, packs: true },
         ...history(build, inner + groups * stateSize + heads),
       }),
     );

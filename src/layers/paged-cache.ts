@@ -20,7 +20,7 @@ export function pagedCache({
       const shape = [pages, kvHeads, PAGE_SIZE, headDim];
       return { kPages: device.tensor(dtype, shape), vPages: device.tensor(dtype, shape) };
     },
-    createOnHost: () => ({}),
+    kept: [],
     copySlots: () => {},
   };
 }

@@ -10,6 +10,8 @@ export interface SlotTensor {
   readonly dtype: DType;
   /** Means something between two decodes only, so that a copy of the slot goes without it. */
   readonly isPassing?: true;
+  /** A state [heads, channels, columns]: integers of 8 bits may stand for it in host memory. */
+  readonly packs?: true;
 }
 
 /** A state of fixed size, as named tensors; the pool of each is [slots, ...shape]. */
@@ -18,14 +20,14 @@ export function slotCache<Tensors extends Readonly<Record<string, SlotTensor>>>(
 ): CacheSpec<Readonly<{ [Name in keyof Tensors]: Tensor }>> {
   const all = Object.entries(tensors);
   const lasting = all.filter(([, { isPassing }]) => !isPassing);
-  const poolsOf = (of: typeof all, slots: number, make: (dtype: DType, shape: number[]) => Tensor) =>
-    Object.fromEntries(of.map(([name, { shape, dtype }]) => [name, make(dtype, [slots, ...shape])]));
   return {
     bytesPerSequence: all.reduce((bytes, [, { shape, dtype }]) => bytes + elementsOf(shape) * sizeOf(dtype), 0),
     bytesPerToken: 0,
     create: (device, { slots }) =>
-      poolsOf(all, slots, (dtype, shape) => device.tensor(dtype, shape)) as { [Name in keyof Tensors]: Tensor },
-    createOnHost: (device, slots) => poolsOf(lasting, slots, (dtype, shape) => device.pinnedTensor(dtype, shape)),
+      Object.fromEntries(all.map(([name, { shape, dtype }]) => [name, device.tensor(dtype, [slots, ...shape])])) as {
+        [Name in keyof Tensors]: Tensor;
+      },
+    kept: lasting.map(([name, { shape, dtype, packs = false }]) => ({ name, shape, dtype, packs })),
     copySlots: (stream, pools, { from, to }) => {
       for (const [name] of lasting) copySlots(stream, { pool: pools[name]!, from, to });
     },

@@ -286,6 +286,8 @@ export interface OpFunctions {
     scale: number,
   ): void;
   copySlots(device: DeviceHandle, pool: TensorHandle, from: TensorHandle, to: TensorHandle): void;
+  packState(device: DeviceHandle, codes: TensorHandle, scales: TensorHandle, state: TensorHandle): void;
+  unpackState(device: DeviceHandle, state: TensorHandle, codes: TensorHandle, scales: TensorHandle): void;
   ropeStoreKv(
     device: DeviceHandle,
     q: TensorHandle,

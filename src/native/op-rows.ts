@@ -26,6 +26,8 @@ gdn_chunk Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay T
 gdn_update Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay Tensor dt_bias Tensor state Tensor slots double eps double scale
 gdn_replay Tensor out Tensor q Tensor k Tensor v Tensor a Tensor b Tensor decay Tensor dt_bias Tensor state Tensor history Tensor slots Tensor replay double eps double scale
 copy_slots Tensor pool Tensor from Tensor to
+pack_state Tensor codes Tensor scales Tensor state
+unpack_state Tensor state Tensor codes Tensor scales
 rope_store_kv Tensor q Tensor k Tensor v Tensor positions Tensor slot_mapping std::optional<Tensor> inv_freq double rope_factor std::optional<Tensor> q_norm std::optional<Tensor> k_norm double norm_eps Tensor k_pages Tensor v_pages double k_scale double v_scale
 attention_varlen Tensor out Tensor q Tensor k_pages Tensor v_pages Tensor block_table Tensor query_start_loc Tensor kv_lens Tensor tile_seq Tensor tile_offset double scale int64_t window double k_scale double v_scale
 paged_attention Tensor out Tensor q Tensor k_pages Tensor v_pages Tensor block_table Tensor kv_lens Tensor split_items Tensor split_start Tensor partial_out Tensor partial_lse double scale int64_t window double k_scale double v_scale

@@ -16,3 +16,34 @@ export interface CopySlotsArgs {
 export function copySlots(stream: Stream, args: CopySlotsArgs): void {
   addon().copySlots(stream.handle, args.pool.handle, args.from.handle, args.to.handle);
 }
+
+export interface PackStateArgs {
+  /** u8 [heads, channels, columns]: two's complement. Written. */
+  readonly codes: Tensor;
+  /** f32 [heads, columns]. Written. */
+  readonly scales: Tensor;
+  /** [heads, channels, columns] of any float type. */
+  readonly state: Tensor;
+}
+
+/**
+ * A state as integers of 8 bits: of each head and column the largest magnitude becomes 127. A column with a number that is
+ * not finite becomes NaN.
+ */
+export function packState(stream: Stream, args: PackStateArgs): void {
+  addon().packState(stream.handle, args.codes.handle, args.scales.handle, args.state.handle);
+}
+
+export interface UnpackStateArgs {
+  /** [heads, channels, columns] of any float type. Written. */
+  readonly state: Tensor;
+  /** u8 [heads, channels, columns]. */
+  readonly codes: Tensor;
+  /** f32 [heads, columns]. */
+  readonly scales: Tensor;
+}
+
+/** The state again: code * scale, rounded to its type. What packState makes of that has the same codes. */
+export function unpackState(stream: Stream, args: UnpackStateArgs): void {
+  addon().unpackState(stream.handle, args.state.handle, args.codes.handle, args.scales.handle);
+}

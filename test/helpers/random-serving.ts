@@ -84,10 +84,15 @@ export async function alone(
   config: EngineConfig,
   request: EngineRequest,
 ): Promise<EngineToken[]> {
-  const tokens: EngineToken[] = [];
   const engine = new Engine(runner, config, () => {});
-  for await (const token of engine.submit(request)) tokens.push(token);
+  const tokens = await tokensOf(engine, request);
   await engine.close();
+  return tokens;
+}
+
+export async function tokensOf(engine: Engine, request: EngineRequest): Promise<EngineToken[]> {
+  const tokens: EngineToken[] = [];
+  for await (const token of engine.submit(request)) tokens.push(token);
   return tokens;
 }
 

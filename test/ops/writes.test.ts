@@ -1,6 +1,7 @@
 /** An op changes the tensors that ops.def says it writes, and no others. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { sizeOf } from "../../src/tensor/dtype";
 import { Tensor } from "../../src/tensor/tensor";
 import { type Backend, describeEachBackend } from "../helpers/backends";
 import { isTensorArg, materialise, type ValidCall, type Values, validCalls } from "./cases/valid-calls";
@@ -28,9 +29,9 @@ async function contents(backend: Backend, args: Values, names: readonly string[]
   for (const name of names) {
     const tensor = args[name];
     if (!(tensor instanceof Tensor)) continue;
-    const words = new Int32Array(tensor.elements);
-    await backend.stream.download(tensor, words);
-    found[name] = [...words];
+    const bytes = new Uint8Array(tensor.elements * sizeOf(tensor.dtype));
+    await backend.stream.download(tensor, bytes);
+    found[name] = [...bytes];
   }
   return found;
 }

@@ -63,6 +63,12 @@ export interface EngineOptions {
    */
   readonly prefixCacheHostMemory?: number;
   /**
+   * How states lie in host memory. "auto": as they are on the device, so that a hit gives the bits of a miss. "int8": integers of
+   * 8 bits, of each head and column the largest magnitude 127, so that about four times as many fit as of float32; a hit from
+   * the host then gives other bits than a miss, and `deterministic` refuses it. Default "auto".
+   */
+  readonly prefixCacheHostDtype?: "auto" | "int8";
+  /**
    * A request gets the same bits alone or in any batch, whatever its prompt is cut into, with the prefix cache and without,
    * preempted or not, on the same hardware and build. The SSM state is float32, nothing is guessed; a preempted request takes one step for each
    * token that it had generated. Default false.
@@ -191,6 +197,23 @@ export function resolveDtypes(
   }
   const compute = floats[computeName];
   return { compute, state: floats[stateName], kv: kvCacheDtype === "fp8" ? "u8" : compute };
+}
+
+/** Throws ERR_ARGUMENT for a name that is none, and for int8 in the deterministic mode. */
+export function hostDtypeOf({
+  prefixCacheHostDtype = "auto",
+  deterministic = false,
+}: Pick<EngineOptions, "prefixCacheHostDtype" | "deterministic">): "auto" | "int8" {
+  const subject = "prefixCacheHostDtype";
+  if (prefixCacheHostDtype !== "auto" && prefixCacheHostDtype !== "int8") {
+    const message = `${subject} must be auto or int8, got ${prefixCacheHostDtype}`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject });
+  }
+  if (deterministic && prefixCacheHostDtype === "int8") {
+    const message = `${subject} must be auto with deterministic, got int8: a state is rounded on its way to the host`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject });
+  }
+  return prefixCacheHostDtype;
 }
 
 /** null: they stay floats. Throws ERR_ARGUMENT for a name that is none. */

@@ -25,8 +25,12 @@ export interface TiersConfig {
   readonly numHostSnapshots?: number;
 }
 
-/** Share of the device's slots that are kept free by moving states to the host ahead, so that none waits for a copy. */
+/**
+ * Share of the device's slots that are kept free by moving states to the host ahead, so that none waits for a copy; and the least,
+ * where there are twice as many: one for the prompt that comes while a copy runs.
+ */
 const AHEAD = 1 / 8;
+const LEAST_AHEAD = 2;
 
 /**
  * Where the states of prefixes are: in slots of the device, on the host, or in both, for a state never changes. Each tier has
@@ -74,7 +78,7 @@ export class SnapshotTiers {
   /** A slot for a new state, if need be that of another one; -1 where there is none. */
   allocate(isGuess: boolean): number {
     if (this.slots.numFree === 0 && !isGuess) {
-      const victim = this.idle(this.guesses) ?? this.idle(this.used);
+      const victim = this.idle(this.guesses) ?? this.idle(this.used, onHost) ?? this.idle(this.used);
       if (victim !== undefined) this.leaveDevice(victim);
     }
     const slot = this.slots.allocate();
@@ -187,7 +191,8 @@ export class SnapshotTiers {
     if (this.hostSlots.numSlots === 0) return;
     let leaving = 0;
     for (const { transfer } of this.underway.values()) if (transfer.toHost) leaving += 1;
-    const wanted = Math.ceil(this.slots.numSlots * AHEAD);
+    const { numSlots } = this.slots;
+    const wanted = Math.max(Math.min(LEAST_AHEAD, Math.floor(numSlots / 2)), Math.ceil(numSlots * AHEAD));
     for (const node of [...this.used]) {
       if (this.slots.numFree + this.guesses.size + leaving >= wanted) return;
       if (this.underway.has(node) || node.slot === NO_SLOT) continue;
@@ -223,8 +228,11 @@ export class SnapshotTiers {
     if (node.slot === NO_SLOT) this.dropped(node);
   }
 
-  private idle(nodes: ReadonlySet<PrefixNode>): PrefixNode | undefined {
-    for (const node of nodes) if (!this.underway.has(node)) return node;
+  private idle(nodes: ReadonlySet<PrefixNode>, suits = anyNode): PrefixNode | undefined {
+    for (const node of nodes) if (!this.underway.has(node) && suits(node)) return node;
     return undefined;
   }
 }
+
+const anyNode = (_: PrefixNode): boolean => true;
+const onHost = ({ hostSlot }: PrefixNode): boolean => hostSlot !== NO_SLOT;

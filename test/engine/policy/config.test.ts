@@ -1,4 +1,4 @@
-import { contextLength, engineConfig, resolveDtypes } from "../../../src/engine/policy/config";
+import { contextLength, engineConfig, hostDtypeOf, resolveDtypes } from "../../../src/engine/policy/config";
 
 test.each([
   ["float32", "f32"],
@@ -51,4 +51,24 @@ test("the context is the default, what is asked for, and never more than the mod
   expect(contextLength({ maxModelLen: 4096 }, 4096)).toBe(4096);
   const error = expect.objectContaining({ code: "ERR_ARGUMENT", subject: "maxModelLen" });
   expect(() => contextLength({ maxModelLen: 4097 }, 4096)).toThrow(error);
+});
+
+describe("states in host memory", () => {
+  const refusal = (options: Parameters<typeof hostDtypeOf>[0]) => {
+    try {
+      return hostDtypeOf(options);
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  test("lie there as they are, or as integers", () => {
+    expect([refusal({}), refusal({ prefixCacheHostDtype: "int8" })]).toEqual(["auto", "int8"]);
+    expect(refusal({ deterministic: true })).toBe("auto");
+  });
+
+  test("other names are refused, and rounding in the deterministic mode", () => {
+    expect(refusal({ prefixCacheHostDtype: "int4" as "int8" })).toMatch("must be auto or int8, got int4");
+    expect(refusal({ prefixCacheHostDtype: "int8", deterministic: true })).toMatch("must be auto with deterministic");
+  });
 });

@@ -152,14 +152,14 @@ describe("with a host tier", () => {
   const waits = (prefills: Prefills, prompt: readonly number[]) =>
     prefills.cache.fetches(new Sequence(makeRequest({ prompt }), 0, 1 << 20));
 
-  test("the oldest states go there before the last slot is taken, and come back for a prompt that waits", () => {
+  test("the oldest states go there before the last slots are taken, and come back for a prompt that waits", () => {
     const prefills = new Prefills({ numSnapshots: 4, numHostSnapshots: 8 });
     for (const document of [1, 2, 3, 4, 5, 6]) {
       prefills.run(promptOf(document, 1));
       copy(prefills);
     }
     const { tiers } = prefills.cache;
-    expect([tiers.numOnDevice, tiers.numOnHost]).toEqual([3, 3]);
+    expect([tiers.numOnDevice, tiers.numOnHost]).toEqual([2, 4]);
     expect(waits(prefills, promptOf(6, 1))).toBe(false);
     expect(waits(prefills, promptOf(7, 1))).toBe(false);
     expect([waits(prefills, promptOf(1, 1)), waits(prefills, promptOf(1, 1))]).toEqual([true, true]);

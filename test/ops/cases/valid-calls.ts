@@ -55,8 +55,10 @@ const gdn = (tokens: number) => ({
 });
 
 // Three rows of two tokens; the states of the first and the last lack one.
+const anyPool: TensorArg = { ...f32(4, 3, 8), anyTensor: true };
+const codes: TensorArg = { dtype: "u8", shape: [2, 3, 8] };
+const packedState = { state: f32(2, 3, 8), codes, scales: f32(2, 8) };
 const replay: TensorArg = { dtype: "i32", shape: [3, 3], values: [3, 1, 1, 0, 0, 0, 2, 1, 1] };
-
 const pairs: TensorArg = { dtype: "i32", shape: [3, 2], values: [3, 0, -1, 9, 1, 3] };
 const pages = { kPages: f32(4, 2, 16, 8), vPages: f32(4, 2, 16, 8), kScale: 1, vScale: 1 };
 // Two rows of 20 and 3 tokens.
@@ -207,11 +209,9 @@ export const validCalls: readonly ValidCall[] = [
     call: as(ops.gdnReplay),
     args: { ...gdn(6), history: f32(4, 4, 36), slots: i32(2, -1, 1), replay },
   },
-  {
-    op: "copy_slots",
-    call: as(ops.copySlots),
-    args: { pool: { ...f32(4, 3, 8), anyTensor: true }, from: i32(0, 1), to: i32(2, 3) },
-  },
+  { op: "copy_slots", call: as(ops.copySlots), args: { pool: anyPool, from: i32(0, 1), to: i32(2, 3) } },
+  { op: "pack_state", call: as(ops.packState), args: packedState },
+  { op: "unpack_state", call: as(ops.unpackState), args: packedState },
   {
     op: "rope_store_kv",
     call: as(ops.ropeStoreKv),
