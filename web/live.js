@@ -82,6 +82,9 @@ export class LiveView {
     this.#showUse("pages", stats.pages_used, stats.pages_total);
     for (const id of ["pages-figure", "pages-used"]) byId(id, HTMLElement).hidden = stats.pages_total === 0;
     setText("cached", cachedShare(stats));
+    this.#showKept("states", stats.prefix_cache_states_used, stats.prefix_cache_states_total);
+    this.#showKept("host-states", stats.prefix_cache_host_states_used, stats.prefix_cache_host_states_total);
+    byId("mode-figure", HTMLElement).hidden = !stats.deterministic;
     this.#showRates(rates);
     this.#showLatency("ttft", stats.ttft_ms);
     this.#showLatency("itl", stats.itl_ms);
@@ -91,6 +94,12 @@ export class LiveView {
   #showUse(what, used, total) {
     setText(what, `${whole.format(used)} / ${whole.format(total)}`);
     byId(`${what}-used`, HTMLProgressElement).value = used / Math.max(1, total);
+  }
+
+  /** @param {"states" | "host-states"} what @param {number} used @param {number} total */
+  #showKept(what, used, total) {
+    setText(what, `${whole.format(used)} / ${whole.format(total)}`);
+    byId(`${what}-figure`, HTMLElement).hidden = total === 0;
   }
 
   /** @param {Stats} stats */

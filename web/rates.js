@@ -1,7 +1,9 @@
 /**
  * @typedef {{ status: string, message?: string, progress?: number | null, running: number, waiting: number,
  *   slots_used: number, slots_total: number, pages_used: number, pages_total: number, steps: number,
- *   generated_tokens: number, prefill_rows: number, prefill_tokens: number, decode_tokens: number, prefix_cache_queries: number, prefix_cache_hits: number, ttft_ms: Percentiles | null, itl_ms: Percentiles | null }} Stats
+ *   generated_tokens: number, prefill_rows: number, prefill_tokens: number, decode_tokens: number, prefix_cache_queries: number, prefix_cache_hits: number,
+ *   prefix_cache_states_used: number, prefix_cache_states_total: number, prefix_cache_host_states_used: number,
+ *   prefix_cache_host_states_total: number, deterministic: boolean, ttft_ms: Percentiles | null, itl_ms: Percentiles | null }} Stats
  * The answer of GET /engine/stats.
  * @typedef {{ p50: number, p90: number, p99: number }} Percentiles
  * @typedef {{ generated: number, prefilled: number, steps: number, prefillRows: number, prefillTokens: number,

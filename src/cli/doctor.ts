@@ -81,6 +81,7 @@ function groups(environment: Environment, system: Fact[], model: ModelCheck, ok:
     ],
     [
       ["model", describeModel(model)],
+      ["bits", "the same in any batch on a CPU; on a GPU with --deterministic"],
       ...(model.stateBytes === null ? [] : [["prefix cache", describePrefixes(model.stateBytes)] satisfies Fact]),
     ],
     [["result", ok ? "everything needed works" : "something needed does not work, see FAILED above"]],
@@ -120,7 +121,7 @@ function describeSystem(limits: Limits | null, { port, error }: PortFacts): Fact
 }
 
 function describePrefixes(stateBytes: number): string {
-  return `states of ${formatBytes(stateBytes)} on the device; --prefix-cache-host-memory adds the host's memory, --no-prefix-cache turns it off`;
+  return `states of ${formatBytes(stateBytes)} on the device; --prefix-cache-host-memory adds the host's memory, as integers of 8 bits with --prefix-cache-host-dtype int8; --no-prefix-cache turns it off`;
 }
 
 /** What --device auto takes, and why. */

@@ -39,14 +39,18 @@ function memoryFacts(llm: LLM): Fact[] {
   if (memory === null || limits === null) return [];
   const { weights, workspace, stateBytesPerSeq, kvCache, snapshots, hostSnapshots, free, total } = memory;
   const states = `${formatBytes(limits.maxNumSeqs * stateBytesPerSeq)} for ${limits.maxNumSeqs} sequences at once of up to ${formatCount(info.maxModelLen)} tokens`;
-  const kept = `${formatBytes(snapshots)} for states of prompts' beginnings`;
+  const { snapshotsTotal, hostSnapshotsTotal } = llm.stats();
+  const kept = `${formatBytes(snapshots)} for ${formatCount(snapshotsTotal)} states of prompts' beginnings`;
+  const packed = info.prefixCacheHostDtype === "int8" ? ", as integers of 8 bits" : "";
+  const onHost = `${formatBytes(hostSnapshots)} for ${formatCount(hostSnapshotsTotal)} more of them${packed}`;
   return [
     ["weights", formatBytes(weights)],
     ["workspace", `${formatBytes(workspace)} for steps of up to ${formatCount(limits.maxNumBatchedTokens)} tokens`],
     ["states", states],
     ...(kvCache === 0 ? [] : [["kv cache", `${formatBytes(kvCache)} for ${pages(llm)}`] satisfies Fact]),
     ...(snapshots === 0 ? [] : [["prefix cache", kept] satisfies Fact]),
-    ...(hostSnapshots === 0 ? [] : [["on the host", `${formatBytes(hostSnapshots)} for more of them`] satisfies Fact]),
+    ...(hostSnapshots === 0 ? [] : [["on the host", onHost] satisfies Fact]),
+    ...(info.deterministic ? [["mode", "deterministic: a request has the same bits in any batch"] satisfies Fact] : []),
     ["left", `${formatBytes(free)} of ${formatBytes(total)}`],
   ];
 }

@@ -118,11 +118,14 @@ function weights({ weights, parameters, activeParameters }: ModelFacts): Fact[] 
   ];
 }
 
-function state({ stateBytes, kvBytesPerToken }: ModelFacts): Fact[] {
+function state({ stateBytes, hostStateBytes, kvBytesPerToken }: ModelFacts): Fact[] {
   const { float32, bfloat16 } = stateBytes;
   const forSequence = `${formatBytes(float32)} for each sequence (${formatBytes(bfloat16)} with --state-dtype bfloat16)`;
+  const { auto, int8 } = hostStateBytes;
+  const onHost = `${formatBytes(auto)} for each state that the prefix cache keeps there (${formatBytes(int8)} with --prefix-cache-host-dtype int8)`;
   return [
     ...(float32 === 0 ? [] : [["state", forSequence] satisfies Fact]),
+    ...(float32 === 0 ? [] : [["on the host", onHost] satisfies Fact]),
     ...(kvBytesPerToken === 0 ? [] : [["kv cache", kvCache(kvBytesPerToken)] satisfies Fact]),
   ];
 }

@@ -4,7 +4,7 @@ import { resolveDtypes } from "../engine/policy/config";
 import { EngineError } from "../errors";
 import { modelPath } from "../llm/bundled-model";
 import { loadModelConfig, type ModelConfig } from "../models/config";
-import { planModel } from "../models/registry";
+import { hostStateBytes, planModel } from "../models/registry";
 import { Tokenizer } from "../tokenizer/tokenizer";
 import { Checkpoint } from "../weights/checkpoint";
 
@@ -39,6 +39,8 @@ export interface ModelFacts {
   readonly activeParameters: number;
   /** State of one sequence in bytes, by --state-dtype. */
   readonly stateBytes: { readonly float32: number; readonly bfloat16: number };
+  /** Bytes of a float32 state that the prefix cache keeps in host memory. */
+  readonly hostStateBytes: { readonly auto: number; readonly int8: number };
   /** Keys and values of each token of a sequence; 0 without attention. */
   readonly kvBytesPerToken: number;
   readonly files: readonly { readonly name: string; readonly bytes: number }[];
@@ -77,6 +79,7 @@ export async function readModelFacts(model: string): Promise<ModelFacts> {
     parameters: wide.parameters,
     activeParameters: wide.activeParameters,
     stateBytes: { float32: wide.stateBytes, bfloat16: narrow.stateBytes },
+    hostStateBytes: { auto: hostStateBytes(wide.model, "auto"), int8: hostStateBytes(wide.model, "int8") },
     kvBytesPerToken: wide.kvBytesPerToken,
     files: [
       ...present.map((name) => ({ name, bytes: statSync(join(dir, name)).size })),

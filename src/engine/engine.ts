@@ -230,7 +230,7 @@ export class Engine implements EngineClient {
     for (const output of this.scheduler.commit(batch, result.tokens, ms)) this.deliver(output, result);
   }
 
-  private deliver({ sequence, token, finishReason, logitsRow }: ScheduledOutput, result: StepResult): void {
+  private deliver({ sequence, token, finishReason, logitsRow, drafts }: ScheduledOutput, result: StepResult): void {
     if (token < 0) {
       const message = "the model produced logits that are not finite; its weights or this prompt are broken";
       this.settle(sequence.id, new EngineError("ERR_NON_FINITE", message));
@@ -246,6 +246,7 @@ export class Engine implements EngineClient {
       ...(isFirst ? { queuedMs: this.queueTimes.of(sequence.id) } : {}),
       ...(promptLogprobs === undefined ? {} : { promptLogprobs }),
       ...(isFirst && sequence.numCached ? { numCached: sequence.numCached } : {}),
+      ...(drafts === undefined ? {} : { drafts }),
     };
     this.channels.get(sequence.id)?.push({ id: token, logprobs, ...details, finishReason });
     if (finishReason !== null) this.settle(sequence.id);

@@ -1,13 +1,9 @@
-import type { KeptTensor } from "../layers/cache";
+import { type HostDtype, type KeptTensor, scalesOf } from "../layers/cache";
 import type { Model } from "../models/model";
 import { packState, unpackState } from "../ops/slots";
 import type { Device } from "../tensor/device";
-import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
-
-/** How states lie in host memory: as they are, or as integers of 8 bits with a scale for each head and column. */
-export type HostDtype = "auto" | "int8";
 
 /** Packed states that may be on their way at once: one is copied while the next is packed. */
 export const PACKED_ROWS = 2;
@@ -25,17 +21,6 @@ interface Packed {
   /** On the device, of PACKED_ROWS: u8 like the state, and f32. */
   readonly codes: Tensor;
   readonly codeScales: Tensor;
-}
-
-const scalesOf = ([heads, , columns]: readonly number[]): number[] => [heads!, columns!];
-
-/** Bytes of a snapshot in host memory. */
-export function hostSnapshotBytes({ caches }: Model, dtype: HostDtype): number {
-  const bytesOf = ({ shape, dtype: own, packs }: KeptTensor) =>
-    packs && dtype === "int8"
-      ? elementsOf(shape) + sizeOf("f32") * elementsOf(scalesOf(shape))
-      : elementsOf(shape) * sizeOf(own);
-  return caches.flatMap(({ kept }) => kept).reduce((sum, each) => sum + bytesOf(each), 0);
 }
 
 /** The snapshots in host memory, and how a slot of the device's pools goes to one of them and back. */

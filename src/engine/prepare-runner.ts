@@ -1,9 +1,9 @@
 import type { Pools } from "../layers/cache";
 import type { Model } from "../models/model";
-import { kvBytesPerToken, stateBytes } from "../models/registry";
+import { hostStateBytes, kvBytesPerToken, stateBytes } from "../models/registry";
 import type { Device } from "../tensor/device";
 import { tokenCountBytes } from "./draw/penalties";
-import { HostSnapshots, hostSnapshotBytes, PACKED_ROWS } from "./host-snapshots";
+import { HostSnapshots, PACKED_ROWS } from "./host-snapshots";
 import { createPools, freePools } from "./loaded-model";
 import { ModelRunner } from "./model-runner";
 import { type EngineConfig, type EngineOptions, engineConfig, hostDtypeOf } from "./policy/config";
@@ -39,7 +39,7 @@ export async function prepareRunner(
     snapshotBytes: stateBytes(model),
   };
   const hostDtype = hostDtypeOf(options);
-  const hostBytes = hostSnapshotBytes(model, hostDtype);
+  const hostBytes = hostStateBytes(model, hostDtype);
   const onTheirWay = hostDtype === "int8" ? PACKED_ROWS * hostBytes : 0;
   const budget = () => Math.max(0, stateBudget({ kind, ...device.memory() }, options) - onTheirWay);
   const wanted = engineConfig(options, { kind, chunkSize: alignmentOf(model), maxPositions });

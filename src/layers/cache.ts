@@ -1,6 +1,7 @@
 import type { Restores } from "../step/fields/restores";
 import type { Device } from "../tensor/device";
-import type { DType } from "../tensor/dtype";
+import { type DType, sizeOf } from "../tensor/dtype";
+import { elementsOf } from "../tensor/shape";
 import type { Stream } from "../tensor/stream";
 import type { Tensor } from "../tensor/tensor";
 
@@ -22,6 +23,21 @@ export interface KeptTensor {
   readonly dtype: DType;
   /** Whether it is a state [heads, channels, columns], which integers of 8 bits can stand for (pack_state). */
   readonly packs: boolean;
+}
+
+/** How states lie in host memory: as they are, or as integers of 8 bits with a scale for each head and column. */
+export type HostDtype = "auto" | "int8";
+
+/** The shape of a packed state's scales. */
+export const scalesOf = ([heads, , columns]: readonly number[]): number[] => [heads!, columns!];
+
+/** Bytes that a snapshot takes in host memory. */
+export function bytesOnHost({ kept }: CacheSpec, hostDtype: HostDtype): number {
+  const bytesOf = ({ shape, dtype, packs }: KeptTensor) =>
+    packs && hostDtype === "int8"
+      ? elementsOf(shape) + sizeOf("f32") * elementsOf(scalesOf(shape))
+      : elementsOf(shape) * sizeOf(dtype);
+  return kept.reduce((sum, each) => sum + bytesOf(each), 0);
 }
 
 /** What a layer keeps of each sequence between steps. */

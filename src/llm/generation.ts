@@ -1,4 +1,4 @@
-import type { EngineToken, FinishReason } from "../engine/policy/request";
+import { type Drafts, type EngineToken, type FinishReason, sumOfDrafts } from "../engine/policy/request";
 import { EngineError } from "../errors";
 import type { Detokenizer } from "../tokenizer/detokenizer";
 import type { StopStrings } from "./stop-strings";
@@ -27,6 +27,7 @@ const atMost = (token: TokenLogprob, textOffset: number): TokenLogprob =>
 export class TextGeneration implements Generation {
   promptTokenIds: readonly number[] = [];
   cachedTokens = 0;
+  drafts: Drafts | undefined;
   queuedMs = 0;
   private started = false;
   private whole: Promise<GenerationResult> | undefined;
@@ -91,6 +92,7 @@ export class TextGeneration implements Generation {
     for await (const token of tokens) {
       this.cachedTokens += token.numCached ?? 0;
       this.queuedMs += token.queuedMs ?? 0;
+      if (token.drafts !== undefined) this.drafts = sumOfDrafts(this.drafts, token.drafts);
       if (describePrompt !== null) prompt = { promptLogprobs: describePrompt(token) };
       describePrompt = null;
       if (run.promptOnly) {
@@ -136,8 +138,9 @@ export class TextGeneration implements Generation {
       promptLogprobs ??= chunk.promptLogprobs;
       finishReason = chunk.finishReason ?? finishReason;
     }
-    const { promptTokens, cachedTokens } = this;
-    const usage = { promptTokens, completionTokens: tokenIds.length, cachedTokens };
+    const { promptTokens, cachedTokens, drafts } = this;
+    const own = { promptTokens, completionTokens: tokenIds.length, cachedTokens };
+    const usage = drafts === undefined ? own : { ...own, drafts };
     const prompt = promptLogprobs === undefined ? {} : { promptLogprobs };
     return { text, tokenIds, logprobs: hasLogprobs ? logprobs : null, ...prompt, finishReason, usage };
   }

@@ -28,7 +28,14 @@ export class LLM implements LanguageModel {
   private constructor(
     private readonly identity: Pick<
       ModelInfo,
-      "id" | "path" | "maxModelLen" | "maxQueue" | "kvCacheDtype" | "gpuMemoryUtilization"
+      | "id"
+      | "path"
+      | "maxModelLen"
+      | "maxQueue"
+      | "kvCacheDtype"
+      | "gpuMemoryUtilization"
+      | "deterministic"
+      | "prefixCacheHostDtype"
     >,
     private readonly config: ModelConfig,
     private readonly engine: LoadedEngine,
@@ -58,6 +65,8 @@ export class LLM implements LanguageModel {
       maxQueue: options.maxQueue ?? defaults.maxQueue,
       kvCacheDtype: options.kvCacheDtype ?? "auto",
       gpuMemoryUtilization: options.gpuMemoryUtilization ?? defaults.gpuMemoryUtilization,
+      deterministic: options.deterministic ?? false,
+      prefixCacheHostDtype: options.prefixCacheHostDtype ?? "auto",
     };
     const llm = new LLM(identity, config, await engineOf(dir, config, options), tokenizer);
     llm.checkTemplate();

@@ -1,4 +1,4 @@
-import type { EngineHealth, EngineStats, FinishReason } from "../engine/policy/request";
+import type { Drafts, EngineHealth, EngineStats, FinishReason } from "../engine/policy/request";
 import type { Constraint } from "../grammar/compile";
 import type { JsonNumber } from "../json/value";
 
@@ -125,6 +125,8 @@ export interface Usage {
   readonly completionTokens: number;
   /** Tokens of the prompt that were computed for an earlier request. */
   readonly cachedTokens: number;
+  /** Absent where nothing was guessed. */
+  readonly drafts?: Drafts;
 }
 
 export interface GenerationResult {
@@ -143,6 +145,8 @@ export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<
   readonly promptTokens: number;
   /** Tokens of the prompt that were computed for an earlier request; known when the first chunk comes. */
   readonly cachedTokens: number;
+  /** Guesses so far; absent where nothing was guessed. */
+  readonly drafts?: Drafts | undefined;
   /** Milliseconds until the model began with the prompt, of those that the engine had it; known when the first chunk comes. */
   readonly queuedMs: number;
   /** The prompt as the model gets it; empty until then. */
@@ -174,6 +178,10 @@ export interface ModelInfo {
   readonly pageSize: number;
   /** Share of a GPU's memory that the engine may take. */
   readonly gpuMemoryUtilization: number;
+  /** Whether a request gets the same bits in any batch by a mode of its own; on a CPU it does in any case. */
+  readonly deterministic: boolean;
+  /** How the prefix cache's states lie in host memory. */
+  readonly prefixCacheHostDtype: "auto" | "int8";
 }
 
 /** What the server and the command line need of a loaded model; src/llm/llm.ts is the implementation. */

@@ -1,4 +1,5 @@
 import { ModelBuild } from "../layers/build";
+import { bytesOnHost, type HostDtype } from "../layers/cache";
 import type { DType } from "../tensor/dtype";
 import { PlannedLoader } from "../weights/planned-loader";
 import { WeightScope } from "../weights/scope";
@@ -57,6 +58,11 @@ export async function planModel(config: ModelConfig, dtype: ComputeDtype, stateD
     stateBytes: stateBytes(model),
     kvBytesPerToken: kvBytesPerToken(model),
   };
+}
+
+/** Bytes of a state that the prefix cache keeps in host memory. */
+export function hostStateBytes({ caches }: Model, dtype: HostDtype): number {
+  return caches.reduce((sum, cache) => sum + bytesOnHost(cache, dtype), 0);
 }
 
 export function stateBytes({ caches }: Model): number {

@@ -49,6 +49,7 @@ const NO_LOGPROBS = 255;
 const HAS_PROMPT = 128;
 const HAS_CACHED = 64;
 const HAS_QUEUED = 32;
+const HAS_DRAFTS = 16;
 
 /** The payload of a frame. */
 export function encode(message: Message): Buffer {
@@ -109,20 +110,23 @@ function read(from: ByteReader): Message {
 
 /**
  * [u32 handle][u32 id][u8 finish reason][log probabilities]; where HAS_CACHED is added to the reason [u32 cached tokens of the
- * prompt], where HAS_QUEUED [f64 milliseconds in the queue], and where HAS_PROMPT is [u32 tokens of the prompt][log probabilities of each].
+ * prompt], where HAS_QUEUED [f64 milliseconds in the queue], where HAS_DRAFTS [u32 guesses][u32 right ones], and where HAS_PROMPT is [u32 tokens of the prompt][log probabilities of each].
  */
 function writeToken(to: ByteWriter, { handle, token }: SentToken): void {
   to.u32(handle);
   to.u32(token.id);
-  const { promptLogprobs, numCached, queuedMs } = token;
+  const { promptLogprobs, numCached, queuedMs, drafts } = token;
   const flags =
     (promptLogprobs === undefined ? 0 : HAS_PROMPT) +
     (numCached === undefined ? 0 : HAS_CACHED) +
-    (queuedMs === undefined ? 0 : HAS_QUEUED);
+    (queuedMs === undefined ? 0 : HAS_QUEUED) +
+    (drafts === undefined ? 0 : HAS_DRAFTS);
   to.u8(finishReasons.indexOf(token.finishReason) + flags);
   writeLogprobs(to, token.logprobs);
   if (numCached !== undefined) to.u32(numCached);
   if (queuedMs !== undefined) to.f64(queuedMs);
+  if (drafts !== undefined) to.u32(drafts.proposed);
+  if (drafts !== undefined) to.u32(drafts.accepted);
   if (promptLogprobs === undefined) return;
   to.u32(promptLogprobs.length);
   for (const logprobs of promptLogprobs) writeLogprobs(to, logprobs);
@@ -144,16 +148,17 @@ function readToken(from: ByteReader): SentToken {
   const handle = from.u32();
   const id = from.u32();
   const flags = from.u8();
-  const finishReason = finishReasons[flags & ~(HAS_PROMPT | HAS_CACHED | HAS_QUEUED)];
+  const finishReason = finishReasons[flags & ~(HAS_PROMPT | HAS_CACHED | HAS_QUEUED | HAS_DRAFTS)];
   if (finishReason === undefined) throw malformed("an unknown finish reason");
   const logprobs = readLogprobs(from);
-  const first = {
+  const more = {
     ...((flags & HAS_CACHED) === 0 ? {} : { numCached: from.u32() }),
     ...((flags & HAS_QUEUED) === 0 ? {} : { queuedMs: from.f64() }),
+    ...((flags & HAS_DRAFTS) === 0 ? {} : { drafts: { proposed: from.u32(), accepted: from.u32() } }),
   };
-  if ((flags & HAS_PROMPT) === 0) return { handle, token: { id, logprobs, ...first, finishReason } };
+  if ((flags & HAS_PROMPT) === 0) return { handle, token: { id, logprobs, ...more, finishReason } };
   const promptLogprobs = readList(from.u32(), () => readLogprobs(from) ?? missing());
-  return { handle, token: { id, logprobs, ...first, promptLogprobs, finishReason } };
+  return { handle, token: { id, logprobs, ...more, promptLogprobs, finishReason } };
 }
 
 function missing(): never {

@@ -81,6 +81,7 @@ export class FakeLanguageModel implements LanguageModel {
       kvCacheDtype: "auto",
       pageSize: 64,
       gpuMemoryUtilization: 0.9,
+      ...{ deterministic: false, prefixCacheHostDtype: "auto" },
     };
   }
 

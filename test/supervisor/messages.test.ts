@@ -13,8 +13,9 @@ const logprobs = fc.option(
 );
 const finishReason = fc.constantFrom(null, "stop", "length", "abort");
 const promptLogprobs = fc.array(logprobs.filter((each) => each !== null));
+const drafts = fc.record({ proposed: id, accepted: id });
 const token = fc.record(
-  { id, logprobs, promptLogprobs, numCached: id, queuedMs: logprob, finishReason },
+  { id, logprobs, promptLogprobs, numCached: id, queuedMs: logprob, drafts, finishReason },
   { requiredKeys: ["id", "logprobs", "finishReason"] },
 );
 const sampling = fc.record(

@@ -9,6 +9,8 @@ const idle = {
   slots_total: 4,
   pages_used: 0,
   pages_total: 0,
+  ...{ prefix_cache_states_used: 0, prefix_cache_states_total: 0, deterministic: false },
+  ...{ prefix_cache_host_states_used: 0, prefix_cache_host_states_total: 0 },
   ttft_ms: null,
   itl_ms: null,
   ...counted,

@@ -88,6 +88,18 @@ export interface TokenLogprobs {
   readonly top: readonly { readonly id: number; readonly logprob: number }[];
 }
 
+/** Guessed tokens, and those of them that were right. */
+export interface Drafts {
+  readonly proposed: number;
+  readonly accepted: number;
+}
+
+/** Absent where neither has any. */
+export function sumOfDrafts(a: Drafts | undefined, b: Drafts | undefined): Drafts | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return { proposed: a.proposed + b.proposed, accepted: a.accepted + b.accepted };
+}
+
 /** One new token of a request. */
 export interface EngineToken {
   readonly id: number;
@@ -98,6 +110,8 @@ export interface EngineToken {
   readonly numCached?: number;
   /** On the first one: milliseconds from submit() to the step that its prompt began in. */
   readonly queuedMs?: number;
+  /** The guesses of the step that drew it, on the first of its tokens; absent where there were none. */
+  readonly drafts?: Drafts;
   /** Set on the last one. */
   readonly finishReason: FinishReason | null;
 }

@@ -4,7 +4,7 @@ import { DraftPlan } from "./draft-plan";
 import type { PrefixCache } from "./prefix-cache";
 import type { Proposer } from "./proposer";
 import { insertByRank, remove } from "./rank";
-import { type EngineRequest, type FinishReason, noSpeculation, type SpeculationStats } from "./request";
+import { type Drafts, type EngineRequest, type FinishReason, noSpeculation, type SpeculationStats } from "./request";
 import { checkSchedulerConfig, type SchedulerConfig } from "./scheduler-config";
 import { Sequence } from "./sequence";
 import type { SequenceMemory } from "./sequence-memory";
@@ -21,6 +21,8 @@ export interface ScheduledOutput {
   readonly finishReason: FinishReason | null;
   /** Place among the step's drawn tokens: where its log probabilities are. */
   readonly logitsRow: number;
+  /** The guesses of its row, on the first of its tokens. */
+  readonly drafts?: Drafts;
 }
 
 /** Each has a default. */
@@ -170,7 +172,9 @@ export class Scheduler {
         const token = tokens[logitsRow]!;
         const finishReason = token < 0 ? "abort" : sequence.append(token);
         if (finishReason !== null) this.finish(sequence, finishReason);
-        outputs.push({ sequence, token, finishReason, logitsRow });
+        const { proposed = 0 } = logitsRow === first ? row : {};
+        const drafts = proposed === 0 ? {} : { drafts: { proposed, accepted: count - 1 } };
+        outputs.push({ sequence, token, finishReason, logitsRow, ...drafts });
       }
     }
     return outputs;

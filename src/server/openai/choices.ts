@@ -1,4 +1,4 @@
-import type { FinishReason } from "../../engine/policy/request";
+import { type FinishReason, sumOfDrafts } from "../../engine/policy/request";
 import { EngineError } from "../../errors";
 import type {
   GenerateParams,
@@ -95,8 +95,8 @@ export class Choices {
   /** Log probabilities of the prompt that a choice continues; known once its first chunk has come. */
   /** What a choice has taken and given so far; its prompt is known once its first chunk has come. */
   usageOf(index: number, completionTokens: number): Usage {
-    const { promptTokens, cachedTokens } = this.#running[index]!.generation;
-    return { promptTokens, completionTokens, cachedTokens };
+    const { promptTokens, cachedTokens, drafts } = this.#running[index]!.generation;
+    return { promptTokens, completionTokens, cachedTokens, ...(drafts && { drafts }) };
   }
 
   /** The prompt that a choice continues, as the model got it; known once its first chunk has come. */
@@ -117,11 +117,13 @@ export class Choices {
   /** Complete once the choices are. A prompt counts once, whatever n is. */
   get usage(): Usage {
     let [promptTokens, cachedTokens] = [0, 0];
+    let drafts: Usage["drafts"];
+    for (const { generation } of this.#running) drafts = sumOfDrafts(drafts, generation.drafts);
     for (let i = 0; i < this.#running.length; i += this.#n) {
       promptTokens += this.#running[i]!.generation.promptTokens;
       cachedTokens += this.#running[i]!.generation.cachedTokens;
     }
-    return { promptTokens, completionTokens: this.#completionTokens, cachedTokens };
+    return { promptTokens, completionTokens: this.#completionTokens, cachedTokens, ...(drafts && { drafts }) };
   }
 
   /** The whole of each choice. */
