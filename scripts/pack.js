@@ -5,7 +5,7 @@
 // platform packages as optional dependencies: npm installs those whose os, cpu and libc are the machine's. The repository's
 // own package.json does not, because a lock file cannot hold what has not been published yet.
 const { execFileSync } = require("node:child_process");
-const { copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } = require("node:fs");
+const { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } = require("node:fs");
 const { tmpdir } = require("node:os");
 const { join, resolve } = require("node:path");
 
@@ -60,6 +60,10 @@ function write(folder, content) {
 
 function fillPlatform(folder, name, binaries) {
   const { cpu, files, strip } = platforms[name];
+  const missing = files.filter((file) => !existsSync(join(binaries, file)));
+  if (missing.length > 0) {
+    throw new Error(`${name}: expected ${files.join(" and ")} in ${binaries}, got no ${missing.join(" and no ")}`);
+  }
   for (const file of files) {
     const target = join(folder, file);
     copyFileSync(join(binaries, file), target);

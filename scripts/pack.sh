@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Builds and packs what is published: scripts/pack.sh [OUT] [platform...], by default all platforms into build/tarballs.
 # linux-arm64 needs g++-aarch64-linux-gnu, linux-x64-cuda13 nvcc and cuBLAS (CUBLASLT_ROOT). Only what has changed is compiled.
+# platform=FOLDER packs binaries that were built elsewhere, as linux-x64-cuda13=bundle/build/Release from a GPU machine: in it are
+# mamba_serve.node and, with CUDA, mamba_serve_cuda.so, of this very commit.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=${1:-build/tarballs}
@@ -19,6 +21,10 @@ node_modules/.bin/tsc -p tsconfig.build.json
 packages=()
 for platform in "$@"; do
   case $platform in
+    *=*)
+      packages+=("$platform")
+      continue
+      ;;
     linux-x64) build build-linux-x64 -DCUDA=OFF ;;
     linux-arm64) build build-linux-arm64 -DCUDA=OFF -DCMAKE_TOOLCHAIN_FILE=scripts/aarch64.cmake ;;
     linux-x64-cuda13) build build-linux-x64-cuda13 -DCUBLASLT_ROOT="${CUBLASLT_ROOT:-}" ;;
