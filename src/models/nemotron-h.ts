@@ -41,7 +41,9 @@ export function loadNemotronH(config: NemotronHConfig, build: ModelBuild, checkp
     }
   };
   const options = { embeddings: "embeddings", norm: "norm_f" };
-  return Decoder.load(config, build, weights, options, (layer, i) => [
+  // In transformers the head of this family is its own, whatever tie_word_embeddings says.
+  const tieWordEmbeddings = config.tieWordEmbeddings && !weights.has("lm_head.weight");
+  return Decoder.load({ ...config, tieWordEmbeddings }, build, weights, options, (layer, i) => [
     new PreNorm(
       RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps),
       branch(layers[i]!, layer.scope("mixer")),
