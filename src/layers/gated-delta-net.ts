@@ -71,7 +71,7 @@ export class GatedDeltaNet {
       change: (values) => values.map((value) => -Math.exp(value)),
     });
     this.dtBias = loader.vector(weights.tensor("dt_bias", [valueHeads], recurrentInitial.timeStepBias));
-    this.norm = GatedRmsNorm.beforeGate(build, weights.scope("norm"), [valueHeads, valueDim], normEps);
+    this.norm = GatedRmsNorm.ofHeads(build, weights.scope("norm"), [valueHeads, valueDim], normEps);
     this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, inner], false, { role: "residual" });
     this.scale = keyDim ** -0.5;
     this.cache = build.cache(

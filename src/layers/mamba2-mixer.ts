@@ -16,7 +16,7 @@ import { history } from "./history";
 import { Linear } from "./linear";
 import { type MixerShape, type MixerStep, mixerStep } from "./mamba2-step";
 import { recurrentInitial } from "./recurrent-initial";
-import { GatedRmsNorm, type Input } from "./rms-norm";
+import { type GatedNorm, GatedRmsNorm, type Input } from "./rms-norm";
 import { slotCache } from "./slot-cache";
 import { type StepLoad, sumWork, type Work } from "./work";
 
@@ -37,7 +37,7 @@ export interface Mamba2MixerConfig {
   readonly dtMin: number;
   readonly dtMax: number;
   /** The norm of the gated channels, each of `groups` parts apart; null where they are only gated. */
-  readonly norm: { readonly groups: number; readonly eps: number } | null;
+  readonly norm: GatedNorm | null;
   /** Factors of the input, of the parts of in_proj's output, and of the output; default 1. */
   readonly inputScale?: number;
   readonly partScales?: Readonly<Record<"z" | "x" | "b" | "c" | "dt", number>>;
@@ -89,7 +89,7 @@ export class Mamba2Mixer {
       dtMax: config.dtMax,
       dtSoftplus: true,
     };
-    this.norm = norm && GatedRmsNorm.load(build, weights.scope("norm"), inner, norm.groups, norm.eps);
+    this.norm = norm && GatedRmsNorm.load(build, weights.scope("norm"), inner, norm);
     this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, inner], config.outProjBias, {
       outputScale,
       role: "residual",
@@ -104,7 +104,7 @@ export class Mamba2Mixer {
     this.shape = {
       ...{ heads, headDim, groups, stateSize },
       dtype: build.dtype,
-      gatesDecodes: this.norm?.ungated !== null, // a norm of several groups gates them itself
+      gatesDecodes: this.norm?.ungated !== null, // such a norm gates them itself
       replays: build.rowTokens > 1,
       chunks: build.field(chunks(config.chunkSize)),
       snapshots: build.field(snapshots(config.chunkSize)),

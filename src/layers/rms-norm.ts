@@ -89,6 +89,14 @@ export class RmsNorm {
   }
 }
 
+export interface GatedNorm {
+  /** Parts of a row that are normalised apart. */
+  readonly groups: number;
+  readonly eps: number;
+  /** norm(x) silu(gate) instead of norm(x silu(gate)). */
+  readonly beforeGate: boolean;
+}
+
 /** norm(x silu(gate)), each group of channels normalised apart; or norm(x) silu(gate). */
 export class GatedRmsNorm {
   private constructor(
@@ -96,17 +104,23 @@ export class GatedRmsNorm {
     private readonly groupSize: number,
     private readonly eps: number,
     private readonly normBeforeGate: boolean,
-    /** The norm alone, for rows that are gated already; null if there are several groups. */
+    /** The norm alone, for rows that are gated already; null if there are several groups, or the gate comes after. */
     readonly ungated: RmsNorm | null,
   ) {}
 
-  static load(build: ModelBuild, weights: WeightScope, width: number, groups: number, eps: number): GatedRmsNorm {
+  static load(
+    build: ModelBuild,
+    weights: WeightScope,
+    width: number,
+    { groups, eps, beforeGate }: GatedNorm,
+  ): GatedRmsNorm {
     const weight = build.loader.vector(weights.tensor("weight", [width], initial.ones));
-    return new GatedRmsNorm(weight, width / groups, eps, false, groups === 1 ? RmsNorm.of(build, weight, eps) : null);
+    const ungated = groups === 1 && !beforeGate ? RmsNorm.of(build, weight, eps) : null;
+    return new GatedRmsNorm(weight, width / groups, eps, beforeGate, ungated);
   }
 
   /** norm(x) silu(gate) of heads that share one weight [headDim]. */
-  static beforeGate(
+  static ofHeads(
     build: ModelBuild,
     weights: WeightScope,
     [heads, headDim]: readonly [number, number],

@@ -1,4 +1,3 @@
-import { EngineError } from "../errors";
 import { Attention } from "../layers/attention";
 import type { ModelBuild } from "../layers/build";
 import { Mamba2Mixer } from "../layers/mamba2-mixer";
@@ -17,10 +16,6 @@ export function falconH1Name(name: string): string {
 /** Falcon-H1 (TII 2025, arXiv 2507.22448): in each layer attention and a Mamba-2 mixer side by side, then an MLP. */
 export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
   const { hiddenSize, normEps, multipliers: factors } = config;
-  if (config.ssm.norm?.beforeGate) {
-    const message = "mamba_norm_before_gate with mamba_rms_norm: a norm before the gate is not implemented";
-    throw new EngineError("ERR_MODEL_UNSUPPORTED", message);
-  }
   const mixer = {
     ...config.ssm,
     hiddenSize,

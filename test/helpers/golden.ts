@@ -67,6 +67,9 @@ export const goldens = [
   golden("qwen3_5_moe_text"),
 ];
 
+/** The same families with other dimensions and switches: held to their logits, while all else is held by those above. */
+export const variants = [golden("nemotron_h_moe_own_head"), golden("falcon_h1_norm_before_gate")];
+
 /** Norm of the difference over the norm of the reference. */
 export function relativeError(actual: Float32Array, expected: Float32Array): number {
   if (actual.length !== expected.length) throw new Error(`${actual.length} values, expected ${expected.length}`);

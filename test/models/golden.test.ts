@@ -2,7 +2,7 @@ import { loadEngine } from "../../src/llm/load-engine";
 import { loadModelConfig } from "../../src/models/config";
 import { testDevices } from "../helpers/backends";
 import { makeRequest } from "../helpers/engine-request";
-import { choosesExperts, goldens, medianRowError, relativeError } from "../helpers/golden";
+import { choosesExperts, goldens, medianRowError, relativeError, variants } from "../helpers/golden";
 import { ModelHarness } from "../helpers/model-harness";
 
 /** Largest norm of the difference over the norm of the reference logits. */
@@ -30,7 +30,7 @@ function tolerancesOf(name: string): Readonly<Record<"f32" | "f16" | "bf16", num
   return name.startsWith("mamba2") || name === "storyteller-6m" ? tolerances : hybridTolerances;
 }
 
-describe.each(goldens)("$name", (golden) => {
+describe.each([...goldens, ...variants])("$name", (golden) => {
   const prompts = Array.from({ length: golden.numPrompts }, (_, i) => i);
 
   test.each(["f32", "f16", "bf16"] as const)("logits in %s are the reference's", async (dtype) => {

@@ -55,12 +55,6 @@ describe("options that no golden has", () => {
     const { total, active } = configFacts(config, { conv: 2, ssm: 4, kv: 2 }).parameters;
     expect([parameters, activeParameters]).toEqual([total, active]);
   });
-
-  test("a norm before the gate is refused", async () => {
-    const config = loadFrom(dir, goldenConfig("falcon_h1", { mamba_rms_norm: true, mamba_norm_before_gate: true }));
-    const loading = planModel(config, "bf16", "f32");
-    await expect(loading).rejects.toMatchObject({ code: "ERR_MODEL_UNSUPPORTED" });
-  });
 });
 
 test.each(configs)("a step of $dir moves its active matrices at least", async ({ config }) => {

@@ -142,7 +142,6 @@ describe("rejects", () => {
     ["ERR_MODEL_UNSUPPORTED", withMixer({ D_has_hdim: true }), "ssm_cfg.D_has_hdim: expected false"],
     ["ERR_MODEL_UNSUPPORTED", withMixer({ d_ssm: 512 }), "ssm_cfg.d_ssm: expected expand * d_model"],
     ["ERR_MODEL_UNSUPPORTED", withMixer({ d_conv: 8 }), "ssm_cfg.d_conv: expected a width from 2 to 4, got 8"],
-    ["ERR_MODEL_UNSUPPORTED", withMixer({ norm_before_gate: true }), "ssm_cfg.norm_before_gate"],
     ["ERR_MODEL_UNSUPPORTED", withMixer({ activation: "relu" }), "ssm_cfg.activation: expected silu or swish"],
   ];
   for (const [code, config, fragment] of original)

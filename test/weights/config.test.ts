@@ -143,6 +143,7 @@ describe("keys that mamba_ssm reads", () => {
   });
 
   test("norm_before_gate orders a norm, and nothing where there is none", () => {
+    expect(load(withMixer({ norm_before_gate: true }))).toMatchObject({ ssm: { norm: { beforeGate: true } } });
     expect(load(withMixer({ rmsnorm: false, norm_before_gate: true }))).toMatchObject({ ssm: { norm: null } });
   });
 });

@@ -11,6 +11,9 @@ const schema = z.object({
   attention_bias: orElse(flag(), false),
 });
 
+/** Channels of a head that the kernels take at most. */
+const MAX_HEAD_DIM = 256;
+
 export interface AttentionOptions {
   readonly hiddenSize: number;
   readonly maxPositions: number;
@@ -22,6 +25,12 @@ export interface AttentionOptions {
   readonly headDim?: number;
 }
 
+/** Throws ERR_MODEL_UNSUPPORTED for heads that the kernels do not have; `key` is the field that settles their size. */
+export function checkHeadDim(file: ConfigFile, headDim: number, key: string): void {
+  if (headDim % 8 === 0 && headDim <= MAX_HEAD_DIM) return;
+  file.unsupported(key, `heads of a multiple of 8 channels, up to ${MAX_HEAD_DIM} (these have ${headDim})`);
+}
+
 /** Attention as nearly all of transformers' classes spell it. Throws ERR_CONFIG for heads that do not fit together. */
 export function readAttention(file: ConfigFile, options: AttentionOptions): AttentionGeometry {
   const fields = file.fields(schema);
@@ -31,6 +40,7 @@ export function readAttention(file: ConfigFile, options: AttentionOptions): Atte
   const { hiddenSize, maxPositions, partialRotaryFactor } = options;
   const headDim = fields.head_dim ?? options.headDim ?? hiddenSize / heads;
   if (!Number.isInteger(headDim)) file.reject("num_attention_heads", `a divisor of hidden_size = ${hiddenSize}`);
+  checkHeadDim(file, headDim, fields.head_dim ? "head_dim" : "num_attention_heads");
   return {
     heads,
     kvHeads,

@@ -73,7 +73,7 @@ export function readStateSpacesMamba2(file: ConfigFile): Mamba2Config {
       convBias: mixer.conv_bias,
       dtMin: mixer.dt_limit?.min ?? 0,
       dtMax: mixer.dt_limit?.max ?? Number.POSITIVE_INFINITY,
-      norm: mixer.rmsnorm ? { groups: mixer.ngroups, eps, beforeGate: false } : null,
+      norm: mixer.rmsnorm ? { groups: mixer.ngroups, eps, beforeGate: mixer.norm_before_gate } : null,
     },
     expand: mixer.expand,
     activation: mixer.activation,
@@ -95,8 +95,6 @@ function rejectOtherModels(file: ConfigFile, fields: Fields, mixer: Mixer): void
   if (fields.attn_layer_idx.length > 0) file.unsupported("attn_layer_idx", "no attention layers");
   if (fields.d_intermediate > 0) file.unsupported("d_intermediate", "0 (MLP layers are not implemented)");
   if (!fields.rms_norm) file.unsupported("rms_norm", "true (LayerNorm is not implemented)");
-  // Without a norm there is nothing that the gate could come after.
-  if (mixer.rmsnorm && mixer.norm_before_gate) file.unsupported("ssm_cfg.norm_before_gate", "false");
   if (mixer.D_has_hdim) file.unsupported("ssm_cfg.D_has_hdim", "false");
   if (mixer.d_ssm !== undefined && mixer.d_ssm !== null && mixer.d_ssm !== Math.trunc(mixer.expand * fields.d_model)) {
     file.unsupported("ssm_cfg.d_ssm", "expand * d_model, or nothing");

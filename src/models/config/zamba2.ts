@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { checkHeadDim } from "./attention";
 import { expansion, flag, normEpsilon, orElse, size, text } from "./fields";
 import { type AttentionGeometry, checkSsm, type MlpGeometry, type SsmGeometry } from "./geometry";
 import type { ConfigFile } from "./json-file";
@@ -116,6 +117,7 @@ function attentionOf(file: ConfigFile, fields: Fields, maxPositions: number): At
   if (heads % kvHeads !== 0) file.reject("num_key_value_heads", `a divisor of the ${heads} heads`);
   if ((2 * fields.hidden_size) % heads !== 0) file.reject("num_attention_heads", "a divisor of 2 * hidden_size");
   const headDim = (2 * fields.hidden_size) / heads;
+  checkHeadDim(file, headDim, "num_attention_heads");
   return {
     heads,
     kvHeads,

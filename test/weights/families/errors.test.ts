@@ -90,6 +90,17 @@ const malformed: [string, object, string][] = [
 
 const unsupported: [string, object, string][] = [
   ["bamba", { mamba_d_conv: 5 }, "mamba_d_conv: expected a width from 2 to 4, got 5"],
+  [
+    "bamba",
+    { hidden_size: 24, mamba_n_heads: 3, mamba_d_head: 16 },
+    "num_attention_heads: expected heads of a multiple of 8 channels, up to 256 (these have 12), got 2",
+  ],
+  ["bamba", { head_dim: 264 }, "head_dim: expected heads of a multiple of 8 channels, up to 256 (these have 264)"],
+  [
+    "zamba2",
+    { num_attention_heads: 32, num_key_value_heads: 32 },
+    "num_attention_heads: expected heads of a multiple of 8 channels, up to 256 (these have 4), got 32",
+  ],
   ["bamba", { hidden_act: "gelu" }, 'hidden_act: expected silu or swish, got "gelu"'],
   ["granitemoehybrid_attention", { hidden_act: "gelu" }, 'hidden_act: expected silu or swish, got "gelu"'],
   ["nemotron_h", { mlp_hidden_act: "silu" }, 'mlp_hidden_act: expected relu2, got "silu"'],
