@@ -5,12 +5,12 @@
 // history, then the row's own. Between the two it is written, where it settles; after the last it is forgotten. So a
 // state is read once for all tokens, and written once for those that several steps accepted.
 //
-// Mapping. A warp has one tile; the next token's inputs are in flight while one is computed. Inputs of a row's tokens
-// go into the history once: x by the warps that have the channels, the time step by a head's first, B by a group's
-// first.
+// Mapping. A warp has one tile; the next token's inputs are in flight while one is computed. A token's time step and
+// decay are one lane's work, of all tokens at once. Inputs of a row's tokens go into the history once: x by the warps
+// that have the channels, the time step by a head's first, B by a group's first.
 //
-// Bound. Bytes: a state read, and written by each few steps; 3 float instructions for an element and token, 2 for one
-// of the history. What measured how: ssd_replay.cu.
+// Bound. Instructions: 3 float ones for an element and token, 2 for one of the history, and what a warp does for each
+// token, so a warp has much of a state. What measured how: ssd_replay.cu.
 #include "cuda/history.cuh"
 #include "cuda/ssd_state_update.cuh"
 
@@ -64,15 +64,19 @@ __global__ void __launch_bounds__(Warps * 32) replay_kernel(const __grid_constan
     next.x = Part::load_x(from.x, rows, lane, whole_x);
     if (from.z) next.z = from.z[Part::channel_inside(rows, Part::out_channel(lane))];
     part.load_group(from.b, from.c, n, lane);
-    part.dt = as_float(*from.dt);
   };
   const int end = lag.first + tokens;
+  float steps = 0, decays = 0;  // of the token that the lane has
+  if (lag.begin + lane < end) {
+    steps = time_step(p, as_float(*inputs_of(lag.begin + lane).dt) + part.bias);
+    decays = expf(steps * part.a);
+  }
   load_token(lag.begin);
   for (int token = lag.begin; token < end; ++token) {
     if (token == lag.first && lag.settles == kSettlesHeld)
       Part::template store_state<Keep::nothing>(s, state, n, rows, lane, 0);
     const typename Part::Channels channels = next;
-    part.prepare(p);
+    part.prepare(__shfl_sync(~0u, steps, token - lag.begin), __shfl_sync(~0u, decays, token - lag.begin));
     if (token + 1 < end) load_token(token + 1);
     if (token < lag.first) {
       part.absorb(s, channels.x);

@@ -129,7 +129,12 @@ struct Tile {
   float step, decay, bs[Pieces][kVec], cs[Pieces][kVec];
 
   __device__ __forceinline__ void prepare(const Params& p) {
-    step = time_step(p, dt + bias), decay = expf(step * a);
+    const float own = time_step(p, dt + bias);
+    prepare(own, expf(own * a));
+  }
+
+  __device__ __forceinline__ void prepare(float with_step, float with_decay) {
+    step = with_step, decay = with_decay;
 #pragma unroll
     for (int i = 0; i < Pieces; ++i) unpack(b[i], bs[i]), unpack(c[i], cs[i]);
   }
