@@ -118,7 +118,7 @@ async function main(): Promise<void> {
   report("mamba2", batches, time(block, batches));
 
   const { model } = await planModel(loadModelConfig(join(__dirname, "models", HYBRID)), "bf16", "f32");
-  const room = { maxModelLen: MAX_LENGTH, maxKvTokens: PAGES * PAGE_SIZE };
+  const room = { maxModelLen: MAX_LENGTH, maxKvTokens: PAGES * PAGE_SIZE, rowsAlone: false };
   const hybrid = batchesOf(DELTA_CHUNK_SIZE);
   report(HYBRID, hybrid, time(new StepBlock(fieldsOf(model), { ...limits, ...room }), hybrid));
 }

@@ -89,14 +89,21 @@ export const pagedPrefill = (inputs: Inputs, lengths: readonly number[], headDim
   return { context: { ...context, queryStartLoc }, pages };
 };
 
-export const pagedDecode = (inputs: Inputs, lengths: readonly number[], kvHeads: number) =>
-  pagedStep(inputs, lengths, 0, decodeAttention({ kvHeads, window: 0 }));
+export const pagedDecode = (inputs: Inputs, lengths: readonly number[], kvHeads: number, headDim: number) =>
+  pagedStep(inputs, lengths, 0, decodeAttention({ kvHeads, headDim, window: 0 }));
 
 /** The fields of one step on the device. */
 function stepOf(inputs: Inputs, batch: ScheduledBatch, fields: readonly AnyField[], maxModelLen: number) {
   const { rows, numTokens } = batch;
   const maxKvTokens = rows.reduce((sum, row) => sum + row.start + row.numTokens, 0);
-  const limits = { maxRows: rows.length, maxTokens: numTokens, maxDraws: 0, maxModelLen, maxKvTokens };
+  const limits = {
+    maxRows: rows.length,
+    maxTokens: numTokens,
+    maxDraws: 0,
+    maxModelLen,
+    maxKvTokens,
+    rowsAlone: false,
+  };
   const block = new StepBlock(fields, limits);
   block.write(batch);
   const views = block.views(inputs.words(block.words));

@@ -69,6 +69,7 @@ export class ModelRunner {
     const limits = {
       ...{ maxRows: maxNumSeqs + 1, maxTokens: maxNumBatchedTokens, maxDraws: maxDrawsOf(config) },
       ...{ maxModelLen: config.maxModelLen, maxKvTokens: config.numPages * PAGE_SIZE },
+      rowsAlone: config.deterministic === true || !target.device.choosesKernels,
     };
     this.launcher = new StepLauncher(target, limits, this.stages);
     this.transfers = new StateTransfers(target);

@@ -4,7 +4,7 @@ import { attentionVarlen, pagedAttention, ropeStoreKv } from "../ops/attention";
 import { attentionTileTokens } from "../ops/attention-limits";
 import { activationCodes } from "../ops/codes";
 import type { StepField } from "../step/field";
-import { type DecodeAttention, decodeAttention } from "../step/fields/decode-attention";
+import { type DecodeAttention, decodeAttention, mostItems } from "../step/fields/decode-attention";
 import { kvSlots } from "../step/fields/kv-slots";
 import { positions } from "../step/fields/positions";
 import { type PrefillAttention, prefillAttention } from "../step/fields/prefill-attention";
@@ -74,7 +74,7 @@ export class Attention {
   private readonly dtype: DType;
   private readonly cache: CacheHandle<Readonly<Record<"kPages" | "vPages", Tensor>>>;
   private readonly prefillField: StepField<keyof PrefillAttention, PrefillAttention>;
-  private readonly decodeField: StepField<keyof DecodeAttention, DecodeAttention>;
+  private readonly decodeField: ReturnType<typeof decodeAttention>;
 
   /** `config` is the same object for all layers of one shape: they share a step's buffers. Layers may share projections. */
   constructor(
@@ -90,7 +90,7 @@ export class Attention {
     this.cache = build.cache(pagedCache({ kvHeads, headDim, dtype: build.kvDtype }));
     this.scales = build.kvDtype === "u8" ? scales : noScales;
     this.prefillField = build.field(prefillAttention(attentionTileTokens(headDim)));
-    this.decodeField = build.field(decodeAttention({ kvHeads, window: 0 }));
+    this.decodeField = build.field(decodeAttention({ kvHeads, headDim, window: 0 }));
     for (const field of [positions, kvSlots, prefillRows]) build.field(field);
   }
 
@@ -213,14 +213,19 @@ export class Attention {
     };
   }
 
-  /** Room for the results of a decode step's items. */
-  private partials({ arena, numTokens, numPrefillTokens }: Forward, { splitItems, kvLens }: DecodeAttention) {
-    const { heads, headDim } = this.config;
-    const queries = ((numTokens - numPrefillTokens) / kvLens.size(0)) * heads;
+  /**
+   * Room for the results of a decode step's items. Fewer rows may have more of them, so all that there can be count: the arena is
+   * measured with the most rows.
+   */
+  private partials({ arena, numTokens, numPrefillTokens }: Forward, { splitItems, kvLens, shared }: DecodeAttention) {
+    const { heads, kvHeads, headDim } = this.config;
+    const queryLen = (numTokens - numPrefillTokens) / kvLens.size(0);
+    const queries = queryLen * heads;
     const items = splitItems.size(0);
+    const room = shared ? mostItems(kvLens.size(0), { kvHeads, headDim, queryLen, window: 0 }) : items;
     return {
-      partialOut: arena.tensor("f32", [items, queries, headDim]),
-      partialLse: arena.tensor("f32", [items, queries]),
+      partialOut: arena.tensor("f32", [room, queries, headDim]).view({ shape: [items, queries, headDim] }),
+      partialLse: arena.tensor("f32", [room, queries]).view({ shape: [items, queries] }),
     };
   }
 

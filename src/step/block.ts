@@ -43,7 +43,7 @@ export class StepBlock {
     this.placed = fields.map((field) => {
       const own = arrays.get(field.id)!;
       const slices = own.map(({ name, offset, capacity }) => [name, this.words.subarray(offset, offset + capacity)]);
-      return { field, arrays: own, write: field.writer(Object.fromEntries(slices)), used: null };
+      return { field, arrays: own, write: field.writer(Object.fromEntries(slices), limits), used: null };
     });
   }
 
@@ -76,7 +76,7 @@ export class StepBlock {
 
   /** The step's fields as tensors over `block`, i32 [numWords] on the device. Each is sliced when it is first asked for. */
   views(block: Tensor): StepViews {
-    return new StepViews(block, (field) => this.find(field));
+    return new StepViews(block, this.limits, (field) => this.find(field));
   }
 
   private find(field: AnyField): PlacedField {
@@ -94,6 +94,7 @@ export class StepViews {
 
   constructor(
     private readonly block: Tensor,
+    private readonly limits: StepLimits,
     private readonly find: (field: AnyField) => PlacedField,
   ) {}
 
@@ -103,7 +104,10 @@ export class StepViews {
     if (view === undefined) {
       const { arrays, used } = this.find(field);
       const slice = ({ name, offset }: PlacedArray) => this.block.view({ shape: [used![name]!], offset });
-      view = used === null ? null : field.view(Object.fromEntries(arrays.map((array) => [array.name, slice(array)])));
+      view =
+        used === null
+          ? null
+          : field.view(Object.fromEntries(arrays.map((array) => [array.name, slice(array)])), this.limits);
       this.made.set(field.id, view);
     }
     return view as View | null;

@@ -10,6 +10,8 @@ export interface StepLimits {
   /** Tokens of the longest sequence, and of all sequences in the KV caches. */
   readonly maxModelLen: number;
   readonly maxKvTokens: number;
+  /** Whether how a row is computed may depend on that row alone: on a CPU, and in the deterministic mode. */
+  readonly rowsAlone: boolean;
 }
 
 /**
@@ -36,9 +38,9 @@ export interface StepField<Name extends string = string, View = unknown> {
   readonly captured?: false;
   /** Its arrays and the 32-bit words that each takes at most. */
   arrays(limits: StepLimits): Readonly<Record<Name, number>>;
-  writer(words: Readonly<Record<Name, Int32Array>>): FieldWriter<Name>;
+  writer(words: Readonly<Record<Name, Int32Array>>, limits: StepLimits): FieldWriter<Name>;
   /** `arrays` are i32 [used words], slices of the block on the device. */
-  view(arrays: Readonly<Record<Name, Tensor>>): View;
+  view(arrays: Readonly<Record<Name, Tensor>>, limits: StepLimits): View;
 }
 
 /** Any field, whatever its arrays are called. */

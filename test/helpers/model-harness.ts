@@ -50,7 +50,7 @@ export class ModelHarness {
   ) {
     this.block = new StepBlock(fieldsOf(model), {
       ...{ maxRows: MAX_SEQS, maxTokens: MAX_TOKENS, maxDraws: MAX_SEQS },
-      ...{ maxModelLen: PAGES_PER_SEQ * PAGE_SIZE, maxKvTokens: PAGES * PAGE_SIZE },
+      ...{ maxModelLen: PAGES_PER_SEQ * PAGE_SIZE, maxKvTokens: PAGES * PAGE_SIZE, rowsAlone: !device.choosesKernels },
     });
     this.arena = device.arena(ARENA_BYTES);
     this.poison();

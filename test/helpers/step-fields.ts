@@ -85,7 +85,7 @@ export class MambaBlock extends StepBlock {
   constructor(limits: MambaLimits, chunkSize: number, words?: Int32Array) {
     const from = sources(chunkSize);
     const fields = [...new Map(Object.values(from).map(([field]) => [field.id, field])).values()];
-    super(fields, { ...limits, maxModelLen: 0, maxKvTokens: 0 }, words);
+    super(fields, { ...limits, maxModelLen: 0, maxKvTokens: 0, rowsAlone: true }, words);
     this.sources = from;
   }
 

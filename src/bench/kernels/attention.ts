@@ -110,7 +110,7 @@ function prefill(layer: AttentionLayer, packing: Packing): Build {
 
 function decode(layer: AttentionLayer, rows: number, length: number): Build {
   return (inputs) => {
-    const { context, pages } = pagedDecode(inputs, new Array<number>(rows).fill(length), layer.kvHeads);
+    const { context, pages } = pagedDecode(inputs, new Array<number>(rows).fill(length), layer.kvHeads, layer.headDim);
     const items = context.splitItems.size(0);
     const args = {
       ...context,
@@ -129,7 +129,7 @@ function store(layer: AttentionLayer, tokens: number): Build {
   return (inputs) => {
     const isDecode = tokens <= 256;
     const { context, pages } = isDecode
-      ? pagedDecode(inputs, new Array<number>(tokens).fill(100), kvHeads)
+      ? pagedDecode(inputs, new Array<number>(tokens).fill(100), kvHeads, headDim)
       : pagedPrefill(inputs, [tokens], headDim);
     const row = inputs.normal("bf16", [tokens, (heads + 2 * kvHeads) * headDim]);
     const q = inputs.keep(row.columns(0, [heads, headDim]));

@@ -1,8 +1,9 @@
 /** How the keys of each row of a decode step are cut into the items of `pagedAttention`. */
 
-/** What a row's cut depends on besides its length. */
+/** What a row's cut depends on besides lengths. */
 export interface AttentionGeometry {
   readonly kvHeads: number;
+  readonly headDim: number;
   /** Tokens of a row and step. */
   readonly queryLen: number;
   /** 0: no window. */
@@ -21,6 +22,13 @@ const shortContext = 2048; // above it splits are twice as long at least: a lone
 const mostSplits = 256; // of a row
 /** Units (an item and KV head) that a GPU of 132 multiprocessors with seven warps each takes at a time. */
 const workers = 924;
+/** How many of them read as fast as memory is; and both where heads are wider than `wideHead`, of three warps each. */
+const enoughWorkers = 462;
+const wideWorkers = 396;
+const wideEnough = 264;
+const wideHead = 128;
+const sharedShortest = 64; // tokens of a split of rows that share a device
+const sharingCost = 100; // what results of splits cost a step, as tokens of a unit
 /** Splits end at multiples of this, as the kernels' tiles of keys do. */
 const grain = 32;
 
@@ -33,6 +41,40 @@ const roundedUp = (tokens: number) => Math.ceil(tokens / grain) * grain;
 export function splitTokens(attended: number, { kvHeads }: AttentionGeometry): number {
   const least = attended > shortContext ? 2 * shortestSplit : shortestSplit;
   return Math.max(least, roundedUp(Math.max((attended * kvHeads) / workers, attended / mostSplits)));
+}
+
+/**
+ * Tokens of a unit, for rows that share a device; between them they have `total` tokens to attend to. A round of units is bound by
+ * memory, and the last one by its units or by one of them alone.
+ * Measured (us on an H200; 64 rows of 1,024 tokens, and splits of 1, 2, 3, 4, 8 of each): 8 heads of 128 85 109 97 104 104, 2 of 128
+ * 58 39 38 36 44, 4 of 256 91 115 97 105 117, 32 of 224 503 485 482 499 542; a row of 65,536, 8 of 128: in 57 splits 87, in 114 89.
+ */
+export function sharedTokens(total: number, rows: number, geometry: AttentionGeometry): number {
+  const { kvHeads, headDim, queryLen } = geometry;
+  const [most, enough] = headDim > wideHead ? [wideWorkers, wideEnough] : [workers, enoughWorkers];
+  const mean = total / rows;
+  const limit = Math.min(mostSplits, mean / sharedShortest, (2 * most) / (rows * kvHeads * queryLen));
+  let best = { cost: Number.POSITIVE_INFINITY, tokens: mean };
+  for (let splits = 1; splits <= Math.max(1, limit); splits++) {
+    const tokens = mean / splits;
+    const units = rows * kvHeads * splits;
+    const last = units % most;
+    const rounds = (Math.floor(units / most) * most) / enough + (last > 0 ? Math.max(last / enough, 1) : 0);
+    const cost = tokens * rounds + (splits > 1 ? sharingCost : 0);
+    if (cost < 0.99 * best.cost) best = { cost, tokens };
+  }
+  return best.tokens;
+}
+
+/** Tokens of a row's splits where a unit has about `share` (sharedTokens). */
+function sharedSplit(attended: number, share: number): number {
+  const splits = Math.min(mostSplits, Math.max(1, Math.round(attended / share)));
+  return Math.max(sharedShortest, roundedUp(attended / splits));
+}
+
+/** Items of rows that share a device at most; it grows with their number. Times queryLen it is about as large for all of these. */
+export function mostSharedItems(rows: number, { kvHeads, queryLen, window }: AttentionGeometry): number {
+  return (window > 0 ? 2 : 1) * rows + Math.max(rows, Math.floor((2 * workers) / (kvHeads * queryLen)));
 }
 
 /** The first position that any of a row's queries attends to. */
@@ -63,21 +105,36 @@ export function attentionItemCapacity(
   return Math.min(rows * most, 2 * rows + Math.ceil(totalTokens / shortestSplit));
 }
 
+/** What rows that share a device have to attend to, as sharedTokens takes it; 0 tokens where no row has any. */
+function attendedBy(kvLens: ArrayLike<number>, geometry: AttentionGeometry): { total: number; rows: number } {
+  let total = 0;
+  let rows = 0;
+  for (let row = 0; row < kvLens.length; row++) {
+    const attended = kvLens[row]! - firstPosition(kvLens[row]!, geometry);
+    total += attended;
+    if (attended > 0) rows++;
+  }
+  return { total, rows };
+}
+
 /**
  * Writes the items of all rows and gives their number. Splits end at multiples of their size; a
- * row without tokens has none. Throws RangeError if there are more than fit.
+ * row without tokens has none. `alone`: a row's cut depends on that row alone. Throws RangeError if there are more than fit.
  */
 export function attentionSchedule(
   kvLens: ArrayLike<number>,
   geometry: AttentionGeometry,
   { splitItems, splitStart }: AttentionSchedule,
+  alone = true,
 ): number {
+  const { total, rows } = alone ? { total: 0, rows: 0 } : attendedBy(kvLens, geometry);
+  const share = rows === 0 ? 0 : sharedTokens(total, rows, geometry);
   let word = 0;
   splitStart[0] = 0;
   for (let row = 0; row < kvLens.length; row++) {
     const kvLen = kvLens[row]!;
     const first = firstPosition(kvLen, geometry);
-    const split = splitTokens(kvLen - first, geometry);
+    const split = share === 0 ? splitTokens(kvLen - first, geometry) : sharedSplit(kvLen - first, share);
     const items = Math.ceil(kvLen / split) - Math.floor(first / split);
     if (word + 3 * items > splitItems.length) {
       throw new RangeError(`${splitItems.length / 3} items are too few for ${kvLens.length} rows`);

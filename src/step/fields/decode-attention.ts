@@ -2,6 +2,7 @@ import {
   type AttentionGeometry,
   attentionItemCapacity,
   attentionSchedule,
+  mostSharedItems,
 } from "../../engine/policy/attention-schedule";
 import type { Tensor } from "../../tensor/tensor";
 import type { StepField } from "../field";
@@ -13,19 +14,27 @@ export interface DecodeAttention extends KvContext {
   readonly splitItems: Tensor;
   /** i32 [rows + 1]: where each row's items begin. */
   readonly splitStart: Tensor;
+  /** Whether rows share a device, so that fewer of them may have more items. */
+  readonly shared: boolean;
 }
+
+/** Items of `rows` decode rows at most where rows share a device, rounded up as those of a step are. */
+export const mostItems = (rows: number, geometry: AttentionGeometry): number =>
+  roundedUp(mostSharedItems(rows, geometry));
 
 /** Keys of decode rows in items for layers of `kvHeads`; as many items as there are, rounded up so that graphs are few. */
 export function decodeAttention(
   geometry: Omit<AttentionGeometry, "queryLen">,
-): StepField<keyof DecodeAttention, DecodeAttention> {
-  const { kvHeads, window } = geometry;
+): StepField<Exclude<keyof DecodeAttention, "shared">, DecodeAttention> {
+  const { kvHeads, headDim, window } = geometry;
   return {
-    id: `decode attention of ${kvHeads} KV heads, window ${window}`,
+    id: `decode attention of ${kvHeads} KV heads of ${headDim}, window ${window}`,
     phase: "step",
     arrays: (limits) => {
-      const { maxRows, maxModelLen, maxKvTokens } = limits;
-      const items = attentionItemCapacity(maxRows, maxModelLen, maxKvTokens, { ...geometry, queryLen: 1 });
+      const { maxRows, maxModelLen, maxKvTokens, rowsAlone } = limits;
+      const items = rowsAlone
+        ? attentionItemCapacity(maxRows, maxModelLen, maxKvTokens, { ...geometry, queryLen: 1 })
+        : mostSharedItems(maxRows, { ...geometry, queryLen: 1 });
       return {
         ...kvContextArrays(limits),
         splitItems: 3 * roundedUp(Math.max(items, maxRows)),
@@ -33,21 +42,22 @@ export function decodeAttention(
       };
     },
     writer:
-      ({ blockTable, kvLens, splitItems, splitStart }) =>
+      ({ blockTable, kvLens, splitItems, splitStart }, { rowsAlone }) =>
       ({ rows, numPrefills }) => {
         if (rows.length === numPrefills) return null;
         const context = writeKvContext(rows, numPrefills, rows.length, { blockTable, kvLens });
         const own = { ...geometry, queryLen: rows[numPrefills]!.numTokens };
         const lens = kvLens.subarray(0, context.kvLens);
-        const items = attentionSchedule(lens, own, { splitItems, splitStart });
+        const items = attentionSchedule(lens, own, { splitItems, splitStart }, rowsAlone);
         const capacity = roundedUp(Math.max(lens.length, items));
         splitItems.fill(-1, 3 * items, 3 * capacity);
         return { ...context, splitItems: 3 * capacity, splitStart: lens.length + 1 };
       },
-    view: ({ splitItems, splitStart, ...context }) => ({
+    view: ({ splitItems, splitStart, ...context }, { rowsAlone }) => ({
       ...viewKvContext(context),
       splitItems: splitItems.view({ shape: [splitItems.size(0) / 3, 3] }),
       splitStart,
+      shared: !rowsAlone,
     }),
   };
 }

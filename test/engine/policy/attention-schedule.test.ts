@@ -4,13 +4,16 @@ import {
   type AttentionSchedule,
   attentionItemCapacity,
   attentionSchedule,
+  mostSharedItems,
+  sharedTokens,
   splitTokens,
 } from "../../../src/engine/policy/attention-schedule";
 
-const geometry: AttentionGeometry = { kvHeads: 8, queryLen: 1, window: 0 };
+const geometry: AttentionGeometry = { kvHeads: 8, headDim: 128, queryLen: 1, window: 0 };
 
 const geometries = fc.record({
   kvHeads: fc.integer({ min: 1, max: 32 }),
+  headDim: fc.constantFrom(64, 128, 256),
   queryLen: fc.integer({ min: 1, max: 8 }),
   window: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 5000 })),
 });
@@ -102,4 +105,50 @@ test("a row's items do not depend on the others", () => {
     }),
     { numRuns: 30 },
   );
+});
+
+// By the best of what was measured: see sharedTokens.
+test.each([
+  [64, 1024, 8, 128, 1],
+  [64, 1024, 2, 128, 4],
+  [64, 1024, 4, 256, 1],
+  [64, 1024, 32, 224, 1],
+  [1, 65536, 8, 128, 57],
+  [1, 1024, 8, 128, 16],
+  [1, 1024, 32, 224, 8],
+])(
+  "%d rows of %d tokens that share a device, %d heads of %d: %d splits of each",
+  (rows, kvLen, kvHeads, headDim, splits) => {
+    const kvLens = new Array<number>(rows).fill(kvLen);
+    const capacity = mostSharedItems(rows, { ...geometry, kvHeads, headDim });
+    const schedule = { splitItems: new Int32Array(3 * capacity), splitStart: new Int32Array(rows + 1) };
+    expect(attentionSchedule(kvLens, { ...geometry, kvHeads, headDim }, schedule, false)).toBe(rows * splits);
+  },
+);
+
+test("rows that share a device are covered once, and by no more items than there can be", () => {
+  fc.assert(
+    fc.property(lengths, geometries, (kvLens, g) => {
+      const capacity = mostSharedItems(kvLens.length, g);
+      const schedule = { splitItems: new Int32Array(3 * capacity), splitStart: new Int32Array(kvLens.length + 1) };
+      const items = attentionSchedule(kvLens, g, schedule, false);
+      expect(items).toBeLessThanOrEqual(capacity);
+      kvLens.forEach((kvLen, row) => {
+        const first = g.window > 0 ? Math.max(0, kvLen - g.queryLen + 1 - g.window) : 0;
+        const own = itemsOf(schedule, row);
+        if (kvLen === 0) expect(own).toEqual([]);
+        else expect(own.map(([begin]) => begin)).toEqual([first, ...own.slice(0, -1).map(([, end]) => end)]);
+        if (kvLen > 0) expect(own.at(-1)![1]).toBe(kvLen);
+        for (const [, end] of own.slice(0, -1)) expect(end! % 32).toBe(0);
+        expect(own.length).toBeLessThanOrEqual(257);
+      });
+    }),
+  );
+});
+
+test("there can be no fewer items of more rows", () => {
+  for (let rows = 1; rows < 300; rows++) {
+    expect(mostSharedItems(rows + 1, geometry)).toBeGreaterThanOrEqual(mostSharedItems(rows, geometry));
+  }
+  expect(sharedTokens(8192, 1, geometry)).toBeLessThanOrEqual(8192);
 });

@@ -161,7 +161,7 @@ export async function launchAttention(
     });
   } else {
     const queryLen = lengths[0] ?? 1;
-    const geometry = { kvHeads, queryLen, window };
+    const geometry = { kvHeads, headDim, queryLen, window };
     const total = kvLens.reduce((a, b) => a + b, 0);
     const items = attentionItemCapacity(kvLens.length, Math.max(0, ...kvLens), total, geometry);
     const splitItems = new Int32Array(3 * items).fill(-1);

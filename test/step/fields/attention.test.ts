@@ -13,8 +13,8 @@ import { writtenBy } from "../../helpers/step-fields";
 
 const tileTokens = 128;
 const prefillField = prefillAttention(tileTokens);
-const decodeField = decodeAttention({ kvHeads: 2, window: 0 });
-const limits = { maxRows: 8, maxTokens: 2048, maxDraws: 8, maxModelLen: 4096, maxKvTokens: 8 * 4096 };
+const decodeField = decodeAttention({ kvHeads: 2, headDim: 64, window: 0 });
+const limits = { maxRows: 8, maxTokens: 2048, maxDraws: 8, maxModelLen: 4096, maxKvTokens: 8 * 4096, rowsAlone: true };
 const fields = [positions, kvSlots, prefillField, decodeField];
 
 const pages = new KvPages(1000);

@@ -29,10 +29,12 @@ function row(
   return { sequence, start, numTokens, draws: Number(start + numTokens === length), draw: -1, drafts: noDrafts };
 }
 
+const limits = { maxRows: 8, maxTokens: 64, maxDraws: 8, maxModelLen: 0, maxKvTokens: 0, rowsAlone: true };
+
 function write(batch: ScheduledBatch) {
   const counted = new Int32Array(8 * 5).fill(stale);
   const table = new Int32Array(8 * 4).fill(stale);
-  const written = field.writer({ counted, penalties: table })(batch);
+  const written = field.writer({ counted, penalties: table }, limits)(batch);
   const cut = (words: Int32Array, width: number) =>
     Array.from({ length: 8 }, (_, i) => [...words.subarray(i * width, (i + 1) * width)]).filter(
       (line) => !line.every((word) => word === stale),

@@ -6,7 +6,7 @@ import { tokenSlots } from "../../../src/step/fields/token-slots";
 import { makeRequest } from "../../helpers/engine-request";
 import { writtenBy } from "../../helpers/step-fields";
 
-const limits = { maxRows: 8, maxTokens: 64, maxDraws: 8, maxModelLen: 0, maxKvTokens: 0 };
+const limits = { maxRows: 8, maxTokens: 64, maxDraws: 8, maxModelLen: 0, maxKvTokens: 0, rowsAlone: true };
 
 const rowOf = (slot: number, start: number, numTokens: number) => {
   const sequence = new Sequence(makeRequest({ prompt: [1] }), slot, 100);
