@@ -5,7 +5,7 @@
 // lane has a group. Bound. The latency of the 2 k reductions, some 10 us for k = 22; with many tokens, the logits.
 //
 // sort_by_expert. A block has an expert and reads all ids: the smaller ones give its offset, the equal ones, counted
-// in runs of each thread and a scan over those, the order of its rows. No atomics, so the order is that of the pairs.
+// in a run for each warp and then by ballots, the order of its rows. No atomics, so the order is that of the pairs.
 // One block more has the padding. Bound. Latency; with many tokens, experts times the ids, from L1 and L2.
 //
 // moe_combine. A thread has eight columns of a token and adds the rows of its pairs in their order. Bound. Bytes.
@@ -58,57 +58,47 @@ void launch_route(const RouteParams& p, Context& context) {
 }
 
 // --- sort_by_expert -------------------------------------------------------------------------------------------------
-// The sum over the threads before this one, and that over all.
-template <int Threads>
-__device__ __forceinline__ int2 block_scan(int count, int (&sums)[Threads / 32]) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int sum = count;
-#pragma unroll
-  for (int step = 1; step < 32; step *= 2) {
-    const int other = __shfl_up_sync(kWholeWarp, sum, step);
-    if (lane >= step) sum += other;
-  }
-  __syncthreads();
-  if (lane == 31) sums[warp] = sum;
-  __syncthreads();
-  int before = 0, total = 0;
-#pragma unroll
-  for (int w = 0; w < Threads / 32; ++w) {
-    before += w < warp ? sums[w] : 0;
-    total += sums[w];
-  }
-  return {before + sum - count, total};
-}
-
-template <int Threads>
-__global__ void __launch_bounds__(Threads) sort_by_expert_kernel(const __grid_constant__ SortByExpertParams p) {
-  __shared__ int sums[Threads / 32];
+template <int Warps>
+__global__ void __launch_bounds__(Warps * 32) sort_by_expert_kernel(const __grid_constant__ SortByExpertParams p) {
+  __shared__ int smaller[Warps], equal[Warps];
   const int expert = blockIdx.x, experts = static_cast<int>(p.experts);  // blockIdx.x = experts: the padding
-  const int pairs = static_cast<int>(p.pairs), run = (pairs + Threads - 1) / Threads;
-  const int begin = min(static_cast<int>(threadIdx.x) * run, pairs), end = min(begin + run, pairs);
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pairs = static_cast<int>(p.pairs);
+  const int run = ((pairs + Warps - 1) / Warps + 31) / 32 * 32, begin = min(warp * run, pairs);
+  const int end = min(begin + run, pairs);
+  // -1 behind the last: smaller than every expert, so it is not counted among those.
   const auto expert_of = [&](int pair) {
-    const int e = p.ids[pair];
-    return e >= 0 && e < experts ? e : experts;
+    const int e = pair < end ? p.ids[pair] : -1;
+    return e >= 0 && e < experts ? e : pair < end ? experts : -1;
   };
   let_next_start();
   wait_for_inputs();
-  int less = 0, equal = 0;
-#pragma unroll 4
-  for (int i = begin; i < end; ++i) {
-    const int e = expert_of(i);
-    less += e < expert, equal += e == expert;
+  int less = 0, same = 0;
+#pragma unroll 8
+  for (int i = begin; i < end; i += 32) {
+    const int e = expert_of(i + lane);
+    less += e >= 0 && e < expert, same += e == expert;
   }
-  const int offset = block_scan<Threads>(less, sums).y;
-  const int2 mine = block_scan<Threads>(equal, sums);
+  less = __reduce_add_sync(kWholeWarp, less), same = __reduce_add_sync(kWholeWarp, same);
+  if (lane == 0) smaller[warp] = less, equal[warp] = same;
+  __syncthreads();
+  int offset = 0, row = 0;
+  for (int w = 0; w < Warps; ++w) {
+    offset += smaller[w];
+    row += w < warp ? equal[w] : 0;
+  }
+  row += offset;
   if (threadIdx.x == 0) p.offsets[expert] = offset;
-  if (mine.y == 0) return;
-  int row = offset + mine.x;
+  if (same == 0) return;
 #pragma unroll 4
-  for (int i = begin; i < end; ++i) {
-    if (expert_of(i) != expert) continue;
-    p.row_token[row] = expert < experts ? static_cast<int>(i / p.k) : -1;
-    p.positions[i] = expert < experts ? row : -1;
-    ++row;
+  for (int i = begin; i < end; i += 32) {
+    const bool mine = expert_of(i + lane) == expert;
+    const unsigned all = __ballot_sync(kWholeWarp, mine);
+    if (mine) {
+      const int at = row + __popc(all & ((1u << lane) - 1));
+      p.row_token[at] = expert < experts ? static_cast<int>((i + lane) / p.k) : -1;
+      p.positions[i + lane] = expert < experts ? at : -1;
+    }
+    row += __popc(all);
   }
 }
 
@@ -150,8 +140,8 @@ void run_route(const RouteParams& p, Context& context) { launch_route<1>(p, cont
 void run_sort_by_expert(const SortByExpertParams& p, Context& context) {
   constexpr int64_t kFewPairs = 4096;
   const auto blocks = static_cast<unsigned>(p.experts + 1);
-  p.pairs <= kFewPairs ? launch(context, {.grid = blocks, .block = 256}, sort_by_expert_kernel<256>, p)
-                       : launch(context, {.grid = blocks, .block = 1024}, sort_by_expert_kernel<1024>, p);
+  p.pairs <= kFewPairs ? launch(context, {.grid = blocks, .block = 256}, sort_by_expert_kernel<8>, p)
+                       : launch(context, {.grid = blocks, .block = 1024}, sort_by_expert_kernel<32>, p);
 }
 
 void run_moe_combine(const MoeCombineParams& params, Context& context) {

@@ -252,7 +252,6 @@ void down(const cuda::few::Experts& p, cuda::Context& c) {
 }
 
 std::vector<Version> versions(const Problem& problem, cuda::Context& c) {
-  const auto p = problem.few();
   const auto normed = [&](int layer) { cuda::run_rms_norm(problem.norm(layer), c); };
   const auto routed = [&, normed](int layer) { normed(layer), cuda::run_linear_route(problem.route(), c); };
   std::vector<Version> list = {
@@ -271,6 +270,7 @@ std::vector<Version> versions(const Problem& problem, cuda::Context& c) {
       {"dispatch", [&, routed](int layer) { routed(layer), cuda::run_experts(problem.experts(), c); }, true},
       {"norm", normed, false},
       {"norm, route", routed, false}};
+  const auto p = problem.few();
   const auto add = [&](const char* name, auto first, auto second) {
     list.push_back({name, [=, &c](int layer) { routed(layer), first(p, c), second(p, c); }, true});
   };
@@ -281,18 +281,14 @@ std::vector<Version> versions(const Problem& problem, cuda::Context& c) {
     first("norm, route, up 2 5", up<Gated, 2, 5>);
     first("norm, route, up 4 4", up<Gated, 4, 4>);
     first("norm, route, up 8 2", up<Gated, 8, 2>);
-    const auto rest = up<Gated, 8, 2>;
-    add("up 8 2, down 4 1 4 4", rest, down<4, 1, 4, 4>);
-    add("up 8 2, down 8 4 2 3", rest, down<8, 4, 2, 3>);
-    add("up 8 2, down 4 4 2 3", rest, down<4, 4, 2, 3>);
-    add("up 8 2, down 4 4 3 2", rest, down<4, 4, 3, 2>);
-    add("up 8 2, down 4 4 4 2", rest, down<4, 4, 4, 2>);
-    add("up 8 2, down 2 4 4 2", rest, down<2, 4, 4, 2>);
-    add("up 8 2, down 2 4 2 3", rest, down<2, 4, 2, 3>);
-    add("up 8 2, down 8 8 1 3", rest, down<8, 8, 1, 3>);
-    add("up 8 2, down 8 8 2 2", rest, down<8, 8, 2, 2>);
-    add("up 8 2, down 4 8 1 3", rest, down<4, 8, 1, 3>);
-    add("up 8 2, down 4 8 2 2", rest, down<4, 8, 2, 2>);
+    const auto rest = up<Gated, 4, 4>;
+    add("up 4 4, down 4 1 4 4", rest, down<4, 1, 4, 4>);
+    add("up 4 4, down 8 4 2 3", rest, down<8, 4, 2, 3>);
+    add("up 4 4, down 4 4 2 3", rest, down<4, 4, 2, 3>);
+    add("up 4 4, down 4 4 4 2", rest, down<4, 4, 4, 2>);
+    add("up 4 4, down 2 4 4 2", rest, down<2, 4, 4, 2>);
+    add("up 4 4, down 4 8 2 2", rest, down<4, 8, 2, 2>);
+    add("up 4 4, down 8 8 2 2", rest, down<8, 8, 2, 2>);
   };
   problem.s.gated ? with.template operator()<true>() : with.template operator()<false>();
   return list;
@@ -337,12 +333,44 @@ void run(const Shape& s, int tokens, lab::Bench& bench, cuda::Context& c) {
       c.early = false;
       for (int layer = 0; layer < kLayers; ++layer) version.run(layer);
     });
-    std::printf("  %-24s %8.2f us a layer, clean %8.2f  error %.1e %s\n", version.name.c_str(),
+    std::printf("  %-30s %8.2f us a layer, clean %8.2f  error %.1e %s\n", version.name.c_str(),
                 (us.event - 3.9) / kLayers, (us.clean - 3.9) / kLayers, off,
                 !version.whole ? ""
                 : off < 1e-2   ? "ok"
                                : "FAILED");
   }
+}
+
+// The ops of a layer one by one, for as many tokens as a prompt has.
+void run_parts(const Shape& s, int tokens, lab::Bench& bench, cuda::Context& c) {
+  const Problem problem(s, tokens);
+  const LinearRouteParams r = problem.route();
+  const ExpertsParams e = problem.experts();
+  std::printf("%s, %d tokens\n", s.name, tokens);
+  double total = 0;
+  const auto part = [&](const char* name, double flops, double bytes, auto run) {
+    const double us = bench.time([&](cudaStream_t) { c.early = false, run(); }).clean - 3.9;
+    total += us;
+    std::printf("  %-18s %8.1f us  %6.1f TFLOP/s  %5.2f TB/s\n", name, us, flops / us / 1e6, bytes / us / 1e6);
+  };
+  const double t = tokens, w = s.width, p = static_cast<double>(problem.pairs), products = problem.products;
+  part("norm", 0, t * w * 6, [&] { cuda::run_rms_norm(problem.norm(0), c); });
+  part("router", 2 * t * w * s.experts, 0, [&] { cuda::run_linear(r.linear, c); });
+  part("route", 0, 4 * t * s.experts, [&] { cuda::run_route(r.route, c); });
+  part("sort", 0, 12 * p, [&] { cuda::run_sort_by_expert(e.sort, c); });
+  part("up", 2 * p * products * s.size * w, 0, [&] { cuda::run_grouped_linear(e.up, c); });
+  part("down", 2 * p * s.size * w, 0, [&] { cuda::run_grouped_linear(e.down, c); });
+  part("combine", 0, 2 * p * w + 8 * t * w, [&] { cuda::run_moe_combine(e.combine, c); });
+  part("shared up", 2 * t * products * s.shared * w, 0, [&] { cuda::run_linear(e.shared_up, c); });
+  part("shared activation", 0, 2 * t * s.shared * (products + 1),
+       [&] { cuda::run_activation(e.shared_activation, c); });
+  if (e.gated) {
+    part("shared gate", 0, 2 * t * w, [&] { cuda::run_linear(e.shared_gate, c); });
+    part("shared gating", 0, 4 * t * s.shared, [&] { cuda::run_activation(e.shared_gating, c); });
+  }
+  part("shared down", 2 * t * s.shared * w, 0, [&] { cuda::run_linear(e.shared_down, c); });
+  std::printf("  %-18s %8.1f us\n", "all", total);
+  part("experts, one op", 0, 0, [&] { cuda::run_experts(e, c); });
 }
 
 }  // namespace
@@ -364,6 +392,8 @@ int main() {
   for (const Shape& s : kShapes) run(s, 1, bench, c);
   for (const Shape& s : kShapes) run(s, 4, bench, c);
   run(kShapes[2], 2, bench, c);
+  for (const Shape& s : kShapes) run_parts(s, 8192, bench, c);
+  run_parts(kShapes[2], 1193, bench, c);
   std::printf("%d failures\n", failures);
   return failures > 0;
 }
