@@ -9,8 +9,9 @@
 // decay are one lane's work, of all tokens at once. Inputs of a row's tokens go into the history once: x by the warps
 // that have the channels, the time step by a head's first, B by a group's first.
 //
-// Bound. Instructions: 3 float ones for an element and token, 2 for one of the history, and what a warp does for each
-// token, so a warp has much of a state. What measured how: ssd_replay.cu.
+// Bound. Neither bytes alone (a state read, and written by each few steps) nor instructions (3 float ones for an
+// element and token, 2 for one of the history): what a warp does for each token beside those, so a warp has much of a
+// state. What measured how: ssd_replay.cu.
 #include "cuda/history.cuh"
 #include "cuda/ssd_state_update.cuh"
 
