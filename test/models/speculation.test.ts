@@ -76,7 +76,7 @@ async function serve(
   for (const request of requests) {
     const answer = (async () => {
       const tokens: EngineToken[] = [];
-      for await (const { numCached, queuedMs, ...token } of engine.submit(request)) tokens.push(token);
+      for await (const { numCached, queuedMs, drafts, ...token } of engine.submit(request)) tokens.push(token);
       answers.set(request.id, tokens);
     })().finally(() => pending.delete(answer));
     pending.add(answer);

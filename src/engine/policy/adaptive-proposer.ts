@@ -11,9 +11,13 @@ const LONGEST_QUIET = 8;
 /** Proposals without a right token in a row that are no reason to pause: of good guesses some go wrong at once, too. */
 const PARDONED = 2;
 
-/** Share of right guesses that a sequence begins with, the weight of each guess in it, and the least: it may be tried again. */
+/**
+ * Share of right guesses that a sequence begins with, as if it were that of two, and the least: it may be tried again. A guess
+ * counts as one of all so far, and as one of the last few later on.
+ */
 const FIRST_ODDS = 0.5;
-const WEIGHT = 1 / 8;
+const FIRST_COUNT = 2;
+const MOST_COUNT = 16;
 const LEAST_ODDS = 0.2;
 
 interface Progress {
@@ -24,6 +28,8 @@ interface Progress {
   quiet: number;
   /** Share of guesses that were right, of those that came after right ones. */
   right: number;
+  /** Guesses that it is the share of. */
+  count: number;
 }
 
 /** Knows how often each sequence's guesses were right lately. One whose guesses fail is left alone for longer and longer. */
@@ -48,7 +54,8 @@ export class AdaptiveProposer implements Proposer {
   observe(sequence: Sequence, proposed: number, accepted: number): void {
     const progress = this.of(sequence);
     for (let i = 0; i < Math.min(proposed, accepted + 1); i++) {
-      progress.right += WEIGHT * (Number(i < accepted) - progress.right);
+      progress.count = Math.min(progress.count + 1, MOST_COUNT);
+      progress.right += (Number(i < accepted) - progress.right) / progress.count;
     }
     progress.failures = accepted > 0 ? 0 : progress.failures + 1;
     // The tokens of the step are not in the sequence yet: one more than were right.
@@ -59,7 +66,7 @@ export class AdaptiveProposer implements Proposer {
   private of(sequence: Sequence): Progress {
     let progress = this.progress.get(sequence);
     if (progress === undefined) {
-      progress = { resumesAt: 0, failures: 0, quiet: 0, right: FIRST_ODDS };
+      progress = { resumesAt: 0, failures: 0, quiet: 0, right: FIRST_ODDS, count: FIRST_COUNT };
       this.progress.set(sequence, progress);
     }
     return progress;

@@ -26,8 +26,8 @@ const MOST = 2;
 const TRIES = 3;
 
 /** The first wait and the longest: each is twice the one before. */
-const LEAST_PATIENCE = 64;
-const MOST_PATIENCE = 2048;
+const LEAST_PATIENCE = 32;
+const MOST_PATIENCE = 256;
 
 /** As measured on this machine, by rows (rounded up to a power of two) and tokens of each. */
 export class StepTimes implements StepCosts {
@@ -52,17 +52,16 @@ export class StepTimes implements StepCosts {
   }
 
   /**
-   * A length that was not tried counts as the one before it, so that it is; where that was not tried either, it waits for its
-   * turn.
+   * The first length that is tried is two tokens. One that was not tried counts as the longest of those before it that were, so
+   * that it is where that pays: a step may take as long for many tokens as for two.
    */
   ratio(rows: number, tokensPerRow: number): number {
-    const ms = this.known(rows, tokensPerRow);
-    const before = tokensPerRow === 2 ? undefined : this.known(rows, tokensPerRow - 1);
     const base = this.known(rows, 1);
-    if (base === undefined) return ms === undefined && tokensPerRow === 2 ? 1 : Number.POSITIVE_INFINITY;
-    if (ms !== undefined) return ms / base;
-    if (tokensPerRow === 2) return 1;
-    return before === undefined ? Number.POSITIVE_INFINITY : before / base;
+    for (let tokens = tokensPerRow; tokens > 1; tokens--) {
+      const ms = this.known(rows, tokens);
+      if (ms !== undefined) return base === undefined ? Number.POSITIVE_INFINITY : ms / base;
+    }
+    return tokensPerRow === 2 ? 1 : Number.POSITIVE_INFINITY;
   }
 
   private known(rows: number, tokensPerRow: number): number | undefined {

@@ -92,6 +92,14 @@ test("guesses are as long as pays", () => {
   expect(count(2)).toBeGreaterThan(0.8 * steps.length);
 });
 
+test("a length is found beyond ones that do not pay", () => {
+  // As on a CPU: two tokens take as long as eight.
+  const ms = (_: number, tokens: number) => (tokens === 1 ? 10 : 30);
+  const { steps, speedup } = decode({ rows: 1, acceptance: 0.98, ms, tokens: 2000 });
+  expect(speedup).toBeGreaterThan(1.15);
+  expect(steps.filter(({ length }) => length === 4).length).toBeGreaterThan(0.7 * steps.length);
+});
+
 test("rows without guesses settle, and states that do not lag take the plain update from then on", () => {
   const { steps } = decode({ rows: 4, acceptance: 0, ms: idle });
   for (const [i, { length, lags }] of steps.entries()) {
