@@ -107,6 +107,8 @@ bool run_experts(const ExpertsParams& params, Context& context) {
       .weights = combine.weights,
       .up = static_cast<const bf16*>(up.weight),
       .down = static_cast<const bf16*>(down.weight),
+      .up_stride = static_cast<int64_t>(linear_weight_bytes(up.n, up.k, DType::bf16) / sizeof(bf16)),
+      .down_stride = static_cast<int64_t>(linear_weight_bytes(down.n, down.k, DType::bf16) / sizeof(bf16)),
       .shared_up = static_cast<const bf16*>(params.shared_up.weight),
       .shared_down = static_cast<const bf16*>(params.shared_down.weight),
       .shared_gate = params.gated ? static_cast<const bf16*>(params.shared_gate.weight) : nullptr,

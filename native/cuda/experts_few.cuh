@@ -41,14 +41,15 @@ struct Experts {
   int tokens, experts, k, width, size, shared_size;  // shared_size 0: no shared expert
   const bf16* x;                                     // [tokens, width], row stride x_stride
   int64_t x_stride;
-  const int32_t* ids;       // [tokens, k]
-  const float* weights;     // [tokens, k]
-  const bf16 *up, *down;    // [experts, size or 2 size, width], [experts, width, size]
-  const bf16* shared_up;    // [shared_size or 2 shared_size, width]
-  const bf16* shared_down;  // [width, shared_size]
-  const bf16* shared_gate;  // [width] or null
-  bf16* between;            // [tokens k, size]
-  bf16* shared_between;     // [tokens, shared_size], row stride shared_stride
+  const int32_t* ids;              // [tokens, k]
+  const float* weights;            // [tokens, k]
+  const bf16 *up, *down;           // [experts, size or 2 size, width], [experts, width, size]
+  int64_t up_stride, down_stride;  // elements from expert to expert: rows are padded
+  const bf16* shared_up;           // [shared_size or 2 shared_size, width]
+  const bf16* shared_down;         // [width, shared_size]
+  const bf16* shared_gate;         // [width] or null
+  bf16* between;                   // [tokens k, size]
+  bf16* shared_between;            // [tokens, shared_size], row stride shared_stride
   int64_t shared_stride;
   bf16* shared_factors;  // [tokens], with a gate
   void* out;             // [tokens, width], row stride out_stride
@@ -171,7 +172,7 @@ __global__ void __launch_bounds__(kThreads, Blocks) up_few_kernel(const __grid_c
   if (!shared) {
     const int expert = p.ids[pair];
     if (expert < 0 || expert >= p.experts) return;
-    start(p.up + expert * (int64_t{kProducts} * p.size * p.width), p.size);
+    start(p.up + expert * p.up_stride, p.size);
   }
   const bf16* x_row = p.x + token * p.x_stride;
   for (int at = static_cast<int>(threadIdx.x) * 8; at < whole_row(p.width); at += kThreads * 8) {
@@ -234,7 +235,7 @@ __global__ void __launch_bounds__(kThreads, Blocks) down_few_kernel(const __grid
     const int nth = min(u / pieces, p.k), at = (u - nth * pieces) * kPiece + lane * 8;
     const bool shared = nth == p.k;
     const int size = shared ? p.shared_size : p.size, expert = shared ? 0 : experts[nth];
-    const bf16* rows = shared ? p.shared_down : p.down + expert * (int64_t{p.width} * p.size);
+    const bf16* rows = shared ? p.shared_down : p.down + expert * p.down_stride;
 #pragma unroll
     for (int c = 0; c < Columns; ++c) {
       const int64_t column = min(first + c, p.width - 1);

@@ -20,6 +20,9 @@ struct Shape {
 constexpr Shape kShapes[] = {{"granite-4.0-h-tiny", 64, 6, 1536, 512, 1024, true, false, false},
                              {"nemotron-3-nano", 128, 6, 2688, 1856, 3712, false, false, true},
                              {"qwen3.5-35b-a3b", 256, 8, 2048, 512, 512, true, true, false}};
+// Rows and pieces that are not whole.
+constexpr Shape kOdd[] = {{"odd, gated", 70, 5, 264, 520, 264, true, true, false},
+                          {"odd, not gated", 9, 3, 1000, 72, 80, false, true, true}};
 constexpr int kLayers = 8;  // tokens of their own, one set of weights: experts differ from layer to layer
 constexpr float kAlpha = 0.5f, kEps = 1e-5f;
 
@@ -28,20 +31,25 @@ __global__ void scale_kernel(__nv_bfloat16* x, int64_t n, float factor) {
     x[i] = __float2bfloat16_rn(__bfloat162float(x[i]) * factor);
 }
 
+int64_t padded(int64_t rows) { return (rows + 31) / 32 * 32; }
+
 struct Problem {
   Shape s;
   int tokens, products = s.gated ? 2 : 1;
-  int64_t up_elements = int64_t{products} * s.size * s.width, down_elements = int64_t{s.width} * s.size;
+  // What an expert takes in a packed weight, whose rows are padded.
+  int64_t up_elements = padded(int64_t{products} * s.size) * s.width, down_elements = padded(s.width) * s.size;
   int64_t pairs = int64_t{tokens} * s.k;
   Buffer x{size_t{4} * kLayers * tokens * s.width}, norm_weight{size_t{4} * s.width},
-      normed{size_t{2} * tokens * s.width}, router{size_t{2} * s.experts * s.width}, bias{size_t{4} * s.experts},
-      up{static_cast<size_t>(2 * s.experts * up_elements)}, down{static_cast<size_t>(2 * s.experts * down_elements)},
-      shared_up{size_t{2} * products * s.shared * s.width}, shared_down{size_t{2} * s.shared * s.width},
-      shared_gate{size_t{2} * s.width}, logits{size_t{4} * tokens * s.experts}, ids{static_cast<size_t>(4 * pairs)},
-      weights{static_cast<size_t>(4 * pairs)}, sorted{static_cast<size_t>(4 * (2 * pairs + s.experts + 1))},
-      between{static_cast<size_t>(2 * pairs * s.size)}, rows{static_cast<size_t>(2 * pairs * s.width)},
-      shared_between{size_t{2} * products * tokens * s.shared}, shared_factors{size_t{2} * tokens},
-      out{size_t{4} * tokens * s.width};
+      normed{size_t{2} * tokens * s.width}, router{static_cast<size_t>(2 * padded(s.experts) * s.width)},
+      bias{size_t{4} * s.experts}, up{static_cast<size_t>(2 * s.experts * up_elements)},
+      down{static_cast<size_t>(2 * s.experts * down_elements)},
+      shared_up{static_cast<size_t>(2 * padded(int64_t{products} * s.shared) * s.width)},
+      shared_down{static_cast<size_t>(2 * padded(s.width) * s.shared)},
+      shared_gate{static_cast<size_t>(2 * padded(1) * s.width)}, logits{size_t{4} * tokens * s.experts},
+      ids{static_cast<size_t>(4 * pairs)}, weights{static_cast<size_t>(4 * pairs)},
+      sorted{static_cast<size_t>(4 * (2 * pairs + s.experts + 1))}, between{static_cast<size_t>(2 * pairs * s.size)},
+      rows{static_cast<size_t>(2 * pairs * s.width)}, shared_between{size_t{2} * products * tokens * s.shared},
+      shared_factors{size_t{2} * tokens}, out{size_t{4} * tokens * s.width};
 
   Problem(const Shape& shape, int count) : s(shape), tokens(count) {
     int seed = 1;
@@ -164,6 +172,8 @@ struct Problem {
             weights.as<float>(),
             at(up),
             at(down),
+            up_elements,
+            down_elements,
             at(shared_up),
             at(shared_down),
             s.shared_gate ? at(shared_gate) : nullptr,
@@ -187,10 +197,10 @@ struct Problem {
     std::vector<double> result(static_cast<size_t>(s.width));
     const auto add = [&](const Buffer& u, const Buffer& d, int64_t which, int n, double weight) {
       lab::Host hu(DType::bf16, int64_t{products} * n * s.width), hd(DType::bf16, int64_t{n} * s.width);
-      LAB_CHECK(cudaMemcpy(hu.bytes.data(), u.as<char>() + which * static_cast<int64_t>(hu.bytes.size()),
-                           hu.bytes.size(), cudaMemcpyDeviceToHost));
-      LAB_CHECK(cudaMemcpy(hd.bytes.data(), d.as<char>() + which * static_cast<int64_t>(hd.bytes.size()),
-                           hd.bytes.size(), cudaMemcpyDeviceToHost));
+      LAB_CHECK(
+          cudaMemcpy(hu.bytes.data(), u.as<char>() + which * 2 * up_elements, hu.bytes.size(), cudaMemcpyDeviceToHost));
+      LAB_CHECK(cudaMemcpy(hd.bytes.data(), d.as<char>() + which * 2 * down_elements, hd.bytes.size(),
+                           cudaMemcpyDeviceToHost));
       std::vector<double> h(static_cast<size_t>(n));
       for (int r = 0; r < n; ++r) {
         double sums[2] = {};
@@ -389,6 +399,9 @@ int main() {
                   .workspace_bytes = workspace.bytes,
                   .gemm_plans = &plans,
                   .early = false};
+  for (const Shape& s : kOdd) {
+    for (const int tokens : {1, 3, 6}) run(s, tokens, bench, c);
+  }
   for (const Shape& s : kShapes) run(s, 1, bench, c);
   for (const Shape& s : kShapes) run(s, 4, bench, c);
   run(kShapes[2], 2, bench, c);
