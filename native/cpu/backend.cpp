@@ -19,6 +19,7 @@
 #include "cpu/grouped_linear.h"
 #include "cpu/kernels.h"
 #include "cpu/linear.h"
+#include "cpu/linear_activation.h"
 #include "cpu/mask.h"
 #include "cpu/moe.h"
 #include "cpu/norm.h"

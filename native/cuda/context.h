@@ -45,8 +45,8 @@ struct Context {
   int multiprocessors;
   int capability;  // 10 * major + minor: 80, 90, ...
   // A row's, or a sequence's, bits depend on nothing that it is launched with (Device::create_stream). Read by the
-  // run_<op>() that choose among kernels with different orders of sums: linear, rms_norm_linear, grouped_linear,
-  // linear_route, experts, ssd_chunk_scan and gdn_chunk. All others take sums in one order in any case.
+  // run_<op>() that choose among kernels with different orders of sums: linear, rms_norm_linear, linear_activation,
+  // grouped_linear, linear_route, experts, ssd_chunk_scan and gdn_chunk. All others take sums in one order in any case.
   bool deterministic = false;
   // Scratch of the stream, the same in each launch. A kernel may use it between its start (see wait_for_inputs) and its
   // end, and nothing in it outlives the op.

@@ -13,6 +13,7 @@
 #include "ops/gdn.h"
 #include "ops/grouped_linear.h"
 #include "ops/linear.h"
+#include "ops/linear_activation.h"
 #include "ops/mask.h"
 #include "ops/moe.h"
 #include "ops/norm.h"

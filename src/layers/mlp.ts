@@ -1,11 +1,11 @@
-import { activation } from "../ops/activation";
+import { activation, linearActivation } from "../ops/activation";
 import { activationCodes } from "../ops/codes";
 import type { Tensor } from "../tensor/tensor";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { Linear, type LinearPart, type Projection } from "./linear";
-import type { Input } from "./rms-norm";
+import { type Input, rowsOf } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 /** swiglu: down(silu(gate) * up); gelu_glu: with the exact GELU; relu2: down(relu(up)^2). */
@@ -99,8 +99,15 @@ export class Mlp {
   private between(f: Forward, x: Input): Tensor {
     const { kind, gateScale = 1 } = this.config;
     const { projected, gate, up, factors } = f.once(this.key, () => this.prepare(f));
-    this.up.of(f, x, projected);
-    activation(f.stream, { out: gate, x: gate, up, activation: activationOf[kind], scale: gateScale });
+    const weight = this.up instanceof Linear ? this.up.matrix(1) : null;
+    const code = activationOf[kind];
+    if (weight === null) {
+      this.up.of(f, x, projected);
+      activation(f.stream, { out: gate, x: gate, up, activation: code, scale: gateScale });
+    } else {
+      const args = { out: projected, x: rowsOf(f, x), weight, activation: code, gated: isGated(kind) };
+      linearActivation(f.stream, { ...args, scale: gateScale });
+    }
     if (this.gate !== null) {
       this.gate.of(f, x, factors);
       // Before the projection down: the rows are narrower here.

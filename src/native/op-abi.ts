@@ -35,6 +35,15 @@ export interface OpFunctions {
     activation: number,
     scale: number,
   ): void;
+  linearActivation(
+    device: DeviceHandle,
+    out: TensorHandle,
+    x: TensorHandle,
+    weight: TensorHandle,
+    activation: number,
+    gated: boolean,
+    scale: number,
+  ): void;
   scale(
     device: DeviceHandle,
     out: TensorHandle,

@@ -7,6 +7,7 @@ place_drawn_tokens Tensor ids Tensor drawn
 linear Tensor out Tensor x Tensor weight std::optional<Tensor> bias double alpha bool accumulate
 rms_norm_linear Tensor out Tensor x Tensor norm_weight double eps Tensor normed Tensor weight std::optional<Tensor> bias double alpha bool accumulate
 activation Tensor out Tensor x std::optional<Tensor> up int64_t activation double scale
+linear_activation Tensor out Tensor x Tensor weight int64_t activation bool gated double scale
 scale Tensor out Tensor x std::optional<Tensor> columns double alpha bool accumulate
 route Tensor ids Tensor weights Tensor logits std::optional<Tensor> bias std::optional<Tensor> slots int64_t score int64_t groups int64_t kept_groups bool normalise double scale
 sort_by_expert Tensor row_token Tensor offsets Tensor positions Tensor ids

@@ -32,6 +32,37 @@ export function activation(stream: Stream, args: ActivationArgs): void {
   );
 }
 
+export interface LinearActivationArgs {
+  /** [m, n] of x's type, whose first width columns are the result; others are undefined. The rows may be strided. Written. */
+  readonly out: Tensor;
+  /** [m, k] f32, bf16 or f16; the rows may be strided. */
+  readonly x: Tensor;
+  /** packed [n, k] (packLinearWeight). */
+  readonly weight: Tensor;
+  /** A code of activationCodes. */
+  readonly activation: number;
+  /** Whether the first half of the weight is a gate. Default false. */
+  readonly gated?: boolean;
+  /** A factor of what is activated. Default 1. */
+  readonly scale?: number;
+}
+
+/**
+ * out[:, i] = f(scale (x weight^T)[:, i]), with gated times (x weight^T)[:, width + i]; i < width, which is n or n / 2.
+ * Products as in linear, f as in activation. One op, because few rows take one launch.
+ */
+export function linearActivation(stream: Stream, args: LinearActivationArgs): void {
+  addon().linearActivation(
+    stream.handle,
+    args.out.handle,
+    args.x.handle,
+    args.weight.handle,
+    args.activation,
+    args.gated ?? false,
+    args.scale ?? 1,
+  );
+}
+
 export interface ScaleArgs {
   /** [rows, width] of any float type; may be x, if strides and types are the same. Written. */
   readonly out: Tensor;

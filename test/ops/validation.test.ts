@@ -6,8 +6,9 @@ import { Device } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
 import { describeEachBackend } from "../helpers/backends";
 import { failureOf } from "../helpers/failure";
+import { elements, materialise, pack } from "./cases/materialise";
 import { misuse } from "./cases/misuse";
-import { elements, isTensorArg, materialise, pack, type ValidCall, type Values, validCalls } from "./cases/valid-calls";
+import { isTensorArg, type ValidCall, type Values, validCalls } from "./cases/valid-calls";
 
 const callOf = (op: string): ValidCall => validCalls.find((valid) => valid.op === op)!;
 

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { sizeOf } from "../../src/tensor/dtype";
 import { Tensor } from "../../src/tensor/tensor";
 import { type Backend, describeEachBackend } from "../helpers/backends";
-import { isTensorArg, materialise, type ValidCall, type Values, validCalls } from "./cases/valid-calls";
+import { materialise } from "./cases/materialise";
+import { isTensorArg, type ValidCall, type Values, validCalls } from "./cases/valid-calls";
 
 const opsDef = readFileSync(join(__dirname, "../../native/ops/ops.def"), "utf8");
 const camelCase = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());

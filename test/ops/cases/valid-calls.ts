@@ -3,9 +3,6 @@ import * as ops from "../../../src/ops";
 import type { DType } from "../../../src/tensor/dtype";
 import type { Stream } from "../../../src/tensor/stream";
 import type { Tensor } from "../../../src/tensor/tensor";
-import type { Backend } from "../../helpers/backends";
-import type { FloatDType } from "../../helpers/bits";
-import { Rng } from "../../helpers/rng";
 
 /** A tensor argument: random numbers of this type and shape, or integers as given. `packed` = linear's weight. */
 export interface TensorArg {
@@ -86,6 +83,18 @@ export const validCalls: readonly ValidCall[] = [
     op: "activation",
     call: as(ops.activation),
     args: { out: f32(3, 16), x: f32(3, 16), up: f32(3, 16), activation: 1, scale: 1 },
+  },
+  {
+    op: "linear_activation",
+    call: as(ops.linearActivation),
+    args: {
+      out: f32(3, 8),
+      x: f32(3, 16),
+      weight: { ...f32(8, 16), packed: true },
+      activation: 1,
+      gated: true,
+      scale: 1,
+    },
   },
   { op: "scale", call: as(ops.scale), args: { out: f32(3, 16), x: f32(3, 16), columns: f32(16), alpha: 2 } },
   {
@@ -276,25 +285,3 @@ export const validCalls: readonly ValidCall[] = [
     args: { values: f32(3, 5), ids: { dtype: "i32", shape: [3, 5] }, logits: f32(3, 16), tokens: i32(1, 2, 3) },
   },
 ];
-
-export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
-/** A packed weight: linear's [n, k], or grouped_linear's [experts, n, k]. */
-export function pack(stream: Stream, values: Float32Array, { shape, dtype }: TensorArg): Tensor {
-  const to = dtype as FloatDType;
-  const [a, b, c] = shape as [number, number, number?];
-  if (c === undefined) return ops.packLinearWeight(stream, values, [a, b], "f32", to);
-  return ops.packExpertWeights(stream, values, [a, b, c], "f32", to);
-}
-
-function place(backend: Backend, arg: TensorArg): Tensor {
-  const random = new Rng(0).uniform(elements(arg.shape), -1, 0); // negative, as `a` must be
-  if (!arg.packed) return backend.place(arg.dtype, arg.shape, { values: arg.values ?? random }).tensor;
-  return backend.keep(pack(backend.stream, random, arg));
-}
-
-/** The valid call's arguments on a device, with some replaced. */
-export function materialise(backend: Backend, { args }: ValidCall, changes: Record<string, Arg> = {}): Values {
-  const entries = Object.entries({ ...args, ...changes });
-  return Object.fromEntries(entries.map(([name, arg]) => [name, isTensorArg(arg) ? place(backend, arg) : arg]));
-}
