@@ -19,6 +19,10 @@ extern const Kernels table;
 namespace avx512bf16 {
 extern const Kernels table;
 }
+#elif defined(__aarch64__)
+namespace neon {
+extern const Kernels table;
+}
 #endif
 
 namespace {
@@ -44,6 +48,8 @@ const Kernels& choose() {
       {&avx2::table, has_avx2},
       {&scalar::table, true},
   };
+#elif defined(__aarch64__)
+  const Choice choices[] = {{&neon::table, true}, {&scalar::table, true}};
 #else
   const Choice choices[] = {{&scalar::table, true}};
 #endif

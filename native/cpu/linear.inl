@@ -80,10 +80,11 @@ struct DotBf16 {
 #endif
 
 // Rows of the largest tile, and vectors of columns beside R rows, by the number of registers.
-inline constexpr int kMaxRows = F32::lanes == 16 ? 12 : F32::lanes == 8 ? 6 : 1;
+inline constexpr int kMaxRows = F32::lanes == 16 ? 12 : F32::lanes >= 4 ? 6 : 1;
 constexpr int vectors_beside(int rows) {
   if (F32::lanes == 1) return kPanel;
   if (F32::lanes == 16) return rows <= 3 ? 4 : 2;
+  if (F32::lanes == 4) return rows <= 2 ? 8 : 4;
   return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
 }
 template <int R>
@@ -141,8 +142,11 @@ void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range column
     panel[p] = weight + (first + p < last ? first + p : last) * steps * kPanel + columns.begin % kPanel;
   }
 
+  // In registers only where each index is a constant: GCC does not unroll loops of so many sums by itself.
   F32 sum[R][V];
+#pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
     for (int v = 0; v < V; ++v) sum[r][v] = zero();
   }
   for (int64_t left = steps, offset = 0; left > 0; x += R * kChunk) {
@@ -155,14 +159,22 @@ void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range column
       for (int half = 0; half < Op::words; ++half, ++word) {
         F32 w[V];
         for (int v = 0; v < V; ++v) w[v] = Op::weight(panel[v * L / kPanel] + offset + v * L % kPanel, half);
+#pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
           for (int v = 0; v < V; ++v) sum[r][v] = Op::add(word + r * kChunk, w[v], sum[r][v]);
         }
       }
     }
   }
 
-  store_tile<R>(sum, columns, out);
+  F32 done[R][V];  // what a function that is not inlined may take the address of
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) done[r][v] = sum[r][v];
+  }
+  store_tile<R>(done, columns, out);
 }
 
 template <class Op, int R>

@@ -8,8 +8,8 @@ namespace mamba::cpu::MAMBA_ISA {
 namespace panels {
 
 inline constexpr int kVectors = 2;
-inline constexpr int kRows = F32::lanes == 16 ? 8 : 4;
-inline constexpr int kColumns = kVectors * F32::lanes;  // of a panel
+inline constexpr int kRows = F32::lanes == 16 || F32::lanes == 4 ? 8 : 4;  // sums are half of 32 registers
+inline constexpr int kColumns = kVectors * F32::lanes;                     // of a panel
 static_assert(kColumns <= 32 && kRows <= 8);
 
 alignas(64) inline constexpr float kLane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};

@@ -157,8 +157,22 @@ double time_ours(const Case& c, cpu::ThreadPool& pool) {
   }
   const auto run = [&](int i) {
     const char* weight = packed.get() + static_cast<size_t>(i) * bytes;
-    cpu::run_linear(
-        {c.m, c.n, c.k, c.x, c.k, weight, nullptr, c.out, c.n, false, c.x_dtype, c.weight_dtype, c.out_dtype}, pool);
+    cpu::run_linear({.m = c.m,
+                     .n = c.n,
+                     .k = c.k,
+                     .x = c.x,
+                     .x_stride = c.k,
+                     .weight = weight,
+                     .bias = nullptr,
+                     .out = c.out,
+                     .out_stride = c.n,
+                     .alpha = 1,
+                     .accumulate = false,
+                     .x_dtype = c.x_dtype,
+                     .weight_dtype = c.weight_dtype,
+                     .out_dtype = c.out_dtype,
+                     .weight_group = 0},
+                    pool);
   };
   run(0);
   const double error = worst_error(c), limit = c.out_dtype == DType::bf16 ? 0x1p-8 : 1e-5;

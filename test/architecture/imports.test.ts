@@ -58,7 +58,7 @@ function headersWithInlineCode(files: Files): string[] {
   return [...files].flatMap(([path, text]) =>
     [...text.matchAll(/^#include <([^>]+)>/gm)]
       .map((match) => match[1]!)
-      .filter((header) => !["immintrin.h", "stdint.h", "stddef.h"].includes(header))
+      .filter((header) => !["arm_neon.h", "immintrin.h", "stdint.h", "stddef.h"].includes(header))
       .map((header) => `${path} includes <${header}>`),
   );
 }

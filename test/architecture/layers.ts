@@ -184,6 +184,7 @@ function typescriptReferences(path: string, text: string): Reference[] {
 
 /** Headers of the standard library and the system have no slash-free `.h` of their own except these. */
 const systemHeaders = new Set([
+  "arm_neon.h",
   "dlfcn.h",
   "fcntl.h",
   "immintrin.h",
