@@ -14,7 +14,7 @@
 // inputs are there, which launch.cuh forbids otherwise: up_few's blocks wait for the choice before they let it start.
 //
 // Bound. Bytes: the rows of the chosen experts and of the shared one. Sums are taken in an order that the weights'
-// shapes give.
+// shapes give, and whether there is one token.
 #include "cuda/activation.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/linear.cuh"
