@@ -22,6 +22,9 @@ export interface MlpConfig {
   readonly outputScale?: number;
 }
 
+/** Rows of a projection up from which it takes the activation along; before that, the norm (rms_norm_linear). */
+const WIDE = 6144;
+
 /** What multiplies the output of an MLP: sigmoid(gate(x)), one number for each row. */
 export type MlpGate = Linear;
 
@@ -99,7 +102,7 @@ export class Mlp {
   private between(f: Forward, x: Input): Tensor {
     const { kind, gateScale = 1 } = this.config;
     const { projected, gate, up, factors } = f.once(this.key, () => this.prepare(f));
-    const weight = this.up instanceof Linear ? this.up.matrix(1) : null;
+    const weight = this.up instanceof Linear && projected.size(1) >= WIDE ? this.up.matrix(1) : null;
     const code = activationOf[kind];
     if (weight === null) {
       this.up.of(f, x, projected);
