@@ -135,62 +135,6 @@ bool run_experts(const ExpertsParams& params, Context& context) {
   return true;
 }
 
-// --- the gate of the shared expert ----------------------------------------------------------------------------------
-// A warp has a token: rows[t] *= sigmoid(x[t] gate^T), in one pass instead of a product with one column and another op.
-struct GateRows {
-  int64_t tokens;
-  int width, size;
-  const bf16* x;  // [tokens, width], row stride x_stride
-  int64_t x_stride;
-  const bf16* gate;  // [width]
-  bf16* rows;        // [tokens, size], row stride rows_stride
-  int64_t rows_stride;
-};
-
-__global__ void __launch_bounds__(kThreads) gate_rows_kernel(const __grid_constant__ GateRows p) {
-  const int lane = threadIdx.x % 32;
-  const int64_t token = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
-  let_next_start();
-  wait_for_inputs();
-  if (token >= p.tokens) return;
-  float sum = 0;
-#pragma unroll 8
-  for (int at = lane * 8; at < p.width; at += kPiece) {
-    sum = dot8(load_x<true>(p.x + token * p.x_stride + at), load_constant<8>(p.gate + at).words[0], sum);
-  }
-  const float factor = sigmoid(warp_sum(sum));
-  bf16* row = p.rows + token * p.rows_stride;
-#pragma unroll 4
-  for (int at = lane * 8; at < p.size; at += kPiece) {
-    float v[8];
-    unpack(load<8>(row + at), v);
-#pragma unroll
-    for (float& value : v) value *= factor;
-    store(row + at, pack<bf16, 8>(v));
-  }
-}
-
-bool run_gate_rows(const ExpertsParams& params, Context& context) {
-  const LinearParams& gate = params.shared_gate;
-  const ActivationParams& rows = params.shared_gating;
-  if (gate.x_dtype != DType::bf16 || gate.m >= int64_t{1} << 31 || !bf16_product(gate) || rows.width % 8 != 0 ||
-      !whole_pieces(rows.out, rows.out_stride)) {
-    return false;
-  }
-  const GateRows p = {
-      .tokens = gate.m,
-      .width = static_cast<int>(gate.k),
-      .size = static_cast<int>(rows.width),
-      .x = static_cast<const bf16*>(gate.x),
-      .x_stride = gate.x_stride,
-      .gate = static_cast<const bf16*>(gate.weight),
-      .rows = static_cast<bf16*>(rows.out),
-      .rows_stride = rows.out_stride,
-  };
-  launch(context, {.grid = static_cast<unsigned>(ceil_div(p.tokens, kWarps)), .block = kThreads}, gate_rows_kernel, p);
-  return true;
-}
-
 }  // namespace
 }  // namespace few
 
@@ -209,7 +153,7 @@ void run_experts(const ExpertsParams& p, Context& context) {
   if (!p.shared) return;
   run_linear(p.shared_up, context);
   run_activation(p.shared_activation, context);
-  if (p.gated && !few::run_gate_rows(p, context)) {
+  if (p.gated) {
     run_linear(p.shared_gate, context);
     run_activation(p.shared_gating, context);
   }
