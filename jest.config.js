@@ -42,8 +42,8 @@ const named = (project) => ({
 });
 
 module.exports = {
-  // By default a machine of two cores has one worker.
-  maxWorkers: Math.max(2, require("node:os").availableParallelism() - 1),
+  // By default a machine of two cores has one worker; tests of processes wait for them most of their time.
+  maxWorkers: Math.max(3, require("node:os").availableParallelism() - 1),
   testTimeout: 60_000,
   projects: [
     named("unit"),
