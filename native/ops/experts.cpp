@@ -2,42 +2,9 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/packed_weight.h"
 
 namespace mamba {
-namespace {
-
-// A packed weight with its sizes as a matrix's, or matrices'.
-void check_packed(Checker& check, Tensor weight, const char* name, std::initializer_list<const char*> dims) {
-  if (weight.layout != Layout::packed)
-    check.refuse(std::string(name) + " is not packed; make it with " +
-                 (dims.size() == 2 ? "packLinearWeight" : "packExpertWeights"));
-  check.dtype(weight, name, kWeightTypes);
-  weight.layout = Layout::strided;
-  check.shape(weight, name, dims);
-}
-
-LinearParams product(const Tensor& out, const Tensor& x, const Tensor& weight) {
-  return {
-      .m = x.size(0),
-      .n = weight.size(0),
-      .k = weight.size(1),
-      .x = x.data,
-      .x_stride = x.stride(0),
-      .weight = weight.data,
-      .bias = nullptr,
-      .out = out.data,
-      .out_stride = out.stride(0),
-      .alpha = 1,
-      .accumulate = false,
-      .x_dtype = x.dtype,
-      .weight_dtype = weight.dtype,
-      .out_dtype = out.dtype,
-      .weight_group = weight.group,
-  };
-}
-
-}  // namespace
-
 void linear_route(Stream& stream, Tensor ids, Tensor weights, Tensor logits, Tensor x, Tensor weight,
                   std::optional<Tensor> bias, std::optional<Tensor> slots, int64_t score, int64_t groups,
                   int64_t kept_groups, bool normalise, double scale) {

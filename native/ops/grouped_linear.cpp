@@ -2,16 +2,14 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/packed_weight.h"
 
 namespace mamba {
 
 void grouped_linear(Stream& stream, Tensor out, Tensor x, Tensor weight, Tensor offsets,
                     std::optional<Tensor> row_token, int64_t activation, bool gated) {
   Checker check("grouped_linear", stream.device());
-  if (weight.layout != Layout::packed) check.refuse("weight is not packed; make it with packExpertWeights");
-  Tensor matrices = weight;  // their sizes; the order of the elements is the backend's
-  matrices.layout = Layout::strided;
-  check.shape(matrices, "weight", {"experts", "n", "k"}).dtype(weight, "weight", kWeightTypes);
+  check_packed(check, weight, "weight", {"experts", "n", "k"});
   check.shape(x, "x", {row_token ? "tokens" : "rows", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   if (row_token) {
     check.shape(*row_token, "row_token", {"rows"}).dtype(*row_token, "row_token", {DType::i32});

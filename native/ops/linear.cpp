@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/packed_weight.h"
 
 namespace mamba {
 namespace {
@@ -9,30 +10,15 @@ namespace {
 // `x` is what is multiplied; `x_name` what a message calls it.
 LinearParams checked(Checker& check, Tensor out, Tensor x, const char* x_name, Tensor weight,
                      std::optional<Tensor> bias, double alpha, bool accumulate) {
-  if (!(weight.layout == Layout::packed)) check.refuse("weight is not packed; make it with packLinearWeight");
-  Tensor matrix = weight;  // its sizes are those of the matrix; only the order of the elements is the backend's
-  matrix.layout = Layout::strided;
-  check.shape(matrix, "weight", {"n", "k"}).dtype(weight, "weight", kWeightTypes);
+  check_packed(check, weight, "weight", {"n", "k"});
   check.shape(x, x_name, {"m", "k"}).dtype(x, x_name, kFloatTypes).last_contiguous(x, x_name);
   check.shape(out, "out", {"m", "n"}).dtype(out, "out", {DType::f32, x.dtype}).last_contiguous(out, "out");
   if (bias) check.shape(*bias, "bias", {"n"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
-  return {
-      .m = check.size("m"),
-      .n = check.size("n"),
-      .k = check.size("k"),
-      .x = x.data,
-      .x_stride = x.stride(0),
-      .weight = weight.data,
-      .bias = bias ? bias->as<float>() : nullptr,
-      .out = out.data,
-      .out_stride = out.stride(0),
-      .alpha = static_cast<float>(alpha),
-      .accumulate = accumulate,
-      .x_dtype = x.dtype,
-      .weight_dtype = weight.dtype,
-      .out_dtype = out.dtype,
-      .weight_group = weight.group,
-  };
+  LinearParams params = product(out, x, weight);
+  params.bias = bias ? bias->as<float>() : nullptr;
+  params.alpha = static_cast<float>(alpha);
+  params.accumulate = accumulate;
+  return params;
 }
 
 }  // namespace

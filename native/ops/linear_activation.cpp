@@ -2,16 +2,14 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/packed_weight.h"
 
 namespace mamba {
 
 void linear_activation(Stream& stream, Tensor out, Tensor x, Tensor weight, int64_t activation, bool gated,
                        double scale) {
   Checker check("linear_activation", stream.device());
-  if (weight.layout != Layout::packed) check.refuse("weight is not packed; make it with packLinearWeight");
-  Tensor matrix = weight;
-  matrix.layout = Layout::strided;
-  check.shape(matrix, "weight", {"n", "k"}).dtype(weight, "weight", kWeightTypes);
+  check_packed(check, weight, "weight", {"n", "k"});
   check.shape(x, "x", {"m", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check.shape(out, "out", {"m", "n"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
   const int64_t n = check.size("n"), width = gated ? n / 2 : n;
@@ -22,24 +20,7 @@ void linear_activation(Stream& stream, Tensor out, Tensor x, Tensor weight, int6
   const size_t up = static_cast<size_t>(width) * size_of(out.dtype);
   backend_of(stream).linear_activation(stream,
                                        {
-                                           .linear =
-                                               {
-                                                   .m = check.size("m"),
-                                                   .n = n,
-                                                   .k = check.size("k"),
-                                                   .x = x.data,
-                                                   .x_stride = x.stride(0),
-                                                   .weight = weight.data,
-                                                   .bias = nullptr,
-                                                   .out = out.data,
-                                                   .out_stride = out.stride(0),
-                                                   .alpha = 1,
-                                                   .accumulate = false,
-                                                   .x_dtype = x.dtype,
-                                                   .weight_dtype = weight.dtype,
-                                                   .out_dtype = out.dtype,
-                                                   .weight_group = weight.group,
-                                               },
+                                           .linear = product(out, x, weight),
                                            .activation =
                                                {
                                                    .rows = check.size("m"),
