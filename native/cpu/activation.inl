@@ -62,9 +62,8 @@ inline void activate_row(const ActivationParams& p, const T* x, const T* up, O* 
 
 template <class T, class O>
 inline void scale_row(const ScaleParams& p, const T* x, O* out) {
-  const F32 alpha = set(p.alpha);
+  const F32 factor = set(p.alpha);
   for_lanes(0, p.width, [&](int64_t c, auto n) {
-    const F32 factor = p.columns ? alpha * load_n(p.columns + c, n) : alpha;
     store_n(out + c, p.accumulate ? fma(load_n(x + c, n), factor, load_n(out + c, n)) : load_n(x + c, n) * factor, n);
   });
 }

@@ -56,11 +56,6 @@ template <class T, class O, int V>
 __global__ void __launch_bounds__(kThreads) scale_kernel(const __grid_constant__ ScaleParams p) {
   let_next_start();
   const Place<V> at(p.width);
-  float factor[V];
-#pragma unroll
-  for (int i = 0; i < V; ++i) {
-    factor[i] = p.columns && at.row < p.rows ? p.alpha * __ldg(p.columns + at.column + i) : p.alpha;
-  }
   wait_for_inputs();
   if (at.row >= p.rows) return;
   float v[V], before[V] = {};
@@ -68,7 +63,7 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(const __grid_constant__
   unpack(load<V>(static_cast<const T*>(p.x) + at.row * p.x_stride + at.column), v);
   if (p.accumulate) unpack(load<V>(out), before);
 #pragma unroll
-  for (int i = 0; i < V; ++i) v[i] = fmaf(v[i], factor[i], before[i]);
+  for (int i = 0; i < V; ++i) v[i] = fmaf(v[i], p.alpha, before[i]);
   store(out, pack<O, V>(v));
 }
 

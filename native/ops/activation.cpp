@@ -36,21 +36,16 @@ void activation(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> up, 
                                         });
 }
 
-void scale(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> columns, double alpha, bool accumulate) {
+void scale(Stream& stream, Tensor out, Tensor x, double alpha, bool accumulate) {
   Checker check("scale", stream.device());
   check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
-  if (columns) {
-    check.shape(*columns, "columns", {"width"}).dtype(*columns, "columns", {DType::f32});
-    check.contiguous(*columns, "columns");
-  }
   if (out.elements() == 0) return;
   backend_of(stream).scale(stream, {
                                        .rows = check.size("rows"),
                                        .width = check.size("width"),
                                        .x = x.data,
                                        .x_stride = x.stride(0),
-                                       .columns = columns ? columns->as<float>() : nullptr,
                                        .out = out.data,
                                        .out_stride = out.stride(0),
                                        .alpha = static_cast<float>(alpha),

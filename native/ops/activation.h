@@ -25,8 +25,7 @@ struct ScaleParams {
   int64_t rows, width;
   const void* x;  // [rows, width], row stride x_stride
   int64_t x_stride;
-  const float* columns;  // [width] or null
-  void* out;             // [rows, width], row stride out_stride; may be x, if strides and types are the same
+  void* out;  // [rows, width], row stride out_stride; may be x, if strides and types are the same
   int64_t out_stride;
   float alpha;
   bool accumulate;  // out += instead of out =

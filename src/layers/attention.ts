@@ -45,6 +45,8 @@ export interface AttentionConfig {
   /** Factors of the input and of the output; default 1. */
   readonly inputScale?: number;
   readonly outputScale?: number;
+  /** Where the caller projects rows: a factor that q, k and v still need, above 0. Pages hold k and v without it. Excludes headNorm. */
+  readonly givenScale?: number;
 }
 
 /** Value = code * scale, in a cache of e4m3. */
@@ -57,7 +59,8 @@ const noScales: KvScales = { kScale: 1, vScale: 1 };
 
 /** What attention projects with: to q, k, v and gates side by side, and back; and what it norms heads with. */
 export interface AttentionProjections {
-  readonly qkv: Projection;
+  /** null: rows are given. */
+  readonly qkv: Projection | null;
   readonly out: Linear;
   /** Both f32 [headDim]. */
   readonly norms?: { readonly q: Tensor; readonly k: Tensor };
@@ -70,6 +73,7 @@ export interface AttentionProjections {
 export class Attention {
   private readonly invFreq: Tensor | undefined;
   private readonly ropeFactor: number;
+  private readonly scale: number;
   private readonly scales: KvScales;
   private readonly dtype: DType;
   private readonly cache: CacheHandle<Readonly<Record<"kPages" | "vPages", Tensor>>>;
@@ -83,12 +87,14 @@ export class Attention {
     private readonly projections: AttentionProjections,
     scales: KvScales = noScales,
   ) {
-    const { kvHeads, headDim, rope } = config;
+    const { kvHeads, headDim, rope, givenScale = 1 } = config;
+    this.scale = config.scale * givenScale ** 2;
     this.invFreq = rope === null ? undefined : build.loader.constant(rope.invFreq);
     this.ropeFactor = rope?.attentionFactor ?? 1;
     this.dtype = build.dtype;
     this.cache = build.cache(pagedCache({ kvHeads, headDim, dtype: build.kvDtype }));
-    this.scales = build.kvDtype === "u8" ? scales : noScales;
+    const stored = { kScale: scales.kScale / givenScale, vScale: scales.vScale / givenScale };
+    this.scales = build.kvDtype === "u8" ? stored : noScales;
     this.prefillField = build.field(prefillAttention(attentionTileTokens(headDim)));
     this.decodeField = build.field(decodeAttention({ kvHeads, headDim, window: 0 }));
     for (const field of [positions, kvSlots, prefillRows]) build.field(field);
@@ -96,14 +102,17 @@ export class Attention {
 
   /** With projections of its own, between rows of hiddenSize. */
   static load(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Attention {
-    const { heads, headDim, bias, headNorm, inputScale, outputScale } = config;
+    const { heads, headDim, bias, headNorm, inputScale, outputScale = 1, givenScale } = config;
     const norm = (name: string) => normWeight(build, weights.scope(name), headDim, headNorm!.weight);
     const projections = {
-      qkv: config.outputGate
-        ? gatedQkv(config, hiddenSize, build, weights)
-        : Linear.stacked(build, qkvParts(config, weights), hiddenSize, bias, { inputScale }),
+      qkv:
+        givenScale !== undefined
+          ? null
+          : config.outputGate
+            ? gatedQkv(config, hiddenSize, build, weights)
+            : Linear.stacked(build, qkvParts(config, weights), hiddenSize, bias, { inputScale }),
       out: Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, {
-        outputScale,
+        outputScale: outputScale * (givenScale ?? 1),
         role: "residual",
       }),
       ...(headNorm && { norms: { q: norm("q_norm"), k: norm("k_norm") } }),
@@ -121,13 +130,18 @@ export class Attention {
     this.projections.out.of(f, this.attended(f, x), out);
   }
 
-  private attended(f: Forward, x: Input): Tensor {
-    const { qkv, attended, gate, rope, prefill, decode } = f.once(this.config, () => this.prepare(f));
-    const { scale, headNorm } = this.config;
+  /** residual [tokens, hidden] += the attention of rows of q, k and v, the same tensor in all layers of a step. */
+  forwardProjected(f: Forward, qkv: Tensor, residual: Tensor): void {
+    this.projections.out.addTo(f, this.attended(f, null, qkv), residual);
+  }
+
+  private attended(f: Forward, x: Input | null, given?: Tensor): Tensor {
+    const { qkv, attended, gate, rope, prefill, decode } = f.once(this.config, () => this.prepare(f, given));
+    const { scale, config } = this;
     const { norms } = this.projections;
     const { kScale, vScale } = this.scales;
     const { kPages, vPages } = f.cache(this.cache);
-    this.projections.qkv.of(f, x, qkv);
+    if (x !== null) this.projections.qkv!.of(f, x, qkv);
     // Arguments are written out: to spread two objects into a third takes longer than the call of an op.
     ropeStoreKv(f.stream, {
       q: rope.q,
@@ -139,7 +153,7 @@ export class Attention {
       ropeFactor: this.ropeFactor,
       qNorm: norms?.q,
       kNorm: norms?.k,
-      normEps: headNorm?.eps ?? 0,
+      normEps: config.headNorm?.eps ?? 0,
       kPages,
       vPages,
       kScale,
@@ -184,13 +198,13 @@ export class Attention {
     return attended;
   }
 
-  /** The buffers of a step and their parts. */
-  private prepare(f: Forward) {
+  /** The buffers of a step and their parts; `given` is somebody else's qkv. */
+  private prepare(f: Forward, given?: Tensor) {
     const { heads, kvHeads, headDim, outputGate = false } = this.config;
     const { numTokens, numPrefillTokens } = f;
     const gates = outputGate ? heads * headDim : 0;
     const ungated = (heads + 2 * kvHeads) * headDim;
-    const qkv = f.arena.tensor(this.dtype, [numTokens, ungated + gates]);
+    const qkv = given ?? f.arena.tensor(this.dtype, [numTokens, ungated + gates]);
     const attended = f.arena.tensor(this.dtype, [numTokens, heads * headDim]);
     const q = qkv.columns(0, [heads, headDim]);
     const k = qkv.columns(heads * headDim, [kvHeads, headDim]);
@@ -237,7 +251,8 @@ export class Attention {
       bytes: (sequences * context + tokens) * this.cache.spec.bytesPerToken,
       flops: 4 * pairs * heads * headDim,
     };
-    return sumWork([this.projections.qkv.work({ tokens }), this.projections.out.work({ tokens }), attend]);
+    const { qkv, out } = this.projections;
+    return sumWork([...(qkv ? [qkv.work({ tokens })] : []), out.work({ tokens }), attend]);
   }
 }
 

@@ -28,10 +28,20 @@ export class CausalConv {
     readonly state: SlotTensor,
   ) {}
 
-  static load(build: ModelBuild, weights: WeightScope, dim: number, width: number, bias: boolean): CausalConv {
+  /** `inputScales`: a factor of each channel's inputs; default 1. */
+  static load(
+    build: ModelBuild,
+    weights: WeightScope,
+    dim: number,
+    width: number,
+    bias: boolean,
+    inputScales?: readonly number[],
+  ): CausalConv {
     const { loader, dtype } = build;
+    const scaled = (values: Float32Array) =>
+      inputScales === undefined ? values : values.map((tap, i) => tap * inputScales[Math.floor(i / width)]!);
     const weight = loader.vector(weights.tensor("weight", [dim, 1, width], recurrentInitial.taps(width)), {
-      change: (values) => transpose(values, dim, width),
+      change: (values) => transpose(scaled(values), dim, width),
       shape: [width, dim],
     });
     const added = bias ? loader.vector(weights.tensor("bias", [dim], initial.zeros)) : undefined;

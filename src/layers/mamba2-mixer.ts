@@ -13,7 +13,7 @@ import type { CacheHandle } from "./cache";
 import { CausalConv } from "./causal-conv";
 import type { Forward } from "./forward";
 import { history } from "./history";
-import { Linear } from "./linear";
+import { Linear, type LinearPart } from "./linear";
 import { type MixerShape, type MixerStep, mixerStep } from "./mamba2-step";
 import { recurrentInitial } from "./recurrent-initial";
 import { type GatedNorm, GatedRmsNorm, type Input } from "./rms-norm";
@@ -51,11 +51,9 @@ type MixerPools = Readonly<Record<"conv" | "ssm", Tensor> & Record<string, Tenso
  * The only place that tells prefill rows, which come first, from decode rows.
  */
 export class Mamba2Mixer {
-  private readonly inProj: Linear;
+  private readonly inProj: Linear | null;
   private readonly outProj: Linear;
   private readonly norm: GatedRmsNorm | null;
-  /** Factors of in_proj's output. */
-  private readonly columns: Tensor | undefined;
   private readonly conv: CausalConv;
   private readonly ssd: { a: Tensor; d: Tensor; dtBias: Tensor; dtMin: number; dtMax: number; dtSoftplus: true };
   private readonly cache: CacheHandle<MixerPools>;
@@ -66,19 +64,23 @@ export class Mamba2Mixer {
     private readonly config: Mamba2MixerConfig,
     build: ModelBuild,
     weights: WeightScope,
+    /** `projected`: in_proj is a part of a product of the caller's, who calls forwardProjected. */
+    { projected = false } = {},
   ) {
-    const { hiddenSize, heads, headDim, groups, stateSize, convKernel, norm, inputScale, outputScale } = config;
+    const { hiddenSize, heads, headDim, groups, stateSize, convKernel, norm, inProjBias, outputScale } = config;
     const { loader } = build;
     const inner = heads * headDim; // channels of x and of the gate
     const convDim = inner + 2 * groups * stateSize; // of x, B and C, which go through the convolution together
-    const projected = inner + convDim + heads;
-    this.inProj = Linear.load(build, weights.scope("in_proj"), [projected, hiddenSize], config.inProjBias, {
-      inputScale,
-    });
-    const { partScales } = config;
-    const scaled = partScales && Object.values(partScales).some((factor) => factor !== 1);
-    this.columns = scaled ? loader.constant(columnsOf(partScales, config)) : undefined;
-    this.conv = CausalConv.load(build, weights.scope("conv1d"), convDim, convKernel, config.convBias);
+    const { weights: inProj, n } = inProjPart(config, weights);
+    this.inProj = projected ? null : Linear.load(build, inProj, [n, hiddenSize], inProjBias, inProjScales(config));
+    this.conv = CausalConv.load(
+      build,
+      weights.scope("conv1d"),
+      convDim,
+      convKernel,
+      config.convBias,
+      tapScales(config),
+    );
     this.ssd = {
       a: loader.vector(weights.tensor("A_log", [heads], recurrentInitial.logDecay), {
         change: (values) => values.map((value) => -Math.exp(value)),
@@ -115,10 +117,25 @@ export class Mamba2Mixer {
   /** residual [tokens, hidden] += the mixer of x [tokens, hidden]. */
   forward(f: Forward, x: Input, residual: Tensor): void {
     const step = f.once(this.config, () => mixerStep(f, this.shape));
-    const { prefill, decode, zxbcdt } = step;
+    this.inProj!.of(f, x, step.zxbcdt);
+    this.mix(f, step, residual);
+  }
+
+  /** The same of rows that are projected already: inProjPart with inProjScales, the same tensor in all layers of a step. */
+  forwardProjected(f: Forward, zxbcdt: Tensor, residual: Tensor): void {
+    this.mix(
+      f,
+      f.once(this.config, () => mixerStep(f, this.shape, zxbcdt)),
+      residual,
+    );
+  }
+
+  private mix(f: Forward, step: MixerStep, residual: Tensor): void {
+    const { prefill, decode, z, dt } = step;
     const pools = f.cache(this.cache);
-    this.inProj.of(f, x, zxbcdt);
-    if (this.columns !== undefined) scale(f.stream, { out: zxbcdt, x: zxbcdt, columns: this.columns });
+    const rest = restScales(this.config);
+    if (rest.z !== 1) scale(f.stream, { out: z, x: z, alpha: rest.z });
+    if (rest.dt !== 1) scale(f.stream, { out: dt, x: dt, alpha: rest.dt });
     if (prefill !== null) this.scanPrefill(f, prefill, pools);
     if (decode !== null) this.updateDecode(f, decode, pools);
     this.outProj.addTo(f, this.gated(f, step), residual);
@@ -198,22 +215,32 @@ export class Mamba2Mixer {
   /** Counts the matrices and the states; the rest is in caches or small beside them. */
   work({ tokens, sequences }: StepLoad): Work {
     const states = { bytes: 2 * sequences * this.cache.spec.bytesPerSequence, flops: 0 };
-    return sumWork([this.inProj.work({ tokens }), this.outProj.work({ tokens }), states]);
+    return sumWork([...(this.inProj ? [this.inProj.work({ tokens })] : []), this.outProj.work({ tokens }), states]);
   }
 }
 
-/** A factor for each column of in_proj's output. */
-function columnsOf(
-  scales: NonNullable<Mamba2MixerConfig["partScales"]>,
-  { heads, headDim, groups, stateSize }: Mamba2MixerConfig,
-): number[] {
-  const inner = heads * headDim;
-  const parts: readonly [factor: number, width: number][] = [
-    [scales.z, inner],
-    [scales.x, inner],
-    [scales.b, groups * stateSize],
-    [scales.c, groups * stateSize],
-    [scales.dt, heads],
-  ];
-  return parts.flatMap(([factor, width]) => Array<number>(width).fill(factor));
+/** The rows of in_proj: gate, x, B and C, time steps. */
+export function inProjPart(config: Mamba2MixerConfig, weights: WeightScope): LinearPart {
+  const { heads, headDim, groups, stateSize } = config;
+  return { weights: weights.scope("in_proj"), n: 2 * heads * headDim + 2 * groups * stateSize + heads };
+}
+
+/** Factors of the input and of all outputs. The second is the gate's, so that it needs no more; restScales has what others do. */
+export function inProjScales({ inputScale = 1, partScales }: Mamba2MixerConfig) {
+  return { inputScale, outputScale: partScales?.z || 1 };
+}
+
+/** What is left of the parts' factors. The convolution's taps take those of x, B and C along, which are linear in them. */
+function restScales(config: Mamba2MixerConfig): NonNullable<Mamba2MixerConfig["partScales"]> {
+  const { z, x, b, c, dt } = config.partScales ?? { z: 1, x: 1, b: 1, c: 1, dt: 1 };
+  const { outputScale } = inProjScales(config);
+  return { z: z / outputScale, x: x / outputScale, b: b / outputScale, c: c / outputScale, dt: dt / outputScale };
+}
+
+/** A factor for each channel of the convolution. */
+function tapScales(config: Mamba2MixerConfig): number[] {
+  const { heads, headDim, groups, stateSize } = config;
+  const { x, b, c } = restScales(config);
+  const part = (factor: number, width: number) => Array<number>(width).fill(factor);
+  return [...part(x, heads * headDim), ...part(b, groups * stateSize), ...part(c, groups * stateSize)];
 }

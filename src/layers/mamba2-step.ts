@@ -29,6 +29,8 @@ export interface MixerStep {
   /** Both [tokens, inner]. */
   readonly y: Tensor;
   readonly z: Tensor;
+  /** [tokens, H]. */
+  readonly dt: Tensor;
   readonly prefill: (Pick<Part, "y" | "z"> & { conv: ConvPrefill; scan: Omit<SsdChunkScanArgs, ScanOwn> }) | null;
   readonly decode: (Pick<Part, "y" | "z"> & MixerDecode) | null;
 }
@@ -55,16 +57,17 @@ export interface MixerShape {
   readonly snapshots: StepField<keyof Snapshots, Snapshots>;
 }
 
-/** The buffers of a step and their parts. */
-export function mixerStep(f: Forward, shape: MixerShape): MixerStep {
+/** The buffers of a step and their parts; `given` is somebody else's zxbcdt. */
+export function mixerStep(f: Forward, shape: MixerShape, given?: Tensor): MixerStep {
   const { heads, headDim, groups, stateSize, dtype } = shape;
   const { numTokens } = f;
   const inner = heads * headDim;
   const convDim = inner + 2 * groups * stateSize;
-  const zxbcdt = f.arena.tensor(dtype, [numTokens, inner + convDim + heads]);
+  const zxbcdt = given ?? f.arena.tensor(dtype, [numTokens, inner + convDim + heads]);
   const xbc = f.arena.tensor(dtype, [numTokens, convDim]);
   const y = f.arena.tensor(dtype, [numTokens, inner]);
   const z = zxbcdt.columns(0, [inner]);
+  const dt = zxbcdt.columns(inner + convDim, [heads]);
   const part = (begin: number, end: number) => {
     const rows = { zxbcdt: zxbcdt.rows(begin, end), xbc: xbc.rows(begin, end), y: y.rows(begin, end) };
     return {
@@ -80,7 +83,7 @@ export function mixerStep(f: Forward, shape: MixerShape): MixerStep {
       },
     };
   };
-  return { zxbcdt, y, z, prefill: prefillOf(f, shape, part), decode: decodeOf(f, shape, part) };
+  return { zxbcdt, y, z, dt, prefill: prefillOf(f, shape, part), decode: decodeOf(f, shape, part) };
 }
 
 function prefillOf(

@@ -2,6 +2,7 @@ import { Attention } from "../layers/attention";
 import type { ModelBuild } from "../layers/build";
 import { Mamba2Mixer } from "../layers/mamba2-mixer";
 import { Mlp } from "../layers/mlp";
+import { besideMixer, ParallelMixers } from "../layers/parallel-mixers";
 import { type Branch, Parallel, PreNorm } from "../layers/pre-norm";
 import { RmsNorm } from "../layers/rms-norm";
 import type { WeightScope } from "../weights/scope";
@@ -29,6 +30,7 @@ export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoi
     inputScale: factors.attentionIn,
     outputScale: factors.attentionOut,
   };
+  const joined = besideMixer(mixer, attention);
   const mlp = { ...config.mlp, hiddenSize, gateScale: factors.mlpGate, outputScale: factors.mlpDown };
   const options = {
     embeddings: "embed_tokens",
@@ -39,10 +41,13 @@ export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoi
   return Decoder.load(config, build, checkpoint.named(falconH1Name), options, (layer) => {
     const behind = (norm: string, branch: Branch) =>
       new PreNorm(RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
-    const mixers = new Parallel(build, [
-      new Mamba2Mixer(mixer, build, layer.scope("mamba")),
-      Attention.load(attention, hiddenSize, build, layer.scope("self_attn")),
-    ]);
+    const parts = { mixer: layer.scope("mamba"), attention: layer.scope("self_attn") };
+    const mixers = joined
+      ? new ParallelMixers({ mixer, attention: joined }, build, parts)
+      : new Parallel(build, [
+          new Mamba2Mixer(mixer, build, parts.mixer),
+          Attention.load(attention, hiddenSize, build, parts.attention),
+        ]);
     return [
       behind("input_layernorm", mixers),
       behind("pre_ff_layernorm", Mlp.load(mlp, build, layer.scope("feed_forward"))),

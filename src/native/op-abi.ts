@@ -44,14 +44,7 @@ export interface OpFunctions {
     gated: boolean,
     scale: number,
   ): void;
-  scale(
-    device: DeviceHandle,
-    out: TensorHandle,
-    x: TensorHandle,
-    columns: TensorHandle | 0,
-    alpha: number,
-    accumulate: boolean,
-  ): void;
+  scale(device: DeviceHandle, out: TensorHandle, x: TensorHandle, alpha: number, accumulate: boolean): void;
   route(
     device: DeviceHandle,
     ids: TensorHandle,

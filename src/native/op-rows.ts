@@ -8,7 +8,7 @@ linear Tensor out Tensor x Tensor weight std::optional<Tensor> bias double alpha
 rms_norm_linear Tensor out Tensor x Tensor norm_weight double eps Tensor normed Tensor weight std::optional<Tensor> bias double alpha bool accumulate
 activation Tensor out Tensor x std::optional<Tensor> up int64_t activation double scale
 linear_activation Tensor out Tensor x Tensor weight int64_t activation bool gated double scale
-scale Tensor out Tensor x std::optional<Tensor> columns double alpha bool accumulate
+scale Tensor out Tensor x double alpha bool accumulate
 route Tensor ids Tensor weights Tensor logits std::optional<Tensor> bias std::optional<Tensor> slots int64_t score int64_t groups int64_t kept_groups bool normalise double scale
 sort_by_expert Tensor row_token Tensor offsets Tensor positions Tensor ids
 grouped_linear Tensor out Tensor x Tensor weight Tensor offsets std::optional<Tensor> row_token int64_t activation bool gated

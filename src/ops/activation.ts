@@ -68,22 +68,13 @@ export interface ScaleArgs {
   readonly out: Tensor;
   /** [rows, width] of any float type; the rows may be strided. */
   readonly x: Tensor;
-  /** f32 [width]: a factor of each column. */
-  readonly columns?: Tensor | undefined;
-  /** A factor of all. Default 1. */
+  /** A factor. Default 1. */
   readonly alpha?: number;
   /** out += instead of out =. Default false. */
   readonly accumulate?: boolean;
 }
 
-/** out = alpha x columns; in float, rounded once. */
+/** out = alpha x; in float, rounded once. */
 export function scale(stream: Stream, args: ScaleArgs): void {
-  addon().scale(
-    stream.handle,
-    args.out.handle,
-    args.x.handle,
-    args.columns?.handle ?? 0,
-    args.alpha ?? 1,
-    args.accumulate ?? false,
-  );
+  addon().scale(stream.handle, args.out.handle, args.x.handle, args.alpha ?? 1, args.accumulate ?? false);
 }

@@ -75,7 +75,6 @@ export interface ScaleRow {
   readonly rows: number;
   readonly width: number;
   readonly alpha: number;
-  readonly columns: boolean;
   readonly accumulate: boolean;
   readonly dtype: FloatDType; // of x
   readonly outDtype: FloatDType;
@@ -89,7 +88,6 @@ export const scaleBase: ScaleRow = {
   rows: 5,
   width: 96,
   alpha: 0.22,
-  columns: false,
   accumulate: false,
   dtype: "f32",
   outDtype: "f32",
@@ -103,7 +101,6 @@ export async function checkScale(backend: Backend, row: ScaleRow): Promise<void>
   const rng = new Rng(0);
   const { rows, width, dtype, outDtype, shift } = row;
   const values = rounded(dtype, rng.normal(rows * width));
-  const columns = row.columns ? rng.normal(width) : null;
   const before = row.accumulate ? rounded(outDtype, rng.normal(rows * width)) : null;
   const x = backend.place(dtype, [rows, width], { values, rowPad: row.xPad, shift });
   const place = { ...(before && { values: before }), rowPad: row.outPad, shift };
@@ -111,13 +108,11 @@ export async function checkScale(backend: Backend, row: ScaleRow): Promise<void>
   scale(backend.stream, {
     out: out.tensor,
     x: x.tensor,
-    ...(columns && { columns: backend.floats([width], columns) }),
     alpha: row.alpha,
     accumulate: row.accumulate,
   });
   const want = Float64Array.from(values, (v, i) => {
-    const factor = Math.fround(row.alpha) * (columns?.[i % width] ?? 1);
-    return factor * v + (before?.[i] ?? 0);
+    return Math.fround(row.alpha) * v + (before?.[i] ?? 0);
   });
   assertClose("out", [rows, width], await out.values(), want, toleranceOf(outDtype));
   if (!row.inPlace) await x.assertUnchanged("x");

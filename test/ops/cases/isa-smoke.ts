@@ -95,11 +95,7 @@ async function main(): Promise<void> {
     ]),
     checkActivation,
   );
-  await all(
-    "scale",
-    cases(scaleBase, [...pointwise, { columns: true, accumulate: true, width: 17, ...ragged }]),
-    checkScale,
-  );
+  await all("scale", cases(scaleBase, [...pointwise, { accumulate: true, width: 17, ...ragged }]), checkScale);
   await all("moeCombine", cases(combineBase, [...pointwise, { accumulate: true, width: 17 }]), checkCombine);
   await all(
     "groupedLinear",

@@ -96,7 +96,7 @@ export const validCalls: readonly ValidCall[] = [
       scale: 1,
     },
   },
-  { op: "scale", call: as(ops.scale), args: { out: f32(3, 16), x: f32(3, 16), columns: f32(16), alpha: 2 } },
+  { op: "scale", call: as(ops.scale), args: { out: f32(3, 16), x: f32(3, 16), alpha: 2 } },
   {
     op: "route",
     call: as(ops.route),
