@@ -299,10 +299,16 @@ struct DecodeWarp {
     }
   }
 
-  // `ahead` is kStages tiles further than `now`, if there are so many.
+  // `ahead` is kStages tiles further than `now`, if there are so many. The first ones are asked for before the inputs
+  // are there, as long as they are of keys before this step's.
   __device__ __forceinline__ void run(DecodeWalk<Shape> now, DecodeWalk<Shape> ahead) {
     int asked = 0;
-    for (; asked < Shape::kStages && ahead.next_tile(); ++asked) copy_tile(ahead, asked);
+    bool waited = false;
+    for (; asked < Shape::kStages && ahead.next_tile(); ++asked) {
+      if (!waited && (ahead.tile + 1) * kKeys > ahead.unit.first_position) wait_for_inputs(), waited = true;
+      copy_tile(ahead, asked);
+    }
+    if (!waited) wait_for_inputs();
     const bool all = asked < Shape::kStages;
     bool more = !all;
     while (now.next_unit()) {
@@ -338,7 +344,6 @@ __global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(co
     hopper::prefetch_map(&maps.v);
   }
   __syncwarp();
-  wait_for_inputs();
   let_next_start();
   // Neighbouring units go to different multiprocessors.
   const DecodeWalk<Shape> walk(job, static_cast<int>(blockIdx.x) + warp * static_cast<int>(gridDim.x),

@@ -1,8 +1,8 @@
 // rope_store_kv: rotary embedding of q in place, and of k on its way with v into the paged KV cache.
 //
-// Mapping. A block has a token: its angles are taken once, and where heads are normalised a warp takes each head's root
-// mean square; then threads take V channels of a head's first half with their partners of the second, or V channels
-// that are not rotated.
+// Mapping. A block has a token: its angles are taken once, while the projection before runs, and where heads are
+// normalised a warp takes each head's root mean square; then threads take V channels of a head's first half with their
+// partners of the second, or V channels that are not rotated.
 //
 // Bound. Bytes: q is read and written, k and v are read and stored. Sines and cosines of far angles reduce exactly.
 #include <cuda_fp8.h>
@@ -39,7 +39,6 @@ template <class T, class P, int V, bool kNormed>
 __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __grid_constant__ RopeStoreKvParams p) {
   __shared__ float cosines[kMaxHeadDim / 2], sines[kMaxHeadDim / 2];
   extern __shared__ float inverse_rms[];  // of each head of q, then of k, where one of them has a norm
-  wait_for_inputs();
   let_next_start();
   const KvPages& pages = p.pages;
   const int64_t token = blockIdx.x;
@@ -52,6 +51,10 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
     sincosf(position * p.inv_freq[i], &sine, &cosine);
     cosines[i] = cosine * p.rope_factor, sines[i] = sine * p.rope_factor;
   }
+  const int64_t slot = p.slot_mapping[token];
+  const bool there = slot >= 0 && slot < pages.pages * pages.page_size;
+  const int64_t page = slot / pages.page_size, offset = slot % pages.page_size;
+  wait_for_inputs();
   const T* k = static_cast<const T*>(p.k) + token * p.k_stride;
   const T* v = static_cast<const T*>(p.v) + token * p.v_stride;
   T* q = static_cast<T*>(p.q) + token * p.q_stride;
@@ -82,9 +85,6 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
     }
   };
   __syncthreads();
-  const int64_t slot = p.slot_mapping[token];
-  const bool there = slot >= 0 && slot < pages.pages * pages.page_size;
-  const int64_t page = slot / pages.page_size, offset = slot % pages.page_size;
   const auto in_page = [&](int head) { return (head * pages.page_size + offset) * head_dim; };
   P* k_to = static_cast<P*>(pages.k) + page * pages.k_page_stride;
   P* v_to = static_cast<P*>(pages.v) + page * pages.v_page_stride;
