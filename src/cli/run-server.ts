@@ -11,7 +11,7 @@ import { packageVersion } from "../version";
 import { EngineLog } from "./engine-log";
 import { greeting } from "./greeting";
 import { exposureNotes, toHttpOptions, withoutHttpFlags } from "./http-flags";
-import { ensureModel } from "./named-model";
+import { ensureModels } from "./named-model";
 import { ProgressBar } from "./progress";
 import type { ServeFlags } from "./serve";
 
@@ -23,7 +23,7 @@ export async function runServer(model: string, flags: ServeFlags): Promise<void>
   const http = toHttpOptions(flags);
   const others = withoutHttpFlags(flags);
   const { host, port, modelName, allowedHost, drainTimeout, watchdogTimeout, replicas, logLevel, ...options } = others;
-  await ensureModel(model);
+  await ensureModels(model, options);
   const { otlpTracesEndpoint } = flags;
   const tracing = otlpTracesEndpoint === undefined ? null : await openTracing(otlpTracesEndpoint, packageVersion());
   const log = new EngineLog(logLevel, (line) => process.stderr.write(line));

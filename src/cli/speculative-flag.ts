@@ -8,6 +8,7 @@ const fields: Readonly<Record<string, keyof SpeculativeOptions>> = {
   num_speculative_tokens: "numSpeculativeTokens",
   prompt_lookup_min: "promptLookupMin",
   prompt_lookup_max: "promptLookupMax",
+  model: "model",
 };
 
 export function speculativeOption(): Option {

@@ -1,12 +1,12 @@
 import { modelName } from "../llm/bundled-model";
 import { LLM } from "../llm/llm";
 import type { LoadOptions } from "../llm/load-engine";
-import { ensureModel } from "./named-model";
+import { ensureModels } from "./named-model";
 import { ProgressBar } from "./progress";
 
 /** Loads a model with a progress bar; what the engine has to say goes to stderr. */
 export async function openModel(model: string, options: LoadOptions): Promise<LLM> {
-  await ensureModel(model);
+  await ensureModels(model, options);
   const progress = new ProgressBar(`loading ${options.modelId ?? modelName(model)}`);
   const notes: string[] = [];
   try {

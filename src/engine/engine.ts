@@ -6,6 +6,7 @@ import type { PromptScores } from "./draw/prompt-scores";
 import type { ModelRunner, StepResult } from "./model-runner";
 import { AdaptiveProposer } from "./policy/adaptive-proposer";
 import type { EngineConfig } from "./policy/config";
+import { deviceGuess } from "./policy/device-guess";
 import { KvPages } from "./policy/kv-pages";
 import { ngramGuess } from "./policy/ngram-guess";
 import { PrefixCache } from "./policy/prefix-cache";
@@ -13,6 +14,7 @@ import type { Proposer } from "./policy/proposer";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
 import { type ScheduledOutput, Scheduler } from "./policy/scheduler";
 import { CompositeMemory, type SequenceMemory } from "./policy/sequence-memory";
+import type { SpeculativeConfig } from "./policy/speculative-config";
 import { StateSlots } from "./policy/state-slots";
 import type { ScheduledBatch } from "./policy/step-plan";
 import type { StepCosts } from "./policy/step-times";
@@ -36,6 +38,9 @@ function noConstraints(): never {
   const message = "a constraint needs the model's tokenizer, and this model was loaded without one";
   throw new EngineError("ERR_REQUEST", message, { subject: "constraint" });
 }
+
+const proposerOf = (config: SpeculativeConfig): Proposer =>
+  new AdaptiveProposer(config.method === "ngram" ? ngramGuess(config) : deviceGuess);
 
 interface Launched {
   readonly batch: ScheduledBatch;
@@ -88,7 +93,7 @@ export class Engine implements EngineClient {
     this.scheduler = new Scheduler(config, {
       memory: new CompositeMemory(parts),
       prefixes: this.prefixes,
-      proposer: speculative && (proposer ?? new AdaptiveProposer(ngramGuess(speculative))),
+      proposer: speculative && (proposer ?? proposerOf(speculative)),
       stepCosts,
     });
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
@@ -227,7 +232,7 @@ export class Engine implements EngineClient {
     this.lastEnd = now;
     for (const scores of result.prompts) this.keepPromptScores(scores);
     const ms = Number.isNaN(before) ? undefined : now - before;
-    for (const output of this.scheduler.commit(batch, result.tokens, ms)) this.deliver(output, result);
+    for (const output of this.scheduler.commit(batch, result.tokens, ms, result.ids)) this.deliver(output, result);
   }
 
   private deliver({ sequence, token, finishReason, logitsRow, drafts }: ScheduledOutput, result: StepResult): void {

@@ -1,4 +1,5 @@
 import type { CacheRoom, Pools } from "../layers/cache";
+import type { Drafter } from "../models/drafter";
 import type { Model } from "../models/model";
 import type { Device } from "../tensor/device";
 import type { HostSnapshots } from "./host-snapshots";
@@ -12,6 +13,8 @@ export interface LoadedModel {
   /** The snapshots in host memory; absent where there is no such tier. */
   readonly host?: HostSnapshots;
   readonly vocabSize: number;
+  /** What guesses on the device; absent where nothing does. */
+  readonly drafter?: Drafter;
 }
 
 /** The caches of all sequences. Their content is undefined. */

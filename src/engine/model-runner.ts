@@ -1,4 +1,5 @@
 import type { Graph } from "../tensor/graph";
+import { DraftPasses } from "./draft-passes";
 import type { PromptScores } from "./draw/prompt-scores";
 import { sample } from "./draw/sample";
 import type { Draw, DrawnLogprobs, DrawStage } from "./draw/stage";
@@ -9,19 +10,22 @@ import { captureSizes, prefillSizes, warmUpSizes } from "./policy/graph-sizes";
 import { PAGE_SIZE } from "./policy/kv-pages";
 import { idleSequence, padDecodes, padPrefill } from "./policy/padding";
 import type { Transfer } from "./policy/snapshot-tiers";
-import { maxDrawsOf } from "./policy/speculative-config";
+import { maxDrawsOf, rowTokensOf } from "./policy/speculative-config";
 import { NO_SLOT } from "./policy/state-slots";
 import { StepGraphs } from "./policy/step-graphs";
-import { batchOf, noDrafts, type ScheduledBatch } from "./policy/step-plan";
+import { batchOf, noDrafts, ON_DEVICE, type ScheduledBatch } from "./policy/step-plan";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/steps-in-flight";
 import { Scorer } from "./scorer";
 import { StateTransfers } from "./state-transfers";
+import type { StepForward } from "./step-forward";
 import { StepLauncher } from "./step-launcher";
 import type { StepTrace } from "./step-trace";
 
 export interface StepResult {
   /** Drawn tokens in the order of the rows that draw; valid until MAX_STEPS_IN_FLIGHT more steps are launched. */
   readonly tokens: Int32Array;
+  /** The rows' tokens as they were computed, where the device made guesses; null where the host knew all of them. */
+  readonly ids: Int32Array | null;
   /** Null when no request asked. */
   readonly logprobs: DrawnLogprobs | null;
   /** Scores of the prompts whose requests asked for them. */
@@ -36,13 +40,19 @@ export interface RunnerOptions {
 const noScores: readonly PromptScores[] = [];
 const noRows = batchOf([], 0);
 
-/** What a graph holds: the whole step, or all but the draw, where a stage comes between. */
-type Part = "step" | "forward";
+/** Whether some of a step's tokens are only on the device. */
+const takesDraws = ({ rows }: ScheduledBatch): boolean =>
+  rows.some(({ draw, drafts }) => draw >= 0 || drafts[0] === ON_DEVICE);
+
+/** What a graph holds: the whole step, or what comes before the draw and after it, where a stage comes between. */
+type Part = "step" | "forward" | "follow";
 const parts: readonly Part[] = ["step", "forward"];
+const partsOfDrafts: readonly Part[] = [...parts, "follow"];
 
 /** Runs scheduled steps on the device: one upload, the forward pass (eager, or a replayed graph), one download. */
 export class ModelRunner {
   private readonly launcher: StepLauncher;
+  private readonly drafts: DraftPasses | null;
   private readonly scorer: Scorer;
   private readonly transfers: StateTransfers;
   private readonly stages: readonly DrawStage[];
@@ -71,12 +81,16 @@ export class ModelRunner {
       ...{ maxModelLen: config.maxModelLen, maxKvTokens: config.numPages * PAGE_SIZE },
       rowsAlone: config.deterministic === true || !target.device.choosesKernels,
     };
-    this.launcher = new StepLauncher(target, limits, this.stages);
+    const rowTokens = rowTokensOf(config);
+    const graphSizes = captureSizes(maxNumSeqs);
+    const { drafter = null } = target;
+    this.drafts = drafter && new DraftPasses(target, drafter, { maxNumSeqs, rowTokens, graphSizes }, limits);
+    this.launcher = new StepLauncher(target, limits, this.stages, rowTokens, this.drafts);
     this.transfers = new StateTransfers(target);
     this.scorer = new Scorer(this.launcher, maxNumBatchedTokens);
     this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxDrawsOf(config)));
     const { capturesPrefills = target.device.choosesKernels } = options;
-    this.sizes = new StepGraphs(captureSizes(maxNumSeqs), capturesPrefills ? prefillSizes(maxNumBatchedTokens) : []);
+    this.sizes = new StepGraphs(graphSizes, capturesPrefills ? prefillSizes(maxNumBatchedTokens) : []);
     this.warmUpSizes = warmUpSizes(maxNumBatchedTokens);
     this.snapshotSize = config.numSnapshots > 0 ? config.chunkSize : Number.POSITIVE_INFINITY;
   }
@@ -95,7 +109,10 @@ export class ModelRunner {
       this.launcher.upload();
       this.launchAll(batch, "step");
     };
-    for (const size of this.sizes.decodeSizes) run(padDecodes(noRows, size));
+    for (const size of this.sizes.decodeSizes) {
+      run(padDecodes(noRows, size));
+      this.drafts?.warmUp(size, this.launcher);
+    }
     for (const numTokens of this.warmUpSizes) {
       const sequence = idleSequence(numTokens + 1);
       for (const start of [0, 1]) {
@@ -118,12 +135,13 @@ export class ModelRunner {
         return rows.map((each) => padPrefill(batchOf([each], 1), size));
       }),
     );
-    for (const part of parts) {
+    for (const part of this.drafts === null ? parts : partsOfDrafts) {
       for (const batch of [...prefills, ...decodes].toReversed()) {
         this.launcher.block.write(batch);
         this.graph(batch, part);
       }
     }
+    this.drafts?.captureAll(this.launcher);
   }
 
   /** Launches a step at once; the promise settles with its tokens. At most MAX_STEPS_IN_FLIGHT at a time, in order. */
@@ -137,22 +155,30 @@ export class ModelRunner {
     const graph = captured ? this.graphFor(batch, wanted) : null;
     const tokens = this.drawn[this.turn]!.subarray(0, scheduled.numDraws);
     this.turn = (this.turn + 1) % this.drawn.length;
+    const guesses = scheduled.rows.some(({ drafts }) => drafts[0] === ON_DEVICE);
+    const ids = guesses ? new Int32Array(batch.numTokens) : null;
     const draw = launcher.arena.scope(() => {
       launcher.upload();
       this.trace?.begin(stream);
       const draw = this.drawOf(batch, wanted);
       launcher.launchRestores(draw.views);
-      if (graph === null) this.launchForward(draw, wanted);
-      else stream.replay(graph.graph);
+      if (ids !== null) this.drafts!.launch(scheduled, launcher);
+      const f = graph === null ? this.launchForward(draw, wanted, takesDraws(batch)) : undefined;
+      if (graph !== null) stream.replay(graph.graph);
       for (const stage of wanted) stage.prepare?.(draw);
       for (const stage of wanted) if (stage.at !== "hidden" && !graph?.holds(stage)) stage.launch(draw);
+      if (this.drafts !== null) {
+        if (graph?.part === "forward") stream.replay(this.graph(batch, "follow"));
+        else if (graph === null) launcher.launchFollow(batch, draw.views, f);
+      }
       this.trace?.end(stream);
+      if (ids !== null) draw.pending.push(stream.download(launcher.ids(draw.views), ids));
       draw.pending.push(scheduled.numDraws > 0 ? stream.download(launcher.buffers.tokens, tokens, 0) : stream.done());
       return draw;
     });
     this.trace?.launched();
     await Promise.all(draw.pending);
-    return { tokens, logprobs: draw.logprobs, prompts: draw.prompts };
+    return { tokens, ids, logprobs: draw.logprobs, prompts: draw.prompts };
   }
 
   /** See Scorer. Nothing else may run. */
@@ -177,6 +203,7 @@ export class ModelRunner {
   free(): void {
     for (const graph of this.graphs.values()) graph.free();
     for (const stage of this.stages) stage.free?.();
+    this.drafts?.free();
     this.launcher.free();
   }
 
@@ -192,21 +219,22 @@ export class ModelRunner {
   }
 
   /** Up to the logits, with the stages that look at hidden states. */
-  private launchForward(draw: Draw, wanted: readonly DrawStage[]): void {
+  private launchForward(draw: Draw, wanted: readonly DrawStage[], takesDraws: boolean): StepForward {
     const { batch, views } = draw;
-    const takesDraws = batch.rows.some((row) => row.draw >= 0);
-    const hidden = this.launcher.launchForward(batch, views, takesDraws);
+    const { f, hidden } = this.launcher.launchForward(batch, views, takesDraws);
     draw.hidden = hidden;
     for (const stage of wanted) if (stage.at === "hidden") stage.launch(draw);
     this.launcher.launchLogits(hidden, views);
+    return f;
   }
 
   /** A step in which no row wants more than a token; a part of it, for a graph. Tokens may stand for draws of the last step. */
   private launchAll(batch: ScheduledBatch, part: Part): void {
     this.launcher.arena.scope(() => {
       const draw = this.drawOf(batch, []);
-      this.launcher.launchLogits(this.launcher.launchForward(batch, draw.views, true), draw.views);
+      const f = part === "follow" ? undefined : this.launchForward(draw, [], true);
       if (part === "step" && batch.numDraws > 0) sample.launch(draw);
+      if (part !== "forward") this.launcher.launchFollow(batch, draw.views, f);
     });
   }
 
@@ -214,10 +242,10 @@ export class ModelRunner {
   private graphFor(
     batch: ScheduledBatch,
     wanted: readonly DrawStage[],
-  ): { graph: Graph; holds: (stage: DrawStage) => boolean } | null {
+  ): { graph: Graph; part: Part; holds: (stage: DrawStage) => boolean } | null {
     if (wanted.some(({ at }) => at === "hidden")) return null;
     const part = wanted.some(({ at }) => at === "logits") ? "forward" : "step";
-    return { graph: this.graph(batch, part), holds: (stage) => part === "step" && stage === sample };
+    return { graph: this.graph(batch, part), part, holds: (stage) => part === "step" && stage === sample };
   }
 
   /** The graph of the padded step that was written last; captured now if there is none yet. */

@@ -1,4 +1,5 @@
 import type { Pools } from "../layers/cache";
+import type { Drafter } from "../models/drafter";
 import type { Model } from "../models/model";
 import { hostStateBytes, kvBytesPerToken, stateBytes } from "../models/registry";
 import type { Device } from "../tensor/device";
@@ -24,13 +25,15 @@ export interface PreparedRunner {
 /**
  * Makes a model whose weights are loaded ready to run. In this order: the largest step's workspace is measured and taken, every
  * size of step runs once (on a GPU, where this chooses kernels), the states get what is then left of the memory, and the decode
- * steps are captured. Captures come last, because a graph holds the addresses of the states. Throws ERR_MEMORY.
+ * steps are captured. Captures come last, because a graph holds the addresses of the states. `drafter`: what guesses on the device.
+ * Throws ERR_MEMORY.
  */
 export async function prepareRunner(
   device: Device,
   model: Model,
   { vocabSize, maxPositions }: { vocabSize: number; maxPositions?: number },
   options: EngineOptions,
+  drafter: Drafter | null = null,
 ): Promise<PreparedRunner> {
   const { kind } = device;
   const bytes = {
@@ -47,7 +50,8 @@ export async function prepareRunner(
   // A workspace for far more sequences than there can be might not fit itself.
   const tried = fitMemory(wanted, options, { kind, ...bytes, budget: budget() });
   const oneSlot = createPools({ device, model }, { slots: 1, pages: Math.min(1, tried.config.numPages) });
-  const trial = new ModelRunner({ device, model, pools: oneSlot, vocabSize }, tried.config);
+  const guessing = drafter === null ? {} : { drafter };
+  const trial = new ModelRunner({ device, model, pools: oneSlot, vocabSize, ...guessing }, tried.config);
   if (device.choosesKernels) await trial.warmUp();
   const fitted = fitMemory(tried.config, options, { kind, ...bytes, budget: budget() });
   trial.free();
@@ -58,7 +62,7 @@ export async function prepareRunner(
   const slots = config.maxNumSeqs + config.numSnapshots;
   const pools = createPools({ device, model }, { slots, pages: config.numPages });
   const host = numHostSnapshots > 0 ? { host: new HostSnapshots(device, model, numHostSnapshots, hostDtype) } : {};
-  const runner = new ModelRunner({ device, model, pools, ...host, vocabSize }, config);
+  const runner = new ModelRunner({ device, model, pools, ...host, vocabSize, ...guessing }, config);
   if (device.choosesKernels) runner.captureAll();
   const { stateBytesPerSeq } = bytes;
   const snapshots = config.numSnapshots * bytes.snapshotBytes;

@@ -34,7 +34,8 @@ export class Scorer {
     const downloads: Promise<void>[] = [];
     arena.scope(() => {
       launcher.upload();
-      const hidden = launcher.launchForward(batch, launcher.views(), false).rows(0, numTokens);
+      const { hidden: all } = launcher.launchForward(batch, launcher.views(), false);
+      const hidden = all.rows(0, numTokens);
       const part = { values, ids: null, columns: 1 };
       launchScores(target.model, { stream, arena, ...buffers }, hidden, targets, part, downloads);
     });

@@ -7,6 +7,7 @@ import { restores } from "../step/fields/restores";
 import { tokenIds } from "../step/fields/token-ids";
 import type { Arena } from "../tensor/arena";
 import type { Tensor } from "../tensor/tensor";
+import type { DraftBuffers, DraftPasses } from "./draft-passes";
 import type { DrawStage } from "./draw/stage";
 import type { LoadedModel } from "./loaded-model";
 import { PAGE_SIZE } from "./policy/kv-pages";
@@ -17,9 +18,9 @@ import { StepForward } from "./step-forward";
 /** What the engine itself reads of a step, whatever the model. */
 const engineFields: readonly AnyField[] = [tokenIds, draws, penalties, restores];
 
-/** All metadata of the steps of a model. */
-export function fieldsOf({ fields }: LoadedModel["model"]): readonly AnyField[] {
-  return [...engineFields, ...fields.filter(({ id }) => engineFields.every((field) => field.id !== id))];
+/** All metadata of the steps of a model; `own`: what its drafter reads besides. */
+export function fieldsOf({ fields }: LoadedModel["model"], own: readonly AnyField[] = []): readonly AnyField[] {
+  return [...engineFields, ...own, ...fields.filter(({ id }) => engineFields.every((field) => field.id !== id))];
 }
 
 /** The tensors at the bottom of the arena, which outlive a step: graphs find them at the same addresses. */
@@ -30,6 +31,15 @@ export interface StepBuffers {
   readonly logits: Tensor;
   /** i32 [maxDraws]: what the last step drew, until this one draws. */
   readonly tokens: Tensor;
+  /** i32: the same, and behind it the guesses (DraftRoom). */
+  readonly drawn: Tensor;
+  readonly drafts: DraftBuffers | null;
+}
+
+/** A step's pass, and its hidden states [tokens, hidden]. */
+export interface Passed {
+  readonly f: StepForward;
+  readonly hidden: Tensor;
 }
 
 /** The forward pass of steps, over one arena that holds the largest. */
@@ -40,13 +50,15 @@ export class StepLauncher {
   readonly arenaBytes: number;
   readonly buffers: StepBuffers;
 
-  /** `stages`: what may run beside the forward pass, and needs memory. */
+  /** `stages`: what may run beside the forward pass, and needs memory. `rowTokens`: tokens of a decode row at most. */
   constructor(
     readonly target: LoadedModel,
     private readonly limits: StepLimits,
     stages: readonly DrawStage[],
+    private readonly rowTokens: number,
+    private readonly drafts: DraftPasses | null,
   ) {
-    this.block = new StepBlock(fieldsOf(target.model), limits);
+    this.block = new StepBlock(fieldsOf(target.model, drafts?.fields), limits);
     this.arenaBytes = this.measureLargest(stages);
     this.arena = target.device.arena(this.arenaBytes);
     this.buffers = this.buffersIn(this.arena);
@@ -54,10 +66,14 @@ export class StepLauncher {
 
   /** To be called before anything else is made in the arena. */
   private buffersIn(arena: Arena): StepBuffers {
+    const { maxDraws } = this.limits;
+    const drawn = arena.tensor("i32", [maxDraws * (this.drafts === null ? 1 : this.rowTokens)]);
     return {
       block: arena.tensor("i32", [this.block.numWords]),
-      logits: arena.tensor("f32", [this.limits.maxDraws, this.target.vocabSize]),
-      tokens: arena.tensor("i32", [this.limits.maxDraws]),
+      logits: arena.tensor("f32", [maxDraws, this.target.vocabSize]),
+      tokens: drawn.rows(0, maxDraws),
+      drawn,
+      drafts: this.drafts?.buffersIn(arena) ?? null,
     };
   }
 
@@ -72,6 +88,11 @@ export class StepLauncher {
     return this.block.views(this.buffers.block);
   }
 
+  /** i32 [tokens]: the rows' tokens, guesses and draws of the last step among them once the forward pass has run. */
+  ids(views: StepViews): Tensor {
+    return views.get(tokenIds)!;
+  }
+
   /** Copies the states that rows of the step go on from. Before its forward pass, and in no graph. */
   launchRestores(views: StepViews): void {
     const copies = views.get(restores);
@@ -80,9 +101,14 @@ export class StepLauncher {
     for (const [i, cache] of model.caches.entries()) cache.copySlots(device.stream, pools[i]!, copies);
   }
 
-  /** Hidden states [tokens, hidden], in the arena's current scope. `takesDraws`: tokens may stand for draws of the last step. */
-  launchForward(batch: ScheduledBatch, views: StepViews, takesDraws: boolean): Tensor {
+  /** In the arena's current scope. `takesDraws`: tokens may stand for draws of the last step, or for guesses. */
+  launchForward(batch: ScheduledBatch, views: StepViews, takesDraws: boolean): Passed {
     return this.forward(batch, views, takesDraws, this.arena, this.buffers);
+  }
+
+  /** After the draws. Without `f` nothing is left of the forward pass in the arena. */
+  launchFollow(batch: ScheduledBatch, views: StepViews, f = this.passOf(batch, views, this.arena)): void {
+    this.drafts?.follow(f, views, this);
   }
 
   /** The logits of the rows that draw, into the step's buffer. */
@@ -91,16 +117,20 @@ export class StepLauncher {
   }
 
   private forward(
-    { numTokens, numPrefillTokens }: ScheduledBatch,
+    batch: ScheduledBatch,
     views: StepViews,
     takesDraws: boolean,
     arena: Arena,
-    { tokens }: StepBuffers,
-  ): Tensor {
-    const { device, model, pools } = this.target;
-    const { stream } = device;
-    if (takesDraws) placeDrawnTokens(stream, { ids: views.get(tokenIds)!, drawn: tokens });
-    return model.forward(new StepForward(stream, arena, numTokens, numPrefillTokens, views, pools));
+    { drawn, drafts }: StepBuffers,
+  ): Passed {
+    const { device, model } = this.target;
+    if (takesDraws) placeDrawnTokens(device.stream, { ids: views.get(tokenIds)!, drawn });
+    const f = this.passOf(batch, views, arena);
+    return { f, hidden: model.forward(f, drafts?.mtp?.hidden.rows(0, batch.numTokens)) };
+  }
+
+  private passOf({ numTokens, numPrefillTokens }: ScheduledBatch, views: StepViews, arena: Arena): StepForward {
+    return new StepForward(this.target.device.stream, arena, numTokens, numPrefillTokens, views, this.target.pools);
   }
 
   private logits(hidden: Tensor, views: StepViews, arena: Arena, { logits }: StepBuffers): void {
@@ -135,10 +165,14 @@ export class StepLauncher {
     const graph = device.stream.capture(() =>
       arena.scope(() => {
         const buffers = this.buffersIn(arena);
-        const views = this.block.views(buffers.block);
-        const hidden = this.forward(largest, views, true, arena, buffers);
-        this.logits(hidden, views, arena, buffers);
-        for (const stage of stages) stage.reserve(arena, { maxDraws, vocabSize });
+        arena.scope(() => {
+          const views = this.block.views(buffers.block);
+          const { f, hidden } = this.forward(largest, views, true, arena, buffers);
+          this.logits(hidden, views, arena, buffers);
+          for (const stage of stages) stage.reserve(arena, { maxDraws, vocabSize });
+          this.drafts?.follow(f, views, { buffers });
+        });
+        this.drafts?.reserve({ arena, buffers });
       }),
     );
     graph.free();

@@ -15,13 +15,15 @@ export class ModelBuild {
 
   /**
    * `stateDtype`: the type of recurrent states; `kvDtype`: of keys and values, u8 where they are codes of e4m3; `rowTokens`:
-   * tokens of a decode row at most. Above 1 the later ones may be taken back, so recurrent states keep a history.
+   * tokens of a decode row at most. Above 1 the later ones may be taken back, so recurrent states keep a history. `withMtp`:
+   * whether the checkpoint's head of multi-token prediction is loaded too.
    */
   constructor(
     readonly loader: WeightLoader,
     readonly stateDtype: DType,
     readonly kvDtype: DType = loader.dtype,
     readonly rowTokens = 1,
+    readonly withMtp = false,
   ) {}
 
   /** The type of activations. */

@@ -54,7 +54,7 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
   const device = openDevice(options, options.onMessage);
   try {
     const loaded = await loadWeights(dir, config, device, options);
-    const prepared = await prepareRunner(device, loaded.model, config, options);
+    const prepared = await prepareRunner(device, loaded.model, config, options, loaded.drafter);
     if (prepared.note !== null) options.onMessage?.(prepared.note);
     await rehearse(prepared.runner, prepared.config);
     const description = device.describe();

@@ -2,13 +2,15 @@ import { type EngineOptions, resolveDtypes, resolveQuantize } from "../engine/po
 import { rowTokensOf, speculativeConfig } from "../engine/policy/speculative-config";
 import { EngineError } from "../errors";
 import { ModelBuild } from "../layers/build";
-import { type ModelConfig, readQuantization } from "../models/config";
+import { loadModelConfig, type ModelConfig, readQuantization } from "../models/config";
+import type { Drafter } from "../models/drafter";
 import type { Model } from "../models/model";
 import { loadModel } from "../models/registry";
 import type { Device } from "../tensor/device";
 import { Checkpoint } from "../weights/checkpoint";
 import { DeviceLoader } from "../weights/device-loader";
 import { WeightScope } from "../weights/scope";
+import { modelPath } from "./bundled-model";
 
 export interface WeightOptions
   extends Pick<
@@ -22,6 +24,8 @@ export interface WeightOptions
 /** A model whose weights are on a device. */
 export interface LoadedWeights {
   readonly model: Model;
+  /** What guesses on the device; null where nothing does. */
+  readonly drafter: Drafter | null;
   /** Bytes of the weights as they are stored. */
   readonly bytes: number;
   readonly parameters: number;
@@ -35,17 +39,69 @@ export async function loadWeights(
   device: Device,
   options: WeightOptions,
 ): Promise<LoadedWeights> {
-  const checkpoint = options.loadFormat === "dummy" ? null : Checkpoint.open(dir);
-  const weights =
-    checkpoint === null ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(checkpoint, readQuantization(dir));
+  const speculative = speculativeConfig(options.speculativeConfig);
+  const own = openWeights(dir, options);
+  if (speculative?.method === "mtp" && own.checkpoint !== null) refuseWithoutMtp(own.checkpoint);
+  const draft = speculative?.method === "draft_model" ? openDraft(speculative.model, config, options) : null;
+  const total = (own.checkpoint?.totalBytes ?? 0) + (draft?.checkpoint?.totalBytes ?? 0);
   const dtypes = resolveDtypes(options, config);
-  const onProgress = (bytes: number) => options.onProgress?.(bytes, checkpoint?.totalBytes ?? 0);
+  const onProgress = (bytes: number) => options.onProgress?.(bytes, total);
   const loader = new DeviceLoader(device, dtypes.compute, onProgress, resolveQuantize(options));
-  const rowTokens = rowTokensOf({ speculative: speculativeConfig(options.speculativeConfig) });
-  const build = new ModelBuild(loader, dtypes.state, dtypes.kv, rowTokens);
-  const model = await loadModel(config, build, weights).finally(() => loader.close());
+  const build = new ModelBuild(
+    loader,
+    dtypes.state,
+    dtypes.kv,
+    rowTokensOf({ speculative }),
+    speculative?.method === "mtp",
+  );
+  try {
+    const model = await loadModel(config, build, own.weights);
+    refuseUnused(dir, own.weights.unused());
+    const drafter = draft === null ? mtpOf(config, build, model) : await loadDraft(draft, build);
+    return { model, drafter, bytes: loader.bytes, parameters: loader.parameters, dtypes };
+  } finally {
+    loader.close();
+  }
+}
+
+interface OpenedWeights {
+  readonly dir: string;
+  readonly checkpoint: Checkpoint | null;
+  readonly weights: WeightScope;
+}
+
+function openWeights(dir: string, { loadFormat }: WeightOptions): OpenedWeights {
+  if (loadFormat === "dummy") return { dir, checkpoint: null, weights: WeightScope.ofDummy() };
+  const checkpoint = Checkpoint.open(dir);
+  return { dir, checkpoint, weights: WeightScope.ofCheckpoint(checkpoint, readQuantization(dir)) };
+}
+
+/** The smaller model, in the types of the one that it guesses for. */
+function openDraft(name: string, { vocabSize }: ModelConfig, options: WeightOptions) {
+  const dir = modelPath(name);
+  const config = loadModelConfig(dir);
+  if (config.vocabSize === vocabSize) return { config, ...openWeights(dir, options) };
+  const message = `speculativeConfig.model ${dir} has ${config.vocabSize} tokens, and the model that it guesses for ${vocabSize}; it needs the same tokenizer`;
+  throw new EngineError("ERR_ARGUMENT", message, { subject: "speculativeConfig.model" });
+}
+
+async function loadDraft({ config, dir, weights }: ReturnType<typeof openDraft>, build: ModelBuild): Promise<Drafter> {
+  const model = await loadModel(config, build, weights);
   refuseUnused(dir, weights.unused());
-  return { model, bytes: loader.bytes, parameters: loader.parameters, dtypes };
+  return { kind: "draft_model", model };
+}
+
+function mtpOf({ modelType }: ModelConfig, { withMtp }: ModelBuild, { mtp }: Model): Drafter | null {
+  if (mtp !== null) return { kind: "mtp", head: mtp };
+  if (!withMtp) return null;
+  const message = `speculativeConfig.method mtp: a model of type ${modelType} with this config.json has no head that predicts one token more; use ngram or draft_model`;
+  throw new EngineError("ERR_MODEL_UNSUPPORTED", message, { subject: "speculativeConfig.method" });
+}
+
+function refuseWithoutMtp(checkpoint: Checkpoint): void {
+  if (checkpoint.names().some((name) => /(^|\.)mtp\./.test(name))) return;
+  const message = `${checkpoint.dir}: speculativeConfig.method mtp needs the tensors mtp.*, and this checkpoint has none; use ngram or draft_model`;
+  throw new EngineError("ERR_MODEL_UNSUPPORTED", message, { subject: "speculativeConfig.method" });
 }
 
 function refuseUnused(dir: string, unused: readonly string[]): void {

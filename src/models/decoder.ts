@@ -12,6 +12,7 @@ import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
 import type { WeightScope } from "../weights/scope";
 import type { Model } from "./model";
+import type { MtpHead } from "./mtp-head";
 
 /** A layer, or a part of one, that adds to the residual stream. */
 export interface Block {
@@ -41,6 +42,14 @@ export interface DecoderOptions {
   readonly residualDtype?: DType;
   /** Where the residual stream lies, if not in a tensor of its own: gives the embeddings [tokens, hidden] a place there. */
   readonly place?: (f: Forward, embedded: Tensor) => Tensor;
+  /** Loads the head that predicts one token more, around the same embedding and head. */
+  readonly mtp?: (ends: DecoderEnds) => MtpHead;
+}
+
+/** Where tokens go in, and logits come out. */
+export interface DecoderEnds {
+  readonly embeddings: Embedding;
+  readonly lmHead: Linear;
 }
 
 /** A language model: an embedding, blocks around a residual stream, a final norm and a head. */
@@ -55,6 +64,7 @@ export class Decoder implements Model {
     private readonly blocks: readonly Block[],
     private readonly norm: RmsNorm,
     private readonly lmHead: Linear,
+    readonly mtp: MtpHead | null,
   ) {}
 
   /** `blocksOf` builds the blocks of one layer from the weights under layers.N. */
@@ -76,19 +86,22 @@ export class Decoder implements Model {
     const head = weights.scope(tieWordEmbeddings ? options.embeddings : "lm_head");
     const lmHead = Linear.load(build, head, [vocabSize, hiddenSize], false, { outputScale: options.logitsScale });
     if (tieWordEmbeddings) weights.ignore("lm_head.weight");
+    const mtp = build.withMtp ? (options.mtp?.({ embeddings, lmHead }) ?? null) : null;
     await build.loader.settle();
     const residual = options.residualDtype ?? "f32";
-    return new Decoder(config, options, residual, build.caches, build.fields, embeddings, blocks, norm, lmHead);
+    return new Decoder(config, options, residual, build.caches, build.fields, embeddings, blocks, norm, lmHead, mtp);
   }
 
-  forward(f: Forward): Tensor {
+  forward(f: Forward, out?: Tensor): Tensor {
     const { embeddingScale = 1, place = (_, embedded) => embedded } = this.options;
     const embedded = f.arena.tensor(this.residualDtype, [f.numTokens, this.config.hiddenSize]);
     this.embeddings.forwardInto(f, f.view(tokenIds)!, embedded);
     if (embeddingScale !== 1) scale(f.stream, { out: embedded, x: embedded, alpha: embeddingScale });
     const residual = place(f, embedded);
     for (const block of this.blocks) block.forward(f, residual);
-    return this.norm.of(residual).value(f);
+    if (out === undefined) return this.norm.of(residual).value(f);
+    this.norm.forwardInto(f, residual, out);
+    return out;
   }
 
   logits(f: Pick<Forward, "stream">, hidden: Tensor, out: Tensor): void {

@@ -3,6 +3,7 @@ import type { Forward } from "../layers/forward";
 import type { StepLoad, Work } from "../layers/work";
 import type { AnyField } from "../step/field";
 import type { Tensor } from "../tensor/tensor";
+import type { MtpHead } from "./mtp-head";
 
 /** What the engine needs of a model. */
 export interface Model {
@@ -10,8 +11,10 @@ export interface Model {
   readonly caches: readonly CacheSpec[];
   /** Step metadata that its layers read. */
   readonly fields: readonly AnyField[];
-  /** A step: the batch's token ids to final hidden states [numTokens, hidden], in the arena. */
-  forward(f: Forward): Tensor;
+  /** The head that predicts one token more, where the build asked for it and the checkpoint has one. */
+  readonly mtp: MtpHead | null;
+  /** A step: the batch's token ids to final hidden states [numTokens, hidden], in `out` or else in the arena. */
+  forward(f: Forward, out?: Tensor): Tensor;
   /** Hidden states [rows, hidden] -> logits f32 [rows, vocab] in `out`. */
   logits(f: Pick<Forward, "stream">, hidden: Tensor, out: Tensor): void;
   /** What a step takes, logits included. */

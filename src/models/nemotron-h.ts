@@ -7,8 +7,9 @@ import { type Branch, PreNorm } from "../layers/pre-norm";
 import { RmsNorm } from "../layers/rms-norm";
 import type { WeightScope } from "../weights/scope";
 import type { NemotronHConfig } from "./config/nemotron-h";
-import { Decoder } from "./decoder";
+import { type Block, Decoder, type DecoderEnds } from "./decoder";
 import type { Model } from "./model";
+import { MtpHead } from "./mtp-head";
 
 /** NVIDIA writes `backbone.` before all but lm_head, transformers `model.`. */
 export function nemotronHName(name: string): string {
@@ -19,7 +20,7 @@ export function nemotronHName(name: string): string {
 export function loadNemotronH(config: NemotronHConfig, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
   const { hiddenSize, normEps, layers, attention, mlps, moe } = config;
   const weights = checkpoint.named(nemotronHName);
-  weights.ignore("mtp"); // heads that predict several tokens
+  if (!build.withMtp) weights.ignore("mtp");
   const mixer = config.ssm && { ...config.ssm, hiddenSize };
   const experts = moe && { ...moe, hiddenSize };
   const shared = moe?.shared && { kind: moe.kind, size: moe.shared.size, bias: moe.bias, hiddenSize };
@@ -40,13 +41,24 @@ export function loadNemotronH(config: NemotronHConfig, build: ModelBuild, checkp
       }
     }
   };
-  const options = { embeddings: "embeddings", norm: "norm_f" };
+  const block = (kind: (typeof layers)[number], layer: WeightScope): Block =>
+    new PreNorm(RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps), branch(kind, layer.scope("mixer")));
+  const mtp = (ends: DecoderEnds): MtpHead => {
+    const own = weights.scope("mtp").scope("layers");
+    const [first, last] = [own.scope(0), own.scope(config.mtpLayers.length - 1)];
+    const parts = {
+      embeddingNorm: first.scope("enorm"),
+      hiddenNorm: first.scope("hnorm"),
+      projection: first.scope("eh_proj"),
+      norm: last.scope("final_layernorm"),
+    };
+    const blocks = config.mtpLayers.map((kind, i) => block(kind, own.scope(i)));
+    return new MtpHead(build, ends, { width: hiddenSize, eps: normEps, normWeight: "factor" }, parts, blocks);
+  };
+  const options = { embeddings: "embeddings", norm: "norm_f", ...(config.mtpLayers.length > 0 && { mtp }) };
   // In transformers the head of this family is its own, whatever tie_word_embeddings says.
   const tieWordEmbeddings = config.tieWordEmbeddings && !weights.has("lm_head.weight");
   return Decoder.load({ ...config, tieWordEmbeddings }, build, weights, options, (layer, i) => [
-    new PreNorm(
-      RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps),
-      branch(layers[i]!, layer.scope("mixer")),
-    ),
+    block(layers[i]!, layer),
   ]);
 }

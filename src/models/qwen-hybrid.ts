@@ -10,8 +10,9 @@ import type { MatrixDescriptor } from "../weights/descriptor";
 import type { WeightScope } from "../weights/scope";
 import type { GdnGeometry, MlpGeometry, MoeGeometry } from "./config/geometry";
 import type { QwenHybridConfig } from "./config/qwen3-next";
-import { Decoder } from "./decoder";
+import { type Block, Decoder, type DecoderEnds } from "./decoder";
 import type { Model } from "./model";
+import { MtpHead } from "./mtp-head";
 
 /** What the families spell in their own way. */
 export interface QwenSpelling {
@@ -19,9 +20,6 @@ export interface QwenSpelling {
   readonly inProj: (weights: WeightScope, gdn: GdnGeometry, hiddenSize: number) => readonly MatrixDescriptor[];
   readonly feedForward: (layer: number) => MlpGeometry | MoeGeometry;
 }
-
-/** Parts of a checkpoint that are no part of the language model: heads that draft tokens, and what sees images. */
-const others = ["mtp", "visual"];
 
 /** All norms but that of a gated delta net store what their weight is more than 1. */
 const weight = "above one";
@@ -36,10 +34,13 @@ export function loadQwenHybrid(
   const { hiddenSize, normEps, layers } = config;
   const gdn = { ...config.gdn, hiddenSize };
   const attention = { ...config.attention, outputGate: true, headNorm: { eps: normEps, weight } } as const;
-  for (const name of others) weights.ignore(name);
+  weights.ignore("visual"); // what sees images
+  if (!build.withMtp) weights.ignore("mtp");
 
+  const attentionOf = (layer: WeightScope): Branch =>
+    Attention.load(attention, hiddenSize, build, layer.scope("self_attn"));
   const mixerOf = (layer: WeightScope, i: number): Branch => {
-    if (layers[i] === "full_attention") return Attention.load(attention, hiddenSize, build, layer.scope("self_attn"));
+    if (layers[i] === "full_attention") return attentionOf(layer);
     const own = layer.scope("linear_attn");
     return new GatedDeltaNet(gdn, build, own, inProj(own, config.gdn, hiddenSize));
   };
@@ -60,10 +61,24 @@ export function loadQwenHybrid(
     return new Moe(geometry, build, { router: own.scope("gate"), experts: own.scope("experts") }, expert);
   };
 
-  const options = { embeddings: "embed_tokens", norm: "norm", normWeight: weight } as const;
-  return Decoder.load(config, build, weights, options, (layer, i) => {
+  const blocksOf = (layer: WeightScope, mixer: Branch, i: number): Block[] => {
     const behind = (norm: string, branch: Branch) =>
       new PreNorm(RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps, weight), branch);
-    return [behind("input_layernorm", mixerOf(layer, i)), behind("post_attention_layernorm", feedForwardOf(layer, i))];
-  });
+    return [behind("input_layernorm", mixer), behind("post_attention_layernorm", feedForwardOf(layer, i))];
+  };
+  const mtp = (ends: DecoderEnds): MtpHead => {
+    const own = weights.scope("mtp");
+    const parts = {
+      embeddingNorm: own.scope("pre_fc_norm_embedding"),
+      hiddenNorm: own.scope("pre_fc_norm_hidden"),
+      projection: own.scope("fc"),
+      norm: own.scope("norm"),
+    };
+    const layer = own.scope("layers").scope(0); // of the first layer's form
+    const blocks = blocksOf(layer, attentionOf(layer), 0);
+    return new MtpHead(build, ends, { width: hiddenSize, eps: normEps, normWeight: weight }, parts, blocks);
+  };
+
+  const options = { embeddings: "embed_tokens", norm: "norm", normWeight: weight, mtp } as const;
+  return Decoder.load(config, build, weights, options, (layer, i) => blocksOf(layer, mixerOf(layer, i), i));
 }

@@ -174,7 +174,11 @@ describe("places of a new field, stage or kind of cache (src/README.md)", () => 
   const isCache = (path: string) => /^src\/layers\/[\w]+-cache\.ts$/.test(path);
   /** Folder, which of its files are meant, and which files of src/ may name what those export, besides the folder's own. */
   const kinds: readonly (readonly [folder: string, belongs: (path: string) => boolean, users: RegExp])[] = [
-    ["src/step/fields/", () => true, /^src\/(layers|models|bench)\/|^src\/engine\/(step-launcher|draw\/[\w-]+)\.ts$/],
+    [
+      "src/step/fields/",
+      () => true,
+      /^src\/(layers|models|bench)\/|^src\/engine\/(step-launcher|draft-passes|draw\/[\w-]+)\.ts$/,
+    ],
     [
       "src/engine/draw/",
       () => true,
@@ -244,7 +248,7 @@ describe("places of a new model (src/README.md)", () => {
   const isPlace = (path: string) => path.startsWith("src/models/");
   /** What others take of models/: the tables, and what all models are. */
   const shared =
-    /^src\/models\/(config|registry|model|decoder)\.ts$|^src\/models\/config\/(geometry|huggingface|language-model|json-file|generation)\.ts$/;
+    /^src\/models\/(config|registry|model|decoder|drafter)\.ts$|^src\/models\/config\/(geometry|huggingface|language-model|json-file|generation)\.ts$/;
 
   const strangers = (files: Files) =>
     [...files]

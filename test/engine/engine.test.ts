@@ -23,7 +23,7 @@ class FakeRunner {
     }
     const rows = batch.rows.filter((row) => row.draws > 0);
     const tokens = Int32Array.from(rows, (row) => this.draw(row.sequence.id, row.start + row.numTokens));
-    return { tokens, logprobs: null, prompts: [] };
+    return { tokens, ids: null, logprobs: null, prompts: [] };
   }
 
   transfer = () => [];
@@ -120,7 +120,7 @@ describe.each([{ overlap: true }, { overlap: false }])("%j", ({ overlap }) => {
   });
 
   test("a fault of the policy fails the requests instead of leaving them to wait", async () => {
-    runner.step = async () => ({ tokens: new Int32Array(0), logprobs: null, prompts: [] }); // fewer than the step draws
+    runner.step = async () => ({ tokens: new Int32Array(0), ids: null, logprobs: null, prompts: [] }); // fewer than the step draws
     await expect(collect(engine.submit(makeRequest()))).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
   });
 

@@ -12,8 +12,9 @@ export class Golden {
   constructor(
     readonly name: string,
     readonly modelDir: string,
+    path = join(root, "test", "golden", name, "golden.safetensors"),
   ) {
-    this.path = join(root, "test", "golden", name, "golden.safetensors");
+    this.path = path;
     this.file = readFileSync(this.path);
   }
 

@@ -65,12 +65,13 @@ export class ModelHarness {
       threads?: number;
       device?: DeviceKind;
       quantize?: QuantizeFormat;
+      withMtp?: boolean;
     } = {},
   ): Promise<ModelHarness> {
     const config = loadModelConfig(dir);
     const device = Device.open({ kind: options.device ?? testDevices[0]!, threads: options.threads ?? 2 });
     const loader = new DeviceLoader(device, dtype, undefined, options.quantize);
-    const build = new ModelBuild(loader, options.stateDtype ?? "f32", options.kvDtype);
+    const build = new ModelBuild(loader, options.stateDtype ?? "f32", options.kvDtype, 1, options.withMtp);
     const model = await loadModel(config, build, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
     loader.close();
     return new ModelHarness(device, config, model, createPools({ device, model }, { slots: MAX_SEQS, pages: PAGES }));
@@ -81,8 +82,14 @@ export class ModelHarness {
     for (const pools of this.pools) for (const pool of Object.values(pools)) this.device.stream.fill(pool, 0xff);
   }
 
-  /** One step; prefill parts first. Returns each part's logits [tokens, vocab]. With `replay` it is captured and replayed. */
-  async step(parts: readonly Part[], { replay = false } = {}): Promise<Float32Array[]> {
+  /**
+   * One step; prefill parts first. Returns each part's logits [tokens, vocab]. With `replay` it is captured and replayed. With
+   * `next`, the token after each of the step's, the logits are those of the head that predicts one token more.
+   */
+  async step(
+    parts: readonly Part[],
+    { replay = false, next = null as readonly number[] | null } = {},
+  ): Promise<Float32Array[]> {
     const { stream } = this.device;
     const rows = parts.map(({ tokens, start, slot }, i) => {
       const filler = new Array<number>(start).fill(0);
@@ -105,7 +112,16 @@ export class ModelHarness {
       const views = this.block.views(block);
       const f = new StepForward(stream, this.arena, numTokens, numPrefillTokens, views, this.pools);
       const logits = this.arena.tensor("f32", [numTokens, vocabSize]);
-      const launch = () => this.model.logits(f, this.model.forward(f), logits);
+      const { mtp: head } = this.model;
+      const ids = next && this.arena.tensor("i32", [numTokens]);
+      if (ids !== null) stream.upload(ids, Int32Array.from(next!));
+      const launch = () => {
+        if (next === null) return this.model.logits(f, this.model.forward(f), logits);
+        const [hidden, made] = [0, 1].map(() => this.arena.tensor(head!.dtype, [numTokens, head!.width]));
+        this.model.forward(f, hidden);
+        head!.forward(f, ids!, hidden!, made!);
+        head!.logits(f, made!, logits);
+      };
       if (replay) stream.replay(stream.capture(launch));
       else launch();
       return stream.download(logits, out);

@@ -1,4 +1,4 @@
-import { Engine } from "../../src/engine/engine";
+import { Engine, type EngineExtras } from "../../src/engine/engine";
 import type { EngineConfig } from "../../src/engine/policy/config";
 import { type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
 import type { ScheduledBatch } from "../../src/engine/policy/step-plan";
@@ -41,6 +41,7 @@ export async function serve(
   requests: readonly EngineRequest[],
   rng: Rng | null,
   atOnce = 4,
+  extras: EngineExtras = {},
 ) {
   const recomputed = new Map<string, number[]>(requests.map(({ id }) => [id, []]));
   const watched = {
@@ -54,7 +55,7 @@ export async function serve(
       return runner.step(batch);
     },
   };
-  const engine = new Engine(watched, config, () => {});
+  const engine = new Engine(watched, config, () => {}, extras);
   const answers = new Map<string, Answer | null>();
   const pending = new Set<Promise<void>>();
   for (const request of requests) {
@@ -83,10 +84,30 @@ export async function alone(
   { runner }: Pick<PreparedRunner, "runner">,
   config: EngineConfig,
   request: EngineRequest,
+  extras: EngineExtras = {},
 ): Promise<EngineToken[]> {
-  const engine = new Engine(runner, config, () => {});
+  const engine = new Engine(runner, config, () => {}, extras);
   const tokens = await tokensOf(engine, request);
   await engine.close();
+  return tokens;
+}
+
+/** The same, computed again from its beginning where an answer was. */
+export async function recomputedAlone(
+  prepared: Pick<PreparedRunner, "runner">,
+  config: EngineConfig,
+  request: EngineRequest,
+  recomputedFrom: readonly number[],
+  extras: EngineExtras = {},
+): Promise<EngineToken[]> {
+  const tokens: EngineToken[] = [];
+  const whole = request.prompt.length + request.maxTokens;
+  for (const end of [...recomputedFrom, whole]) {
+    const prompt = [...request.prompt, ...tokens.map(({ id }) => id)];
+    const part = { ...request, id: `${request.id} to ${end}`, prompt, maxTokens: end - prompt.length };
+    if (part.maxTokens === 0) continue;
+    tokens.push(...(await alone(prepared, config, part, extras)));
+  }
   return tokens;
 }
 

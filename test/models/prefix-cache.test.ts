@@ -1,13 +1,13 @@
 import { Engine } from "../../src/engine/engine";
 import type { EngineConfig } from "../../src/engine/policy/config";
-import { type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
+import { greedyRequest } from "../../src/engine/policy/request";
 import { type PreparedRunner, prepareRunner } from "../../src/engine/prepare-runner";
 import { loadWeights } from "../../src/llm/load-weights";
 import { loadModelConfig } from "../../src/models/config";
 import { Device } from "../../src/tensor/device";
 import { testDevices } from "../helpers/backends";
 import { goldens, relativeError } from "../helpers/golden";
-import { alone, idsAndLogprobs, requestsOf, serve, tokensOf } from "../helpers/random-serving";
+import { alone, idsAndLogprobs, recomputedAlone, requestsOf, serve, tokensOf } from "../helpers/random-serving";
 import { Rng } from "../helpers/rng";
 
 const kind = testDevices[0]!;
@@ -34,19 +34,6 @@ describe.each(models)("$name", ({ modelDir }) => {
     plain = { ...prepared.config, numSnapshots: 0 };
   });
   afterAll(() => device.close());
-
-  /** Alone, without a cache; computed again from the same places. */
-  async function expected(request: EngineRequest, recomputedFrom: readonly number[]): Promise<EngineToken[]> {
-    const tokens: EngineToken[] = [];
-    const whole = request.prompt.length + request.maxTokens;
-    for (const end of [...recomputedFrom, whole]) {
-      const prompt = [...request.prompt, ...tokens.map(({ id }) => id)];
-      const part = { ...request, id: `${request.id} to ${end}`, prompt, maxTokens: end - prompt.length };
-      if (part.maxTokens === 0) continue;
-      tokens.push(...(await alone(prepared, plain, part)));
-    }
-    return tokens;
-  }
 
   test("equal prompts that come together are computed once, and have the tokens that each has alone", async () => {
     const prompt = Array.from({ length: 600 }, (_, i) => (i * i + 3) % modelConfig.vocabSize);
@@ -112,7 +99,7 @@ describe.each(models)("$name", ({ modelDir }) => {
       for (const request of requests) {
         const answer = answers.get(request.id)!;
         if (answer === null) continue;
-        const wanted = await expected(request, answer.recomputedFrom);
+        const wanted = await recomputedAlone(prepared, plain, request, answer.recomputedFrom);
         if (kind === "cpu") expect(idsAndLogprobs(answer.tokens)).toEqual(idsAndLogprobs(wanted));
         else {
           // The kernel of a matrix product depends on the number of rows there.

@@ -2,7 +2,7 @@
 import { Engine, type EngineExtras } from "../../src/engine/engine";
 import type { EngineOptions } from "../../src/engine/policy/config";
 import type { Proposer } from "../../src/engine/policy/proposer";
-import { type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
+import { type Drafts, type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
 import type { Sequence } from "../../src/engine/policy/sequence";
 import { type PreparedRunner, prepareRunner } from "../../src/engine/prepare-runner";
 import { loadWeights } from "../../src/llm/load-weights";
@@ -72,12 +72,19 @@ async function serve(
 ) {
   const engine = new Engine(runner, config, () => {}, extras);
   const answers = new Map<string, readonly EngineToken[]>();
+  const drafts = new Map<string, Drafts>();
   const pending = new Set<Promise<void>>();
   for (const request of requests) {
     const answer = (async () => {
       const tokens: EngineToken[] = [];
-      for await (const { numCached, queuedMs, drafts, ...token } of engine.submit(request)) tokens.push(token);
+      let [proposed, accepted] = [0, 0];
+      for await (const { numCached, queuedMs, drafts, ...token } of engine.submit(request)) {
+        tokens.push(token);
+        proposed += drafts?.proposed ?? 0;
+        accepted += drafts?.accepted ?? 0;
+      }
       answers.set(request.id, tokens);
+      drafts.set(request.id, { proposed, accepted });
     })().finally(() => pending.delete(answer));
     pending.add(answer);
     while (pending.size > 6) await Promise.race(pending);
@@ -86,7 +93,7 @@ async function serve(
   const stats = engine.stats();
   await engine.close();
   expect(stats).toMatchObject({ running: 0, waiting: 0, slotsUsed: 0 });
-  return { answers, stats };
+  return { answers, drafts, stats };
 }
 
 /** Knows what will be drawn, and says so, or something else. */
@@ -113,9 +120,20 @@ const proposers: Readonly<Record<string, (answers: Answers) => Proposer | undefi
   "right now and then": (answers) => new Oracle(answers, (position) => position % 3 !== 1),
 };
 
+/** The model itself, and others without attention and with. */
+const draftModels = (modelDir: string): string[] => [
+  modelDir,
+  ...goldens.flatMap(({ name, modelDir: dir }) => (name === "mamba2" || name === "qwen3_5_text" ? [dir] : [])),
+];
+
 describe.each(models)("$name", ({ modelDir }) => {
   const modelConfig = loadModelConfig(modelDir);
   const requests = requestsOf(modelConfig.vocabSize, new Rng(7));
+  /** What they draw depends on nothing but the model and their noise. */
+  const ruleless = requests.filter(
+    ({ badTokens, logitBias, allowedTokenIds, sampling }) =>
+      (badTokens ?? logitBias ?? allowedTokenIds ?? sampling.penalties) === undefined,
+  );
   let device: Device;
 
   beforeEach(() => {
@@ -125,8 +143,8 @@ describe.each(models)("$name", ({ modelDir }) => {
 
   async function prepare(engineOptions: EngineOptions, stateDtype: "float32" | "bfloat16"): Promise<PreparedRunner> {
     const all = { ...engineOptions, dtype: "float32", stateDtype } as const;
-    const { model } = await loadWeights(modelDir, modelConfig, device, all);
-    return prepareRunner(device, model, modelConfig, all);
+    const { model, drafter } = await loadWeights(modelDir, modelConfig, device, all);
+    return prepareRunner(device, model, modelConfig, all, drafter);
   }
 
   test.each(["float32", "bfloat16"] as const)("state in %s", async (stateDtype) => {
@@ -141,6 +159,23 @@ describe.each(models)("$name", ({ modelDir }) => {
       const { draftTokens, acceptedTokens } = stats.speculation;
       if (name === "always wrong") expect([draftTokens > 50, acceptedTokens]).toEqual([true, 0]);
       if (name === "always right") expect([draftTokens > 50, acceptedTokens]).toEqual([true, draftTokens]);
+    }
+  });
+
+  test.each(["float32", "bfloat16"] as const)("by models on the device, state in %s", async (stateDtype) => {
+    const plain = await serve(await prepare(options, stateDtype), requests);
+    for (const model of draftModels(modelDir)) {
+      const drafting = { method: "draft_model", model, numSpeculativeTokens: 3 } as const;
+      const prepared = await prepare({ ...options, speculativeConfig: drafting }, stateDtype);
+      const { answers, drafts } = await serve(prepared, requests, { stepCosts: free });
+      if (kind !== "cpu") continue;
+      for (const { id } of requests) expect([model, id, answers.get(id)]).toEqual([model, id, plain.answers.get(id)]);
+      const [proposed, accepted] = (["proposed", "accepted"] as const).map((count) =>
+        ruleless.reduce((sum, { id }) => sum + drafts.get(id)![count], 0),
+      );
+      // A model guesses itself right, with the noise of the draw that it guesses: at any temperature.
+      if (model === modelDir) expect([proposed! > 40, accepted]).toEqual([true, proposed]);
+      else expect(accepted).toBeLessThan(proposed!);
     }
   });
 });

@@ -79,8 +79,13 @@ export class DraftPlan {
     };
   }
 
-  /** How many of the row's drawn tokens count: the first, and one more for each guess that was drawn. */
-  accepted({ sequence, drafts, proposed = drafts.length }: ScheduledRow, tokens: ArrayLike<number>, first: number) {
+  /** How many of the row's drawn tokens count: the first, and one more for each of its guesses `drafts` that was drawn. */
+  accepted(
+    { sequence, drafts: { length }, proposed = length }: ScheduledRow,
+    drafts: ArrayLike<number>,
+    tokens: ArrayLike<number>,
+    first: number,
+  ): number {
     let right = 0;
     while (right < proposed && drafts[right] === tokens[first + right]) right += 1;
     if (proposed > 0) {

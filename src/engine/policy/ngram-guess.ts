@@ -1,13 +1,13 @@
 import type { Guess } from "./adaptive-proposer";
 import { NgramIndex } from "./ngram-index";
 import type { Sequence } from "./sequence";
-import type { SpeculativeConfig } from "./speculative-config";
+import type { NgramConfig } from "./speculative-config";
 
 /**
  * What followed the last tokens when they stood in the prompt or the output before (Saxena, Prompt Lookup Decoding). A run that
  * reaches the sequence's end goes on into what is guessed, as in a loop.
  */
-export function ngramGuess(options: Pick<SpeculativeConfig, "promptLookupMin" | "promptLookupMax">): Guess {
+export function ngramGuess(options: Omit<NgramConfig, "method">): Guess {
   const indices = new WeakMap<Sequence, NgramIndex>();
   return (sequence, most) => {
     let index = indices.get(sequence);

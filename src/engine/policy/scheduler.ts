@@ -149,10 +149,10 @@ export class Scheduler {
 
   /**
    * Takes the result of a step: all drawn tokens in the order of the rows; those of a row count that come after right guesses
-   * only. `ms`: what the step took since the end of the one before, where that is known. Throws ERR_ARGUMENT when they are too
-   * few or the step is not the oldest in flight.
+   * only. `ms`: what the step took since the end of the one before, where that is known. `ids`: the tokens of all rows as they
+   * were computed, where the device made guesses. Throws ERR_ARGUMENT when they are too few or the step is not the oldest in flight.
    */
-  commit(batch: ScheduledBatch, tokens: ArrayLike<number>, ms?: number): ScheduledOutput[] {
+  commit(batch: ScheduledBatch, tokens: ArrayLike<number>, ms?: number, ids?: Int32Array | null): ScheduledOutput[] {
     if (tokens.length < batch.numDraws) {
       throw new EngineError("ERR_ARGUMENT", `the step draws ${batch.numDraws} tokens, got ${tokens.length}`);
     }
@@ -160,21 +160,24 @@ export class Scheduler {
     this.settle(batch);
     if (ms !== undefined) this.drafts?.timed(batch, ms);
     const outputs: ScheduledOutput[] = [];
-    let end = 0;
+    let [end, endOfRow] = [0, 0];
     for (const row of batch.rows) {
       const { sequence, start, numTokens, draws } = row;
       const first = end;
       end += draws;
+      endOfRow += numTokens;
       if (sequence.isFinished) continue;
-      const count = draws > 1 ? this.drafts!.accepted(row, tokens, first) : draws;
+      const drafts = ids?.subarray(endOfRow - row.drafts.length, endOfRow) ?? row.drafts;
+      const count = draws > 1 ? this.drafts!.accepted(row, drafts, tokens, first) : draws;
+      if (count > 0) sequence.lastAccepted = count - 1;
       sequence.numComputed = start + numTokens - (draws - count);
       for (let logitsRow = first; logitsRow < first + count && !sequence.isFinished; logitsRow++) {
         const token = tokens[logitsRow]!;
         const finishReason = token < 0 ? "abort" : sequence.append(token);
         if (finishReason !== null) this.finish(sequence, finishReason);
         const { proposed = 0 } = logitsRow === first ? row : {};
-        const drafts = proposed === 0 ? {} : { drafts: { proposed, accepted: count - 1 } };
-        outputs.push({ sequence, token, finishReason, logitsRow, ...drafts });
+        const guessed = proposed === 0 ? {} : { drafts: { proposed, accepted: count - 1 } };
+        outputs.push({ sequence, token, finishReason, logitsRow, ...guessed });
       }
     }
     return outputs;

@@ -37,6 +37,8 @@ export class Sequence {
   numPending = 0;
   /** Which of its step's draws the last pending one is; of no use while several are pending. */
   lastDraw = -1;
+  /** Which of its row's draws its last token is, from 0, where all its tokens are known. */
+  lastAccepted = 0;
   /** Row of the state pool; -1 while waiting and after the end. */
   slot = NO_SLOT;
   /** Pages of the KV caches that hold its tokens, in order; none where the model has no such cache. */

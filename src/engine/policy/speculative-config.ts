@@ -2,17 +2,37 @@ import { EngineError } from "../../errors";
 
 /** How next tokens are guessed, by the names of vLLM's --speculative-config. Default: they are not. */
 export interface SpeculativeOptions {
-  /** "ngram": what followed the last tokens when they stood in the prompt or the output before. */
-  readonly method: "ngram";
+  /**
+   * "ngram": what followed the last tokens when they stood in the prompt or the output before. "mtp": by the checkpoint's own head
+   * of multi-token prediction; vLLM's older names of it, one for each family, are the same. "draft_model": by a smaller model.
+   */
+  readonly method: "ngram" | "mtp" | "draft_model" | (typeof mtpNames)[number];
   /** Guesses of a step for each sequence, at most 7. Default 4. */
   readonly numSpeculativeTokens?: number;
-  /** Tokens that have to repeat before anything is guessed. Default 2. */
+  /** Tokens that have to repeat before n-grams guess anything. Default 2. */
   readonly promptLookupMin?: number;
-  /** Tokens that are compared at most, to find the longest repetition. Default 8. */
+  /** Tokens that n-grams compare at most, to find the longest repetition. Default 8. */
   readonly promptLookupMax?: number;
+  /** The smaller model: a directory, or the name of one in the cache of the hub. Its vocabulary is the same. */
+  readonly model?: string;
 }
 
-export type SpeculativeConfig = Required<SpeculativeOptions>;
+export interface NgramConfig {
+  readonly method: "ngram";
+  readonly promptLookupMin: number;
+  readonly promptLookupMax: number;
+}
+
+interface DraftModelConfig {
+  readonly method: "draft_model";
+  readonly model: string;
+}
+
+export type SpeculativeConfig = { readonly numSpeculativeTokens: number } & (
+  | NgramConfig
+  | { readonly method: "mtp" }
+  | DraftModelConfig
+);
 
 /** Guesses beside a row's last token: the kernels take eight tokens of a row. */
 const MOST_SPECULATIVE_TOKENS = 7;
@@ -20,11 +40,22 @@ const MOST_SPECULATIVE_TOKENS = 7;
 /** Rows that may always guess together: the draws of a step have room for all of their tokens. */
 const GUESSING_ROWS = 64;
 
+const mtpNames = ["qwen3_next_mtp", "qwen3_5_mtp", "nemotron_h_mtp"] as const;
+
+/** Which options belong to which method, beside the number of guesses. */
+const own = { ngram: ["promptLookupMin", "promptLookupMax"], mtp: [], draft_model: ["model"] } as const;
+
 /** Throws ERR_ARGUMENT. */
 export function speculativeConfig(options: SpeculativeOptions | undefined): SpeculativeConfig | null {
   if (options === undefined) return null;
-  const { method, numSpeculativeTokens = 4, promptLookupMin = 2, promptLookupMax = 8 } = options;
-  if (method !== "ngram") throw refused("method", `must be ngram, got ${method}`);
+  const { numSpeculativeTokens = 4, promptLookupMin = 2, promptLookupMax = 8, model } = options;
+  const method = mtpNames.some((name) => name === options.method) ? "mtp" : options.method;
+  if (!Object.hasOwn(own, method)) throw refused("method", `must be ${Object.keys(own).join(", ")}, got ${method}`);
+  const known = method as keyof typeof own;
+  for (const [other, names] of Object.entries(own)) {
+    const name = names.find((each) => options[each] !== undefined);
+    if (other !== known && name !== undefined) throw refused(name, `is of method ${other}, and this is ${known}`);
+  }
   const whole = { numSpeculativeTokens, promptLookupMin, promptLookupMax };
   for (const [name, value] of Object.entries(whole)) {
     if (!(Number.isInteger(value) && value >= 1))
@@ -36,7 +67,10 @@ export function speculativeConfig(options: SpeculativeOptions | undefined): Spec
   if (promptLookupMin > promptLookupMax) {
     throw refused("promptLookupMin", `must be at most promptLookupMax = ${promptLookupMax}, got ${promptLookupMin}`);
   }
-  return { method, ...whole };
+  if (known === "ngram") return { method: known, ...whole };
+  if (known === "mtp") return { method: known, numSpeculativeTokens };
+  if (typeof model !== "string" || model === "") throw refused("model", "must name the model that guesses");
+  return { method: known, model, numSpeculativeTokens };
 }
 
 function refused(field: string, detail: string): EngineError {

@@ -49,7 +49,7 @@ export interface ScheduledRow extends Partial<RowPrefix> {
   readonly draws: number;
   /** Which of the draws of the step before gives the row's first token; -1 where the sequence has its tokens. */
   readonly draw: number;
-  /** Guesses of the tokens that follow the sequence's last one: the row ends with them. */
+  /** Guesses of the tokens that follow the sequence's last one: the row ends with them. All are ON_DEVICE, or none. */
   readonly drafts: readonly number[];
   /** How many of the guesses may turn out right; the others fill the row up. Default all. */
   readonly proposed?: number;
@@ -69,6 +69,9 @@ export interface ScheduledBatch {
 }
 
 export const noDrafts: readonly number[] = [];
+
+/** Stands for a guess that the device makes, and the host has not seen. */
+export const ON_DEVICE = -1;
 
 /** Counts what the rows hold. The first `numPrefills` of them are the prefills. */
 export function batchOf(rows: readonly ScheduledRow[], numPrefills: number): ScheduledBatch {

@@ -28,6 +28,8 @@ export interface NemotronHConfig extends AttentionModelConfig {
   readonly moe: MoeGeometry | null;
   /** The layers that are MLPs, in their order. */
   readonly mlps: readonly MlpGeometry[];
+  /** Those of the head that predicts one token more, of the same forms; none where there is no such head. */
+  readonly mtpLayers: readonly ("attention" | "moe")[];
 }
 
 /** Names that NVIDIA's own class and transformers' older releases wrote, those that win first. */
@@ -52,6 +54,14 @@ const names = {
   mlp: "mlp",
   moe: "moe",
 } as const;
+
+const mtpNames: Readonly<Record<string, "attention" | "moe">> = {
+  "*": "attention",
+  attention: "attention",
+  full_attention: "attention",
+  E: "moe",
+  moe: "moe",
+};
 
 const schema = z.object({
   ...attentionModelFields(false),
@@ -87,7 +97,7 @@ const moeSchema = z.object({
 
 /**
  * transformers' NemotronHConfig and the ones before it. num_hidden_layers is not read: it is null or stale in published
- * files, and the list of layers counts. Keys of multi-token prediction describe heads that are not part of this model.
+ * files, and the list of layers counts.
  */
 export function readNemotronH(original: ConfigFile): NemotronHConfig {
   const file = original.respelled(spellings);
@@ -111,7 +121,17 @@ export function readNemotronH(original: ConfigFile): NemotronHConfig {
       : null,
     moe: has("moe") ? moeOf(file, fields.mlp_bias) : null,
     mlps: mlpsOf(file, layers.filter((kind) => kind === "mlp").length, fields.mlp_bias),
+    mtpLayers: mtpLayersOf(file, has),
   };
+}
+
+/** Only layers of forms that the model itself has can be built, so another head is none. */
+function mtpLayersOf(file: ConfigFile, has: (kind: NemotronHLayer) => boolean): NemotronHConfig["mtpLayers"] {
+  const { mtp_layers_block_type: list, mtp_hybrid_override_pattern: pattern } = file.value;
+  if (file.value.num_nextn_predict_layers === 0) return [];
+  const names: readonly unknown[] = Array.isArray(list) ? list : [...(typeof pattern === "string" ? pattern : "")];
+  const kinds = names.map((name) => mtpNames[String(name)]);
+  return kinds.every((kind) => kind !== undefined && has(kind)) ? (kinds as NemotronHConfig["mtpLayers"]) : [];
 }
 
 function layersOf(file: ConfigFile): readonly NemotronHLayer[] {

@@ -12,7 +12,8 @@ export interface Draws {
   readonly sampling: Tensor;
 }
 
-export const draws: StepField<keyof Draws, Draws> = {
+/** `ahead`: how many places after its row's last token a drawn one stands. */
+const drawsAhead = (ahead: number): StepField<keyof Draws, Draws> => ({
   id: "draws",
   phase: "step",
   arrays: ({ maxDraws }) => ({ rows: maxDraws, sampling: maxDraws * SAMPLING_ROW_WORDS }),
@@ -35,7 +36,7 @@ export const draws: StepField<keyof Draws, Draws> = {
           f32[word + 3] = minP;
           u32[word + 4] = sequence.seedLow;
           u32[word + 5] = sequence.seedHigh;
-          sampling[word + 6] = start + numTokens - left + 1; // place of the drawn token in its sequence
+          sampling[word + 6] = start + numTokens - left + ahead; // place of the drawn token in its sequence
           sampling[word + 7] = 0;
           count += 1;
         }
@@ -54,4 +55,9 @@ export const draws: StepField<keyof Draws, Draws> = {
     rows,
     sampling: sampling.view({ shape: [rows.size(0), SAMPLING_ROW_WORDS] }),
   }),
-};
+});
+
+export const draws = drawsAhead(1);
+
+/** The same for a head that predicts one token more. */
+export const drawsOfMtp = drawsAhead(2);

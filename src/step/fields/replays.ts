@@ -25,7 +25,7 @@ export const replays: StepField<"rows" | "lag", Replays> = {
       let lag = rows[numPrefills]!.numTokens > 1;
       for (let row = numPrefills; row < rows.length; row++) {
         const { replay } = rows[row]!;
-        lag ||= (replay?.held ?? 0) > 0;
+        lag ||= replay !== undefined && (replay.held > 0 || replay.settles === settles.nothing);
         words[word++] = replay?.first ?? 0;
         words[word++] = replay?.held ?? 0;
         words[word++] = replay?.settles ?? settles.nothing;

@@ -35,7 +35,25 @@ describe("nemotron_h", () => {
       attention: { heads: 4, kvHeads: 2, headDim: 32, rope: null, scale: 32 ** -0.5, bias: false },
       moe: null,
       mlps: Array(2).fill({ kind: "relu2", size: 192, bias: false }),
+      mtpLayers: [],
     });
+  });
+
+  test.each([
+    ["a list", { mtp_layers_block_type: ["attention", "moe"] }],
+    ["transformers' list", { mtp_layers_block_type: ["full_attention", "moe"] }],
+    ["a pattern", { mtp_layers_block_type: undefined, mtp_hybrid_override_pattern: "*E" }],
+  ])("the layers of a head that predicts one token more, as %s", (_, keys) => {
+    const changes = { num_nextn_predict_layers: 1, ...keys };
+    expect(changed("nemotron_h_moe", changes)).toMatchObject({ mtpLayers: [attention, "moe"] });
+  });
+
+  test.each([
+    ["no such head", { num_nextn_predict_layers: 0 }],
+    ["layers of a kind that there is none of", { num_nextn_predict_layers: 1, mtp_layers_block_type: ["mamba"] }],
+    ["a pattern of another kind", { mtp_layers_block_type: undefined, mtp_hybrid_override_pattern: "M*" }],
+  ])("%s is no head that can be built", (_, changes) => {
+    expect(changed("nemotron_h_moe", changes)).toMatchObject({ mtpLayers: [] });
   });
 
   test("golden with latent experts and groups of the router", () => {
