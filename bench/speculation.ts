@@ -3,6 +3,9 @@
 //                           weights. Without it: what n-grams find in the model's own greedy answers to a prompt that
 //                           holds a text twice and begins it again
 //   --batch 1,8,64          requests at once
+//   --method ngram          who guesses: ngram, mtp, or draft_model with --draft MODEL. With --acceptance the guesses of n-grams
+//                           are made up, and take no time; those of the others are made as they are without
+// The rounds are served by one engine, which finds in the first how many guesses pay.
 import { basename } from "node:path";
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
@@ -13,6 +16,7 @@ import { AdaptiveProposer } from "../src/engine/policy/adaptive-proposer";
 import type { EngineOptions } from "../src/engine/policy/config";
 import type { Proposer } from "../src/engine/policy/proposer";
 import { type EngineRequest, greedyRequest, type SpeculationStats } from "../src/engine/policy/request";
+import type { SpeculativeOptions } from "../src/engine/policy/speculative-config";
 import type { ScheduledBatch } from "../src/engine/policy/step-plan";
 import { type PreparedRunner, prepareRunner } from "../src/engine/prepare-runner";
 import { BUNDLED_MODEL, modelPath } from "../src/llm/bundled-model";
@@ -29,6 +33,8 @@ const { values, positionals } = parseArgs({
     batch: { type: "string", default: "1" },
     output: { type: "string", default: "256" },
     guesses: { type: "string", default: "3" },
+    method: { type: "string", default: "ngram" },
+    draft: { type: "string" },
     rounds: { type: "string", default: "3" },
     device: { type: "string", default: "auto" },
     "state-dtype": { type: "string", default: "auto" },
@@ -49,18 +55,8 @@ interface Measured {
 }
 
 /** Decode speed while all requests run: tokens that come after each has its first one, and before one has its last. */
-async function measure(
-  { config }: PreparedRunner,
-  runner: ConstructorParameters<typeof Engine>[0],
-  requests: readonly EngineRequest[],
-  proposer?: Proposer,
-): Promise<Measured> {
-  const engine = new Engine(
-    runner,
-    { ...config, numSnapshots: 0 },
-    () => {},
-    proposer === undefined ? {} : { proposer },
-  );
+async function measure(engine: Engine, requests: readonly EngineRequest[]): Promise<Measured> {
+  const before = engine.stats().speculation;
   const cpu = process.cpuUsage();
   const times: number[] = [];
   const firsts: number[] = [];
@@ -78,8 +74,10 @@ async function measure(
     }),
   );
   const { user, system } = process.cpuUsage(cpu);
-  const { speculation } = engine.stats();
-  await engine.close();
+  const counts = Object.entries(engine.stats().speculation);
+  const speculation = Object.fromEntries(
+    counts.map(([name, count]) => [name, count - before[name as keyof SpeculationStats]]),
+  ) as unknown as SpeculationStats;
   const [begin, end] = [Math.max(...firsts), Math.min(...lasts)];
   const counted = times.filter((time) => time > begin && time <= end).length;
   return { tokensPerSecond: (1e3 * counted) / (end - begin), cpuSeconds: (user + system) / 1e6, speculation, texts };
@@ -93,8 +91,11 @@ function withAcceptance({ runner }: PreparedRunner, share: number, vocabSize: nu
     transfer: runner.transfer.bind(runner),
     async step(batch: ScheduledBatch) {
       const result = await runner.step(batch);
-      let first = 0;
-      for (const { draws, drafts, proposed = 0 } of batch.rows) {
+      let [first, end] = [0, 0];
+      for (const row of batch.rows) {
+        const { draws, proposed = 0 } = row;
+        end += row.numTokens;
+        const drafts = result.ids?.subarray(end - row.drafts.length, end) ?? row.drafts;
         for (let i = 0; i < proposed; i++) {
           const isRight = rng.next() < share;
           result.tokens[first + i] = isRight ? drafts[i]! : (drafts[i]! + 1) % vocabSize;
@@ -119,15 +120,23 @@ async function promptsOf(dir: string, { vocabSize }: ModelConfig, count: number)
   return Array.from({ length: count }, () => ids);
 }
 
-const best = async (make: () => Promise<Measured>): Promise<Measured> => {
-  let fastest = await make();
+async function best(
+  { config }: PreparedRunner,
+  runner: ConstructorParameters<typeof Engine>[0],
+  requests: readonly EngineRequest[],
+  proposer?: Proposer,
+): Promise<Measured> {
+  const extras = proposer === undefined ? {} : { proposer };
+  const engine = new Engine(runner, { ...config, numSnapshots: 0 }, () => {}, extras);
+  let fastest = await measure(engine, requests);
   for (let round = 1; round < Number(values.rounds); round++) {
-    const next = await make();
+    const next = await measure(engine, requests);
     const cpuSeconds = Math.min(next.cpuSeconds, fastest.cpuSeconds);
     fastest = { ...(next.tokensPerSecond > fastest.tokensPerSecond ? next : fastest), cpuSeconds };
   }
+  await engine.close();
   return fastest;
-};
+}
 
 async function main(): Promise<void> {
   const dir = modelPath(positionals[0] ?? BUNDLED_MODEL);
@@ -145,8 +154,8 @@ async function main(): Promise<void> {
     const device = openDevice(options);
     try {
       const all = { ...options, ...more };
-      const { model } = await loadWeights(dir, config, device, all);
-      const prepared = await prepareRunner(device, model, config, all);
+      const { model, drafter } = await loadWeights(dir, config, device, all);
+      const prepared = await prepareRunner(device, model, config, all, drafter);
       if (prepared.config.maxNumSeqs < options.maxNumSeqs!) throw new Error(prepared.note!);
       await run(prepared, describeDevice(device.describe()));
     } finally {
@@ -155,22 +164,23 @@ async function main(): Promise<void> {
   };
   const plain = new Map<number, Measured>();
   await withModel({}, async (prepared) => {
-    for (const batch of batches)
-      plain.set(batch, await best(() => measure(prepared, prepared.runner, requestsOf(batch))));
+    for (const batch of batches) plain.set(batch, await best(prepared, prepared.runner, requestsOf(batch)));
   });
   const numSpeculativeTokens = Number(values.guesses);
   const shares = values.acceptance === undefined ? [null] : numbers(values.acceptance);
-  await withModel({ speculativeConfig: { method: "ngram", numSpeculativeTokens } }, async (prepared, hardware) => {
+  const method = values.method as SpeculativeOptions["method"];
+  const draft = values.draft === undefined ? {} : { model: values.draft };
+  await withModel({ speculativeConfig: { method, numSpeculativeTokens, ...draft } }, async (prepared, hardware) => {
     for (const batch of batches) {
       for (const share of shares) {
         const right = (_: unknown, most: number) => new Array<number>(most).fill(1);
-        const proposer = () => (share === null ? undefined : new AdaptiveProposer(right));
+        const proposer = share === null || method !== "ngram" ? undefined : new AdaptiveProposer(right);
         const runner = share === null ? prepared.runner : withAcceptance(prepared, share, config.vocabSize);
-        const guessing = await best(() => measure(prepared, runner, requestsOf(batch), proposer()));
+        const guessing = await best(prepared, runner, requestsOf(batch), proposer);
         const without = plain.get(batch)!;
         const line = {
-          ...{ model: basename(dir), hardware, batch, num_speculative_tokens: numSpeculativeTokens },
-          acceptance: share ?? "by n-grams",
+          ...{ model: basename(dir), hardware, batch, method, num_speculative_tokens: numSpeculativeTokens },
+          acceptance: share ?? "as it comes",
           tokens_per_s: Math.round(guessing.tokensPerSecond),
           without: Math.round(without.tokensPerSecond),
           times: Number((guessing.tokensPerSecond / without.tokensPerSecond).toFixed(2)),
