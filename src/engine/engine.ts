@@ -39,8 +39,13 @@ function noConstraints(): never {
   throw new EngineError("ERR_REQUEST", message, { subject: "constraint" });
 }
 
+/** A sequence with fewer right guesses is not worth what it takes to keep a drafter up with it; some eight wrong ones at its start. */
+const LEAST_SHARE_ON_DEVICE = 0.1;
+
 const proposerOf = (config: SpeculativeConfig): Proposer =>
-  new AdaptiveProposer(config.method === "ngram" ? ngramGuess(config) : deviceGuess);
+  config.method === "ngram"
+    ? new AdaptiveProposer(ngramGuess(config))
+    : new AdaptiveProposer(deviceGuess, LEAST_SHARE_ON_DEVICE);
 
 interface Launched {
   readonly batch: ScheduledBatch;

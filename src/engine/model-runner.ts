@@ -44,10 +44,10 @@ const noRows = batchOf([], 0);
 const takesDraws = ({ rows }: ScheduledBatch): boolean =>
   rows.some(({ draw, drafts }) => draw >= 0 || drafts[0] === ON_DEVICE);
 
-/** What a graph holds: the whole step, or what comes before the draw and after it, where a stage comes between. */
-type Part = "step" | "forward" | "follow";
-const parts: readonly Part[] = ["step", "forward"];
-const partsOfDrafts: readonly Part[] = [...parts, "follow"];
+/** What a graph holds: up to the drawn tokens, with what follows them or without; or, where a stage comes between, one side of it. */
+type Part = "step" | "drawn" | "forward" | "follow";
+const parts: readonly Part[] = ["drawn", "forward"];
+const partsOfDrafts: readonly Part[] = [...parts, "step", "follow"];
 
 /** Runs scheduled steps on the device: one upload, the forward pass (eager, or a replayed graph), one download. */
 export class ModelRunner {
@@ -152,7 +152,8 @@ export class ModelRunner {
     launcher.block.write(batch);
     this.trace?.built();
     const wanted = this.stages.filter((stage) => batch.rows.some(stage.wants, stage));
-    const graph = captured ? this.graphFor(batch, wanted) : null;
+    const follows = this.drafts !== null && scheduled.follows !== false;
+    const graph = captured ? this.graphFor(batch, wanted, follows) : null;
     const tokens = this.drawn[this.turn]!.subarray(0, scheduled.numDraws);
     this.turn = (this.turn + 1) % this.drawn.length;
     const guesses = scheduled.rows.some(({ drafts }) => drafts[0] === ON_DEVICE);
@@ -167,10 +168,8 @@ export class ModelRunner {
       if (graph !== null) stream.replay(graph.graph);
       for (const stage of wanted) stage.prepare?.(draw);
       for (const stage of wanted) if (stage.at !== "hidden" && !graph?.holds(stage)) stage.launch(draw);
-      if (this.drafts !== null) {
-        if (graph?.part === "forward") stream.replay(this.graph(batch, "follow"));
-        else if (graph === null) launcher.launchFollow(batch, draw.views, f);
-      }
+      if (follows && graph?.part === "forward") stream.replay(this.graph(batch, "follow"));
+      else if (follows && graph === null) launcher.launchFollow(batch, draw.views, f);
       this.trace?.end(stream);
       if (ids !== null) draw.pending.push(stream.download(launcher.ids(draw.views), ids));
       draw.pending.push(scheduled.numDraws > 0 ? stream.download(launcher.buffers.tokens, tokens, 0) : stream.done());
@@ -233,8 +232,8 @@ export class ModelRunner {
     this.launcher.arena.scope(() => {
       const draw = this.drawOf(batch, []);
       const f = part === "follow" ? undefined : this.launchForward(draw, [], true);
-      if (part === "step" && batch.numDraws > 0) sample.launch(draw);
-      if (part !== "forward") this.launcher.launchFollow(batch, draw.views, f);
+      if ((part === "step" || part === "drawn") && batch.numDraws > 0) sample.launch(draw);
+      if (part === "step" || part === "follow") this.launcher.launchFollow(batch, draw.views, f);
     });
   }
 
@@ -242,10 +241,12 @@ export class ModelRunner {
   private graphFor(
     batch: ScheduledBatch,
     wanted: readonly DrawStage[],
+    follows: boolean,
   ): { graph: Graph; part: Part; holds: (stage: DrawStage) => boolean } | null {
     if (wanted.some(({ at }) => at === "hidden")) return null;
-    const part = wanted.some(({ at }) => at === "logits") ? "forward" : "step";
-    return { graph: this.graph(batch, part), part, holds: (stage) => part === "step" && stage === sample };
+    const whole = follows ? "step" : "drawn";
+    const part = wanted.some(({ at }) => at === "logits") ? "forward" : whole;
+    return { graph: this.graph(batch, part), part, holds: (stage) => part === whole && stage === sample };
   }
 
   /** The graph of the padded step that was written last; captured now if there is none yet. */

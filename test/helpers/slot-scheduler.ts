@@ -14,4 +14,4 @@ export class SlotScheduler extends Scheduler {
 }
 
 /** Steps of any length take as long, so that guesses are as long as may be. */
-export const free = { observe: () => {}, ratio: () => 1 };
+export const free = { observe: () => {}, knows: () => true, ratio: () => 1 };

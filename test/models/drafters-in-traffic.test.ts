@@ -49,7 +49,7 @@ const cases: readonly Case[] = [
 ];
 
 /** Guesses nothing. */
-const silent: Proposer = { odds: () => 0, propose: () => [], observe: () => {} };
+const silent: Proposer = { odds: () => 0, prospect: () => 0, propose: () => [], observe: () => {} };
 
 let parent: string;
 beforeAll(() => {

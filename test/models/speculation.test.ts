@@ -104,6 +104,7 @@ class Oracle implements Proposer {
   ) {}
 
   odds = (): number => 0.5;
+  prospect = (): number => 0.5;
 
   propose({ id, numGenerated }: Sequence, most: number): number[] {
     const next = this.answers.get(id)!.slice(numGenerated, numGenerated + most);

@@ -36,11 +36,19 @@ interface Progress {
 export class AdaptiveProposer implements Proposer {
   private readonly progress = new WeakMap<Sequence, Progress>();
 
-  constructor(private readonly guess: Guess) {}
+  /** `leastShare`: of right guesses, below which a sequence is given up. */
+  constructor(
+    private readonly guess: Guess,
+    private readonly leastShare = 0,
+  ) {}
 
   odds(sequence: Sequence): number {
-    const { resumesAt, right } = this.of(sequence);
-    return sequence.length < resumesAt ? 0 : Math.max(LEAST_ODDS, right);
+    return sequence.length < this.of(sequence).resumesAt ? 0 : this.prospect(sequence);
+  }
+
+  prospect(sequence: Sequence): number {
+    const { right } = this.of(sequence);
+    return right < this.leastShare ? 0 : Math.max(LEAST_ODDS, right);
   }
 
   propose(sequence: Sequence, most: number): readonly number[] {

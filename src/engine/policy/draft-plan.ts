@@ -18,6 +18,9 @@ interface Chance {
   readonly guesses: number;
 }
 
+/** Steps in which guesses do not pay until a drafter is left behind: a time may be wrong once. */
+const UNPAID_STEPS = 8;
+
 const none: RowDrafts = { tokens: noDrafts, proposed: 0 };
 
 /**
@@ -28,11 +31,17 @@ const none: RowDrafts = { tokens: noDrafts, proposed: 0 };
 export class DraftPlan {
   readonly counts = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
 
+  private readonly onDevice: boolean;
+  /** Steps in a row in which guesses did not pay. */
+  private numUnpaid = 0;
+
   constructor(
     private readonly proposer: Proposer,
     private readonly config: SchedulerConfig,
     private readonly costs: StepCosts = new StepTimes(),
-  ) {}
+  ) {
+    this.onDevice = config.speculative?.method !== "ngram";
+  }
 
   /** A step took so many milliseconds, from the end of the one before. */
   timed({ rows, numPrefills }: ScheduledBatch, ms: number): void {
@@ -47,13 +56,33 @@ export class DraftPlan {
     if (decodes.some(({ numPending }) => numPending === 0)) return false;
     const guesses = this.longest(decodes, spare);
     if (guesses < 1) return false;
-    const chances = decodes.filter(({ takesDrafts }) => takesDrafts);
+    return this.pays(decodes, guesses, (sequence) => this.proposer.odds(sequence));
+  }
+
+  /**
+   * Whether what guesses on the device has to take the step's tokens along: where guesses pay now or when a pause is over, and a
+   * few steps longer, because a sequence that went without is guessed for no more.
+   */
+  follows(decodes: readonly Sequence[]): boolean {
+    if (!this.onDevice) return true;
+    const { length } = decodes;
+    const pays = this.pays(decodes, this.roomOf(length), (sequence) => this.proposer.prospect(sequence));
+    this.numUnpaid = pays || !this.costs.knows(length) ? 0 : this.numUnpaid + 1;
+    return this.numUnpaid <= UNPAID_STEPS;
+  }
+
+  private pays(decodes: readonly Sequence[], guesses: number, oddsOf: (sequence: Sequence) => number): boolean {
+    const chances = decodes.filter((sequence) => this.takesDrafts(sequence));
     return (
       this.bestLength(
         decodes.length,
-        chances.map((sequence) => ({ odds: this.proposer.odds(sequence), guesses })),
+        chances.map((sequence) => ({ odds: oddsOf(sequence), guesses })),
       ) > 0
     );
+  }
+
+  private takesDrafts({ takesDrafts, isFollowed }: Sequence): boolean {
+    return takesDrafts && (isFollowed || !this.onDevice);
   }
 
   /** The guesses of each of `decodes`, which have `spare` tokens of the step's budget together. */
@@ -63,7 +92,7 @@ export class DraftPlan {
     const proposals = new Map<Sequence, readonly number[]>();
     const chances: Chance[] = [];
     for (const sequence of decodes) {
-      if (sequence.numPending > 0 || !sequence.takesDrafts) continue;
+      if (sequence.numPending > 0 || !this.takesDrafts(sequence)) continue;
       const odds = this.proposer.odds(sequence);
       const tokens = odds > 0 ? this.proposer.propose(sequence, most) : noDrafts;
       if (tokens.length === 0) continue;
@@ -115,16 +144,19 @@ export class DraftPlan {
     }
   }
 
-  /** Guesses for which each row has room: in its sequence, in the step's budget, and in a graph of a power of two of rows. */
+  /** Guesses for which each row has room: in its sequence, and in the step's budget. */
   private longest(decodes: readonly Sequence[], spare: number): number {
     // One that computes drawn tokens again goes on one by one.
     if (decodes.length === 0 || decodes.some(({ numScheduled, length }) => numScheduled + 1 < length)) return 0;
-    const padded = 2 ** Math.ceil(Math.log2(decodes.length));
-    const ofStep = Math.min(maxDrawsOf(this.config), this.config.maxNumBatchedTokens);
-    const perRow = Math.min(spare / decodes.length, ofStep / padded, rowTokensOf(this.config));
     return decodes.reduce(
       (most, sequence) => Math.min(most, sequence.maxLength - sequence.length - 1),
-      Math.floor(perRow) - 1,
+      Math.min(Math.floor(spare / decodes.length) - 1, this.roomOf(decodes.length)),
     );
+  }
+
+  /** The same in a step of nothing else, whose graph has a power of two of rows. */
+  private roomOf(rows: number): number {
+    const ofStep = Math.min(maxDrawsOf(this.config), this.config.maxNumBatchedTokens);
+    return Math.min(Math.floor(ofStep / 2 ** Math.ceil(Math.log2(rows))), rowTokensOf(this.config)) - 1;
   }
 }

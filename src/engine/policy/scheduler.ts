@@ -206,6 +206,7 @@ export class Scheduler {
       else if (!sequence.waitsForToken) decodes.push(sequence);
     }
     if (this.drafts?.waits(decodes, plan.spare)) return prefills;
+    plan.follows = this.drafts?.follows(decodes) ?? false;
     const draftsOf = this.drafts?.of(decodes, plan.spare);
     for (const sequence of decodes) {
       if (plan.rests(sequence)) continue;
@@ -276,6 +277,7 @@ export class Scheduler {
     this.release(sequence);
     sequence.numComputed = 0;
     sequence.numSettled = 0;
+    sequence.isFollowed = true;
     if (!this.config.deterministic) sequence.numToPrefill = sequence.tokens.length;
     insertByRank(this.waiting, sequence);
   }

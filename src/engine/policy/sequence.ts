@@ -39,6 +39,8 @@ export class Sequence {
   lastDraw = -1;
   /** Which of its row's draws its last token is, from 0, where all its tokens are known. */
   lastAccepted = 0;
+  /** Whether what guesses on the device has taken all its scheduled tokens along. */
+  isFollowed = true;
   /** Row of the state pool; -1 while waiting and after the end. */
   slot = NO_SLOT;
   /** Pages of the KV caches that hold its tokens, in order; none where the model has no such cache. */

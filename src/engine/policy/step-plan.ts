@@ -66,6 +66,8 @@ export interface ScheduledBatch {
   readonly numPrefillTokens: number;
   /** Tokens drawn by all rows, and by none of them where the step is padded. */
   readonly numDraws: number;
+  /** Whether what guesses on the device takes the step's tokens along. Default true; it always does where there are prefills. */
+  readonly follows?: boolean;
 }
 
 export const noDrafts: readonly number[] = [];
@@ -91,6 +93,8 @@ export class StepPlan {
   private readonly resting = new Set<Sequence>();
   private numTokens = 0;
   private prefillAdvances = false;
+  /** See ScheduledBatch. */
+  follows = true;
 
   /** Tokens of a decode row at most. */
   private readonly rowTokens: number;
@@ -184,6 +188,6 @@ export class StepPlan {
   toBatch(): ScheduledBatch | null {
     if (this.numTokens === 0) return null;
     const rows = this.prefills.length === 0 ? this.decodes : this.prefills.concat(this.decodes);
-    return batchOf(rows, this.prefills.length);
+    return { ...batchOf(rows, this.prefills.length), follows: this.follows || this.prefills.length > 0 };
   }
 }

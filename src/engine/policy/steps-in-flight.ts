@@ -22,6 +22,7 @@ export class StepsInFlight {
     for (const { sequence, start, numTokens, draws, replay } of batch.rows) {
       if (replay?.settles === settles.held) sequence.numSettled = start;
       if (replay?.settles === settles.all) sequence.numSettled = start + numTokens;
+      if (batch.follows === false) sequence.isFollowed = false;
       sequence.numInFlight += numTokens;
       sequence.numPending += draws;
       draw += draws;

@@ -3,8 +3,13 @@ import { Sequence } from "../../../src/engine/policy/sequence";
 import { makeRequest } from "../../helpers/engine-request";
 
 /** Runs a sequence for so many tokens, of whose guesses `right(n)` of n are right; gives what it was like step by step. */
-function run(tokens: number, right: (proposed: number) => number, available = Number.POSITIVE_INFINITY) {
-  const proposer = new AdaptiveProposer((_, most) => new Array<number>(Math.min(most, available)).fill(0));
+function run(
+  tokens: number,
+  right: (proposed: number) => number,
+  available = Number.POSITIVE_INFINITY,
+  leastShare = 0,
+) {
+  const proposer = new AdaptiveProposer((_, most) => new Array<number>(Math.min(most, available)).fill(0), leastShare);
   const sequence = new Sequence(makeRequest({ prompt: [1], maxTokens: 10_000 }), 0, 10_000);
   const odds: number[] = [];
   let proposals = 0;
@@ -47,6 +52,14 @@ test("guesses that are wrong become rare: of 1,000 tokens few were guessed, and 
 test("a sequence that nothing is known of is looked at in each eighth step", () => {
   const { odds, looked } = run(800, () => 0, 0);
   expect(looked).toBeLessThan(0.14 * odds.length);
+});
+
+test("a sequence whose guesses are nearly never right is given up, where that is asked for", () => {
+  const { proposals, odds } = run(1000, () => 0, Number.POSITIVE_INFINITY, 0.1);
+  expect([proposals, odds.lastIndexOf(0.2) < 150]).toEqual([9, true]);
+  let calls = 0;
+  const kept = run(1000, () => (++calls % 5 === 0 ? 1 : 0), Number.POSITIVE_INFINITY, 0.1);
+  expect(kept.odds.slice(-100).some((each) => each > 0)).toBe(true);
 });
 
 test("one right guess ends the pauses", () => {

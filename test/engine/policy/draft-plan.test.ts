@@ -16,21 +16,25 @@ interface World {
   readonly acceptance: number;
   readonly ms: (rows: number, tokensPerRow: number) => number;
   readonly tokens?: number;
+  /** What a step takes more that a drafter on the device follows, guesses apart; default: n-grams guess. */
+  readonly following?: number;
 }
 
 /** Decodes `rows` sequences with guesses until the first ends; gives its speed beside that without any, and the steps. */
-function decode({ rows, acceptance, ms, tokens = 256 }: World) {
+function decode({ rows, acceptance, ms, tokens = 256, following = Number.NaN }: World) {
+  const onDevice = !Number.isNaN(following);
   const rng = new Rng(1);
   const config: SchedulerConfig = {
-    ...{ maxNumSeqs: rows, maxNumBatchedTokens: 4096, chunkSize: 8, maxModelLen: 4096, maxQueue: rows, speculative },
+    ...{ maxNumSeqs: rows, maxNumBatchedTokens: 4096, chunkSize: 8, maxModelLen: 4096, maxQueue: rows },
+    speculative: onDevice ? { method: "mtp", numSpeculativeTokens: 3 } : speculative,
   };
   const guess = (_: unknown, most: number) => new Array<number>(most).fill(1);
-  const scheduler = new SlotScheduler(config, { proposer: new AdaptiveProposer(guess) });
+  const scheduler = new SlotScheduler(config, { proposer: new AdaptiveProposer(guess, onDevice ? 0.1 : 0) });
   for (let i = 0; i < rows; i++) {
     scheduler.add(makeRequest({ id: `${i}`, prompt: [1, 2, 3], maxTokens: tokens }));
   }
   const inFlight: ScheduledBatch[] = [];
-  const steps: { length: number; lags: boolean; overlapped: boolean }[] = [];
+  const steps: { length: number; lags: boolean; overlapped: boolean; follows: boolean }[] = [];
   let [time, delivered, done] = [0, 0, false];
   while (!done) {
     while (inFlight.length < MAX_STEPS_IN_FLIGHT) {
@@ -40,7 +44,7 @@ function decode({ rows, acceptance, ms, tokens = 256 }: World) {
       inFlight.push(batch);
       if (batch.numPrefills > 0) continue;
       const lags = batch.rows.some(({ replay, numTokens }) => replay!.held > 0 || numTokens > 1);
-      steps.push({ length: batch.rows[0]!.numTokens, lags, overlapped });
+      steps.push({ length: batch.rows[0]!.numTokens, lags, overlapped, follows: batch.follows !== false });
     }
     const batch = inFlight.shift();
     if (batch === undefined) throw new Error("no step to commit");
@@ -50,7 +54,8 @@ function decode({ rows, acceptance, ms, tokens = 256 }: World) {
       for (let i = 0; i < proposed && rng.next() < acceptance; i++) own[i] = drafts[i]!;
       drawn.push(...own);
     }
-    const took = batch.numPrefills > 0 ? 0 : ms(batch.rows.length, batch.rows[0]!.numTokens);
+    const own = onDevice && batch.follows !== false ? following : 0;
+    const took = batch.numPrefills > 0 ? 0 : ms(batch.rows.length, batch.rows[0]!.numTokens) + own;
     time += took;
     const outputs = scheduler.commit(batch, drawn, took);
     if (batch.numPrefills === 0) delivered += outputs.length;
@@ -106,4 +111,25 @@ test("rows without guesses settle, and states that do not lag take the plain upd
     if (length === 1 && (i === 0 || steps[i - 1]!.length === 1)) expect(lags).toBe(false);
   }
   expect(settles.all).toBe(2);
+});
+
+describe("a drafter on the device", () => {
+  test.each([1, 8, 64])("%i rows, no guess right: it is left behind, and steps are those without guesses", (rows) => {
+    const { steps, speedup } = decode({ rows, acceptance: 0, ms: idle, following: 0.5, tokens: 512 });
+    expect(steps.slice(-200).some(({ follows, length, overlapped }) => follows || length > 1 || !overlapped)).toBe(
+      false,
+    );
+    expect(speedup).toBeGreaterThan(0.96);
+  });
+
+  test("it goes along as long as guesses are right now and then", () => {
+    const { steps } = decode({ rows: 8, acceptance: 0.4, ms: idle, following: 0.5 });
+    expect(steps.every(({ follows }) => follows)).toBe(true);
+  });
+
+  test("where a token more costs as much as a step, it is left behind however right guesses are", () => {
+    const { steps, speedup } = decode({ rows: 8, acceptance: 1, ms: busy, following: 0.5 });
+    expect(steps.slice(30).some(({ follows }) => follows)).toBe(false);
+    expect(speedup).toBeGreaterThan(0.97);
+  });
 });

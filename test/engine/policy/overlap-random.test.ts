@@ -46,6 +46,8 @@ class RandomProposer implements Proposer {
     return this.rng.next() < 0.7 ? 0.8 : 0;
   }
 
+  prospect = (): number => 0.8;
+
   propose({ request, tokens }: Sequence, most: number): number[] {
     const generated = tokens.length - request.prompt.length;
     const right = generateAlone(request, this.maxModelLen).tokens.slice(generated);

@@ -74,3 +74,12 @@ test("longer rows that were not tried for long are tried once more, after longer
   times.observe(1, 2, 50);
   expect(times.ratio(1, 2)).toBeLessThan(2.3);
 });
+
+test("what a step of one token each takes is known after three of them", () => {
+  const times = new StepTimes();
+  const known = [0, 1, 2].map(() => {
+    times.observe(5, 1, 10);
+    return times.knows(8);
+  });
+  expect([...known, times.knows(4)]).toEqual([false, false, true, false]);
+});
