@@ -31,7 +31,19 @@ const base = {
 
 /** A folder is of one project, named here or "native". */
 const folders = {
-  unit: ["architecture", "bench/serve", "docs", "engine", "hub", "json", "step", "supervisor", "web", "weights"],
+  unit: [
+    "architecture",
+    "bench/serve",
+    "docs",
+    "engine",
+    "gguf",
+    "hub",
+    "json",
+    "step",
+    "supervisor",
+    "web",
+    "weights",
+  ],
   text: ["grammar", "server", "tokenizer"],
 };
 const globs = (project) => folders[project].map((dir) => `<rootDir>/test/${dir}/`);

@@ -103,8 +103,8 @@ export const errorTable = {
   ERR_CONFIG: {
     status: 500,
     type: "server_error",
-    meaning: "config.json is missing, malformed or inconsistent",
-    remedy: "the message names the key of config.json; download the file again, or correct it",
+    meaning: "config.json, or what a file in GGUF has in its place, is missing, malformed or inconsistent",
+    remedy: "the message names the file and the key; download the file again, or correct it",
   },
   ERR_WEIGHTS: {
     status: 500,

@@ -6,7 +6,7 @@ import { realNumber, wholeNumber } from "./numbers";
 import { speculativeOption } from "./speculative-flag";
 
 /** What MODEL is, in the help of every command. */
-export const modelHelp = "model directory, name of a bundled model, or org/name of one on the hub";
+export const modelHelp = "model directory, file in GGUF, name of a bundled model, or org/name of one on the hub";
 
 /** Far above any machine's cores; the operating system may refuse more threads by ending the process. */
 const MAX_THREADS = 1024;

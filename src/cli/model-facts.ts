@@ -5,8 +5,8 @@ import { EngineError } from "../errors";
 import { modelPath } from "../llm/bundled-model";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import { hostStateBytes, planModel } from "../models/registry";
+import { openWeights, type StoredWeights } from "../models/stored-weights";
 import { Tokenizer } from "../tokenizer/tokenizer";
-import { Checkpoint } from "../weights/checkpoint";
 
 /** A part of a model directory that cannot be used. */
 export interface Unreadable {
@@ -27,7 +27,7 @@ export interface TokenizerFacts {
   readonly eosTokens: readonly { readonly id: number; readonly token: string | null }[];
 }
 
-/** What a model directory says about the model, without loading weights. */
+/** What a model directory, or a file in GGUF, says about the model, without loading weights. */
 export interface ModelFacts {
   readonly id: string;
   readonly path: string;
@@ -62,7 +62,7 @@ const smallFiles = [
 export async function readModelFacts(model: string): Promise<ModelFacts> {
   const dir = modelPath(model);
   const config = loadModelConfig(dir);
-  const checkpoint = readable(() => Checkpoint.open(dir));
+  const checkpoint = readable(() => openWeights(dir));
   const weightFiles = "error" in checkpoint ? [] : [...checkpoint.files].map(([file, { bytes }]) => ({ file, bytes }));
   const plan = (stateDtype: "float32" | "bfloat16") => {
     const { compute, state } = resolveDtypes({ stateDtype }, config);
@@ -71,7 +71,7 @@ export async function readModelFacts(model: string): Promise<ModelFacts> {
   const [wide, narrow] = [await plan("float32"), await plan("bfloat16")];
   const present = smallFiles.filter((name) => existsSync(join(dir, name)));
   return {
-    id: basename(resolve(dir)),
+    id: basename(resolve(dir), ".gguf"),
     path: resolve(dir),
     config,
     weights: "error" in checkpoint ? checkpoint : weightFacts(checkpoint, config),
@@ -97,7 +97,7 @@ function readable<T>(read: () => T): T | Unreadable {
   }
 }
 
-function weightFacts(checkpoint: Checkpoint, config: ModelConfig): WeightFacts {
+function weightFacts(checkpoint: StoredWeights, config: ModelConfig): WeightFacts {
   const dtypes = new Map<string, number>();
   let parameters = 0;
   for (const name of checkpoint.names()) {

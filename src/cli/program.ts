@@ -12,7 +12,7 @@ export function createProgram(): Command {
     .addHelpText(
       "after",
       `
-Commands take MODEL, a directory or org/name of a model on the Hugging Face hub; the bundled storyteller-6m is the default.
+Commands take MODEL, a directory, a file in GGUF, or org/name of a model on the Hugging Face hub; the bundled storyteller-6m is the default.
 
 Example:
   mamba-serve chat

@@ -9,7 +9,7 @@ const hints: Partial<Record<ErrorCode, (error: EngineError) => string>> = {
     if (parseHubModel(subject) !== null) return `\`mamba-serve pull ${subject}\` downloads a model of that name`;
     const similar = suggestModel(subject);
     return similar === undefined
-      ? `MODEL is a directory, or org/name of a model on the Hugging Face hub; without it the bundled ${BUNDLED_MODEL} is used`
+      ? `MODEL is a directory, a file in GGUF, or org/name of a model on the Hugging Face hub; without it the bundled ${BUNDLED_MODEL} is used`
       : `did you mean ${similar}?`;
   },
   ERR_DOWNLOAD: () => "what has come is kept; the same command goes on from there",

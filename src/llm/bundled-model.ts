@@ -7,7 +7,7 @@ const models = join(__dirname, "..", "..", "models");
 /** The model that comes with the package; the default of every command. */
 export const BUNDLED_MODEL = "storyteller-6m";
 
-/** The directory of a model: as given, of a bundled one by its name, or of one on the hub that has been downloaded. */
+/** The directory of a model, or its file in GGUF: as given, of a bundled one by its name, or of one on the hub that has been downloaded. */
 export function modelPath(nameOrDir: string = BUNDLED_MODEL): string {
   if (existsSync(nameOrDir)) return nameOrDir;
   const bundled = join(models, nameOrDir);
@@ -15,8 +15,8 @@ export function modelPath(nameOrDir: string = BUNDLED_MODEL): string {
   return cachedModel(nameOrDir) ?? nameOrDir;
 }
 
-/** What clients call a model unless they are told otherwise: the directory's name, or the hub's. */
+/** What clients call a model unless they are told otherwise: the name of the directory or of the file, or the hub's. */
 export function modelName(nameOrDir: string = BUNDLED_MODEL): string {
   const hub = existsSync(nameOrDir) ? null : parseHubModel(nameOrDir);
-  return hub?.name ?? basename(resolve(nameOrDir));
+  return hub?.name ?? basename(resolve(nameOrDir), ".gguf");
 }

@@ -47,8 +47,8 @@ export class LLM implements LanguageModel {
   }
 
   /**
-   * Loads a model directory (config.json, weights, tokenizer.json), or a model of the hub by its name where it has been
-   * downloaded, by default the bundled one. `engineOf` makes its engine, by default in this process; where that one loads on behind the caller, ready() waits for it.
+   * Loads a model directory (config.json, weights, tokenizer.json), a file in GGUF, or a model of the hub by its name where it has
+   * been downloaded, by default the bundled one. `engineOf` makes its engine, by default in this process; where that one loads on behind the caller, ready() waits for it.
    *
    * @throws EngineError ERR_MODEL_NOT_FOUND, ERR_MODEL_UNSUPPORTED, ERR_CONFIG, ERR_WEIGHTS, ERR_TOKENIZER, ERR_MEMORY,
    * ERR_NOT_BUILT: the message names the file and what to do.

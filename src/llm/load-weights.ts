@@ -2,12 +2,12 @@ import { type EngineOptions, resolveDtypes, resolveQuantize } from "../engine/po
 import { rowTokensOf, speculativeConfig } from "../engine/policy/speculative-config";
 import { EngineError } from "../errors";
 import { ModelBuild } from "../layers/build";
-import { loadModelConfig, type ModelConfig, readQuantization } from "../models/config";
+import { loadModelConfig, type ModelConfig } from "../models/config";
 import type { Drafter } from "../models/drafter";
 import type { Model } from "../models/model";
 import { loadModel } from "../models/registry";
+import { openWeights, type StoredWeights } from "../models/stored-weights";
 import type { Device } from "../tensor/device";
-import { Checkpoint } from "../weights/checkpoint";
 import { DeviceLoader } from "../weights/device-loader";
 import { WeightScope } from "../weights/scope";
 import { modelPath } from "./bundled-model";
@@ -32,7 +32,7 @@ export interface LoadedWeights {
   readonly dtypes: ReturnType<typeof resolveDtypes>;
 }
 
-/** Builds the model of a directory whose config.json has been read. Throws what reading weights does, and ERR_MEMORY. */
+/** Builds the model of a directory, or of a file in GGUF, whose config has been read. Throws what reading weights does, and ERR_MEMORY. */
 export async function loadWeights(
   dir: string,
   config: ModelConfig,
@@ -40,10 +40,10 @@ export async function loadWeights(
   options: WeightOptions,
 ): Promise<LoadedWeights> {
   const speculative = speculativeConfig(options.speculativeConfig);
-  const own = openWeights(dir, options);
-  if (speculative?.method === "mtp" && own.checkpoint !== null) refuseWithoutMtp(own.checkpoint);
+  const own = openStored(dir, options);
+  if (speculative?.method === "mtp" && own.stored !== null) refuseWithoutMtp(dir, own.stored);
   const draft = speculative?.method === "draft_model" ? openDraft(speculative.model, config, options) : null;
-  const total = (own.checkpoint?.totalBytes ?? 0) + (draft?.checkpoint?.totalBytes ?? 0);
+  const total = (own.stored?.totalBytes ?? 0) + (draft?.stored?.totalBytes ?? 0);
   const dtypes = resolveDtypes(options, config);
   const onProgress = (bytes: number) => options.onProgress?.(bytes, total);
   const loader = new DeviceLoader(device, dtypes.compute, onProgress, resolveQuantize(options));
@@ -66,21 +66,21 @@ export async function loadWeights(
 
 interface OpenedWeights {
   readonly dir: string;
-  readonly checkpoint: Checkpoint | null;
+  /** null: dummy weights. */
+  readonly stored: StoredWeights | null;
   readonly weights: WeightScope;
 }
 
-function openWeights(dir: string, { loadFormat }: WeightOptions): OpenedWeights {
-  if (loadFormat === "dummy") return { dir, checkpoint: null, weights: WeightScope.ofDummy() };
-  const checkpoint = Checkpoint.open(dir);
-  return { dir, checkpoint, weights: WeightScope.ofCheckpoint(checkpoint, readQuantization(dir)) };
+function openStored(dir: string, { loadFormat }: WeightOptions): OpenedWeights {
+  const stored = loadFormat === "dummy" ? null : openWeights(dir);
+  return { dir, stored, weights: stored?.scope() ?? WeightScope.ofDummy() };
 }
 
 /** The smaller model, in the types of the one that it guesses for. */
 function openDraft(name: string, { vocabSize }: ModelConfig, options: WeightOptions) {
   const dir = modelPath(name);
   const config = loadModelConfig(dir);
-  if (config.vocabSize === vocabSize) return { config, ...openWeights(dir, options) };
+  if (config.vocabSize === vocabSize) return { config, ...openStored(dir, options) };
   const message = `speculativeConfig.model ${dir} has ${config.vocabSize} tokens, and the model that it guesses for ${vocabSize}; it needs the same tokenizer`;
   throw new EngineError("ERR_ARGUMENT", message, { subject: "speculativeConfig.model" });
 }
@@ -98,15 +98,15 @@ function mtpOf({ modelType }: ModelConfig, { withMtp }: ModelBuild, { mtp }: Mod
   throw new EngineError("ERR_MODEL_UNSUPPORTED", message, { subject: "speculativeConfig.method" });
 }
 
-function refuseWithoutMtp(checkpoint: Checkpoint): void {
-  if (checkpoint.names().some((name) => /(^|\.)mtp\./.test(name))) return;
-  const message = `${checkpoint.dir}: speculativeConfig.method mtp needs the tensors mtp.*, and this checkpoint has none; use ngram or draft_model`;
+function refuseWithoutMtp(dir: string, stored: StoredWeights): void {
+  if (stored.names().some((name) => /(^|\.)mtp\./.test(name))) return;
+  const message = `${dir}: speculativeConfig.method mtp needs the tensors mtp.*, and this checkpoint has none; use ngram or draft_model`;
   throw new EngineError("ERR_MODEL_UNSUPPORTED", message, { subject: "speculativeConfig.method" });
 }
 
 function refuseUnused(dir: string, unused: readonly string[]): void {
   if (unused.length === 0) return;
   const shown = unused.slice(0, 4).join(", ");
-  const message = `${dir}: ${unused.length} tensors belong to no part of this model (${shown}${unused.length > 4 ? ", ..." : ""}); config.json and the weights differ`;
+  const message = `${dir}: ${unused.length} tensors belong to no part of this model (${shown}${unused.length > 4 ? ", ..." : ""}); its config and its weights differ`;
   throw new EngineError("ERR_WEIGHTS", message);
 }

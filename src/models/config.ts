@@ -1,6 +1,7 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError } from "../errors";
+import { GgufFile, isGguf } from "../gguf/gguf-file";
 import { type BambaConfig, readBamba } from "./config/bamba";
 import { type FalconH1Config, readFalconH1 } from "./config/falcon-h1";
 import { mergeGeneration } from "./config/generation";
@@ -13,10 +14,10 @@ import { type Qwen35Config, type Qwen35MoeConfig, readQwen35, readQwen35Moe } fr
 import { type Qwen3NextConfig, readQwen3Next } from "./config/qwen3-next";
 import { isStateSpaces, readStateSpacesMamba2 } from "./config/state-spaces";
 import { readZamba2, type Zamba2Config } from "./config/zamba2";
+import { ggufConfig } from "./gguf/architectures";
 
 export type { GenerationDefaults, TorchDtype } from "./config/language-model";
 export type { Mamba2Config } from "./config/mamba2";
-export { readQuantization } from "./config/quantization";
 
 /** Every config that can be read, told apart by modelType; registry.ts has an architecture for each. */
 export type ModelConfig =
@@ -50,9 +51,9 @@ export const knownModelTypes: readonly string[] = Object.keys(readers);
 
 /**
  * Reads config.json of a model directory, and generation_config.json if there is one, in the dialect of Hugging Face or
- * of state-spaces, into one checked form. Every message names the file, the key, what was expected and what came.
- * Throws ERR_MODEL_NOT_FOUND (no such directory, or a file), ERR_CONFIG (missing, malformed or contradictory) or
- * ERR_MODEL_UNSUPPORTED (a model or an option that is not implemented, or a file in GGUF).
+ * of state-spaces, or the metadata of a file in GGUF, into one checked form. Every message names the file, the key, what was
+ * expected and what came. Throws ERR_MODEL_NOT_FOUND (no such path, or another file), ERR_CONFIG (missing, malformed or
+ * contradictory), ERR_WEIGHTS (a damaged file in GGUF) or ERR_MODEL_UNSUPPORTED (a model or an option that is not implemented).
  */
 export function loadModelConfig(dir: string): ModelConfig {
   if (!existsSync(dir)) {
@@ -60,10 +61,9 @@ export function loadModelConfig(dir: string): ModelConfig {
     throw new EngineError("ERR_MODEL_NOT_FOUND", message, { subject: dir });
   }
   if (!statSync(dir).isDirectory()) {
-    const isGguf = dir.endsWith(".gguf");
-    const got = isGguf ? "a file in GGUF, which is not supported" : "a file";
-    const message = `${dir}: expected a model directory, got ${got}; give the path of a directory with config.json`;
-    throw new EngineError(isGguf ? "ERR_MODEL_UNSUPPORTED" : "ERR_MODEL_NOT_FOUND", message, { subject: dir });
+    if (isGguf(dir)) return readConfig(ggufConfig(GgufFile.open(dir)));
+    const message = `${dir}: expected a model directory or a file in GGUF, got another file; give the path of a directory with config.json`;
+    throw new EngineError("ERR_MODEL_NOT_FOUND", message, { subject: dir });
   }
   const config = readConfig(ConfigFile.read(join(dir, "config.json")));
   const generationPath = join(dir, "generation_config.json");

@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import { Tokenizer as Library } from "tokenizers";
 import { EngineError, type ErrorDetails } from "../errors";
+import { isGguf } from "../gguf/gguf-file";
 import { checkComponents } from "./components";
 import { encodeParts } from "./encode-parts";
 import type { EncodeData, EncodeJob } from "./encode-program";
+import { tokenizerOfGguf } from "./gguf/tokenizer-of-gguf";
 import { type Frame, frameOf } from "./post-processor";
 import { Sandbox, SandboxError } from "./sandbox/sandbox";
 import { anyOf } from "./special-pattern";
@@ -113,12 +115,13 @@ export class Tokenizer {
   }
 
   /**
-   * Reads tokenizer.json of a model directory and, where they are, tokenizer_config.json and chat_template.jinja.
+   * Reads tokenizer.json of a model directory and, where they are, tokenizer_config.json and chat_template.jinja; or what a file
+   * in GGUF has in their place.
    *
    * @throws EngineError ERR_TOKENIZER naming the file and what is wrong with it.
    */
-  static load(dir: string): Tokenizer {
-    return new Tokenizer(readTokenizerFiles(dir));
+  static load(path: string): Tokenizer {
+    return new Tokenizer(isGguf(path) ? tokenizerOfGguf(path) : readTokenizerFiles(path));
   }
 
   /**

@@ -17,7 +17,10 @@ export type ReadPart = (part: FilePart) => Uint8Array<ArrayBuffer>;
 /** Values one after the other in parts of files, what is calculated from files, or a recipe for random ones (see fillDummy). */
 export type WeightSource =
   | { readonly parts: readonly FilePart[] }
-  | { readonly values: (read: ReadPart) => Float32Array }
+  | {
+      readonly values: (read: ReadPart) => Float32Array /** Size of what they are calculated from. */;
+      readonly bytes?: number;
+    }
   | { readonly dummy: DummyWeights };
 
 /** One tensor as the model asked for it. `dtype` is how the file stores it; dummy values are drawn as f32 and rounded to it. */
@@ -93,7 +96,7 @@ function areAlike(a: MatrixDescriptor, b: MatrixDescriptor): boolean {
   if (isQuantized(a) || isQuantized(b)) {
     return isQuantized(a) && isQuantized(b) && a.codes === b.codes && a.group === b.group;
   }
-  return a.dtype === b.dtype && !("values" in a.source || "values" in b.source);
+  return a.dtype === b.dtype && "values" in a.source === "values" in b.source;
 }
 
 /**
@@ -132,12 +135,25 @@ function concatPlain(weights: readonly WeightDescriptor[]): WeightDescriptor {
   const [first, ...others] = weights as [WeightDescriptor, ...WeightDescriptor[]];
   if (others.length === 0) return first;
   const rows = weights.reduce((sum, { shape }) => sum + shape[0]!, 0);
-  return {
+  const joined = {
     name: `${first.name} to ${weights.at(-1)!.name}`,
     dtype: first.dtype,
     shape: [rows, ...first.shape.slice(1)],
-    source: "dummy" in first.source ? first.source : { parts: weights.flatMap(partsOf) },
   };
+  if ("dummy" in first.source) return { ...joined, source: first.source };
+  if ("parts" in first.source) return { ...joined, source: { parts: weights.flatMap(partsOf) } };
+  const bytes = weights.reduce((sum, weight) => sum + storedBytes(weight), 0);
+  const values = (read: ReadPart) => {
+    const all = new Float32Array(elementsOf(joined.shape));
+    let at = 0;
+    for (const { source } of weights) {
+      const part = "values" in source ? source.values(read) : new Float32Array(0);
+      all.set(part, at);
+      at += part.length;
+    }
+    return all;
+  };
+  return { ...joined, source: { values, bytes } };
 }
 
 /** Ranges of rows [begin, end) of a matrix, one below the other. */
@@ -170,16 +186,21 @@ export function pickRows(
       }
       return chosen;
     };
-    return { ...picked, dtype, source: { values } };
+    return { ...picked, dtype, source: { values, bytes: (storedBytes(weight) * rows) / shape[0]! } };
   }
   const rowBytes = elementsOf(shape.slice(1)) * sizeOf(dtype);
-  const [{ file, offset }] = source.parts as [FilePart]; // as a checkpoint has it: whole
-  const parts = ranges.map(([begin, end]) => ({
-    file,
-    offset: offset + begin * rowBytes,
-    bytes: (end - begin) * rowBytes,
-  }));
+  const parts = ranges.flatMap(([begin, end]) => bytesOf(source.parts, begin * rowBytes, end * rowBytes));
   return { ...picked, dtype, source: { parts } };
+}
+
+/** Bytes [begin, end) of parts one after the other. */
+function bytesOf(parts: readonly FilePart[], begin: number, end: number): FilePart[] {
+  let start = 0;
+  return parts.flatMap(({ file, offset, bytes }) => {
+    const [first, last] = [Math.max(begin, start) - start, Math.min(end, start + bytes) - start];
+    start += bytes;
+    return first < last ? [{ file, offset: offset + first, bytes: last - first }] : [];
+  });
 }
 
 /** The same elements in another shape. */
@@ -192,7 +213,10 @@ export function reshaped<D extends MatrixDescriptor>(weight: D, shape: readonly 
 
 /** Bytes of what a checkpoint has of it; of rows of a matrix of codes, their share. */
 export function storedBytes(weight: MatrixDescriptor): number {
-  if (!isQuantized(weight)) return elementsOf(weight.shape) * sizeOf(weight.dtype);
+  if (!isQuantized(weight)) {
+    const counted = "values" in weight.source ? weight.source.bytes : undefined;
+    return counted ?? elementsOf(weight.shape) * sizeOf(weight.dtype);
+  }
   return weight.rows.reduce((sum, { matrix, begin, end }) => sum + (matrix.bytes * (end - begin)) / matrix.shape[0], 0);
 }
 

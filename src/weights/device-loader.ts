@@ -18,7 +18,7 @@ import {
 } from "./descriptor";
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
-import { type PackedForm, packedForm, type QuantizeFormat } from "./packed-form";
+import { type PackedForm, packedForm, type QuantizeFormat, tableDtype } from "./packed-form";
 import { readQuantized } from "./quantized-rows";
 import { readPart } from "./read-part";
 import { type ExpertsView, packedBytes, type WeightView } from "./view";
@@ -90,13 +90,15 @@ export class DeviceLoader implements WeightLoader {
     return equalParts(parts).map(({ file, offset }) => ({ file: this.open(file).handle, offset }));
   }
 
-  /** A source that is one tensor of a file. */
   table(weight: WeightDescriptor): Tensor {
-    const tensor = this.device.tensor(weight.dtype, weight.shape);
+    const dtype = tableDtype(weight, this.dtype);
+    const tensor = this.device.tensor(dtype, weight.shape);
     this.count(weight);
-    if ("dummy" in weight.source) this.device.stream.upload(tensor, this.dummyBits(weight, weight.dtype));
-    else {
-      const [{ file, offset }] = partsOf(weight) as [FilePart];
+    if ("dummy" in weight.source) this.device.stream.upload(tensor, this.dummyBits(weight, dtype));
+    else if ("values" in weight.source) {
+      this.device.stream.upload(tensor, toBits(weight.source.values(readPart), dtype));
+    } else {
+      const [{ file, offset }] = partsOf(weight) as [FilePart]; // one tensor of a file
       this.open(file).upload(this.device.stream, tensor, offset);
     }
     return tensor;

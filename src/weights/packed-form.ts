@@ -1,5 +1,5 @@
 import type { PackedDtype } from "../ops/pack-linear-weight";
-import { isQuantized, type MatrixDescriptor } from "./descriptor";
+import { isQuantized, type MatrixDescriptor, type WeightDescriptor, type WeightDtype } from "./descriptor";
 import type { ComputeDtype, MatrixOptions } from "./weight-loader";
 
 /** What --quantize makes of matrices of floats. */
@@ -41,4 +41,9 @@ export function packedForm(
   const format = quantize === "int4" && role === "residual" ? "int8" : quantize;
   if (format !== null) return quantized[format](k);
   return { dtype: compute === "f32" ? weight.dtype : compute, group: 0 };
+}
+
+/** The type of a table: the file's, or that of activations where the file has codes. */
+export function tableDtype({ dtype, source }: WeightDescriptor, compute: ComputeDtype): WeightDtype {
+  return "values" in source ? compute : dtype;
 }

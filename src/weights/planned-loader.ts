@@ -1,7 +1,7 @@
 import { elementsOf } from "../tensor/shape";
 import { Tensor } from "../tensor/tensor";
 import type { MatrixDescriptor, WeightDescriptor } from "./descriptor";
-import { packedForm, type QuantizeFormat } from "./packed-form";
+import { packedForm, type QuantizeFormat, tableDtype } from "./packed-form";
 import { type ExpertsView, packedBytes, type WeightView } from "./view";
 import type { ComputeDtype, MatrixOptions, VectorOptions, WeightLoader } from "./weight-loader";
 
@@ -37,7 +37,7 @@ export class PlannedLoader implements WeightLoader {
 
   table(weight: WeightDescriptor): Tensor {
     this.count(weight);
-    return this.planned(weight.dtype, weight.shape);
+    return this.planned(tableDtype(weight, this.dtype), weight.shape);
   }
 
   vector(weight: WeightDescriptor, { shape }: VectorOptions = {}): Tensor {

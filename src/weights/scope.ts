@@ -1,10 +1,13 @@
 import { EngineError } from "../errors";
+import type { GgufFile } from "../gguf/gguf-file";
 import { elementsOf } from "../tensor/shape";
 import type { Checkpoint, CheckpointEntry } from "./checkpoint";
 import type { MatrixDescriptor, WeightDescriptor, WeightDtype } from "./descriptor";
 import { dummySeed, type Initial, initial } from "./dummy";
 import { type QuantizationSettings, type StoredTensor, usualSettings } from "./formats/format";
 import { recogniseMatrix, weightNames } from "./formats/recognise";
+import { GgufStore } from "./gguf/store";
+import type { GgufWeight } from "./gguf/weight";
 import { type NameRule, renamed } from "./names";
 import { readPart } from "./read-part";
 import type { SafetensorsDtype } from "./safetensors";
@@ -19,7 +22,7 @@ export interface DummyOptions {
 const weightDtypes: Partial<Record<SafetensorsDtype, WeightDtype>> = { F32: "f32", BF16: "bf16", F16: "f16" };
 
 /** Where a scope's tensors come from; shared by all scopes under one root, and the record of what was asked for. */
-interface Store {
+export interface Store {
   tensor(name: string, shape: readonly number[], start: Initial): WeightDescriptor;
   matrix(name: string, shape: readonly [number, number]): MatrixDescriptor;
   scalar(name: string): WeightDescriptor | null;
@@ -45,6 +48,10 @@ export class WeightScope {
 
   static ofCheckpoint(checkpoint: Checkpoint, settings: QuantizationSettings = usualSettings): WeightScope {
     return new WeightScope(CheckpointStore.of(checkpoint, settings), "");
+  }
+
+  static ofGguf(file: GgufFile, weights: readonly GgufWeight[]): WeightScope {
+    return new WeightScope(GgufStore.of(file, weights), "");
   }
 
   static ofDummy(options: DummyOptions = {}): WeightScope {

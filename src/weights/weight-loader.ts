@@ -27,7 +27,7 @@ export interface WeightLoader {
   matrix(weight: MatrixDescriptor, options?: MatrixOptions): WeightView;
   /** Matrices [experts, n, k] for `groupedLinear`. */
   experts(weight: MatrixDescriptor, options?: MatrixOptions): ExpertsView;
-  /** A table [rows, width] for `embedding`, in the checkpoint's type. */
+  /** A table [rows, width] for `embedding`, in the checkpoint's type of floats, or as activations where it has codes. */
   table(weight: WeightDescriptor): Tensor;
   /** A small tensor as f32. */
   vector(weight: WeightDescriptor, options?: VectorOptions): Tensor;

@@ -20,7 +20,9 @@ export const typescriptLayers: readonly Layer[] = [
   { name: "native", files: /^src\/native\//, imports: ["errors"] },
   { name: "tensor", files: /^src\/tensor\//, imports: ["errors", "native"] },
   { name: "ops", files: /^src\/ops\//, imports: ["errors", "native", "tensor"] },
-  { name: "weights", files: /^src\/weights\//, imports: ["errors", "tensor", "ops"] },
+  { name: "weight-file", files: /^src\/weights\/weight-file\.ts$/, imports: ["errors"] },
+  { name: "gguf", files: /^src\/gguf\//, imports: ["errors", "weight-file"] },
+  { name: "weights", files: /^src\/weights\//, imports: ["errors", "tensor", "ops", "weight-file", "gguf"] },
   {
     name: "grammar",
     files: /^src\/grammar\//,
@@ -34,7 +36,7 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "models",
     files: /^src\/models\//,
-    imports: ["errors", "json", "tensor", "ops", "weights", "layers", "step"],
+    imports: ["errors", "json", "tensor", "ops", "gguf", "weights", "layers", "step"],
     packages: ["zod"],
   },
   {
@@ -45,7 +47,7 @@ export const typescriptLayers: readonly Layer[] = [
   {
     name: "tokenizer",
     files: /^src\/tokenizer\//,
-    imports: ["errors", "json"],
+    imports: ["errors", "json", "gguf"],
     packages: ["tokenizers"],
   },
   {

@@ -248,7 +248,7 @@ describe("places of a new model (src/README.md)", () => {
   const isPlace = (path: string) => path.startsWith("src/models/");
   /** What others take of models/: the tables, and what all models are. */
   const shared =
-    /^src\/models\/(config|registry|model|decoder|drafter)\.ts$|^src\/models\/config\/(geometry|huggingface|language-model|json-file|generation)\.ts$/;
+    /^src\/models\/(config|registry|model|decoder|drafter|stored-weights)\.ts$|^src\/models\/config\/(geometry|huggingface|language-model|json-file|generation)\.ts$/;
 
   const strangers = (files: Files) =>
     [...files]

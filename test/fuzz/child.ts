@@ -1,11 +1,12 @@
 /** Fuzzes one reader until its time is up; main.ts starts it, and looks after it. Its last line is its Progress. */
 import { configTarget } from "./config";
 import { fuzz } from "./fuzz";
+import { ggufTarget } from "./gguf";
 import { safetensorsTarget } from "./safetensors";
 import { tokenizerTarget } from "./tokenizer";
 import { torchTarget } from "./torch";
 
-const targets = [safetensorsTarget, torchTarget, configTarget, tokenizerTarget];
+const targets = [safetensorsTarget, torchTarget, ggufTarget, configTarget, tokenizerTarget];
 
 // The tokenizer library writes to the terminal what it does not know.
 console.warn = () => {};

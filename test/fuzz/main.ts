@@ -10,7 +10,7 @@ import { StatusLine } from "../../src/cli/status-line";
 import type { Finding, Progress } from "./fuzz";
 import { fuzzRequests } from "./requests";
 
-const readers = ["safetensors", "torch", "config", "tokenizer"];
+const readers = ["safetensors", "torch", "gguf", "config", "tokenizer"];
 const targets = [...readers, "requests"];
 
 const help = `npm run fuzz -- --target ${targets.join("|")} [--seconds N] [--seed N] [--json]

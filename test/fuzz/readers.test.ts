@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { EngineError } from "../../src/errors";
 import { configTarget } from "./config";
 import { fuzz, type Target } from "./fuzz";
+import { ggufTarget } from "./gguf";
 import { safetensorsTarget } from "./safetensors";
 import { tokenizerTarget } from "./tokenizer";
 import { torchTarget } from "./torch";
@@ -27,6 +28,7 @@ it.each([
   { target: safetensorsTarget, executions: 1500 },
   { target: torchTarget, executions: 3000 },
   { target: configTarget, executions: 3000 },
+  { target: ggufTarget, executions: 1500 },
   { target: tokenizerTarget, executions: 1000 },
 ])("$target.name: whatever the bytes, it is read or refused", async ({ target, executions }) => {
   const { findings, outcomes, kept } = await run(target, executions);

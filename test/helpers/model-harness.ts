@@ -9,14 +9,13 @@ import type { Pools } from "../../src/layers/cache";
 import { loadModelConfig, type ModelConfig } from "../../src/models/config";
 import type { Model } from "../../src/models/model";
 import { loadModel } from "../../src/models/registry";
+import { openWeights } from "../../src/models/stored-weights";
 import { StepBlock } from "../../src/step/block";
 import type { Arena } from "../../src/tensor/arena";
 import { Device, type DeviceKind } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
-import { Checkpoint } from "../../src/weights/checkpoint";
 import { DeviceLoader } from "../../src/weights/device-loader";
 import type { QuantizeFormat } from "../../src/weights/packed-form";
-import { WeightScope } from "../../src/weights/scope";
 import type { ComputeDtype } from "../../src/weights/weight-loader";
 import { testDevices } from "./backends";
 import { makeRequest } from "./engine-request";
@@ -72,7 +71,7 @@ export class ModelHarness {
     const device = Device.open({ kind: options.device ?? testDevices[0]!, threads: options.threads ?? 2 });
     const loader = new DeviceLoader(device, dtype, undefined, options.quantize);
     const build = new ModelBuild(loader, options.stateDtype ?? "f32", options.kvDtype, 1, options.withMtp);
-    const model = await loadModel(config, build, WeightScope.ofCheckpoint(Checkpoint.open(dir)));
+    const model = await loadModel(config, build, openWeights(dir).scope());
     loader.close();
     return new ModelHarness(device, config, model, createPools({ device, model }, { slots: MAX_SEQS, pages: PAGES }));
   }

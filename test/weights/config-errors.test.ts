@@ -159,12 +159,8 @@ describe("rejects", () => {
   });
 
   test.each([
-    [
-      "weights.gguf",
-      "ERR_MODEL_UNSUPPORTED",
-      "got a file in GGUF, which is not supported; give the path of a directory",
-    ],
-    ["model.safetensors", "ERR_MODEL_NOT_FOUND", "got a file; give the path of a directory with config.json"],
+    ["weights.gguf", "ERR_WEIGHTS", "expected a file in GGUF, got"],
+    ["model.safetensors", "ERR_MODEL_NOT_FOUND", "got another file; give the path of a directory with config.json"],
   ] as const)("%s in place of a directory", (name, code, message) => {
     expect(engineError(code, () => loadModelConfig(dir.write(name, "x"))).message).toContain(message);
   });

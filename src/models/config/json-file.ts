@@ -26,6 +26,11 @@ export class ConfigFile {
     return new ConfigFile(path, value);
   }
 
+  /** An object that comes from another file at `path`, which calls a key by `nameOf`. */
+  static of(path: string, value: Readonly<Record<string, unknown>>, nameOf: (key: string) => string): ConfigFile {
+    return new ConfigFile(path, value, nameOf);
+  }
+
   /** The object at `key`, whose errors still name the whole way to a key. ERR_CONFIG where it is no object. */
   under(key: string): ConfigFile {
     const value = this.value[key];

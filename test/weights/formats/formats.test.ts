@@ -1,12 +1,11 @@
 import { Checkpoint } from "../../../src/weights/checkpoint";
-import { isQuantized, type MatrixDescriptor, pickRows, runsOf } from "../../../src/weights/descriptor";
+import { pickRows, runsOf } from "../../../src/weights/descriptor";
 import type { QuantizationSettings } from "../../../src/weights/formats/format";
-import { readQuantized } from "../../../src/weights/quantized-rows";
-import { readPart } from "../../../src/weights/read-part";
 import { WeightScope } from "../../../src/weights/scope";
 import { toBf16, toE4m3, toF16 } from "../../helpers/bits";
 import { dequantized, meaning, packedRows, randomCodes } from "../../helpers/codes";
 import { Rng } from "../../helpers/rng";
+import { valuesOf } from "../descriptor-values";
 import { engineError, makeTestDir, type TestDir, withLength } from "../files";
 
 let dir: TestDir;
@@ -29,25 +28,6 @@ function scopeOf(tensors: Readonly<Record<string, Stored>>, settings?: Quantizat
   const json = Buffer.from(JSON.stringify(header));
   dir.write("model.safetensors", withLength(BigInt(json.length), Buffer.concat([json, ...data])));
   return WeightScope.ofCheckpoint(Checkpoint.open(dir.path), settings);
-}
-
-/** What a descriptor stands for, row-major. */
-function valuesOf(weight: MatrixDescriptor): Float32Array {
-  if (!isQuantized(weight)) {
-    if (!("values" in weight.source)) throw new Error("expected values");
-    return weight.source.values(readPart);
-  }
-  const { codes, group, shape } = weight;
-  const [n, k] = shape as [number, number];
-  const { codes: source, scales, offsets } = readQuantized(weight);
-  const raw = ArrayBuffer.isView(source) ? source : Buffer.concat(source.map(readPart));
-  const wide = codes === "i8" || codes === "e4m3";
-  const rowBytes = wide ? k : Math.ceil(k / 2);
-  const values = Uint8Array.from({ length: n * k }, (_, i) => {
-    const [row, at] = [Math.floor(i / k), i % k];
-    return wide ? raw[i]! : (raw[row * rowBytes + (at >> 1)]! >> (4 * (at & 1))) & 15;
-  });
-  return dequantized({ codes, n, k, group, values, scales, offsets });
 }
 
 const bf16 = (values: Float32Array) => Uint16Array.from(values, toBf16);
