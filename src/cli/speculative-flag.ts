@@ -12,7 +12,8 @@ const fields: Readonly<Record<string, keyof SpeculativeOptions>> = {
 };
 
 export function speculativeOption(): Option {
-  const help = 'guess next tokens, as JSON: {"method":"ngram","num_speculative_tokens":4}';
+  const help =
+    'guess next tokens, as JSON: {"method":"ngram","num_speculative_tokens":4}, or by method mtp, or draft_model with a model';
   return new Option("--speculative-config <json>", help).argParser(parse);
 }
 

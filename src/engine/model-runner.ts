@@ -136,7 +136,8 @@ export class ModelRunner {
       }),
     );
     for (const part of this.drafts === null ? parts : partsOfDrafts) {
-      for (const batch of [...prefills, ...decodes].toReversed()) {
+      const some = this.drafts !== null && part === "drawn" ? [] : prefills; // which are always followed
+      for (const batch of [...some, ...decodes].toReversed()) {
         this.launcher.block.write(batch);
         this.graph(batch, part);
       }
@@ -149,6 +150,9 @@ export class ModelRunner {
     const { batch, captured } = this.sizes.fit(scheduled);
     const { stream } = this.target.device;
     const { launcher } = this;
+    const guesses = scheduled.rows.some(({ drafts }) => drafts[0] === ON_DEVICE);
+    const ids = guesses ? new Int32Array(batch.numTokens) : null;
+    if (guesses) this.drafts!.launch(scheduled, launcher); // the device guesses while the host writes the step
     launcher.block.write(batch);
     this.trace?.built();
     const wanted = this.stages.filter((stage) => batch.rows.some(stage.wants, stage));
@@ -156,14 +160,11 @@ export class ModelRunner {
     const graph = captured ? this.graphFor(batch, wanted, follows) : null;
     const tokens = this.drawn[this.turn]!.subarray(0, scheduled.numDraws);
     this.turn = (this.turn + 1) % this.drawn.length;
-    const guesses = scheduled.rows.some(({ drafts }) => drafts[0] === ON_DEVICE);
-    const ids = guesses ? new Int32Array(batch.numTokens) : null;
     const draw = launcher.arena.scope(() => {
       launcher.upload();
       this.trace?.begin(stream);
       const draw = this.drawOf(batch, wanted);
       launcher.launchRestores(draw.views);
-      if (ids !== null) this.drafts!.launch(scheduled, launcher);
       const f = graph === null ? this.launchForward(draw, wanted, takesDraws(batch)) : undefined;
       if (graph !== null) stream.replay(graph.graph);
       for (const stage of wanted) stage.prepare?.(draw);

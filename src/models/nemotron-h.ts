@@ -20,7 +20,7 @@ export function nemotronHName(name: string): string {
 export function loadNemotronH(config: NemotronHConfig, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
   const { hiddenSize, normEps, layers, attention, mlps, moe } = config;
   const weights = checkpoint.named(nemotronHName);
-  if (!build.withMtp) weights.ignore("mtp");
+  if (!build.withMtp || config.mtpLayers.length === 0) weights.ignore("mtp");
   const mixer = config.ssm && { ...config.ssm, hiddenSize };
   const experts = moe && { ...moe, hiddenSize };
   const shared = moe?.shared && { kind: moe.kind, size: moe.shared.size, bias: moe.bias, hiddenSize };

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineConfig, EngineOptions } from "../../src/engine/policy/config";
 import type { Proposer } from "../../src/engine/policy/proposer";
+import type { ScheduledBatch } from "../../src/engine/policy/step-plan";
 import { type PreparedRunner, prepareRunner } from "../../src/engine/prepare-runner";
 import { loadWeights } from "../../src/llm/load-weights";
 import { loadModelConfig } from "../../src/models/config";
@@ -77,6 +78,32 @@ describe.each(cases)("$name", ({ dir, speculativeConfig, isRight }) => {
     plain = { ...prepared.config, numSnapshots: 0 };
   });
   afterAll(() => device.close());
+
+  test("answers are those without guesses where a drafter is left behind now and then", async () => {
+    const rng = new Rng(3);
+    const requests = requestsOf(vocabSize, rng, 12, 60);
+    let calls = 0;
+    const costs = { ...free, ratio: () => (calls++ % 400 < 100 ? 1 : Number.POSITIVE_INFINITY) };
+    const follows: boolean[] = [];
+    const watched = {
+      runner: Object.assign(Object.create(prepared.runner) as PreparedRunner["runner"], {
+        step: (batch: ScheduledBatch) => {
+          follows.push(batch.follows !== false);
+          return prepared.runner.step(batch);
+        },
+      }),
+    };
+    const { answers, stats } = await serve(watched, prepared.config, requests, rng, 4, { stepCosts: costs });
+    expect(stats.speculation.draftTokens).toBeGreaterThan(10);
+    expect([follows.includes(true), follows.includes(false)]).toEqual([true, true]);
+    if (kind !== "cpu") return;
+    for (const request of requests) {
+      const answer = answers.get(request.id)!;
+      if (answer === null) continue;
+      const wanted = await recomputedAlone(prepared, plain, request, answer.recomputedFrom, { proposer: silent });
+      expect(idsAndLogprobs(answer.tokens)).toEqual(idsAndLogprobs(wanted));
+    }
+  });
 
   test.each([
     { numSnapshots: 16, numHostSnapshots: 0, numPages: null },
