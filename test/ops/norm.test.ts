@@ -51,6 +51,7 @@ const gatedTable = cases(gatedBase, [
   { dtype: "f16", scale: 1e4 }, // squares that are no f16
   { normBeforeGate: true }, // the gate is a factor of the norm
   { normBeforeGate: true, dtype: "bf16", width: 4096, groupSize: 128, gatePad: 160 }, // a gated delta net's heads
+  { normBeforeGate: true, dtype: "bf16", width: 4096, groupSize: 128, rows: 131 }, // of many rows
   { normBeforeGate: true, dtype: "f16", width: 51, groupSize: 17, gatePad: 3, shift: 1, inPlace: true },
   { scale: 0 }, // zeros: eps keeps it finite
   { scale: 1e4 }, // large
