@@ -1,6 +1,6 @@
 // linear and the packing of its weight. The weight is row-major [n, k], for both of the paths that read it fast:
 //   fragments   up to 16 rows of x (decode), and any number with a small weight: linear.cuh
-//   rows        17 to 64 rows and a large weight whose shape suits a Hopper GPU: linear_rows.cuh
+//   rows        up to 64 rows and a large weight whose shape suits a Hopper GPU: linear_rows.cuh
 //   library     other rows, or float: cuBLASLt (gemm_plans.h)
 //   general     what neither takes: x and weight of two types, an odd k, a library without an algorithm
 // Each but the library adds up an output's products in an order that depends on n and k alone, so within one of them a
@@ -100,9 +100,11 @@ void run_general(const LinearParams& p, Context& context) {
 }
 
 // --- fragments ------------------------------------------------------------------------------------------------------
+constexpr int kFragmentWarps = 8;
+
 template <class T, bool Whole, int Columns, int Depth>
 void launch_fragments(const LinearParams& p, Context& context) {
-  constexpr int kWarps = 8, kTiles = 1, kBlocks = 3;
+  constexpr int kWarps = kFragmentWarps, kTiles = 1, kBlocks = 3;
   const int splits = splits_of(p, kWarps, context);
   const auto rows = static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns));
   launch(context,
@@ -118,6 +120,25 @@ void run_fragments(const LinearParams& p, Context& context) {
   const bool vectors = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
   if (!vectors || p.k % kStepK != 0) return launch_fragments<T, false, 2, 2>(p, context);
   return p.m <= 8 ? launch_fragments<T, true, 1, 4>(p, context) : launch_fragments<T, true, 2, 3>(p, context);
+}
+
+// --- rows -----------------------------------------------------------------------------------------------------------
+// The fragments' blocks, of which a multiprocessor has three, leave many places free. They start early and take places
+// as those fall free, so a part of the device is left with the work of all: at 1 row 224 to 280 blocks, of 3584 to 4480
+// outputs, took 20 to 39 us alone and up to 50 in a step, where the rows kernel takes 14 to 34 (H200).
+bool leaves_places(const LinearParams& p, const Context& context) {
+  const int64_t tiles = row_tiles(p.n), places = 3 * context.multiprocessors;
+  return splits_of(p, kFragmentWarps, context) == 1 && 4 * tiles < 3 * places;
+}
+
+// False, with nothing launched, where another path is faster.
+bool run_planned_rows(const LinearParams& params, bool fragments, Context& context) {
+  constexpr int64_t kVeryFewRows = 8;
+  LinearParams p = params;
+  if (p.m == 1) p.x_stride = p.k;  // that of a single row may be anything
+  if (!rows_fit(p, context) || (fragments && p.m <= kVeryFewRows && !leaves_places(p, context))) return false;
+  const auto plan = rows_plan(p.n, p.k, context);
+  return plan && p.m <= plan->most_rows && run_linear_rows(p, *plan, context);
 }
 
 // --- library --------------------------------------------------------------------------------------------------------
@@ -189,12 +210,9 @@ void run_linear(const LinearParams& p, Context& context) {
   const bool fragments = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
                          reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
   if (context.deterministic) return run_deterministic(p, fragments, small, context);
+  if (run_planned_rows(p, fragments, context)) return;
   if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksY * kFewRows))) {
     return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
-  }
-  if (rows_fit(p, context)) {
-    const auto plan = rows_plan(p.n, p.k, context);
-    if (plan && p.m <= plan->most_rows && run_linear_rows(p, *plan, context)) return;
   }
   if (!small && run_library(p, context)) return;
   return p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);

@@ -1,4 +1,5 @@
-// linear_activation: an MLP's projection up and its activation, one launch for few rows and a large weight.
+// linear_activation: an MLP's projection up and its activation, one launch for few rows and a large weight: up to 8
+// rows here, more in linear_rows.cuh.
 //
 // Idea. linear.cuh's kernel, whose block has all of an output's products: it can finish them. With a gate a block reads
 // 16 rows of the gate and as many of the up-projection. The decode step of an MLP loses a launch and the products their
@@ -11,6 +12,7 @@
 #include "cuda/activation.cuh"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
+#include "cuda/linear_rows.h"
 #include "ops/linear_activation.h"
 
 namespace mamba::cuda {
@@ -112,8 +114,11 @@ void run_activated(const LinearActivationParams& p, Context& context) {
 
 void run_linear_activation(const LinearActivationParams& p, Context& context) {
   // Which it is depends on the rows, and so do the roundings.
-  if (!context.deterministic && fits(p, context))
-    return p.linear.x_dtype == DType::bf16 ? run_activated<bf16>(p, context) : run_activated<f16>(p, context);
+  if (!context.deterministic) {
+    if (fits(p, context))
+      return p.linear.x_dtype == DType::bf16 ? run_activated<bf16>(p, context) : run_activated<f16>(p, context);
+    if (run_linear_rows_activation(p, context)) return;
+  }
   run_linear(p.linear, context);
   run_activation(p.activation, context);
 }

@@ -1,10 +1,10 @@
 #pragma once
-// linear for 17 to 64 rows of x and large weights on a Hopper GPU (linear_rows.cuh), in steps that the lab can take
+// linear for up to 64 rows of x and large weights on a Hopper GPU (linear_rows.cuh), in steps that the lab can take
 // apart.
 #include <optional>
 
 #include "cuda/context.h"
-#include "ops/linear.h"
+#include "ops/linear_activation.h"
 
 namespace mamba::cuda {
 
@@ -27,6 +27,10 @@ bool rows_fit(const LinearParams& p, const Context& context);
 std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context);
 // False, with nothing launched, if the driver refuses the operands.
 bool run_linear_rows(const LinearParams& p, const RowsPlan& plan, Context& context);
+
+// linear_activation with a gate for up to kMostRows rows, in one launch. False, with nothing launched, where the
+// weight's shape does not fill the device once.
+bool run_linear_rows_activation(const LinearActivationParams& p, Context& context);
 
 // Any number of rows, kMostRows at a time, without a split of k: each sum is one chain of products along k, which is
 // the order that a deterministic stream keeps to. False, with nothing launched, if rows_fit() refuses the operands.

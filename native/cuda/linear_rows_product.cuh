@@ -13,6 +13,7 @@ namespace mamba::hopper {
 #define MAMBA_NAMES_32 MAMBA_NAMES_28 ", %28, %29, %30, %31"
 #define MAMBA_NAMES_36 MAMBA_NAMES_32 ", %32, %33, %34, %35"
 #define MAMBA_NAMES_40 MAMBA_NAMES_36 ", %36, %37, %38, %39"
+#define MAMBA_NAMES_48 MAMBA_NAMES_40 ", %40, %41, %42, %43, %44, %45, %46, %47"
 #define MAMBA_SUMS_8 MAMBA_F8(d, 0)
 #define MAMBA_SUMS_16 MAMBA_SUMS_8, MAMBA_F8(d, 8)
 #define MAMBA_SUMS_24 MAMBA_SUMS_16, MAMBA_F8(d, 16)
@@ -20,6 +21,7 @@ namespace mamba::hopper {
 #define MAMBA_SUMS_32 MAMBA_SUMS_28, MAMBA_F4(d, 28)
 #define MAMBA_SUMS_36 MAMBA_SUMS_32, MAMBA_F4(d, 32)
 #define MAMBA_SUMS_40 MAMBA_SUMS_36, MAMBA_F4(d, 36)
+#define MAMBA_SUMS_48 MAMBA_SUMS_40, MAMBA_F8(d, 40)
 #define MAMBA_PRODUCT(N, TYPE, SUMS, A, B)                                                             \
   asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" MAMBA_NAMES_##SUMS \
                "}, %" #A ", %" #B ", 1, 1, 1, 0, 0;\n"                                                 \
@@ -36,13 +38,14 @@ namespace mamba::hopper {
 
 template <class T, int kN>
 __device__ __forceinline__ void multiply_add_rows(float (&d)[kN / 2], uint64_t a, uint64_t b) {
-  static_assert(kN == 32 || kN == 48 || kN == 56 || kN == 64 || kN == 72 || kN == 80);
+  static_assert(kN == 32 || kN == 48 || kN == 56 || kN == 64 || kN == 72 || kN == 80 || kN == 96);
   MAMBA_PRODUCT_OF(32, 16, 16, 17)
   MAMBA_PRODUCT_OF(48, 24, 24, 25)
   MAMBA_PRODUCT_OF(56, 28, 28, 29)
   MAMBA_PRODUCT_OF(64, 32, 32, 33)
   MAMBA_PRODUCT_OF(72, 36, 36, 37)
   MAMBA_PRODUCT_OF(80, 40, 40, 41)
+  MAMBA_PRODUCT_OF(96, 48, 48, 49)
 }
 
 #undef MAMBA_PRODUCT_OF

@@ -32,6 +32,15 @@ const table = cases(linearActivationBase, [
   { ...large, dtype: "f16", weightDtype: "f16", m: 4 },
   { ...large, m: 3, xPad: 8, outPad: 8 },
   { ...large, m: 3, xPad: 7, outPad: 5, shift: 1 },
+  // More rows, of widths that fill such a GPU in tiles.
+  ...product<LinearActivationRow>({ m: [9, 17, 33, 64], width: [6001, 8192] }).map((row) => ({
+    ...bf16,
+    k: 136,
+    ...row,
+  })),
+  { ...bf16, width: 9216, k: 64, m: 40, scale: 0.35, activation: "geluTanh", outPad: 8 },
+  { ...bf16, width: 12288, k: 72, m: 12, xPad: 8, outPad: 5 },
+  { dtype: "f16", weightDtype: "f16", width: 12283, k: 200, m: 64 },
 ]);
 
 describeEachBackend((backend) => {

@@ -76,6 +76,9 @@ const table = cases(linearBase, [
   // Decode batches with weights of the size of a model's, which a GPU may cut up in its own way.
   { ...linearBf16, outDtype: "f32", accumulate: true, m: 40, n: 2601, k: 5120, outPad: 7 },
   { ...linearBf16, m: 17, n: 10601, k: 1280, bias: true },
+  { ...linearBf16, outDtype: "f32", accumulate: true, m: 1, n: 3600, k: 5120, xPad: 7 },
+  { ...linearBf16, m: 3, n: 3594, k: 5128, outPad: 5, bias: true },
+  { ...linearF16, m: 12, n: 2601, k: 5120, alpha: 0.5 },
   { ...linearF16, m: 33, n: 2592, k: 5128, xPad: 8, bias: true, alpha: 0.5 },
 ]);
 
