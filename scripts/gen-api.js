@@ -14,6 +14,7 @@ const sections = {
   "How a model is run": [
     "llm/load-engine",
     "engine/policy/config",
+    "engine/policy/speculative-config",
     "engine/policy/memory-plan",
     "engine/policy/scheduler-config",
     "engine/policy/request",

@@ -2,6 +2,7 @@ export type { DtypeName, EngineOptions } from "./engine/policy/config";
 export type { MemoryPlan } from "./engine/policy/memory-plan";
 export type { EngineHealth, EngineState, EngineStats, FinishReason } from "./engine/policy/request";
 export type { SchedulerConfig } from "./engine/policy/scheduler-config";
+export type { SpeculativeConfig, SpeculativeOptions } from "./engine/policy/speculative-config";
 export { EngineError, type ErrorCode, type ErrorDetails, errorTable } from "./errors";
 export type { Constraint } from "./grammar/compile";
 export { LLM } from "./llm/llm";

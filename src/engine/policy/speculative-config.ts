@@ -6,7 +6,7 @@ export interface SpeculativeOptions {
    * "ngram": what followed the last tokens when they stood in the prompt or the output before. "mtp": by the checkpoint's own head
    * of multi-token prediction; vLLM's older names of it, one for each family, are the same. "draft_model": by a smaller model.
    */
-  readonly method: "ngram" | "mtp" | "draft_model" | (typeof mtpNames)[number];
+  readonly method: "ngram" | "mtp" | "draft_model" | "qwen3_next_mtp" | "qwen3_5_mtp" | "nemotron_h_mtp";
   /** Guesses of a step for each sequence, at most 7. Default 4. */
   readonly numSpeculativeTokens?: number;
   /** Tokens that have to repeat before n-grams guess anything. Default 2. */
@@ -17,21 +17,11 @@ export interface SpeculativeOptions {
   readonly model?: string;
 }
 
-export interface NgramConfig {
-  readonly method: "ngram";
-  readonly promptLookupMin: number;
-  readonly promptLookupMax: number;
-}
-
-interface DraftModelConfig {
-  readonly method: "draft_model";
-  readonly model: string;
-}
-
+/** The same, checked and complete. */
 export type SpeculativeConfig = { readonly numSpeculativeTokens: number } & (
-  | NgramConfig
+  | { readonly method: "ngram"; readonly promptLookupMin: number; readonly promptLookupMax: number }
   | { readonly method: "mtp" }
-  | DraftModelConfig
+  | { readonly method: "draft_model"; readonly model: string }
 );
 
 /** Guesses beside a row's last token: the kernels take eight tokens of a row. */
@@ -40,7 +30,7 @@ const MOST_SPECULATIVE_TOKENS = 7;
 /** Rows that may always guess together: the draws of a step have room for all of their tokens. */
 const GUESSING_ROWS = 64;
 
-const mtpNames = ["qwen3_next_mtp", "qwen3_5_mtp", "nemotron_h_mtp"] as const;
+const mtpNames: readonly SpeculativeOptions["method"][] = ["qwen3_next_mtp", "qwen3_5_mtp", "nemotron_h_mtp"];
 
 /** Which options belong to which method, beside the number of guesses. */
 const own = { ngram: ["promptLookupMin", "promptLookupMax"], mtp: [], draft_model: ["model"] } as const;
@@ -49,7 +39,7 @@ const own = { ngram: ["promptLookupMin", "promptLookupMax"], mtp: [], draft_mode
 export function speculativeConfig(options: SpeculativeOptions | undefined): SpeculativeConfig | null {
   if (options === undefined) return null;
   const { numSpeculativeTokens = 4, promptLookupMin = 2, promptLookupMax = 8, model } = options;
-  const method = mtpNames.some((name) => name === options.method) ? "mtp" : options.method;
+  const method = mtpNames.includes(options.method) ? "mtp" : options.method;
   if (!Object.hasOwn(own, method)) throw refused("method", `must be ${Object.keys(own).join(", ")}, got ${method}`);
   const known = method as keyof typeof own;
   for (const [other, names] of Object.entries(own)) {
