@@ -299,11 +299,12 @@ struct DecodeWarp {
     }
   }
 
-  // `ahead` is kStages tiles further than `now`, if there are so many. The first ones are asked for before the inputs
-  // are there, as long as they are of keys before this step's.
-  __device__ __forceinline__ void run(DecodeWalk<Shape> now, DecodeWalk<Shape> ahead) {
+  // `ahead` is kStages tiles further than `now`, if there are so many. Of settled pages the first ones are asked for
+  // before the inputs are there, as long as they are of keys before this step's.
+  __device__ __forceinline__ void run(DecodeWalk<Shape> now, DecodeWalk<Shape> ahead, bool settled) {
     int asked = 0;
-    bool waited = false;
+    bool waited = !settled;
+    if (waited) wait_for_inputs();
     for (; asked < Shape::kStages && ahead.next_tile(); ++asked) {
       if (!waited && (ahead.tile + 1) * kKeys > ahead.unit.first_position) wait_for_inputs(), waited = true;
       copy_tile(ahead, asked);
@@ -330,7 +331,7 @@ struct DecodeWarp {
 template <class T, class Shape>
 __global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(const __grid_constant__ Job job,
                                                                               const __grid_constant__ DecodeMaps maps,
-                                                                              int box_rows) {
+                                                                              int box_rows, bool settled) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ uint8_t raw[];
   uint8_t* memory = raw + (1024 - hopper::smem_address(raw) % 1024) % 1024;
@@ -356,8 +357,15 @@ __global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(co
                               box_rows,
                               __ffs(static_cast<int>(job.pages.page_size)) - 1,
                               static_cast<int>(job.pages.head_dim)};
-  decode.run(walk, walk);
+  decode.run(walk, walk, settled);
 #endif
+}
+
+// Whether nothing but the rope_store_kv before, which stores this step's tokens, has written the pages since the last
+// full stop: guesses of several tokens are passes of one graph.
+inline bool settled(const KvPages& pages, const Context& context) {
+  const auto once = [&](const Pool& pool) { return context.written_pools.times(pool.data, pool.bytes) <= 1; };
+  return once(pages.k_pool()) && once(pages.v_pool());
 }
 
 // False if the driver refuses one of the maps.
@@ -377,7 +385,7 @@ bool launch_decode(const Job& job, int64_t items, Context& context) {
   const auto resident = static_cast<int64_t>((size_t{227} << 10) / (Shape::kShared + 1024));
   const auto blocks = std::min<int64_t>(context.multiprocessors * std::max<int64_t>(1, resident), units);
   launch(context, {.grid = static_cast<unsigned>(blocks), .block = Shape::kWarps * 32, .shared_bytes = Shape::kShared},
-         attention_decode_kernel<T, Shape>, job, {*k, *v}, box_rows);
+         attention_decode_kernel<T, Shape>, job, {*k, *v}, box_rows, settled(pages, context));
   return true;
 }
 

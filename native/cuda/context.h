@@ -19,20 +19,31 @@ class WrittenPools {
  public:
   // Whether any of these bytes were written before; from now on all of them count as written.
   bool add(const void* pool, size_t bytes) {
-    const Range range{static_cast<const char*>(pool), static_cast<const char*>(pool) + bytes};
-    bool written = false, known = false;
-    for (const Range& other : ranges_) {
-      written |= range.begin < other.end && other.begin < range.end;
-      known |= range.begin == other.begin && range.end == other.end;
+    const bool written = times(pool, bytes) > 0;
+    Range range{static_cast<const char*>(pool), static_cast<const char*>(pool) + bytes, 1};
+    for (Range& other : ranges_) {
+      if (range.begin != other.begin || range.end != other.end) continue;
+      ++other.times;
+      return written;
     }
-    if (!known) ranges_.push_back(range);
+    ranges_.push_back(range);
     return written;
+  }
+  // How many ops have written any of them.
+  int times(const void* pool, size_t bytes) const {
+    const char *begin = static_cast<const char*>(pool), *end = begin + bytes;
+    int sum = 0;
+    for (const Range& other : ranges_) {
+      if (begin < other.end && other.begin < end) sum += other.times;
+    }
+    return sum;
   }
   void clear() { ranges_.clear(); }
 
  private:
   struct Range {
     const char *begin, *end;
+    int times;
   };
   std::vector<Range> ranges_;  // two for each layer
 };
