@@ -54,7 +54,7 @@ struct alignas(16) Segment {
   int32_t chunk, chunks, slot, initial;
   int32_t index, count, sequence_chunks, pad;  // of the sequence
   __device__ int chunk_of(int i) const {       // the first one of segment i of the sequence
-    const auto start = [this](int s) { return static_cast<int>(static_cast<int64_t>(sequence_chunks) * s / count); };
+    const auto start = [this](int s) { return sequence_chunks * s / count; };  // at most 2^25 x 32
     return chunk - start(index) + start(i);
   }
 };
@@ -66,7 +66,7 @@ struct Scratch {
   Segment* segments;  // [entries]: that from chunk c of sequence s on at c / cut.least + s
   uint8_t* states;    // [chunks / cut.least, rounded up][value_heads][2]: of a segment from chunk c on
   GdnCut cut;
-  int entries;
+  int entries, heads_per_key;
 
   __device__ uint8_t* state(const GdnChunkParams& p, int chunk, int head, int which) const {
     return states +

@@ -50,14 +50,18 @@ void launch_all(const GdnChunkParams& p, const GdnCut& cut, Context& context) {
   const Layout layout = layout_of(p, cut.least);
   auto* workspace = static_cast<uint8_t*>(context.workspace);
   const Scratch scratch = {reinterpret_cast<Gates*>(workspace + layout.gates),
-                           reinterpret_cast<Segment*>(workspace + layout.segments), workspace + layout.states, cut,
-                           static_cast<int>(layout.entries)};
+                           reinterpret_cast<Segment*>(workspace + layout.segments),
+                           workspace + layout.states,
+                           cut,
+                           static_cast<int>(layout.entries),
+                           static_cast<int>(p.value_heads / p.key_heads)};
   const int64_t groups = ceil_div(p.value_heads / p.key_heads, kHeadsAtOnce);
-  launch(context,
-         {.grid = dim3(static_cast<unsigned>(p.chunks), static_cast<unsigned>(p.key_heads * groups)),
-          .block = kPrepareThreads,
-          .shared_bytes = sizeof(Prepare)},
-         prepare_kernel<T>, p, maps, scratch);
+  launch(
+      context,
+      {.grid = dim3(static_cast<unsigned>(p.chunks), static_cast<unsigned>(p.key_heads), static_cast<unsigned>(groups)),
+       .block = kPrepareThreads,
+       .shared_bytes = sizeof(Prepare)},
+      prepare_kernel<T>, p, maps, scratch);
   const auto blocks = [&](int64_t items) {
     return dim3(static_cast<unsigned>(std::min<int64_t>(items, context.multiprocessors)));
   };

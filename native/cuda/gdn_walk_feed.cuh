@@ -105,7 +105,7 @@ __device__ __forceinline__ void feed(const GdnChunkParams& p, const GdnMaps& map
   constexpr bool kOut = kPass == GdnPass::out;
   Ring<Walk<kPass>::kStages> ring;
   Items<kPass> items;
-  const int heads_per_key = static_cast<int>(p.value_heads / p.key_heads), lane = threadIdx.x % 32;
+  const int heads_per_key = scratch.heads_per_key, lane = threadIdx.x % 32;
   const int heads = static_cast<int>(p.value_heads);
   while (items.next(scratch, heads)) {
     const Segment& segment = items.segment;
