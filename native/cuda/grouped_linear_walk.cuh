@@ -8,7 +8,8 @@
 // together share an expert's rows and weight in the L2. The copy engine brings the weight; rows of x are gathered by
 // ordinary asynchronous copies, which the stage's barrier counts too.
 //
-// Mapping. kWarpgroups of warps multiply, each 64 rows of the weight with all rows of x of the tile; one more copies.
+// Mapping. kWarpgroups of warps multiply, each 64 rows of the weight, or twice 64, with all rows of x of the tile; one
+// more copies.
 // In a cluster of two the blocks have the same weight and neighbouring tiles of rows: each copies half of the weight to
 // both, which takes a third off what is read from the L2.
 //
@@ -21,7 +22,7 @@
 //
 // Bound. Many rows: the matrix unit. Few rows: the weights' bytes. Measured on an H200, us, 128 experts of 2688 x 1856,
 // 6 of each token, with a launch's 4: 64 tokens 294 (4.2 TB/s of weights; torch._grouped_mm 423), 512 tokens 324, 8192
-// tokens 966 to 1036 (torch, whose rows need no gathering, 946 to 965). The ladder is in native/lab/README.md.
+// tokens 970 to 1008 (torch, whose rows need no gathering, 946 to 965). The ladder is in native/lab/README.md.
 #include "cuda/grouped_linear.cuh"
 #include "cuda/hopper_products.cuh"
 
@@ -30,12 +31,14 @@ namespace mamba::cuda::grouped {
 inline constexpr int kStageK = 64;
 inline constexpr uint32_t kStageRowBytes = kStageK * 2;
 
-// kMostRows: of x in a tile. Widths: of its products, ascending, up to kMostRows.
-template <int kWarpgroupsOf, int kMostRowsOf, int kClusterOf, int kStagesOf, int kBlocksOf, int... kWidthsOf>
+// kEach: products of 64 rows of the weight of a warpgroup. kBlocks: on a multiprocessor. kMostRows: of x in a tile.
+// Widths: of its products, ascending, up to kMostRows.
+template <int kWarpgroupsOf, int kEachOf, int kMostRowsOf, int kClusterOf, int kStagesOf, int kBlocksOf,
+          int... kWidthsOf>
 struct WalkShape {
-  static constexpr int kWarpgroups = kWarpgroupsOf, kMostRows = kMostRowsOf, kCluster = kClusterOf, kStages = kStagesOf,
-                       kBlocks = kBlocksOf;  // kBlocks: on a multiprocessor
-  static constexpr int kThreads = (kWarpgroups + 1) * 128, kWeightRows = 64 * kWarpgroups;
+  static constexpr int kWarpgroups = kWarpgroupsOf, kEach = kEachOf, kMostRows = kMostRowsOf, kCluster = kClusterOf,
+                       kStages = kStagesOf, kBlocks = kBlocksOf;
+  static constexpr int kThreads = (kWarpgroups + 1) * 128, kWeightRows = 64 * kEach * kWarpgroups;
   static constexpr uint32_t kWeightBytes = kWeightRows * kStageRowBytes, kRowsBytes = kMostRows * kStageRowBytes;
   static constexpr uint32_t kStageBytes = kWeightBytes + kRowsBytes;
   static constexpr size_t kShared = size_t{kStages} * kStageBytes + 2 * kStages * 8;
@@ -180,7 +183,7 @@ __device__ __forceinline__ void copy_units(const GroupedLinearParams& p, const C
 }
 
 // --- the warpgroups that multiply -----------------------------------------------------------------------------------
-// Sums of two rows of x and, in `low` and `high`, of columns c and c + 8 of the weight.
+// Sums of 64 rows of the weight: a thread's are of two rows of x for each 8, of columns c and c + 8 of out.
 template <class T, class Half, bool kGated, int kN>
 __device__ __forceinline__ void write_unit(const GroupedLinearParams& p, float (&sums)[kN / 2], const Unit& unit,
                                            int first_column) {
@@ -204,29 +207,29 @@ __device__ __forceinline__ void write_unit(const GroupedLinearParams& p, float (
     }
     return;
   }
-  const auto store_pair = [&](int row, int column, uint32_t a, uint32_t b) {
-    if (row >= unit.count) return;
-    Half* out = static_cast<Half*>(p.out) + int64_t{unit.begin + row} * p.out_stride + column;
-    *reinterpret_cast<uint2*>(out) = {a, b};
-  };
   const bool odd = lane % 2 == 1;
+  const int64_t eight_rows = 8 * p.out_stride;
+  int left = unit.count - lane / 4;  // the lane's row is out's while it is above 0
+  Half* out =
+      static_cast<Half*>(p.out) + int64_t{unit.begin + lane / 4} * p.out_stride + first_column + lane % 4 / 2 * 4;
   if constexpr (!kGated) {
+    out += odd ? 8 : 0;
 #pragma unroll
-    for (int j = 0; j < kN / 8; ++j) {
+    for (int j = 0; j < kN / 8; ++j, left -= 8, out += eight_rows) {
       const uint32_t low = transposed(hopper::pack<T>(value(j, 0), value(j, 1)));
       const uint32_t high = transposed(hopper::pack<T>(value(j, 2), value(j, 3)));
       const uint32_t other = __shfl_xor_sync(~0u, odd ? low : high, 1);
-      store_pair(8 * j + lane / 4, first_column + (odd ? 8 : 0) + lane % 4 / 2 * 4, odd ? other : low,
-                 odd ? high : other);
+      if (left > 0) *reinterpret_cast<uint2*>(out) = odd ? uint2{other, high} : uint2{low, other};
     }
   } else {
+    if (odd) out += eight_rows, left -= 8;
 #pragma unroll
-    for (int j = 0; j < kN / 8; j += 2) {
-      const int second = j + 1 < kN / 8 ? j + 1 : j;
+    for (int j = 0; j < kN / 8; j += 2, left -= 16, out += 2 * eight_rows) {
+      const bool two = j + 1 < kN / 8;
       const uint32_t a = transposed(hopper::pack<T>(value(j, 0), value(j, 1)));
-      const uint32_t b = transposed(hopper::pack<T>(value(second, 0), value(second, 1)));
+      const uint32_t b = two ? transposed(hopper::pack<T>(value(j + two, 0), value(j + two, 1))) : 0;
       const uint32_t other = __shfl_xor_sync(~0u, odd ? a : b, 1);
-      store_pair(8 * (odd ? second : j) + lane / 4, first_column + lane % 4 / 2 * 4, odd ? other : a, odd ? b : other);
+      if (left > 0 && (two || !odd)) *reinterpret_cast<uint2*>(out) = odd ? uint2{other, b} : uint2{a, other};
     }
   }
 }
@@ -248,7 +251,7 @@ __device__ __forceinline__ void multiply_units(const GroupedLinearParams& p, con
     }
   };
   for (int number = cluster; walk.find(number, unit); number += clusters) {
-    const int first_row = unit.nth * Shape::kWeightRows + warpgroup * 64;
+    const int first_row = unit.nth * Shape::kWeightRows + warpgroup * 64 * Shape::kEach;
     if (first_row >= p.n || unit.count == 0) {  // stages pass by
       for (int step = 0; step < steps; ++step, place.advance(Shape::kStages)) {
         hopper::barrier_wait(memory.full + place.index, place.phase);
@@ -257,17 +260,22 @@ __device__ __forceinline__ void multiply_units(const GroupedLinearParams& p, con
       continue;
     }
     Shape::with_width(unit.count, [&]<int kN> {
-      float sums[kN / 2] = {};
+      float sums[Shape::kEach][kN / 2] = {};
       int before = 0;
       for (int step = 0; step < steps; ++step, place.advance(Shape::kStages)) {
         const uint32_t stage = first_stage + place.index * Shape::kStageBytes;
-        const uint64_t a = hopper::describe_along_sum(stage + warpgroup * 64 * kStageRowBytes),
+        const uint64_t a = hopper::describe_along_sum(stage + warpgroup * 64 * Shape::kEach * kStageRowBytes),
                        b = hopper::describe_along_sum(stage + Shape::kWeightBytes);
         hopper::barrier_wait(memory.full + place.index, place.phase);
         hopper::fence_async();  // rows of x were written by ordinary copies
         hopper::products_begin();
 #pragma unroll
-        for (int k = 0; k < kStageK / 16; ++k) hopper::multiply_add<T, kN>(sums, a + 2 * k, b + 2 * k);
+        for (int k = 0; k < kStageK / 16; ++k) {
+#pragma unroll
+          for (int e = 0; e < Shape::kEach; ++e) {
+            hopper::multiply_add<T, kN>(sums[e], a + 2 * k + e * (64 * kStageRowBytes / 16), b + 2 * k);
+          }
+        }
         hopper::products_commit();
         if (step > 0) {
           hopper::products_wait<1>();
@@ -276,10 +284,14 @@ __device__ __forceinline__ void multiply_units(const GroupedLinearParams& p, con
         before = place.index;
       }
       hopper::products_wait<0>();
-      hopper::pin(sums);
+#pragma unroll
+      for (int e = 0; e < Shape::kEach; ++e) hopper::pin(sums[e]);
       release(before);
-      const int first = kGated ? first_row / 2 + warp * 8 : first_row + warp * 16;
-      if (first < p.columns) write_unit<T, Half, kGated, kN>(p, sums, unit, first);
+#pragma unroll
+      for (int e = 0; e < Shape::kEach; ++e) {
+        const int first = kGated ? first_row / 2 + 32 * e + warp * 8 : first_row + 64 * e + warp * 16;
+        if (first < p.columns) write_unit<T, Half, kGated, kN>(p, sums[e], unit, first);
+      }
     });
   }
 }
@@ -310,11 +322,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   wait_for_inputs();
   if (warpgroup == Shape::kWarpgroups) {
     if constexpr (Shape::kWarpgroups == 3) hopper::registers_less<40>();
-    if constexpr (Shape::kWarpgroups == 2) hopper::registers_less<40>();
+    if constexpr (Shape::kWarpgroups == 2 && Shape::kBlocks == 1) hopper::registers_less<40>();
     copy_units<Shape>(p, weight, memory, static_cast<int>(threadIdx.x) % 128, rank, cluster, clusters);
   } else {
     if constexpr (Shape::kWarpgroups == 3) hopper::registers_more<152>();
-    if constexpr (Shape::kWarpgroups == 2) hopper::registers_more<232>();
+    if constexpr (Shape::kWarpgroups == 2 && Shape::kBlocks == 1) hopper::registers_more<232>();
     multiply_units<Shape, T, Half, kGated>(p, memory, warpgroup, rank, cluster, clusters);
   }
   if constexpr (Shape::kCluster > 1) {  // the other block still writes here
