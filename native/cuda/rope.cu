@@ -1,8 +1,9 @@
 // rope_store_kv: rotary embedding of q in place, and of k on its way with v into the paged KV cache.
 //
-// Mapping. A block has a token: its angles are taken once, while the projection before runs, and where heads are
-// normalised a warp takes each head's root mean square; then threads take V channels of a head's first half with their
-// partners of the second, or V channels that are not rotated.
+// Mapping. A block has a token, or some of its heads: angles are taken once, while the projection before runs, and
+// where heads are normalised a warp takes each head's root mean square; then threads take V channels of a head's first
+// half with their partners of the second, or V channels that are not rotated. Heads of q come first, then those of k,
+// whose blocks store v too.
 //
 // Bound. Bytes: q is read and written, k and v are read and stored. Sines and cosines of far angles reduce exactly.
 #include <cuda_fp8.h>
@@ -18,6 +19,7 @@ namespace mamba::cuda {
 namespace {
 
 constexpr int kRopeThreads = 256;
+constexpr int64_t kFewTokens = 8;  // more blocks than that delayed the attention of 64 tokens by 1 us
 
 template <class P, int V>
 __device__ __forceinline__ void store_page(P* to, const float (&values)[V], float) {
@@ -36,15 +38,17 @@ __device__ __forceinline__ void store_page(uint8_t* to, const float (&values)[V]
 }
 
 template <class T, class P, int V, bool kNormed>
-__global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __grid_constant__ RopeStoreKvParams p) {
+__global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __grid_constant__ RopeStoreKvParams p,
+                                                                     int heads_of_block) {
   __shared__ float cosines[kMaxHeadDim / 2], sines[kMaxHeadDim / 2];
-  extern __shared__ float inverse_rms[];  // of each head of q, then of k, where one of them has a norm
+  extern __shared__ float inverse_rms[];  // of each head of the block, where q or k has a norm
   let_next_start();
   const KvPages& pages = p.pages;
   const int64_t token = blockIdx.x;
   const int thread = static_cast<int>(threadIdx.x), head_dim = static_cast<int>(pages.head_dim);
   const int half = static_cast<int>(p.rotary_dim) / 2, heads = static_cast<int>(p.heads);
   const int kv_heads = static_cast<int>(pages.kv_heads);
+  const int first = static_cast<int>(blockIdx.y) * heads_of_block, end = min(first + heads_of_block, heads + kv_heads);
   const auto position = static_cast<float>(p.positions[token]);
   for (int i = thread; i < half; i += kRopeThreads) {
     float sine, cosine;
@@ -59,7 +63,7 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   const T* v = static_cast<const T*>(p.v) + token * p.v_stride;
   T* q = static_cast<T*>(p.q) + token * p.q_stride;
   if constexpr (kNormed) {
-    for (int head = thread / 32; head < heads + kv_heads; head += kRopeThreads / 32) {
+    for (int head = first + thread / 32; head < end; head += kRopeThreads / 32) {
       const T* from = head >= heads ? k + (head - heads) * head_dim : q + head * head_dim;
       float squares = 0;
       for (int channel = thread % 32 * V; channel < head_dim; channel += 32 * V) {
@@ -70,7 +74,7 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
       }
 #pragma unroll
       for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(~0u, squares, distance);
-      if (thread % 32 == 0) inverse_rms[head] = rsqrtf(squares / static_cast<float>(head_dim) + p.norm_eps);
+      if (thread % 32 == 0) inverse_rms[head - first] = rsqrtf(squares / static_cast<float>(head_dim) + p.norm_eps);
     }
   }
   // Channels of a head of q, or from `heads` on of k.
@@ -81,7 +85,7 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
       const float* weight = of_k ? p.k_norm : p.q_norm;
       if (weight == nullptr) return;
 #pragma unroll
-      for (int j = 0; j < V; ++j) values[j] *= inverse_rms[head] * weight[channel + j];
+      for (int j = 0; j < V; ++j) values[j] *= inverse_rms[head - first] * weight[channel + j];
     }
   };
   __syncthreads();
@@ -89,9 +93,9 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   P* k_to = static_cast<P*>(pages.k) + page * pages.k_page_stride;
   P* v_to = static_cast<P*>(pages.v) + page * pages.v_page_stride;
   const float k_inverse = 1 / pages.k_scale, v_inverse = 1 / pages.v_scale;
-  const int pairs = half / V, rotated = (heads + (there ? kv_heads : 0)) * pairs;
+  const int pairs = half / V, rotated = ((there ? end : min(end, heads)) - first) * pairs;
   for (int i = thread; i < rotated; i += kRopeThreads) {
-    const int head = i / pairs, channel = i % pairs * V;
+    const int head = first + i / pairs, channel = i % pairs * V;
     const bool of_k = head >= heads;
     float a[V], b[V], low[V], high[V];
     load_head(head, channel, a);
@@ -113,8 +117,8 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   }
   const int rest = (head_dim - 2 * half) / V, all = head_dim / V;
   if constexpr (kNormed) {  // the other channels of q stay as they are without a norm
-    for (int i = thread; p.q_norm != nullptr && i < heads * rest; i += kRopeThreads) {
-      const int head = i / rest, channel = i % rest * V + 2 * half;
+    for (int i = thread; p.q_norm != nullptr && i < (min(end, heads) - first) * rest; i += kRopeThreads) {
+      const int head = first + i / rest, channel = i % rest * V + 2 * half;
       float values[V];
       load_head(head, channel, values);
       store(q + head * head_dim + channel, pack<T, V>(values));
@@ -122,10 +126,11 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   }
   if (!there) return;
   // The other channels of k, and all of v.
-  for (int i = thread; i < kv_heads * (rest + all); i += kRopeThreads) {
-    const bool of_k = i < kv_heads * rest;
-    const int j = of_k ? i : i - kv_heads * rest, width = of_k ? rest : all;
-    const int head = j / width, channel = j % width * V + (of_k ? 2 * half : 0);
+  const int first_kv = max(first - heads, 0), count = max(end - heads - first_kv, 0);
+  for (int i = thread; i < count * (rest + all); i += kRopeThreads) {
+    const bool of_k = i < count * rest;
+    const int j = of_k ? i : i - count * rest, width = of_k ? rest : all;
+    const int head = first_kv + j / width, channel = j % width * V + (of_k ? 2 * half : 0);
     float values[V];
     if (of_k) {
       load_head(heads + head, channel, values);
@@ -136,14 +141,17 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   }
 }
 
+// Few tokens are a matter of latency: as many heads a block as it has warps.
 template <class T, class P, int V>
 void launch_rope(const RopeStoreKvParams& p, Context& context) {
-  LaunchShape shape = {.grid = static_cast<unsigned>(p.tokens), .block = kRopeThreads};
-  if (p.q_norm == nullptr && p.k_norm == nullptr) {
-    return launch(context, shape, rope_store_kv_kernel<T, P, V, false>, p);
-  }
-  shape.shared_bytes = static_cast<size_t>(p.heads + p.pages.kv_heads) * sizeof(float);
-  launch(context, shape, rope_store_kv_kernel<T, P, V, true>, p);
+  const auto all = static_cast<int>(p.heads + p.pages.kv_heads);
+  const bool normed = p.q_norm != nullptr || p.k_norm != nullptr;
+  const int each = normed && p.tokens <= kFewTokens ? std::min(all, kRopeThreads / 32) : all;
+  LaunchShape shape = {.grid = dim3(static_cast<unsigned>(p.tokens), static_cast<unsigned>(ceil_div(all, each))),
+                       .block = kRopeThreads};
+  if (!normed) return launch(context, shape, rope_store_kv_kernel<T, P, V, false>, p, each);
+  shape.shared_bytes = static_cast<size_t>(each) * sizeof(float);
+  launch(context, shape, rope_store_kv_kernel<T, P, V, true>, p, each);
 }
 
 template <class T, class P>

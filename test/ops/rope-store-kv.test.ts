@@ -63,6 +63,7 @@ const table = cases(base, [
   { theta: 500000, positions: [4095, 131071, 262143, 524288, 1048575], dtype: "bf16" },
   { factor: 1.3689 }, // yarn's attention factor
   { norms: "qk" }, // heads are normalised first
+  { norms: "qk", heads: 9, kvHeads: 3 },
   { norms: "q", rotaryDim: 16 },
   { norms: "k", rotaryDim: 16 },
   { norms: "qk", rotaryDim: 0 },
