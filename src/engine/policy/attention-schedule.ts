@@ -28,6 +28,8 @@ const wideWorkers = 396;
 const wideEnough = 264;
 const wideHead = 128;
 const sharedShortest = 64; // tokens of a split of rows that share a device
+const fewestToAddOne = 8; // splits of a row
+const mostToAddSome = 192; // three quarters of mostSplits: those of 80 tokens become some of 64
 const sharingCost = 100; // what results of splits cost a step, as tokens of a unit
 /** Splits end at multiples of this, as the kernels' tiles of keys do. */
 const grain = 32;
@@ -69,12 +71,16 @@ export function sharedTokens(total: number, rows: number, geometry: AttentionGeo
 /** Tokens of a row's splits where a unit has about `share` (sharedTokens). */
 function sharedSplit(attended: number, share: number): number {
   const splits = Math.min(mostSplits, Math.max(1, Math.round(attended / share)));
-  return Math.max(sharedShortest, roundedUp(attended / splits));
+  const tokens = attended / splits;
+  // Beside many short ones, one more for what a multiple of the grain leaves over costs less than longer ones.
+  const addsOne = splits >= fewestToAddOne && splits <= mostToAddSome && tokens < 8 * grain;
+  return Math.max(sharedShortest, addsOne ? grain * Math.round(tokens / grain) : roundedUp(tokens));
 }
 
 /** Items of rows that share a device at most; it grows with their number. Times queryLen it is about as large for all of these. */
 export function mostSharedItems(rows: number, { kvHeads, queryLen, window }: AttentionGeometry): number {
-  return (window > 0 ? 2 : 1) * rows + Math.max(rows, Math.floor((2 * workers) / (kvHeads * queryLen)));
+  const shared = Math.floor((2 * workers) / (kvHeads * queryLen));
+  return (window > 0 ? 2 : 1) * rows + Math.max(rows, Math.floor((4 * shared) / 3));
 }
 
 /** The first position that any of a row's queries attends to. */
