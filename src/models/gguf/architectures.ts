@@ -3,11 +3,26 @@ import type { GgufFile } from "../../gguf/gguf-file";
 import { WeightScope } from "../../weights/scope";
 import { ConfigFile } from "../config/json-file";
 import type { GgufArchitecture } from "./architecture";
+import { falconH1 } from "./falcon-h1";
+import { graniteOf } from "./granite";
 import { mamba2 } from "./mamba2";
 import { type Field, type Fields, ModelFile } from "./model-file";
+import { nemotronH } from "./nemotron-h";
+import { qwen3Next, qwen35, qwen35Moe } from "./qwen-hybrid";
 
-/** By general.architecture. */
-const architectures: Readonly<Record<string, GgufArchitecture>> = { mamba2 };
+/** By general.architecture; a function where that is no more than a family's name. */
+const architectures: Readonly<Record<string, GgufArchitecture | ((model: ModelFile) => GgufArchitecture)>> = {
+  mamba2,
+  granite: graniteOf,
+  granitemoe: graniteOf,
+  granitehybrid: graniteOf,
+  nemotron_h: nemotronH,
+  nemotron_h_moe: nemotronH,
+  "falcon-h1": falconH1,
+  qwen3next: qwen3Next,
+  qwen35,
+  qwen35moe: qwen35Moe,
+};
 
 /** Values of general.architecture that are read. */
 export const knownArchitectures: readonly string[] = Object.keys(architectures);
@@ -15,8 +30,11 @@ export const knownArchitectures: readonly string[] = Object.keys(architectures);
 /** Throws ERR_MODEL_UNSUPPORTED. */
 function architectureOf(file: GgufFile): { model: ModelFile; architecture: GgufArchitecture } {
   const name = file.text("general.architecture");
-  const architecture = name !== undefined && Object.hasOwn(architectures, name) ? architectures[name] : undefined;
-  if (name !== undefined && architecture !== undefined) return { model: new ModelFile(file, name), architecture };
+  const known = name !== undefined && Object.hasOwn(architectures, name) ? architectures[name] : undefined;
+  if (name !== undefined && known !== undefined) {
+    const model = new ModelFile(file, name);
+    return { model, architecture: typeof known === "function" ? known(model) : known };
+  }
   const expected = `one of ${knownArchitectures.join(", ")}`;
   const got = name === undefined ? "nothing" : JSON.stringify(name.slice(0, 60));
   const message = `${file.path}: general.architecture: expected ${expected}, got ${got}; docs/models.md lists what runs`;
@@ -29,11 +47,10 @@ export function ggufConfig(file: GgufFile): ConfigFile {
   const fields: Fields = { ...commonFields(model), ...architecture.config(model) };
   const present = Object.entries(fields).filter(([, { value }]) => value !== undefined);
   const value = Object.fromEntries(present.map(([name, field]) => [name, field.value]));
-  return ConfigFile.of(
-    file.path,
-    { ...value, model_type: architecture.modelType },
-    (name) => fields[name]?.key ?? name,
-  );
+  return ConfigFile.of(file.path, { ...value, model_type: architecture.modelType }, (name) => {
+    const [first = "", ...rest] = name.split(".");
+    return [fields[first]?.key ?? first, ...rest].join(".");
+  });
 }
 
 /** The weights of a file, by the names of the same checkpoint. */

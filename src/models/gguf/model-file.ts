@@ -70,10 +70,21 @@ export class ModelFile {
     // Beyond what any reader takes; its error is that of the number of layers.
     const count = layers >= 1 && layers <= 4096 ? layers : 0;
     const kindOf = (i: number) => Object.entries(tensorOf).find(([name]) => this.has(`blk.${i}.${name}`))?.[1];
-    return this.from(
-      "block_count",
-      Array.from({ length: count }, (_, i) => kindOf(i) ?? `a layer without ${Object.keys(tensorOf).join(" or ")}`),
+    const value = Array.from(
+      { length: count },
+      (_, i) => kindOf(i) ?? `a layer without ${Object.keys(tensorOf).join(" or ")}`,
     );
+    return { value, key: "blk" };
+  }
+
+  /** Rows of the tensor of this name in the first layer that has one. */
+  rowsInAnyLayer(name: string): Field {
+    return this.rows(this.inAnyLayer(name) ?? `blk.*.${name}`);
+  }
+
+  /** Whether any layer has a tensor of this name. */
+  hasInAnyLayer(name: string): Field {
+    return this.of(`blk.*.${name}`, this.inAnyLayer(name) !== undefined);
   }
 
   /** The first tensor of one of the layers by its name there. */

@@ -43,10 +43,10 @@ export function matrixOf(weight: GgufWeight): MatrixDescriptor {
   const { type } = first.tensor;
   const block = blockTypes[type.name];
   const isOneType = weight.rows.every(({ tensor }) => tensor.type === type);
-  const isWhole =
-    weight.columns?.every(([begin, end]) => begin % block!.group === 0 && end % block!.group === 0) ?? true;
-  if (block?.kept && isOneType && weight.change === undefined && isWhole) return codesOf(weight, block, block.kept);
-  return floatsOf(weight);
+  if (block === undefined || block.kept === null || !isOneType || weight.change !== undefined) return floatsOf(weight);
+  const isWhole = (at: number) => at % block.group === 0;
+  const hasWholeGroups = weight.columns?.every((range) => range.every(isWhole)) ?? true;
+  return hasWholeGroups ? codesOf(weight, block, block.kept) : floatsOf(weight);
 }
 
 /** The weight as floats: in their file where they lie there as they are. */
