@@ -53,6 +53,11 @@ interface Launched {
   readonly outcome: Promise<{ result: StepResult } | { error: unknown }>;
 }
 
+interface Delivery {
+  readonly outputs: readonly ScheduledOutput[];
+  readonly result: StepResult;
+}
+
 /**
  * The loop: schedule, run, commit, as long as there is work. With overlap a step is launched before the tokens of the one
  * before it have come, so that the device does not wait for the host; the tokens are the same.
@@ -175,19 +180,22 @@ export class Engine implements EngineClient {
   private async run(): Promise<void> {
     await undefined; // requests submitted in the same tick share the first step
     const inFlight: Launched[] = [];
+    let delivery: Delivery | null = null;
     this.lastEnd = Number.NaN;
     try {
       for (;;) {
         while (inFlight.length < this.maxStepsInFlight) {
-          this.trace?.delivered();
           const batch = this.scheduler.schedule();
           this.trace?.scheduled();
           if (batch !== null) inFlight.push(this.launch(batch));
           this.beginTransfers(); // after the step: it may read what they write
           if (batch === null) break;
         }
+        // Not before the next step is launched: the device need not wait for readers.
+        if (delivery !== null) this.deliver(delivery);
+        delivery = null;
         const oldest = inFlight.shift();
-        if (oldest !== undefined) await this.finish(oldest);
+        if (oldest !== undefined) delivery = await this.finish(oldest);
         else if (this.transfers.size > 0) await Promise.race(this.transfers);
         else break;
       }
@@ -224,12 +232,13 @@ export class Engine implements EngineClient {
     }
   }
 
-  private async finish({ batch, outcome }: Launched): Promise<void> {
+  /** What a step gives to its requests; null where it failed. */
+  private async finish({ batch, outcome }: Launched): Promise<Delivery | null> {
     const settled = await outcome;
     this.trace?.received();
     if ("error" in settled) {
       for (const { id } of this.scheduler.fail(batch)) this.settle(id, settled.error);
-      return;
+      return null;
     }
     this.stepCounts.add(batch);
     const { result } = settled;
@@ -237,10 +246,15 @@ export class Engine implements EngineClient {
     this.lastEnd = now;
     for (const scores of result.prompts) this.keepPromptScores(scores);
     const ms = Number.isNaN(before) ? undefined : now - before;
-    for (const output of this.scheduler.commit(batch, result.tokens, ms, result.ids)) this.deliver(output, result);
+    return { outputs: this.scheduler.commit(batch, result.tokens, ms, result.ids), result };
   }
 
-  private deliver({ sequence, token, finishReason, logitsRow, drafts }: ScheduledOutput, result: StepResult): void {
+  private deliver({ outputs, result }: Delivery): void {
+    for (const output of outputs) this.handOn(output, result);
+    this.trace?.delivered();
+  }
+
+  private handOn({ sequence, token, finishReason, logitsRow, drafts }: ScheduledOutput, result: StepResult): void {
     if (token < 0) {
       const message = "the model produced logits that are not finite; its weights or this prompt are broken";
       this.settle(sequence.id, new EngineError("ERR_NON_FINITE", message));

@@ -2,8 +2,6 @@ import type { Stream } from "../tensor/stream";
 
 /** Hears what a step does, part by part; for a benchmark. Steps overlap, but on the host their parts do not. */
 export interface StepTrace {
-  /** The last step's tokens are handed on, and its readers have had their turn. */
-  delivered(): void;
   /** The scheduler has planned a step. */
   scheduled(): void;
   /** Its metadata is written. */
@@ -13,6 +11,8 @@ export interface StepTrace {
   end(stream: Stream): void;
   /** All of it is launched, with the downloads. */
   launched(): void;
-  /** Its tokens have come. */
+  /** The tokens of the oldest step have come; then another one may be planned. */
   received(): void;
+  /** They are handed on to their readers, who have their turn while the next ones are awaited. */
+  delivered(): void;
 }

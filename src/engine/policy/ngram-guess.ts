@@ -1,15 +1,12 @@
 import type { Guess } from "./adaptive-proposer";
 import { NgramIndex } from "./ngram-index";
 import type { Sequence } from "./sequence";
-import type { SpeculativeConfig } from "./speculative-config";
 
 /**
  * What followed the last tokens when they stood in the prompt or the output before (Saxena, Prompt Lookup Decoding). A run that
  * reaches the sequence's end goes on into what is guessed, as in a loop.
  */
-export function ngramGuess(
-  options: Omit<Extract<SpeculativeConfig, { method: "ngram" }>, "method" | "numSpeculativeTokens">,
-): Guess {
+export function ngramGuess(options: Readonly<Record<"promptLookupMin" | "promptLookupMax", number>>): Guess {
   const indices = new WeakMap<Sequence, NgramIndex>();
   return (sequence, most) => {
     let index = indices.get(sequence);

@@ -17,7 +17,7 @@ export interface SpeculativeOptions {
   readonly model?: string;
 }
 
-/** The same, checked and complete. */
+/** Checked options, with all defaults. */
 export type SpeculativeConfig = { readonly numSpeculativeTokens: number } & (
   | { readonly method: "ngram"; readonly promptLookupMin: number; readonly promptLookupMax: number }
   | { readonly method: "mtp" }
