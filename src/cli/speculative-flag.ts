@@ -31,7 +31,8 @@ function parse(text: string): SpeculativeOptions {
   if (unknown !== undefined) {
     throw new InvalidArgumentError(`${unknown} is not known; there are ${Object.keys(fields).join(", ")}.`);
   }
-  const options = Object.fromEntries(Object.entries(given).map(([key, value]) => [fields[key]!, value]));
+  const named = Object.fromEntries(Object.entries(given).map(([key, value]) => [fields[key]!, value]));
+  const options = "model" in named ? { method: "draft_model", ...named } : named; // as vLLM takes a model without a method
   try {
     return speculativeConfig(options as unknown as SpeculativeOptions)!;
   } catch (error) {

@@ -57,8 +57,9 @@ export async function loadWeights(
   try {
     const model = await loadModel(config, build, own.weights);
     refuseUnused(dir, own.weights.unused());
+    const { parameters } = loader;
     const drafter = draft === null ? mtpOf(config, build, model) : await loadDraft(draft, build);
-    return { model, drafter, bytes: loader.bytes, parameters: loader.parameters, dtypes };
+    return { model, drafter, bytes: loader.bytes, parameters, dtypes };
   } finally {
     loader.close();
   }
