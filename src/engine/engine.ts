@@ -4,17 +4,14 @@ import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
 import type { PromptScores } from "./draw/prompt-scores";
 import type { ModelRunner, StepResult } from "./model-runner";
-import { AdaptiveProposer } from "./policy/adaptive-proposer";
 import type { EngineConfig } from "./policy/config";
-import { deviceGuess } from "./policy/device-guess";
+import { configuredProposer } from "./policy/configured-proposer";
 import { KvPages } from "./policy/kv-pages";
-import { ngramGuess } from "./policy/ngram-guess";
 import { PrefixCache } from "./policy/prefix-cache";
 import type { Proposer } from "./policy/proposer";
 import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
 import { type ScheduledOutput, Scheduler } from "./policy/scheduler";
 import { CompositeMemory, type SequenceMemory } from "./policy/sequence-memory";
-import type { SpeculativeConfig } from "./policy/speculative-config";
 import { StateSlots } from "./policy/state-slots";
 import type { ScheduledBatch } from "./policy/step-plan";
 import type { StepCosts } from "./policy/step-times";
@@ -39,23 +36,12 @@ function noConstraints(): never {
   throw new EngineError("ERR_REQUEST", message, { subject: "constraint" });
 }
 
-/** A sequence with fewer right guesses is not worth what it takes to keep a drafter up with it; some eight wrong ones at its start. */
-const LEAST_SHARE_ON_DEVICE = 0.1;
-
-const proposerOf = (config: SpeculativeConfig): Proposer =>
-  config.method === "ngram"
-    ? new AdaptiveProposer(ngramGuess(config))
-    : new AdaptiveProposer(deviceGuess, LEAST_SHARE_ON_DEVICE);
+const nothing = () => {};
 
 interface Launched {
   readonly batch: ScheduledBatch;
   /** Never rejects. */
   readonly outcome: Promise<{ result: StepResult } | { error: unknown }>;
-}
-
-interface Delivery {
-  readonly outputs: readonly ScheduledOutput[];
-  readonly result: StepResult;
 }
 
 /**
@@ -103,7 +89,7 @@ export class Engine implements EngineClient {
     this.scheduler = new Scheduler(config, {
       memory: new CompositeMemory(parts),
       prefixes: this.prefixes,
-      proposer: speculative && (proposer ?? proposerOf(speculative)),
+      proposer: speculative && (proposer ?? configuredProposer(speculative)),
       stepCosts,
     });
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
@@ -180,7 +166,7 @@ export class Engine implements EngineClient {
   private async run(): Promise<void> {
     await undefined; // requests submitted in the same tick share the first step
     const inFlight: Launched[] = [];
-    let delivery: Delivery | null = null;
+    let handOn = nothing;
     this.lastEnd = Number.NaN;
     try {
       for (;;) {
@@ -192,10 +178,10 @@ export class Engine implements EngineClient {
           if (batch === null) break;
         }
         // Not before the next step is launched: the device need not wait for readers.
-        if (delivery !== null) this.deliver(delivery);
-        delivery = null;
+        handOn();
+        handOn = nothing;
         const oldest = inFlight.shift();
-        if (oldest !== undefined) delivery = await this.finish(oldest);
+        if (oldest !== undefined) handOn = await this.finish(oldest);
         else if (this.transfers.size > 0) await Promise.race(this.transfers);
         else break;
       }
@@ -232,13 +218,13 @@ export class Engine implements EngineClient {
     }
   }
 
-  /** What a step gives to its requests; null where it failed. */
-  private async finish({ batch, outcome }: Launched): Promise<Delivery | null> {
+  /** Gives what hands a step's tokens on. */
+  private async finish({ batch, outcome }: Launched): Promise<() => void> {
     const settled = await outcome;
     this.trace?.received();
     if ("error" in settled) {
       for (const { id } of this.scheduler.fail(batch)) this.settle(id, settled.error);
-      return null;
+      return nothing;
     }
     this.stepCounts.add(batch);
     const { result } = settled;
@@ -246,15 +232,14 @@ export class Engine implements EngineClient {
     this.lastEnd = now;
     for (const scores of result.prompts) this.keepPromptScores(scores);
     const ms = Number.isNaN(before) ? undefined : now - before;
-    return { outputs: this.scheduler.commit(batch, result.tokens, ms, result.ids), result };
+    const outputs = this.scheduler.commit(batch, result.tokens, ms, result.ids);
+    return () => {
+      for (const output of outputs) this.deliver(output, result);
+      this.trace?.delivered();
+    };
   }
 
-  private deliver({ outputs, result }: Delivery): void {
-    for (const output of outputs) this.handOn(output, result);
-    this.trace?.delivered();
-  }
-
-  private handOn({ sequence, token, finishReason, logitsRow, drafts }: ScheduledOutput, result: StepResult): void {
+  private deliver({ sequence, token, finishReason, logitsRow, drafts }: ScheduledOutput, result: StepResult): void {
     if (token < 0) {
       const message = "the model produced logits that are not finite; its weights or this prompt are broken";
       this.settle(sequence.id, new EngineError("ERR_NON_FINITE", message));
