@@ -141,11 +141,12 @@ export function attentionSchedule(
     const kvLen = kvLens[row]!;
     const first = firstPosition(kvLen, geometry);
     const split = share === 0 ? splitTokens(kvLen - first, geometry) : sharedSplit(kvLen - first, share);
-    const items = Math.ceil(kvLen / split) - Math.floor(first / split);
+    const skipped = first === 0 ? 0 : Math.floor(first / split);
+    const items = Math.ceil(kvLen / split) - skipped;
     if (word + 3 * items > splitItems.length) {
       throw new RangeError(`${splitItems.length / 3} items are too few for ${kvLens.length} rows`);
     }
-    let end = first - (first % split) + split;
+    let end = (skipped + 1) * split;
     // Not set() of a list: there are thousands of items in a large step.
     for (let begin = first; begin < kvLen; word += 3) {
       splitItems[word] = row;
