@@ -7,14 +7,18 @@ import { formatBytes } from "./units";
 
 export function definePull(command: Command): void {
   command
-    .argument("<NAME>", "org/name, or org/name@revision: a branch, a tag or a commit", hubModel)
+    .argument(
+      "<NAME>",
+      "org/name, org/name@revision (a branch, a tag or a commit), or org/name:TAG of a file in GGUF",
+      hubModel,
+    )
     .option("--json", "print one JSON object")
     .addHelpText(
       "after",
       `
 Files go to the cache that huggingface_hub uses (HF_HOME, HF_HUB_CACHE), and are checked against the sums that the hub lists.
 HF_TOKEN, or the token of \`hf auth login\`, opens private and gated models; HF_ENDPOINT names another hub. A download that was
-interrupted goes on where it was.
+interrupted goes on where it was. TAG is what tells a file in GGUF from the others, mostly its quantization.
 
 Example:
   mamba-serve pull ibm-granite/granite-4.0-h-tiny
@@ -23,13 +27,13 @@ Example:
     .action(async (model: HubModel, { json }: { json?: true }) => {
       const pulled = await pullWithProgress(model);
       if (json) printJson(pulled);
-      else process.stdout.write(`${pulled.dir}\n`);
+      else process.stdout.write(`${pulled.path}\n`);
     });
 }
 
 function hubModel(text: string): HubModel {
   const model = parseHubModel(text);
-  if (model === null) throw new InvalidArgumentError("Expected a name as org/name or org/name@revision.");
+  if (model === null) throw new InvalidArgumentError("Expected a name as org/name, org/name@revision or org/name:TAG.");
   return model;
 }
 

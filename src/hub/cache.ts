@@ -1,22 +1,27 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { ggufFiles } from "./gguf-files";
 
-/** A model of the hub, as "org/name" or "org/name@revision". */
+/** A model of the hub, as "org/name" or "org/name@revision"; one of several files in GGUF with ":tag" behind. */
 export interface HubModel {
   /** org/name */
   readonly name: string;
   /** A branch, a tag or a commit. */
   readonly revision: string;
+  /** What tells a file in GGUF from the others, mostly its quantization; missing: a model with config.json. */
+  readonly gguf?: string;
 }
 
 const part = "[A-Za-z0-9][\\w.-]{0,95}";
-const hubName = new RegExp(`^(${part}/${part})(?:@(${part}(?:/${part})*))?$`);
+const hubName = new RegExp(`^(${part}/${part})(?:@(${part}(?:/${part})*))?(?::(${part}))?$`);
 
 /** null where a text is no name of a model on the hub. Names become parts of paths: none has "..", or begins with a dot. */
 export function parseHubModel(text: string): HubModel | null {
   const match = text.includes("..") ? null : hubName.exec(text);
-  return match === null ? null : { name: match[1]!, revision: match[2] ?? "main" };
+  if (match === null) return null;
+  const [, name, revision = "main", gguf] = match;
+  return { name: name!, revision, ...(gguf === undefined ? {} : { gguf }) };
 }
 
 /** Where the Python library huggingface_hub keeps its downloads; both programs use what the other has downloaded. */
@@ -56,11 +61,15 @@ export class ModelCache {
     return join(this.dir, "snapshots", commit);
   }
 
-  /** The folder with the model's files; null where this revision has not been downloaded. */
+  /** The folder with the model's files, or its first file in GGUF; null where it has not been downloaded. */
   find(): string | null {
     const commit = isCommit(this.model.revision) ? this.model.revision : this.readRef();
     if (commit === null) return null;
     const snapshot = this.snapshotOf(commit);
+    if (this.model.gguf !== undefined) {
+      const [first] = ggufFiles(filesIn(snapshot), this.model.gguf);
+      return first === undefined ? null : join(snapshot, first);
+    }
     return existsSync(join(snapshot, "config.json")) ? snapshot : null;
   }
 
@@ -71,6 +80,14 @@ export class ModelCache {
     } catch {
       return null; // never downloaded
     }
+  }
+}
+
+function filesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return []; // never downloaded
   }
 }
 

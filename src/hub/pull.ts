@@ -3,6 +3,7 @@ import { mkdir, readlink, rename, rm, statfs, symlink, writeFile } from "node:fs
 import { dirname, join, relative } from "node:path";
 import { EngineError } from "../errors";
 import { type HubModel, ModelCache } from "./cache";
+import { ggufFiles, ggufNames } from "./gguf-files";
 import { Hub, type HubFile } from "./hub";
 import { sumOf, type TransferLimits, transfer, transferLimits } from "./transfer";
 
@@ -18,6 +19,8 @@ export interface PullOptions {
 export interface Pulled {
   /** The model directory. */
   readonly dir: string;
+  /** What commands take as MODEL: the same, or the first file in GGUF in it. */
+  readonly path: string;
   readonly commit: string;
   readonly files: number;
   readonly bytes: number;
@@ -59,10 +62,9 @@ export async function pull(model: HubModel, options: PullOptions = {}): Promise<
   refuseOffline(model);
   const cache = new ModelCache(model, options.cacheFolder);
   const { commit, files: all } = await hub.list(model);
-  const files = neededFiles(all);
-  if (!files.some(({ path }) => path === "config.json")) {
-    const message = `${model.name} (${model.revision}) has no config.json: it is no model that can be run here`;
-    throw new EngineError("ERR_MODEL_NOT_FOUND", message, { subject: model.name });
+  const files = model.gguf === undefined ? neededFiles(all) : ggufOf(all, model.gguf);
+  if (files.length === 0 || (model.gguf === undefined && !files.some(({ path }) => path === "config.json"))) {
+    refuseWithout(model, all);
   }
   const missing: HubFile[] = [];
   for (const file of files) if (!(await isStored(cache, file))) missing.push(file);
@@ -97,7 +99,28 @@ export async function pull(model: HubModel, options: PullOptions = {}): Promise<
     if (EngineError.is(error) || code === undefined) throw error;
     throw new EngineError("ERR_IO", `${cache.dir}: ${message}`, { subject: cache.dir, cause: error });
   }
-  return { dir: snapshot, commit, files: files.length, bytes, fetchedBytes };
+  const path = model.gguf === undefined ? snapshot : join(snapshot, files[0]!.path);
+  return { dir: snapshot, path, commit, files: files.length, bytes, fetchedBytes };
+}
+
+function ggufOf(all: readonly HubFile[], tag: string): HubFile[] {
+  const paths = ggufFiles(
+    all.map(({ path }) => path),
+    tag,
+  );
+  return paths.map((path) => all.find((file) => file.path === path)!);
+}
+
+/** ERR_MODEL_NOT_FOUND: says which files in GGUF there are to choose among. */
+function refuseWithout({ name, revision, gguf }: HubModel, all: readonly HubFile[]): never {
+  const names = ggufNames(all.map(({ path }) => path));
+  const wanted = gguf === undefined ? "no config.json" : `not one file in GGUF for ${gguf}`;
+  const remedy =
+    names.length === 0
+      ? "it is no model that can be run here"
+      : `give one of its files in GGUF, as ${name}:${names[0]} or what tells it from the others: ${names.slice(0, 40).join(", ")}`;
+  const message = `${name} (${revision}) has ${wanted}: ${remedy}`;
+  throw new EngineError("ERR_MODEL_NOT_FOUND", message, { subject: name });
 }
 
 /** Throws ERR_DOWNLOAD where the environment says that no network may be asked. */

@@ -18,5 +18,6 @@ export function modelPath(nameOrDir: string = BUNDLED_MODEL): string {
 /** What clients call a model unless they are told otherwise: the name of the directory or of the file, or the hub's. */
 export function modelName(nameOrDir: string = BUNDLED_MODEL): string {
   const hub = existsSync(nameOrDir) ? null : parseHubModel(nameOrDir);
+  if (hub?.gguf !== undefined) return `${hub.name}:${hub.gguf}`;
   return hub?.name ?? basename(resolve(nameOrDir), ".gguf");
 }

@@ -65,5 +65,5 @@ test("pull prints the folder, or what came as JSON", async () => {
 test.each(["storyteller", "../x/y", "a/b/c"])("pull %s is no name", async (name) => {
   const { code, stderr } = await run(["pull", name], { env });
   expect(code).toBe(1);
-  expect(stderr).toContain("Expected a name as org/name or org/name@revision.");
+  expect(stderr).toContain("Expected a name as org/name, org/name@revision or org/name:TAG.");
 });
