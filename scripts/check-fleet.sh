@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
 # Checks deploy/ with the programs that it is for: the alerts with promtool, /metrics and the dashboard with a Prometheus that scrapes a
-# server under load, the manifests with the schemas of Kubernetes. CRDS=folder has CustomResourceDefinitions of further kinds, as KServe's
-# and the inference extension's. Takes two minutes; the packages of the schemas are installed in a temporary folder.
+# server under load, the manifests with kubectl's kustomize and with the schemas of Kubernetes. CRDS=folder has
+# CustomResourceDefinitions of further kinds, as KServe's and the inference extension's. Takes two minutes; the packages of the
+# schemas are installed in a temporary folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-for tool in prometheus promtool; do
+for tool in prometheus promtool kubectl; do
   if ! command -v "$tool" >/dev/null; then
-    echo "$tool is missing: sudo apt-get install -y prometheus" >&2
+    echo "$tool is missing: sudo apt-get install -y prometheus kubernetes-client" >&2
     exit 1
   fi
 done
 
 promtool check rules deploy/prometheus/alerts.yaml
 promtool test rules test/fleet/alerts.yaml
+
+for folder in deploy/kubernetes/*/; do
+  kubectl kustomize "$folder" | grep -c '^kind:' | sed "s|^|$folder: objects: |"
+done
 
 modules=$(mktemp -d)
 trap 'rm -rf "$modules"' EXIT
