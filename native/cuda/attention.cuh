@@ -170,6 +170,19 @@ static __global__ __launch_bounds__(kCombineThreads) void combine_kernel(const _
   const int across = head_dim / 4, along = kCombineThreads / across;
   const int thread = static_cast<int>(threadIdx.x), channel = thread % across * 4, start = thread / across;
   const float* lse = job.partial_lse + int64_t{first} * per_item + within;
+  const auto part_of = [&](int i) {
+    const int64_t at = int64_t{first + i} * per_item + within;
+    return *reinterpret_cast<const float4*>(job.partial_out + at * head_dim + channel);
+  };
+  // Those of the first items come while the largest is found.
+  constexpr int kAhead = 4;
+  float4 parts[kAhead];
+  float scores[kAhead];
+#pragma unroll
+  for (int u = 0; u < kAhead; ++u) {
+    const int i = start + u * along;
+    if (start < along && i < items) scores[u] = lse[int64_t{i} * per_item], parts[u] = part_of(i);
+  }
   float largest = -INFINITY;
   for (int i = thread; i < items; i += kCombineThreads) largest = fmaxf(largest, lse[int64_t{i} * per_item]);
 #pragma unroll
@@ -179,16 +192,19 @@ static __global__ __launch_bounds__(kCombineThreads) void combine_kernel(const _
 #pragma unroll
   for (int i = 0; i < kCombineThreads / 32; ++i) largest = fmaxf(largest, maxima[i]);
   float sum[4] = {}, total = 0;
+  const auto add = [&](float score, const float4& part) {
+    const float weight = fast_exp2(score - largest);
+    total += weight;
+    sum[0] = fmaf(weight, part.x, sum[0]), sum[1] = fmaf(weight, part.y, sum[1]);
+    sum[2] = fmaf(weight, part.z, sum[2]), sum[3] = fmaf(weight, part.w, sum[3]);
+  };
   if (start < along && largest > -INFINITY) {
-#pragma unroll 4
-    for (int i = start; i < items; i += along) {
-      const int64_t at = int64_t{first + i} * per_item + within;
-      const float weight = fast_exp2(lse[int64_t{i} * per_item] - largest);
-      const float4 part = *reinterpret_cast<const float4*>(job.partial_out + at * head_dim + channel);
-      total += weight;
-      sum[0] = fmaf(weight, part.x, sum[0]), sum[1] = fmaf(weight, part.y, sum[1]);
-      sum[2] = fmaf(weight, part.z, sum[2]), sum[3] = fmaf(weight, part.w, sum[3]);
+#pragma unroll
+    for (int u = 0; u < kAhead; ++u) {
+      if (start + u * along < items) add(scores[u], parts[u]);
     }
+#pragma unroll 4
+    for (int i = start + kAhead * along; i < items; i += along) add(lse[int64_t{i} * per_item], part_of(i));
   }
 #pragma unroll
   for (int i = 0; i < 4; ++i) sums[thread][i] = sum[i];
