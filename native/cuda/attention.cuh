@@ -159,12 +159,12 @@ inline constexpr int kCombineThreads = 256;
 static __global__ __launch_bounds__(kCombineThreads) void combine_kernel(const __grid_constant__ Job job) {
   __shared__ float sums[kCombineThreads][4], totals[kCombineThreads];
   __shared__ float maxima[kCombineThreads / 32];
-  let_next_start();
   const int head = static_cast<int>(blockIdx.x) % job.heads, token = static_cast<int>(blockIdx.x) / job.heads;
   const int row = token / job.query_len, per_item = job.query_len * job.heads;
   const int within = token % job.query_len * job.heads + head;
   const int first = job.split_start[row], items = job.split_start[row + 1] - first;
   wait_for_inputs();
+  let_next_start();
   if (items == 1) return;
   const auto head_dim = static_cast<int>(job.pages.head_dim);
   const int across = head_dim / 4, along = kCombineThreads / across;

@@ -316,13 +316,17 @@ struct DecodeWarp {
   // before the inputs are there, as long as they are of keys before this step's.
   __device__ __forceinline__ void run(DecodeWalk<Shape> now, DecodeWalk<Shape> ahead, bool settled) {
     int asked = 0;
-    bool waited = !settled;
-    if (waited) wait_for_inputs();
+    bool waited = false;
+    const auto wait = [&] {
+      if (!waited) wait_for_inputs(), let_next_start();
+      waited = true;
+    };
+    if (!settled) wait();
     for (; asked < Shape::kStages && ahead.next_tile(); ++asked) {
-      if (!waited && (ahead.tile + 1) * kKeys > ahead.unit.first_position) wait_for_inputs(), waited = true;
+      if ((ahead.tile + 1) * kKeys > ahead.unit.first_position) wait();
       copy_tile(ahead, asked);
     }
-    if (!waited) wait_for_inputs();
+    wait();
     const bool all = asked < Shape::kStages;
     bool more = !all;
     while (now.next_unit()) {
@@ -358,7 +362,6 @@ __global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(co
     hopper::prefetch_map(&maps.v);
   }
   __syncwarp();
-  let_next_start();
   // Neighbouring units go to different multiprocessors.
   const DecodeWalk<Shape> walk(job, static_cast<int>(blockIdx.x) + warp * static_cast<int>(gridDim.x),
                                Shape::kWarps * static_cast<int>(gridDim.x), units_of(job, 8, true));

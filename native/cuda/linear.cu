@@ -1,6 +1,6 @@
 // linear and the packing of its weight. The weight is row-major [n, k], for both of the paths that read it fast:
 //   fragments   up to 16 rows of x (decode), and any number with a small weight: linear.cuh
-//   rows        up to 64 rows and a large weight whose shape suits a Hopper GPU: linear_rows.cuh
+//   rows        9 to 64 rows and a large weight whose shape suits a Hopper GPU: linear_rows.cuh
 //   library     other rows, or float: cuBLASLt (gemm_plans.h)
 //   general     what neither takes: x and weight of two types, an odd k, a library without an algorithm
 // Each but the library adds up an output's products in an order that depends on n and k alone, so within one of them a
@@ -100,11 +100,9 @@ void run_general(const LinearParams& p, Context& context) {
 }
 
 // --- fragments ------------------------------------------------------------------------------------------------------
-constexpr int kFragmentWarps = 8;
-
 template <class T, bool Whole, int Columns, int Depth>
 void launch_fragments(const LinearParams& p, Context& context) {
-  constexpr int kWarps = kFragmentWarps, kTiles = 1, kBlocks = 3;
+  constexpr int kWarps = 8, kTiles = 1, kBlocks = 3;
   const int splits = splits_of(p, kWarps, context);
   const auto rows = static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns));
   launch(context,
@@ -123,20 +121,12 @@ void run_fragments(const LinearParams& p, Context& context) {
 }
 
 // --- rows -----------------------------------------------------------------------------------------------------------
-// The fragments' blocks, of which a multiprocessor has three, leave many places free. They start early and take places
-// as those fall free, so a part of the device is left with the work of all: at 1 row 224 to 280 blocks, of 3584 to 4480
-// outputs, took 20 to 39 us alone and up to 50 in a step, where the rows kernel takes 14 to 34 (H200).
-bool leaves_places(const LinearParams& p, const Context& context) {
-  const int64_t tiles = row_tiles(p.n), places = 3 * context.multiprocessors;
-  return splits_of(p, kFragmentWarps, context) == 1 && 4 * tiles < 3 * places;
-}
-
-// False, with nothing launched, where another path is faster.
-bool run_planned_rows(const LinearParams& params, bool fragments, Context& context) {
+// False, with nothing launched, where another path is faster. At 8 rows or fewer fragments are, in whole decode steps:
+// alone the kernel is ahead with 3584 to 4480 outputs (4096 x 12288 25.2 us, 30.3), but a step of Qwen3.5-9B took 5.27
+// ms instead of 4.40 (H200).
+bool run_planned_rows(const LinearParams& p, bool fragments, Context& context) {
   constexpr int64_t kVeryFewRows = 8;
-  LinearParams p = params;
-  if (p.m == 1) p.x_stride = p.k;  // that of a single row may be anything
-  if (!rows_fit(p, context) || (fragments && p.m <= kVeryFewRows && !leaves_places(p, context))) return false;
+  if ((fragments && p.m <= kVeryFewRows) || !rows_fit(p, context)) return false;
   const auto plan = rows_plan(p.n, p.k, context);
   return plan && p.m <= plan->most_rows && run_linear_rows(p, *plan, context);
 }

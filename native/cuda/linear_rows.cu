@@ -1,4 +1,4 @@
-// linear for up to 64 rows on a Hopper GPU: how a product is cut, and its launch.
+// linear for 9 to 64 rows on a Hopper GPU: how a product is cut, and its launch.
 #include <algorithm>
 #include <iterator>
 #include <optional>

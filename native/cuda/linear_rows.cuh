@@ -1,5 +1,5 @@
 #pragma once
-// Products of up to 64 rows of x with a large weight, out[m, n] (+)= x[m, k] W[n, k]^T, on Hopper's matrix unit: both
+// Products of 9 to 64 rows of x with a large weight, out[m, n] (+)= x[m, k] W[n, k]^T, on Hopper's matrix unit: both
 // 16-bit floats of one type, sums in float.
 //
 // Idea. The weight's bytes are the bound, as with few rows (linear.cuh), but x no longer fits in registers. The copy

@@ -1,5 +1,5 @@
 #pragma once
-// linear for up to 64 rows of x and large weights on a Hopper GPU (linear_rows.cuh), in steps that the lab can take
+// linear for 9 to 64 rows of x and large weights on a Hopper GPU (linear_rows.cuh), in steps that the lab can take
 // apart.
 #include <optional>
 

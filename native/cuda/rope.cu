@@ -42,7 +42,6 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
                                                                      int heads_of_block) {
   __shared__ float cosines[kMaxHeadDim / 2], sines[kMaxHeadDim / 2];
   extern __shared__ float inverse_rms[];  // of each head of the block, where q or k has a norm
-  let_next_start();
   const KvPages& pages = p.pages;
   const int64_t token = blockIdx.x;
   const int thread = static_cast<int>(threadIdx.x), head_dim = static_cast<int>(pages.head_dim);
@@ -59,6 +58,7 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   const bool there = slot >= 0 && slot < pages.pages * pages.page_size;
   const int64_t page = slot / pages.page_size, offset = slot % pages.page_size;
   wait_for_inputs();
+  let_next_start();
   const T* k = static_cast<const T*>(p.k) + token * p.k_stride;
   const T* v = static_cast<const T*>(p.v) + token * p.v_stride;
   T* q = static_cast<T*>(p.q) + token * p.q_stride;
