@@ -10,107 +10,10 @@ import { fillDummy, initial } from "../../../src/weights/dummy";
 import { fromBits, toBits } from "../../../src/weights/float-bits";
 import { readPart } from "../../../src/weights/read-part";
 import { WeightScope } from "../../../src/weights/scope";
+import { GgufWriter } from "../../../test/helpers/gguf-writer";
 
-/** Numbers of the GGUF format, version 3 (ggml's docs/gguf.md). */
-const types = { uint32: 4, int32: 5, float32: 6, bool: 7, string: 8, array: 9 };
-const tensorTypes = { f32: 0, bf16: 30 };
+/** Kinds of tokens (ggml's tokenizer.ggml.token_type). */
 const tokenTypes = { normal: 1, control: 3, unused: 5 };
-const ALIGNMENT = 32;
-
-/** Bytes put one after the other, little endian. */
-class Writer {
-  private readonly parts: Buffer[] = [];
-  length = 0;
-
-  bytes(data: Uint8Array): this {
-    this.parts.push(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
-    this.length += data.byteLength;
-    return this;
-  }
-
-  uint32(value: number): this {
-    const data = Buffer.alloc(4);
-    data.writeUInt32LE(value);
-    return this.bytes(data);
-  }
-
-  uint64(value: number): this {
-    const data = Buffer.alloc(8);
-    data.writeBigUInt64LE(BigInt(value));
-    return this.bytes(data);
-  }
-
-  float32(value: number): this {
-    const data = Buffer.alloc(4);
-    data.writeFloatLE(value);
-    return this.bytes(data);
-  }
-
-  string(text: string): this {
-    const data = Buffer.from(text, "utf8");
-    return this.uint64(data.length).bytes(data);
-  }
-
-  pad(): this {
-    return this.bytes(Buffer.alloc((ALIGNMENT - (this.length % ALIGNMENT)) % ALIGNMENT));
-  }
-
-  concat(): Buffer {
-    return Buffer.concat(this.parts);
-  }
-}
-
-/** Key-value metadata. */
-class Metadata {
-  private readonly out = new Writer();
-  count = 0;
-
-  private key(name: string, type: number): Writer {
-    this.count += 1;
-    return this.out.string(name).uint32(type);
-  }
-
-  string(name: string, value: string): void {
-    this.key(name, types.string).string(value);
-  }
-
-  uint32(name: string, value: number): void {
-    this.key(name, types.uint32).uint32(value);
-  }
-
-  float32(name: string, value: number): void {
-    this.key(name, types.float32).float32(value);
-  }
-
-  bool(name: string, value: boolean): void {
-    this.key(name, types.bool).bytes(Buffer.from([value ? 1 : 0]));
-  }
-
-  strings(name: string, values: readonly string[]): void {
-    const out = this.key(name, types.array).uint32(types.string).uint64(values.length);
-    for (const value of values) out.string(value);
-  }
-
-  int32s(name: string, values: readonly number[]): void {
-    this.key(name, types.array)
-      .uint32(types.int32)
-      .uint64(values.length)
-      .bytes(new Uint8Array(Int32Array.from(values).buffer));
-  }
-
-  concat(): Buffer {
-    return this.out.concat();
-  }
-}
-
-interface Entry {
-  readonly name: string;
-  readonly type: keyof typeof tensorTypes;
-  /** As ggml counts them: the fastest dimension first. */
-  readonly dims: readonly number[];
-  readonly weight: WeightDescriptor;
-  readonly change?: (values: Float32Array) => Float32Array;
-}
 
 /**
  * Writes a Mamba-2 checkpoint as GGUF: matrices bf16, the rest f32. `weights` may be dummies; the tokenizer is that of
@@ -123,25 +26,33 @@ export function writeGguf(modelDir: string, target: string, options: { dummy: bo
   const { hiddenSize, vocabSize, numLayers } = config;
   const { inner, convDim, convKernel, heads, groups, stateSize } = config.ssm;
 
-  const metadata = new Metadata();
-  metadata.string("general.architecture", "mamba2");
-  metadata.string("general.name", "peer");
-  metadata.uint32("mamba2.context_length", 2 ** 20);
-  metadata.uint32("mamba2.embedding_length", hiddenSize);
-  metadata.uint32("mamba2.feed_forward_length", 0);
-  metadata.uint32("mamba2.attention.head_count", 0);
-  metadata.uint32("mamba2.block_count", numLayers);
-  metadata.uint32("mamba2.ssm.conv_kernel", convKernel);
-  metadata.uint32("mamba2.ssm.inner_size", inner);
-  metadata.uint32("mamba2.ssm.state_size", stateSize);
-  metadata.uint32("mamba2.ssm.time_step_rank", heads);
-  metadata.uint32("mamba2.ssm.group_count", groups);
-  metadata.float32("mamba2.attention.layer_norm_rms_epsilon", config.normEps);
-  addTokenizer(metadata, options.tokenizerDir, vocabSize);
+  const writer = new GgufWriter();
+  writer.key("general.architecture", "string", "mamba2");
+  writer.key("general.name", "string", "peer");
+  writer.key("mamba2.context_length", "uint32", 2 ** 20);
+  writer.key("mamba2.embedding_length", "uint32", hiddenSize);
+  writer.key("mamba2.feed_forward_length", "uint32", 0);
+  writer.key("mamba2.attention.head_count", "uint32", 0);
+  writer.key("mamba2.block_count", "uint32", numLayers);
+  writer.key("mamba2.ssm.conv_kernel", "uint32", convKernel);
+  writer.key("mamba2.ssm.inner_size", "uint32", inner);
+  writer.key("mamba2.ssm.state_size", "uint32", stateSize);
+  writer.key("mamba2.ssm.time_step_rank", "uint32", heads);
+  writer.key("mamba2.ssm.group_count", "uint32", groups);
+  writer.key("mamba2.attention.layer_norm_rms_epsilon", "float32", config.normEps);
+  addTokenizer(writer, options.tokenizerDir, vocabSize);
 
-  const entries: Entry[] = [];
-  const add = (name: string, type: Entry["type"], dims: number[], weight: WeightDescriptor, change?: Entry["change"]) =>
-    entries.push({ name, type, dims, weight, ...(change === undefined ? {} : { change }) });
+  const add = (
+    name: string,
+    type: "f32" | "bf16",
+    dims: readonly number[],
+    weight: WeightDescriptor,
+    change = (values: Float32Array) => values,
+  ) => {
+    const bytes = elementsOf(dims) * (type === "f32" ? 4 : 2);
+    const data = () => asBytes(toBits(change(valuesOf(weight)), type));
+    writer.later(name, type === "f32" ? "F32" : "BF16", dims.toReversed(), bytes, data);
+  };
   add(
     "token_embd.weight",
     "bf16",
@@ -171,10 +82,12 @@ export function writeGguf(modelDir: string, target: string, options: { dummy: bo
     add(block("ssm_norm.weight"), "f32", [inner / groups, groups], mixer.tensor("norm.weight", [inner], initial.ones));
     add(block("ssm_out.weight"), "bf16", [inner, hiddenSize], mixer.tensor("out_proj.weight", [hiddenSize, inner]));
   }
-  write(target, metadata, entries);
+  const file = openSync(target, "w");
+  for (const chunk of writer.chunks()) writeSync(file, chunk);
+  closeSync(file);
 }
 
-function addTokenizer(metadata: Metadata, dir: string, vocabSize: number): void {
+function addTokenizer(writer: GgufWriter, dir: string, vocabSize: number): void {
   const file = JSON.parse(readFileSync(join(dir, "tokenizer.json"), "utf8")) as {
     model: { vocab: Record<string, number>; merges: (string | [string, string])[] };
     added_tokens: { id: number }[];
@@ -186,43 +99,18 @@ function addTokenizer(metadata: Metadata, dir: string, vocabSize: number): void 
     kinds[id] = tokenTypes.normal;
   }
   for (const { id } of file.added_tokens) kinds[id] = tokenTypes.control;
-  metadata.string("tokenizer.ggml.model", "gpt2");
-  metadata.string("tokenizer.ggml.pre", "gpt-2");
-  metadata.strings("tokenizer.ggml.tokens", tokens);
-  metadata.int32s("tokenizer.ggml.token_type", kinds);
-  metadata.strings(
+  writer.key("tokenizer.ggml.model", "string", "gpt2");
+  writer.key("tokenizer.ggml.pre", "string", "gpt-2");
+  writer.list("tokenizer.ggml.tokens", "string", tokens);
+  writer.list("tokenizer.ggml.token_type", "int32", kinds);
+  writer.list(
     "tokenizer.ggml.merges",
+    "string",
     file.model.merges.map((merge) => (typeof merge === "string" ? merge : merge.join(" "))),
   );
-  metadata.uint32("tokenizer.ggml.bos_token_id", 0);
-  metadata.uint32("tokenizer.ggml.eos_token_id", 4);
-  metadata.bool("tokenizer.ggml.add_bos_token", false);
-}
-
-function write(target: string, metadata: Metadata, entries: readonly Entry[]): void {
-  const header = new Writer().bytes(Buffer.from("GGUF")).uint32(3).uint64(entries.length).uint64(metadata.count);
-  header.bytes(metadata.concat());
-  let offset = 0;
-  for (const { name, type, dims } of entries) {
-    header.string(name).uint32(dims.length);
-    for (const dim of dims) header.uint64(dim);
-    header.uint32(tensorTypes[type]).uint64(offset);
-    const bytes = elementsOf(dims) * (type === "f32" ? 4 : 2);
-    offset += Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
-  }
-  const file = openSync(target, "w");
-  writeSync(file, header.pad().concat());
-  for (const { type, weight, change } of entries) {
-    const values = valuesOf(weight);
-    writeSync(
-      file,
-      new Writer()
-        .bytes(asBytes(toBits(change?.(values) ?? values, type)))
-        .pad()
-        .concat(),
-    );
-  }
-  closeSync(file);
+  writer.key("tokenizer.ggml.bos_token_id", "uint32", 0);
+  writer.key("tokenizer.ggml.eos_token_id", "uint32", 4);
+  writer.key("tokenizer.ggml.add_bos_token", "bool", false);
 }
 
 function valuesOf({ source, dtype, shape }: WeightDescriptor): Float32Array {
