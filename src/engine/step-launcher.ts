@@ -146,38 +146,50 @@ export class StepLauncher {
     this.arena.free();
   }
 
-  /** Captures the largest step over an arena without memory to learn how much it takes. */
+  /**
+   * Captures the largest steps over an arena without memory to learn how much they take: of decodes of each length, because
+   * attention over fewer and longer rows may have more to keep.
+   */
   private measureLargest(stages: readonly DrawStage[]): number {
     const { device, vocabSize } = this.target;
+    const { maxDraws } = this.limits;
+    const arena = device.measuringArena();
+    for (let rowTokens = 1; rowTokens <= this.rowTokens; rowTokens++) {
+      const largest = this.largest(rowTokens);
+      this.block.write(largest);
+      const graph = device.stream.capture(() =>
+        arena.scope(() => {
+          const buffers = this.buffersIn(arena);
+          arena.scope(() => {
+            const views = this.block.views(buffers.block);
+            const { f, hidden } = this.forward(largest, views, true, arena, buffers);
+            this.logits(hidden, views, arena, buffers);
+            for (const stage of stages) stage.reserve(arena, { maxDraws, vocabSize });
+            this.drafts?.follow(f, views, { buffers });
+          });
+          this.drafts?.reserve({ arena, buffers });
+        }),
+      );
+      graph.free();
+    }
+    const bytes = arena.highWater;
+    arena.free();
+    return bytes;
+  }
+
+  /** As many decodes as there can be, of `rowTokens` each, and a prefill of what is left. */
+  private largest(rowTokens: number): ScheduledBatch {
     const { maxRows, maxTokens, maxDraws, maxModelLen, maxKvTokens } = this.limits;
-    const decodes = Math.min(maxRows - 1, maxTokens - 1);
     const row = (numTokens: number, draws: number, start: number) => {
       const sequence = idleSequence(1);
       for (let page = 0; page * PAGE_SIZE < start + numTokens; page++) sequence.pages.push(0);
       return { sequence, start, numTokens, draws, draw: -1, drafts: noDrafts };
     };
-    const drawn = Math.min(decodes, maxDraws - 1);
-    const start = Math.min(maxModelLen - 1, Math.max(1, Math.floor(maxKvTokens / maxRows) - 1));
-    const rows = Array.from({ length: decodes }, (_, i) => row(1, i < drawn ? 1 : 0, start));
-    const largest = batchOf([row(maxTokens - decodes, 1, 0), ...rows], 1);
-    this.block.write(largest);
-    const arena = device.measuringArena();
-    const graph = device.stream.capture(() =>
-      arena.scope(() => {
-        const buffers = this.buffersIn(arena);
-        arena.scope(() => {
-          const views = this.block.views(buffers.block);
-          const { f, hidden } = this.forward(largest, views, true, arena, buffers);
-          this.logits(hidden, views, arena, buffers);
-          for (const stage of stages) stage.reserve(arena, { maxDraws, vocabSize });
-          this.drafts?.follow(f, views, { buffers });
-        });
-        this.drafts?.reserve({ arena, buffers });
-      }),
-    );
-    graph.free();
-    const bytes = arena.highWater;
-    arena.free();
-    return bytes;
+    const most = Math.min(maxRows - 1, Math.floor((maxTokens - 1) / rowTokens));
+    const decodes = rowTokens === 1 ? most : Math.min(most, Math.floor((maxDraws - 1) / rowTokens));
+    const drawn = Math.min(decodes, Math.floor((maxDraws - 1) / rowTokens));
+    const start = Math.min(maxModelLen - rowTokens, Math.max(1, Math.floor(maxKvTokens / maxRows) - rowTokens));
+    const rows = Array.from({ length: decodes }, (_, i) => row(rowTokens, i < drawn ? rowTokens : 0, start));
+    return batchOf([row(maxTokens - decodes * rowTokens, 1, 0), ...rows], 1);
   }
 }
