@@ -4,8 +4,8 @@ import type { Proposer } from "./proposer";
 import type { SpeculativeConfig } from "./speculative-config";
 import { ON_DEVICE } from "./step-plan";
 
-/** A sequence with fewer right guesses is not worth what it takes to keep a drafter up with it; some eight wrong ones at its start. */
-const LEAST_SHARE_ON_DEVICE = 0.1;
+/** A sequence with fewer right guesses is not worth what it takes to keep a drafter up with it; some seven wrong ones at its start. */
+const LEAST_SHARE_ON_DEVICE = 0.12;
 
 /** As many guesses as may be, made on the device at the start of the step that checks them. */
 const deviceGuess: Guess = (_, most) => new Array<number>(most).fill(ON_DEVICE);

@@ -29,7 +29,7 @@ function decode({ rows, acceptance, ms, tokens = 256, following = Number.NaN }: 
     speculative: onDevice ? { method: "mtp", numSpeculativeTokens: 3 } : speculative,
   };
   const guess = (_: unknown, most: number) => new Array<number>(most).fill(1);
-  const scheduler = new SlotScheduler(config, { proposer: new AdaptiveProposer(guess, onDevice ? 0.1 : 0) });
+  const scheduler = new SlotScheduler(config, { proposer: new AdaptiveProposer(guess, onDevice ? 0.12 : 0) });
   for (let i = 0; i < rows; i++) {
     scheduler.add(makeRequest({ id: `${i}`, prompt: [1, 2, 3], maxTokens: tokens }));
   }
