@@ -7,10 +7,10 @@ namespace mamba::cuda {
 namespace grouped {
 namespace {
 
-// By the rows of an expert, on average. A tile of an expert has 256 or 192 rows of its weight, or 64 where the weights'
-// bytes are what takes time; pairs of blocks share the weight where most experts have rows for two.
+// By the rows of an expert, on average. A tile of an expert has 256 rows of its weight, or 64 where the weights' bytes
+// are what takes time; pairs of blocks share the weight where most experts have rows for two.
 using Few = WalkShape<1, 1, 64, 1, 6, 2, 8, 16, 32, 64>;
-using Some = WalkShape<3, 1, 192, 1, 4, 1, 32, 64, 96, 112, 128, 144, 160, 176, 192>;
+using Some = WalkShape<2, 2, 144, 1, 4, 1, 32, 48, 64, 80, 96, 112, 128, 144>;
 using Many = WalkShape<2, 2, 144, 2, 4, 1, 32, 64, 80, 96, 104, 112, 120, 128, 136, 144>;
 constexpr int64_t kFewRows = 48, kSomeRows = 144;
 

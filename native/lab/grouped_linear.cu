@@ -47,6 +47,7 @@ using Pairs = grouped::WalkShape<3, 1, 192, 2, 4, 1, 16, 48, 64, 96, 104, 112, 1
 using Alone = grouped::WalkShape<3, 1, 192, 1, 4, 1, 48, 104, 136, 144, 184, 192>;
 using Wide = grouped::WalkShape<2, 1, 256, 2, 4, 1, 64, 128, 176, 192, 208, 256>;
 using Tall = grouped::WalkShape<2, 2, 144, 2, 4, 1, 64, 96, 112, 128, 136, 144>;
+using TallAlone = grouped::WalkShape<2, 2, 144, 1, 4, 1, 64, 96, 112, 128, 144>;
 using Small = grouped::WalkShape<1, 1, 64, 1, 6, 2, 8, 16, 32, 64>;
 
 struct Version {
@@ -92,6 +93,7 @@ constexpr Version kVersions[] = {
     {"walk 192x192 alone", walk_some<Alone>},
     {"walk 128x256 pairs", walk_some<Wide>},
     {"walk 256x144 pairs", walk_bf16<Tall>},
+    {"walk 256x144 alone", walk_bf16<TallAlone>},
     {"walk 64x64", walk_bf16<Small>},
     {"fragments 8 4 3", fragments<8, 4, 3>},
     {"fragments 4 4 6", fragments<4, 4, 6>},
