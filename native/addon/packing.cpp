@@ -16,6 +16,7 @@ struct Packing {
   DeviceEntry& device;
   DType dtype, source_dtype;
   int64_t group;  // of codes
+  bool quantize_x;
   bool stacked;
   int64_t experts, n, k;
 
@@ -37,6 +38,10 @@ struct Packing {
       throw Error(ErrorCode::Argument, op,
                   "group is " + std::to_string(group) + ", expected all of k = " + std::to_string(k) +
                       " or a multiple of " + std::to_string(least) + " for " + name_of(dtype));
+    }
+    if (quantize_x && dtype != DType::e4m3) {
+      throw Error(ErrorCode::Argument, op,
+                  std::string("quantizeX of a weight of ") + name_of(dtype) + ", expected one of e4m3");
     }
     if (is_code(source_dtype) && group < 1) throw Error(ErrorCode::Argument, op, "group is " + std::to_string(group));
   }
@@ -79,6 +84,20 @@ struct Packing {
     return std::make_shared<PartedSource::Parts>(1, std::make_shared<MemorySource>(values));
   }
 
+  // Rows, in blocks from the first on, whose scales are the same: 128, or 1 where there are others.
+  int64_t group_rows(const Arguments& args, size_t i) const {
+    constexpr int64_t kBlock = 128;
+    const auto row_bytes = static_cast<size_t>(groups_of(k, group)) * sizeof(float);
+    const char* scales = args.bytes(i).first;
+    for (int64_t row = 0; row < experts * n; ++row) {
+      const int64_t first = row - row % n % kBlock;
+      if (std::memcmp(scales + static_cast<size_t>(row) * row_bytes, scales + static_cast<size_t>(first) * row_bytes,
+                      row_bytes) != 0)
+        return 1;
+    }
+    return kBlock;
+  }
+
   // With the source at args i, see parts(), and behind it scales and offsets.
   Napi::Value run(const Arguments& args, size_t i) const {
     check();
@@ -92,6 +111,8 @@ struct Packing {
     entry.tensor.dtype = dtype;
     entry.tensor.layout = Layout::packed;
     entry.tensor.group = is_code(dtype) ? std::min(group, k) : 0;
+    if (quantize_x && scale) entry.tensor.group_rows = group_rows(args, i + 2);
+    entry.tensor.quantize_x = quantize_x;
     entry.tensor.rank = stacked ? 3 : 2;
     entry.tensor.sizes = stacked ? std::array{experts, n, k, int64_t{0}} : std::array{n, k, int64_t{0}, int64_t{0}};
     entry.tensor.strides =
@@ -102,7 +123,8 @@ struct Packing {
     for (size_t e = 0; e < static_cast<size_t>(experts); ++e) {
       const auto matrix = std::make_shared<PartedSource>(source, source_bytes() / source->size(), e * matrix_bytes());
       PackLinearWeightParams params = {
-          n, k, matrix, static_cast<char*>(entry.tensor.data) + e * packed_bytes, source_dtype, dtype, group};
+          n,     k,     matrix,    static_cast<char*>(entry.tensor.data) + e * packed_bytes, source_dtype,
+          dtype, group, quantize_x};
       const size_t bytes = static_cast<size_t>(n * groups_of(k, std::max(group, int64_t{1}))) * sizeof(float);
       const size_t all = bytes * static_cast<size_t>(experts);
       if (scale) params.scales = std::make_shared<PartedSource>(scale, all, e * bytes);
@@ -114,23 +136,24 @@ struct Packing {
   }
 };
 
-// (device, dtype, group, n, k, source dtype, source, offsets of parts, scales, offsets of codes): a weight in linear's
-// order.
+// (device, dtype, group, whether x may be quantized, n, k, source dtype, source, offsets of parts, scales, offsets of
+// codes): a weight in linear's order.
 Napi::Value pack_linear_weight(const Arguments& args) {
   return Packing{"pack_linear_weight", args.device(0),
-                 args.dtype(1),        args.dtype(5),
-                 args.integer(2),
+                 args.dtype(1),        args.dtype(6),
+                 args.integer(2),      args.integer(3) != 0,
                  /*stacked=*/false,    1,
-                 args.integer(3),      args.integer(4)}
-      .run(args, 6);
+                 args.integer(4),      args.integer(5)}
+      .run(args, 7);
 }
 
-// (device, dtype, group, experts, n, k, source dtype, source, offsets of parts, scales, offsets of codes): a weight for
-// grouped_linear.
+// (device, dtype, group, whether x may be quantized, experts, n, k, source dtype, source, offsets of parts, scales,
+// offsets of codes): a weight for grouped_linear.
 Napi::Value pack_expert_weights(const Arguments& args) {
-  return Packing{"pack_expert_weights", args.device(0),  args.dtype(1),   args.dtype(6),  args.integer(2),
-                 /*stacked=*/true,      args.integer(3), args.integer(4), args.integer(5)}
-      .run(args, 7);
+  return Packing{"pack_expert_weights", args.device(0),       args.dtype(1),   args.dtype(7),
+                 args.integer(2),       args.integer(3) != 0,
+                 /*stacked=*/true,      args.integer(4),      args.integer(5), args.integer(6)}
+      .run(args, 8);
 }
 
 }  // namespace

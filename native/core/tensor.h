@@ -21,7 +21,9 @@ struct Tensor {
   const Device* device = nullptr;
   DType dtype = DType::f32;
   Layout layout = Layout::strided;
-  int64_t group = 0;  // of a packed weight of codes: how many of a row share a scale
+  int64_t group = 0;        // of a packed weight of codes: how many of a row share a scale
+  int64_t group_rows = 1;   // and of how many rows, from a multiple of that on, the scales are the same
+  bool quantize_x = false;  // what it is multiplied with may be rounded to codes as well
   int32_t rank = 0;
   std::array<int64_t, kMaxRank> sizes{};
   std::array<int64_t, kMaxRank> strides{};

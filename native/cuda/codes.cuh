@@ -26,6 +26,16 @@ __host__ __device__ constexpr int64_t steps_of(int64_t k) { return (k + kStep - 
 // An even number, so that a block may take two.
 __host__ __device__ constexpr int64_t tiles_of(int64_t n) { return (n + 2 * kRows - 1) / (2 * kRows) * 2; }
 
+// Tiles of the rows of a weight for each block of a launch, nearly equal.
+struct TilesOfBlock {
+  int first, count;
+  __device__ __forceinline__ explicit TilesOfBlock(int64_t n) {
+    const int64_t all = (n + kRows - 1) / kRows;
+    first = static_cast<int>(all * blockIdx.x / gridDim.x);
+    count = static_cast<int>(all * (blockIdx.x + 1) / gridDim.x) - first;
+  }
+};
+
 // Where the codes of row r and the four (of a pair of products) at k lie within a block.
 struct Place {
   int byte, shift;

@@ -50,6 +50,8 @@ class WrittenPools {
 
 // For rows of a weight of codes, as floats.
 inline constexpr size_t kWeightScratchBytes = size_t{64} << 20;
+// For rows of x as codes, with their scales: 8,192 of 8,192.
+inline constexpr size_t kCodesScratchBytes = size_t{68} << 20;
 
 struct Context {
   cudaStream_t stream;
@@ -64,6 +66,7 @@ struct Context {
   void* workspace;
   size_t workspace_bytes;
   void* weight_scratch = nullptr;  // kWeightScratchBytes, once there are weights of codes
+  void* codes_scratch = nullptr;   // kCodesScratchBytes, once there are some whose x may be quantized
   GemmPlans* gemm_plans;
   Staging* staging = nullptr;
   // The launch before was a kernel, so the next one may start before that one ends (programmatic dependent launch).

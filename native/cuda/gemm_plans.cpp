@@ -33,7 +33,16 @@ void check(cublasStatus_t status, const char* what) {
 }
 
 cudaDataType type_of(DType dtype) {
-  return dtype == DType::f32 ? CUDA_R_32F : dtype == DType::bf16 ? CUDA_R_16BF : CUDA_R_16F;
+  switch (dtype) {
+    case DType::f32:
+      return CUDA_R_32F;
+    case DType::bf16:
+      return CUDA_R_16BF;
+    case DType::f16:
+      return CUDA_R_16F;
+    default:
+      return CUDA_R_8F_E4M3;
+  }
 }
 
 // Handles that are destroyed at the end of their scope.
@@ -71,12 +80,13 @@ struct Operands {
   Product product;
   Layout weight, x, out;
 
-  Operands(const LinearParams& p, int64_t m)
+  Operands(const LinearParams& p, const CodeScales* scales, int64_t m)
       : weight(layout(p.weight_dtype, p.k, p.n, p.k)),
         x(layout(p.x_dtype, p.k, m, stride_of_x(p))),
         out(layout(p.out_dtype, p.n, m, stride_of_out(p))) {
     check(cublasLtMatmulDescCreate(&product.handle, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description of a product");
     set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    if (scales) set_scales(*scales);
     if (!p.bias) return;
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
@@ -84,6 +94,15 @@ struct Operands {
   }
 
  private:
+  void set_scales(const CodeScales& scales) {
+    using enum CodeScales::Share;
+    const cublasLtMatmulMatrixScale_t x =
+        scales.share == rows ? CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F : CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F;
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, scales.share == blocks ? CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F : x);
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, scales.weight);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, x);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, scales.x);
+  }
   template <class Value>
   void set(cublasLtMatmulDescAttributes_t attribute, Value value) {
     check(cublasLtMatmulDescSetAttribute(product.handle, attribute, &value, sizeof(value)), "attribute of a product");
@@ -111,6 +130,7 @@ struct Shape {
   std::array<uint32_t, 3> alignments;  // of weight, x, out
   float alpha;
   bool deterministic;
+  std::optional<CodeScales::Share> scales;
   auto operator<=>(const Shape&) const = default;
 };
 
@@ -133,8 +153,9 @@ struct GemmPlans::Library {
                           context.workspace, kGemmWorkspaceBytes, context.stream);
   }
 
-  std::vector<cublasLtMatmulAlgo_t> candidates(const LinearParams& p, const Shape& shape) const {
-    const Operands operands(p, shape.m);
+  std::vector<cublasLtMatmulAlgo_t> candidates(const LinearParams& p, const CodeScales* scales,
+                                               const Shape& shape) const {
+    const Operands operands(p, scales, shape.m);
     Preference preference;
     check(cublasLtMatmulPreferenceCreate(&preference.handle), "preference for a product");
     const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
@@ -184,9 +205,10 @@ struct GemmPlans::Library {
   }
 
   // None where a deterministic stream's own kernel is faster than all.
-  std::optional<cublasLtMatmulAlgo_t> fastest(LinearParams p, const std::vector<cublasLtMatmulAlgo_t>& algorithms,
+  std::optional<cublasLtMatmulAlgo_t> fastest(LinearParams p, const CodeScales* scales,
+                                              const std::vector<cublasLtMatmulAlgo_t>& algorithms,
                                               Context& context) const {
-    const Operands operands(p, p.m);
+    const Operands operands(p, scales, p.m);
     void* scratch = nullptr;  // what is added to would grow with each run
     if (p.accumulate) {
       const size_t bytes = static_cast<size_t>(p.m * stride_of_out(p)) * size_of(p.out_dtype);
@@ -222,14 +244,14 @@ struct GemmPlans::Library {
     const ProductTrial trial(p, context);
     if (!trial.ready()) return algorithms.clear();
     p = trial.operands();
-    const Operands operands(p, p.m);
+    const Operands operands(p, nullptr, p.m);
     std::erase_if(algorithms, [&](const cublasLtMatmulAlgo_t& algorithm) {
       trial.reset();
       return launch(p, operands, algorithm, context) != CUBLAS_STATUS_SUCCESS || !trial.same_bits();
     });
   }
 
-  const std::optional<cublasLtMatmulAlgo_t>& plan(const LinearParams& p, Context& context) {
+  const std::optional<cublasLtMatmulAlgo_t>& plan(const LinearParams& p, const CodeScales* scales, Context& context) {
     // One plan for all few rows: the weight is read once for 64 of them as for one.
     const Shape shape = {context.deterministic ? std::max<int64_t>(64, bucket_of(p.m)) : bucket_of(p.m),
                          p.n,
@@ -242,7 +264,8 @@ struct GemmPlans::Library {
                          p.accumulate,
                          {alignment(p.weight), alignment(p.x), alignment(p.out)},
                          p.alpha,
-                         context.deterministic};
+                         context.deterministic,
+                         scales ? std::optional(scales->share) : std::nullopt};
     const auto known = plans.find(shape);
     if (known != plans.end()) return known->second;
     cudaStreamCaptureStatus status;
@@ -250,13 +273,22 @@ struct GemmPlans::Library {
     const bool capturing = status != cudaStreamCaptureStatusNone;
     static const std::optional<cublasLtMatmulAlgo_t> none;
     if (shape.deterministic && capturing) return none;
-    std::vector<cublasLtMatmulAlgo_t> algorithms = candidates(p, shape);
+    std::vector<cublasLtMatmulAlgo_t> algorithms = candidates(p, scales, shape);
     if (shape.deterministic) keep_chains(p, shape, algorithms, context);
     std::optional<cublasLtMatmulAlgo_t>& chosen = plans[shape];
     if (algorithms.empty()) return chosen;
-    if (shape.deterministic) return chosen = fastest(p, algorithms, context);
-    chosen = algorithms.size() == 1 || capturing ? algorithms.front() : fastest(p, algorithms, context);
+    if (shape.deterministic) return chosen = fastest(p, scales, algorithms, context);
+    chosen = algorithms.size() == 1 || capturing ? algorithms.front() : fastest(p, scales, algorithms, context);
     return chosen;
+  }
+
+  bool run(const LinearParams& p, const CodeScales* scales, Context& context) {
+    if (p.m == 0 || p.n == 0 || p.k == 0) return false;
+    if (stride_of_x(p) < p.k || stride_of_out(p) < p.n) return false;
+    const std::optional<cublasLtMatmulAlgo_t>& chosen = plan(p, scales, context);
+    if (!chosen) return false;
+    check(launch(p, Operands(p, scales, p.m), *chosen, context), "cublasLtMatmul");
+    return true;
   }
 };
 
@@ -268,12 +300,11 @@ GemmPlans::~GemmPlans() = default;
 
 bool GemmPlans::run(const LinearParams& params, Context& context) {
   if (params.x_dtype != params.weight_dtype || (params.bias && params.out_dtype != DType::f32)) return false;
-  if (params.m == 0 || params.n == 0 || params.k == 0) return false;
-  if (stride_of_x(params) < params.k || stride_of_out(params) < params.n) return false;
-  const std::optional<cublasLtMatmulAlgo_t>& plan = library_->plan(params, context);
-  if (!plan) return false;
-  check(library_->launch(params, Operands(params, params.m), *plan, context), "cublasLtMatmul");
-  return true;
+  return library_->run(params, nullptr, context);
+}
+
+bool GemmPlans::run(const LinearParams& params, const CodeScales& scales, Context& context) {
+  return library_->run(params, &scales, context);
 }
 
 }  // namespace mamba::cuda

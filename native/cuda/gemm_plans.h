@@ -7,6 +7,17 @@
 
 namespace mamba::cuda {
 
+// What e4m3 codes on both sides of a product are multiplied by.
+struct CodeScales {
+  enum class Share {
+    rows,    // x [m], weight [n]
+    groups,  // of 128 of k: x [groups][m], weight [groups][n]; m is a multiple of 4
+    blocks,  // the same of x; weight [blocks of 128 rows][groups, rounded up to a multiple of 4]
+  };
+  const float *x, *weight;
+  Share share;
+};
+
 class GemmPlans {
  public:
   GemmPlans();
@@ -22,6 +33,9 @@ class GemmPlans {
   // run_linear_chains(), and that are faster; a shape that was not seen before has none within a capture. Of the
   // unsplit algorithms that an H200 was offered for six shapes and nine numbers of rows, 394 of 396 gave those bits.
   bool run(const LinearParams& params, Context& context);
+  // The same of codes, on a stream that is not deterministic and without a bias; neither they nor their scales may lie
+  // in the workspace.
+  bool run(const LinearParams& params, const CodeScales& scales, Context& context);
 
  private:
   struct Library;

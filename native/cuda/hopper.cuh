@@ -92,6 +92,15 @@ __device__ __forceinline__ void copy_box_2d(void* dst, const CUtensorMap* map, u
       "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "l"(policy)
       : "memory");
 }
+// Neighbouring bytes, a multiple of 16, at addresses that are.
+__device__ __forceinline__ void copy_bytes(void* dst, const void* src, uint32_t bytes, uint64_t* barrier,
+                                           uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+          "r"(smem_address(dst)),
+      "l"(src), "r"(bytes), "r"(smem_address(barrier)), "l"(policy)
+      : "memory");
+}
 // To the same place in each block of the cluster that `blocks` has a bit of; each one's barrier counts the bytes.
 __device__ __forceinline__ void copy_box_2d_to(uint16_t blocks, void* dst, const CUtensorMap* map, uint64_t* barrier,
                                                int x, int y) {

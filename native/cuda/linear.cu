@@ -209,8 +209,11 @@ void run_linear(const LinearParams& p, Context& context) {
 }
 
 // Rows up to two whole tiles, so that a block need not ask which of its rows exist.
-size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t) {
-  if (is_code(dtype)) return quantized_weight_bytes(n, k, dtype);
+size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) {
+  if (is_code(dtype)) {
+    check_groups(k, dtype, group);
+    return quantized_weight_bytes(n, k, dtype);
+  }
   constexpr int64_t kRows = 2 * kTileRows;
   return static_cast<size_t>((n + kRows - 1) / kRows * kRows * k) * size_of(dtype);
 }

@@ -1,9 +1,13 @@
 // linear with weights of codes, and their packing. Kernels:
 //   quantized   16-bit rows of x, up to 64 of them (on a deterministic stream any number): quantized_linear.cuh
-//   widened     more rows: some rows of the weight at a time become 16-bit floats, whose products are linear's
+//   library     more rows, which may be quantized (Hopper, e4m3): both sides as codes, for cuBLASLt: e4m3_operands.cuh
+//   widened     other rows: some rows of the weight at a time become 16-bit floats, whose products are linear's
 //   general     what neither takes: floats, an odd k, no alignment
 #include <algorithm>
+#include <string>
 
+#include "core/error.h"
+#include "cuda/e4m3_operands.cuh"
 #include "cuda/kernels.h"
 #include "cuda/quantized_linear.cuh"
 #include "cuda/quantized_linear.h"
@@ -15,6 +19,7 @@ namespace {
 
 constexpr int64_t kMostRows = 64;
 constexpr int64_t kMostBlocksY = 65535;
+constexpr int64_t kLongestRow = 1 << 18;  // of which 128 fit into a scratch
 
 template <class F>
 void with_codes(DType type, F f) {
@@ -81,6 +86,24 @@ void run_general(const LinearParams& p, Context& context) {
   }
 }
 
+// Rows [first, first + count) of the weight; a tile's first.
+LinearParams columns_of(const LinearParams& p, int64_t first, int64_t count) {
+  LinearParams part = p;
+  part.n = count;
+  part.weight = static_cast<const char*>(p.weight) + first / kRows * steps_of(p.k) * block_bytes(p.weight_dtype);
+  part.out = static_cast<char*>(p.out) + first * static_cast<int64_t>(size_of(p.out_dtype));
+  if (p.bias) part.bias = p.bias + first;
+  return part;
+}
+
+LinearParams rows_of(const LinearParams& p, int64_t first, int64_t count) {
+  LinearParams part = p;
+  part.m = count;
+  part.x = static_cast<const char*>(p.x) + first * p.x_stride * static_cast<int64_t>(size_of(p.x_dtype));
+  part.out = static_cast<char*>(p.out) + first * p.out_stride * static_cast<int64_t>(size_of(p.out_dtype));
+  return part;
+}
+
 // --- widened --------------------------------------------------------------------------------------------------------
 // Eight values of a row of the weight for each thread.
 template <class T>
@@ -102,17 +125,80 @@ template <class T>
 void run_widened(const LinearParams& p, Context& context) {
   const int64_t room = std::max<int64_t>(static_cast<int64_t>(kWeightScratchBytes / sizeof(T)) / p.k / 32 * 32, 32);
   for (int64_t first = 0; first < p.n; first += room) {
-    LinearParams part = p;
-    part.n = std::min(room, p.n - first);
+    LinearParams part = columns_of(p, first, std::min(room, p.n - first));
     part.weight = context.weight_scratch, part.weight_dtype = p.x_dtype;
-    part.out = static_cast<char*>(p.out) + first * static_cast<int64_t>(size_of(p.out_dtype));
-    if (p.bias) part.bias = p.bias + first;
     launch(context, {.grid = dim3(static_cast<unsigned>(16 * context.multiprocessors)), .block = 256}, widen_kernel<T>,
            p.weight, p.weight_dtype, p.k, first, part.n, static_cast<T*>(context.weight_scratch));
     context.early = false;  // what follows reads a weight early, and this one is new
     run_linear(part, context);
     context.early = false;  // and the next part may not be written before it was read
   }
+}
+
+// --- library --------------------------------------------------------------------------------------------------------
+bool library_fits(const LinearParams& p, const Context& context) {
+  const auto out_bytes = static_cast<int64_t>(size_of(p.out_dtype));
+  return p.quantize_x && p.weight_dtype == DType::e4m3 && context.hopper() && !context.deterministic &&
+         context.codes_scratch && p.k <= kLongestRow && !p.bias && p.n % 16 == 0 &&
+         reinterpret_cast<uintptr_t>(p.out) % 16 == 0 && p.out_stride * out_bytes % 16 == 0;
+}
+
+CodeScales::Share share_of(const LinearParams& p) {
+  if (p.weight_group >= p.k) return CodeScales::Share::rows;
+  return p.weight_group_rows % 128 == 0 ? CodeScales::Share::blocks : CodeScales::Share::groups;
+}
+
+template <class T>
+RowsAsCodes quantize_x(const LinearParams& p, CodeScales::Share share, Context& context) {
+  const int64_t steps = steps_of(p.k);
+  auto* codes = static_cast<uint8_t*>(context.codes_scratch);
+  const RowsAsCodes x = {p.x, p.x_stride, p.m, p.k, codes, reinterpret_cast<float*>(codes + p.m * steps * kStep)};
+  if (share == CodeScales::Share::rows) {
+    launch(context, {.grid = dim3(static_cast<unsigned>(p.m)), .block = 256}, quantize_rows_kernel<T>, x);
+  } else {
+    launch(context, {.grid = dim3(static_cast<unsigned>((p.m * steps + 15) / 16)), .block = 256},
+           quantize_steps_kernel<T>, x);
+  }
+  return x;
+}
+
+RowsOfWeight rows_of_weight(const LinearParams& p, CodeScales::Share share, Context& context) {
+  const int64_t steps = steps_of(p.k), blocks = tiles_of(p.n) * steps;
+  auto* codes = static_cast<uint8_t*>(context.weight_scratch);
+  const RowsOfWeight weight = {static_cast<const uint8_t*>(p.weight),
+                               p.n,
+                               steps,
+                               codes,
+                               reinterpret_cast<float*>(codes + p.n * steps * kStep),
+                               share};
+  launch(context, {.grid = dim3(static_cast<unsigned>((blocks + 7) / 8)), .block = 256}, rows_of_weight_kernel, weight);
+  return weight;
+}
+
+// In pieces of rows of x and of the weight that fit into the scratches. Scales of steps are for fours of rows: those
+// left over are multiplied as they are.
+template <class T>
+void run_library(const LinearParams& p, Context& context) {
+  const CodeScales::Share share = share_of(p);
+  const int64_t steps = steps_of(p.k), each = steps * (kStep + 4);
+  const int64_t most_rows = static_cast<int64_t>(kCodesScratchBytes) / each / 4 * 4;
+  // Pieces of the weight are equal, and whole blocks of 128 rows.
+  const int64_t room = static_cast<int64_t>(kWeightScratchBytes) - 128 * each;
+  const int64_t pieces = (p.n * each + room - 1) / room, columns = ((p.n + pieces - 1) / pieces + 127) / 128 * 128;
+  const int64_t left = share == CodeScales::Share::rows ? 0 : p.m % 4;
+  for (int64_t row = 0; row < p.m - left; row += most_rows) {
+    const LinearParams rows = rows_of(p, row, std::min(most_rows, p.m - left - row));
+    const RowsAsCodes x = quantize_x<T>(rows, share, context);
+    for (int64_t first = 0; first < p.n; first += columns) {
+      const LinearParams part = columns_of(rows, first, std::min(columns, p.n - first));
+      const RowsOfWeight weight = rows_of_weight(part, share, context);
+      LinearParams product = part;
+      product.k = product.x_stride = steps * kStep, product.x = x.codes, product.weight = weight.codes;
+      product.x_dtype = DType::e4m3;
+      if (!context.gemm_plans->run(product, {x.scales, weight.scales, share}, context)) run_widened<T>(part, context);
+    }
+  }
+  if (left > 0) run_quantized<T, DType::e4m3>(rows_of(p, p.m - left, left), context);
 }
 
 // --- packing --------------------------------------------------------------------------------------------------------
@@ -198,6 +284,13 @@ __global__ void __launch_bounds__(256)
 }  // namespace
 }  // namespace codes
 
+void check_groups(int64_t k, DType dtype, int64_t group) {
+  if (codes::bits(dtype) == 4 || group >= k || group % codes::kStep == 0) return;
+  throw Error(ErrorCode::Argument, "pack_linear_weight",
+              "group is " + std::to_string(group) + ", expected all of k = " + std::to_string(k) +
+                  " or a multiple of 128 for " + name_of(dtype) + " on a GPU");
+}
+
 size_t quantized_weight_bytes(int64_t n, int64_t k, DType dtype) {
   return static_cast<size_t>(codes::tiles_of(n) * codes::steps_of(k) * codes::block_bytes(dtype));
 }
@@ -208,6 +301,9 @@ void run_quantized_linear(const LinearParams& p, Context& context) {
                        reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
   if (!vectors) return run_general(p, context);
   // Widened rows are the library's products, whose order of sums goes by the number of rows.
+  if (p.m > kMostRows && library_fits(p, context)) {
+    return p.x_dtype == DType::bf16 ? run_library<bf16>(p, context) : run_library<f16>(p, context);
+  }
   if (p.m > kMostRows && !context.deterministic) {
     return p.x_dtype == DType::bf16 ? run_widened<bf16>(p, context) : run_widened<f16>(p, context);
   }
@@ -223,6 +319,9 @@ void run_pack_quantized_weight(const PackLinearWeightParams& p, Context& context
   const DType type = from_codes ? p.src_dtype : p.dst_dtype;
   if (to_codes && !context.weight_scratch) {
     check(cudaMalloc(&context.weight_scratch, kWeightScratchBytes), "memory to widen weights in");
+  }
+  if (p.quantize_x && !context.codes_scratch) {
+    check(cudaMalloc(&context.codes_scratch, kCodesScratchBytes), "memory for rows of codes");
   }
   const auto up = [](int64_t bytes) { return (bytes + 255) / 256 * 256; };
   const int64_t groups = groups_of(p.k, p.group), row_bytes = code_bytes(type, p.k);

@@ -23,18 +23,29 @@ struct BlockRegisters {
   // For rows g and g + 8: floats, or the words of all groups of the step.
   uint4 scales[2];
 
+  template <bool kShared = false>
   __device__ __forceinline__ void load(const uint8_t* block) {
     const int lane = threadIdx.x % 32;
+    const auto read = [](const auto* from) {
+      if constexpr (kShared) {
+        return *from;
+      } else {
+        return __ldg(from);
+      }
+    };
 #pragma unroll
-    for (int i = 0; i < kLoads; ++i) words[i] = load_weight(block + i * 512 + lane * 16);
+    for (int i = 0; i < kLoads; ++i) {
+      const uint8_t* from = block + i * 512 + lane * 16;
+      words[i] = kShared ? *reinterpret_cast<const uint4*>(from) : load_weight(from);
+    }
     const uint8_t* at = block + code_bytes_of(C);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = lane / 4 + 8 * half;
       if constexpr (bits(C) == 8) {
-        scales[half].x = __ldg(reinterpret_cast<const uint32_t*>(at) + row);
+        scales[half].x = read(reinterpret_cast<const uint32_t*>(at) + row);
       } else {
-        scales[half] = __ldg(reinterpret_cast<const uint4*>(at) + row);
+        scales[half] = read(reinterpret_cast<const uint4*>(at) + row);
       }
     }
   }

@@ -88,6 +88,7 @@ CudaStream::~CudaStream() {
   drain();
   if (context_.workspace) device_.free(context_.workspace);
   if (context_.weight_scratch) device_.free(context_.weight_scratch);
+  if (context_.codes_scratch) device_.free(context_.codes_scratch);
   cudaStreamDestroy(context_.stream);
 }
 

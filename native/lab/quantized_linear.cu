@@ -24,7 +24,35 @@ struct Case {
   DType codes, x, out;
   int64_t m, n, k, group;
   bool floats, bias, accumulate;
+  int64_t group_rows = 1;  // whose scales are the same
+  bool quantize_x = false;
+
+  // Rows of x that become codes, from the first on.
+  int64_t quantized_rows() const {
+    if (!quantize_x || m <= 64 || bias || n % 16 || k % 8) return 0;
+    return group >= k ? m : m / 4 * 4;
+  }
 };
+
+// x as it is after its rounding to codes.
+std::vector<double> rounded_x(const Case& c, const Host& x) {
+  std::vector<double> values(static_cast<size_t>(c.m * c.k));
+  for (int64_t i = 0; i < c.m * c.k; ++i) values[static_cast<size_t>(i)] = x.get(i);
+  const int64_t share = c.group >= c.k ? c.k : 128;
+  for (int64_t row = 0; row < c.quantized_rows(); ++row) {
+    for (int64_t first = 0; first < c.k; first += share) {
+      double* part = values.data() + row * c.k + first;
+      const int64_t count = std::min(share, c.k - first);
+      double most = 0;
+      for (int64_t i = 0; i < count; ++i) most = std::max(most, std::abs(part[i]));
+      const float scale = most > 0 ? static_cast<float>(most) / 448 : 1.0f, inverse = 1 / scale;
+      for (int64_t i = 0; i < count; ++i) {
+        part[i] = static_cast<double>(scale) * meaning_of_e4m3(to_e4m3(static_cast<float>(part[i]) * inverse));
+      }
+    }
+  }
+  return values;
+}
 
 bool check_case(const Case& c, lab::LinearWorkspace& workspace) {
   lab::Random random = {static_cast<uint64_t>(c.m * 131 + c.n * 7 + c.k)};
@@ -48,6 +76,10 @@ bool check_case(const Case& c, lab::LinearWorkspace& workspace) {
     }
     // What bf16 and f16 hold.
     for (auto& scale : scales) scale = static_cast<float>(random.below(128) + 128) * 0x1p-14f;
+    for (int64_t n = 0; n < c.n; ++n) {
+      const int64_t first = n / c.group_rows * c.group_rows;
+      std::copy_n(scales.begin() + first * groups, groups, scales.begin() + n * groups);
+    }
     if (c.codes == DType::u4) {
       for (auto& offset : offsets) offset = static_cast<float>(random.below(256) - 128) * 0x1p-10f;
     }
@@ -57,7 +89,7 @@ bool check_case(const Case& c, lab::LinearWorkspace& workspace) {
   const Buffer dx(x), dbias(bias);
   Buffer weight(quantized_weight_bytes(c.n, c.k, c.codes)), out(before);
   weight.poison();
-  PackLinearWeightParams pack = {c.n, c.k, nullptr, weight.data, c.codes, c.codes, c.group};
+  PackLinearWeightParams pack = {c.n, c.k, nullptr, weight.data, c.codes, c.codes, c.group, c.quantize_x};
   if (c.floats) {
     pack.src = std::make_shared<MemorySource>(floats.bytes.data()), pack.src_dtype = DType::bf16;
   } else {
@@ -69,6 +101,7 @@ bool check_case(const Case& c, lab::LinearWorkspace& workspace) {
   LinearParams p = {};
   p.m = c.m, p.n = c.n, p.k = c.k, p.x = dx.data, p.x_stride = c.k, p.weight = weight.data, p.out = out.data;
   p.out_stride = c.n, p.x_dtype = c.x, p.weight_dtype = c.codes, p.out_dtype = c.out, p.weight_group = c.group;
+  p.weight_group_rows = c.group_rows, p.quantize_x = c.quantize_x;
   p.alpha = 0.5f, p.accumulate = c.accumulate;
   if (c.bias) p.bias = dbias.as<float>();
   if (!c.accumulate) out.poison();
@@ -76,6 +109,7 @@ bool check_case(const Case& c, lab::LinearWorkspace& workspace) {
   LAB_CHECK(cudaStreamSynchronize(workspace.context.stream));
   const Host got = out.download(c.out);
   lab::Errors errors;
+  const std::vector<double> xs = rounded_x(c, x);
   std::vector<double> row(static_cast<size_t>(c.k));
   for (int64_t n = 0; n < c.n; n += std::max<int64_t>(1, c.n / 97)) {
     for (int64_t k = 0; k < c.k; ++k) {
@@ -85,24 +119,48 @@ bool check_case(const Case& c, lab::LinearWorkspace& workspace) {
     }
     for (int64_t m = 0; m < c.m; ++m) {
       double sum = 0, size = 0;
-      for (int64_t k = 0; k < c.k; ++k)
-        sum += row[k] * x.get(m * c.k + k), size += std::abs(row[k] * x.get(m * c.k + k));
+      for (int64_t k = 0; k < c.k; ++k) {
+        const double product = row[k] * xs[static_cast<size_t>(m * c.k + k)];
+        sum += product, size += std::abs(product);
+      }
       const double want = 0.5 * sum + (c.bias ? bias.get(n) : 0) + (c.accumulate ? before.get(m * c.n + n) : 0);
-      // Rows that are widened are rounded to the type of x.
-      const double rounding = c.m > 64 ? lab::rounding(c.x) : 2e-5;
-      errors.add(got.get(m * c.n + n), want, 0.5 * size * rounding / std::sqrt(static_cast<double>(c.k)) * 8 + 1e-5,
+      // Rows that are widened are rounded to the type of x; sums of codes have fewer bits than floats.
+      const double rounding = m < c.quantized_rows() ? 0x1p-10 : c.m > 64 ? lab::rounding(c.x) : 2e-5;
+      // The library rounds a product of codes before it adds it to 16-bit floats.
+      const bool twice = m < c.quantized_rows() && c.m > 64 && c.accumulate && c.out != DType::f32;
+      const double product = twice ? 0.5 * std::abs(sum) * lab::rounding(c.out) : 0;
+      errors.add(got.get(m * c.n + n), want,
+                 0.5 * size * rounding / std::sqrt(static_cast<double>(c.k)) * 8 + product + 1e-5,
                  lab::rounding(c.out));
     }
   }
-  std::printf("%s %s x %s -> %s m %ld n %ld k %ld group %ld%s%s%s: worst %.2f, relative %.1e\n",
+  std::printf("%s %s x %s -> %s m %ld n %ld k %ld group %ld x %ld%s%s%s%s: worst %.2f, relative %.1e\n",
               errors.bad ? "FAILED" : "ok", name_of(c.codes), name_of(c.x), name_of(c.out), c.m, c.n, c.k, c.group,
-              c.floats ? " floats" : "", c.bias ? " bias" : "", c.accumulate ? " accumulate" : "", errors.worst,
-              errors.relative());
+              c.group_rows, c.quantize_x ? " x quantized" : "", c.floats ? " floats" : "", c.bias ? " bias" : "",
+              c.accumulate ? " accumulate" : "", errors.worst, errors.relative());
   return errors.bad == 0;
 }
 
 bool check_all(lab::LinearWorkspace& workspace) {
   bool good = true;
+  const DType bf16 = DType::bf16, f16 = DType::f16, f32 = DType::f32, e4m3 = DType::e4m3;
+  // Many rows of x as codes: a scale of a row, of steps, of blocks.
+  for (const auto& [group, rows] : {std::pair<int64_t, int64_t>{4096, 1}, {128, 1}, {128, 128}}) {
+    const auto check = [&](Case c) {
+      c.group = group, c.group_rows = rows, c.quantize_x = true;
+      good &= check_case(c, workspace);
+    };
+    for (const int64_t m : {65, 66, 128, 1193}) check({e4m3, bf16, bf16, m, 272, 512});
+    check({e4m3, bf16, f32, 100, 256, 1024});
+    check({e4m3, bf16, f32, 100, 256, 1024, 0, false, false, true});
+    check({e4m3, bf16, bf16, 100, 256, 1024, 0, false, false, true});
+    check({e4m3, f16, f16, 100, 256, 1024});
+    check({e4m3, bf16, bf16, 100, 256, 1024, 0, false, true});  // widened
+    check({e4m3, bf16, bf16, 100, 200, 328});
+    check({e4m3, bf16, bf16, 100, 144, 328});
+    check({e4m3, bf16, bf16, 80, 18560, 4096});  // two pieces
+    check({e4m3, bf16, bf16, 70, 48, 200});
+  }
   for (const DType codes : {DType::e4m3, DType::i8, DType::u4, DType::e2m1}) {
     const int64_t small = codes == DType::e2m1 ? 16 : codes == DType::u4 ? 32 : 128;
     for (const int64_t m : {1, 3, 8, 9, 16, 31, 64, 100}) {
@@ -113,6 +171,11 @@ bool check_all(lab::LinearWorkspace& workspace) {
     good &= check_case({codes, DType::bf16, DType::bf16, 2, 45, 131, 131, false, false, true}, workspace);
     good &= check_case({codes, DType::bf16, DType::bf16, 1, 18560, 4096, small, false, false, false}, workspace);
     good &= check_case({codes, DType::bf16, DType::f32, 1, 768, 8192, small, false, false, true}, workspace);
+    for (const int64_t m : {1, 3, 8}) {
+      good &= check_case({codes, DType::bf16, DType::f32, m, 4096, 8192, small, false, true, true}, workspace);
+      good &= check_case({codes, DType::f16, DType::f16, m, 45000, 328, small, false, false, false}, workspace);
+      good &= check_case({codes, DType::bf16, DType::bf16, m, 2117, 200, small, false, false, false}, workspace);
+    }
     if (codes == DType::e2m1) continue;
     good &= check_case({codes, DType::bf16, DType::f32, 4, 300, 640, small, true, false, false}, workspace);
     good &= check_case({codes, DType::bf16, DType::f32, 4, 300, 640, 640, true, false, false}, workspace);
@@ -171,9 +234,65 @@ void time_codes(lab::Bench& bench, lab::Report& report, lab::LinearWorkspace& wo
   }
 }
 
+// Many rows of x as codes, with each way of scales, beside those of a widened weight and of a weight of floats.
+void time_many_rows(lab::Bench& bench, lab::Report& report, lab::LinearWorkspace& workspace) {
+  const int64_t shapes[][2] = {{8192, 8192}, {18560, 4096}, {4096, 8192}};
+  for (const auto& [n, k] : shapes) {
+    const Buffer weight(static_cast<size_t>(n * k * 2)), x(static_cast<size_t>(8192 * k * 2)),
+        out(static_cast<size_t>(8192 * n * 2)), codes(quantized_weight_bytes(n, k, DType::e4m3));
+    lab::fill_random_kernel<<<2112, 256>>>(weight.as<__nv_bfloat16>(), n * k, 1);
+    lab::fill_random_kernel<<<2112, 256>>>(x.as<__nv_bfloat16>(), 8192 * k, 2);
+    LAB_CHECK(cudaDeviceSynchronize());
+    Host rows(DType::bf16, n * k);
+    LAB_CHECK(cudaMemcpy(rows.bytes.data(), weight.data, rows.bytes.size(), cudaMemcpyDeviceToHost));
+    run_pack_linear_weight(
+        {n, k, std::make_shared<MemorySource>(rows.bytes.data()), codes.data, DType::bf16, DType::e4m3, 128, true},
+        workspace.context);
+    LAB_CHECK(cudaStreamSynchronize(workspace.context.stream));
+    for (const int64_t m : {8192, 1192, 256}) {
+      LinearParams p = {};
+      p.m = m, p.n = n, p.k = k, p.x = x.data, p.x_stride = k, p.weight = codes.data, p.out = out.data;
+      p.out_stride = n, p.x_dtype = p.out_dtype = DType::bf16, p.weight_dtype = DType::e4m3;
+      const auto time = [&](const char* name, auto run) {
+        run(workspace.context);  // chooses an algorithm
+        LAB_CHECK(cudaStreamSynchronize(workspace.context.stream));
+        const lab::Times us = bench.time([&](cudaStream_t s) {
+          Context context = workspace.on(s);
+          run(context);
+        });
+        std::printf("%6.0f TFLOP/s  ", 2e-6 * static_cast<double>(m * n * k) / us.clean);
+        const std::string shape = "m=" + std::to_string(m) + " " + std::to_string(k) + "->" + std::to_string(n);
+        report.line("linear_many_rows", shape, name, us, static_cast<double>(codes.bytes), {});
+      };
+      const auto op = [&](Context& context) { run_linear(p, context); };
+      p.quantize_x = true;
+      p.weight_group = k;
+      time("scales of rows", op);
+      p.weight_group = 128;
+      time("scales of groups", op);
+      p.weight_group_rows = 128;
+      time("scales of blocks", op);
+      p.quantize_x = false;
+      time("widened", op);
+      p.weight = weight.data, p.weight_dtype = DType::bf16, p.weight_group = 0;
+      time("bf16", op);
+      p.weight = codes.data, p.weight_dtype = DType::e4m3;
+      time("x to codes, by rows",
+           [&](Context& context) { codes::quantize_x<mamba::bf16>(p, CodeScales::Share::rows, context); });
+      time("x to codes, by groups",
+           [&](Context& context) { codes::quantize_x<mamba::bf16>(p, CodeScales::Share::groups, context); });
+      LinearParams part = p;
+      part.n = std::min<int64_t>(n, 4096);
+      time("4096 rows of the weight",
+           [&](Context& context) { codes::rows_of_weight(part, CodeScales::Share::groups, context); });
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const lab::Options options(argc, argv);
   lab::LinearWorkspace workspace;
   if (options.check && !check_all(workspace)) return 1;
@@ -181,6 +300,7 @@ int main(int argc, char** argv) {
   lab::Bench bench;
   lab::Report report(options);
   report.line("empty", "", "", bench.empty(), 0, {});
+  time_many_rows(bench, report, workspace);
   time_codes<DType::e4m3>(bench, report, workspace);
   time_codes<DType::u4>(bench, report, workspace);
   time_codes<DType::e2m1>(bench, report, workspace);

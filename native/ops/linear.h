@@ -18,7 +18,9 @@ struct LinearParams {
   float alpha = 1;  // of the product, before the bias
   bool accumulate;  // out += instead of out =
   DType x_dtype, weight_dtype, out_dtype;
-  int64_t weight_group = 0;  // of a weight of codes (core/codes.h)
+  int64_t weight_group = 0;       // of a weight of codes (core/codes.h)
+  int64_t weight_group_rows = 1;  // and its blocks' rows, which share scales
+  bool quantize_x = false;        // rows of x may be rounded to codes as well
 };
 
 struct RmsNormLinearParams {
@@ -55,7 +57,8 @@ struct PackLinearWeightParams {
   std::shared_ptr<const Source> src;  // row-major [n, k]; a row of codes takes whole bytes
   void* dst;                          // linear_weight_bytes(n, k, dst_dtype, group)
   DType src_dtype, dst_dtype;
-  int64_t group = 0;  // of the codes on either side
+  int64_t group = 0;        // of the codes on either side
+  bool quantize_x = false;  // see LinearParams
   std::shared_ptr<const Source> scales = {},
                                 offsets = {};  // of codes as source: f32 [n, groups_of(k, group)]; offsets of u4
 };

@@ -35,6 +35,8 @@ inline LinearParams product(const Tensor& out, const Tensor& x, const Tensor& we
       .weight_dtype = weight.dtype,
       .out_dtype = out.dtype,
       .weight_group = weight.group,
+      .weight_group_rows = weight.group_rows,
+      .quantize_x = weight.quantize_x,
   };
 }
 

@@ -76,12 +76,13 @@ export interface Addon extends OpFunctions {
   uploadFile(device: DeviceHandle, tensor: TensorHandle, file: FileHandle, offset: number): void;
   /**
    * `source` is the matrix in a typed array or, with offsets in bytes, the files of as many equal parts. Of codes: `group` share a
-   * scale; where the source has them, its `scales` f32 [n, groups], and `offsets` of u4, else empty.
+   * scale, and `quantizeX` (0 or 1) says whether x may be rounded to codes; where the source has them, its `scales` f32 [n, groups], and `offsets` of u4, else empty.
    */
   packLinearWeight(
     device: DeviceHandle,
     dtype: number,
     group: number,
+    quantizeX: number,
     n: number,
     k: number,
     sourceDtype: number,
@@ -95,6 +96,7 @@ export interface Addon extends OpFunctions {
     device: DeviceHandle,
     dtype: number,
     group: number,
+    quantizeX: number,
     experts: number,
     n: number,
     k: number,

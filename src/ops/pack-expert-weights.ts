@@ -13,8 +13,18 @@ export function packExpertWeights(
   to: PackedDtype,
   quantization: Partial<Quantization> = {},
 ): Tensor {
-  const { group = 0 } = quantization;
+  const { group = 0, quantizeX = false } = quantization;
   const args = sourceArgs(source, quantization);
-  const handle = addon().packExpertWeights(stream.handle, codeOf(to), group, experts, n, k, codeOf(from), ...args);
+  const handle = addon().packExpertWeights(
+    stream.handle,
+    codeOf(to),
+    group,
+    Number(quantizeX),
+    experts,
+    n,
+    k,
+    codeOf(from),
+    ...args,
+  );
   return new Tensor(handle, to, [experts, n, k]);
 }

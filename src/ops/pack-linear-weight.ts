@@ -15,8 +15,10 @@ export type PackedDtype = "f32" | "bf16" | "f16" | CodeDtype;
 
 /** How codes, in the source or in the packed weight, become values: scale * code + offset. */
 export interface Quantization {
-  /** How many codes of a row, one after the other, share a scale: all of k, or a multiple of 32 (16 of e2m1). */
+  /** How many codes of a row, one after the other, share a scale: all of k, or a multiple of 32 (16 of e2m1; on a GPU 128 of eight bits). */
   readonly group: number;
+  /** Whether a GPU may round many rows of x to e4m3 too, with a scale for each row or group: of e4m3 only. Default: no. */
+  readonly quantizeX?: boolean;
   /** [rows, ceil(k / group)], where the source is codes. */
   readonly scales?: Float32Array;
   /** The same, of u4. */
@@ -47,8 +49,17 @@ export function packLinearWeight(
   to: PackedDtype,
   quantization: Partial<Quantization> = {},
 ): Tensor {
-  const { group = 0 } = quantization;
+  const { group = 0, quantizeX = false } = quantization;
   const args = sourceArgs(source, quantization);
-  const handle = addon().packLinearWeight(stream.handle, codeOf(to), group, n, k, codeOf(from), ...args);
+  const handle = addon().packLinearWeight(
+    stream.handle,
+    codeOf(to),
+    group,
+    Number(quantizeX),
+    n,
+    k,
+    codeOf(from),
+    ...args,
+  );
   return new Tensor(handle, to, [n, k]);
 }

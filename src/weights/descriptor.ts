@@ -41,6 +41,8 @@ export interface QuantizedMatrix {
   readonly shape: readonly [n: number, k: number];
   /** Bytes of all its tensors. */
   readonly bytes: number;
+  /** Whether the checkpoint is made for inputs that are rounded to e4m3 too; default: it is not. */
+  readonly quantizeX?: boolean;
   read(read: ReadPart): QuantizedValues;
 }
 
@@ -66,6 +68,7 @@ export interface QuantizedDescriptor {
   readonly name: string;
   readonly codes: CodeDtype;
   readonly group: number;
+  readonly quantizeX: boolean;
   readonly shape: readonly number[];
   readonly rows: readonly QuantizedRows[];
 }
@@ -77,8 +80,8 @@ export function isQuantized(weight: MatrixDescriptor): weight is QuantizedDescri
 }
 
 export function wholeMatrix(matrix: QuantizedMatrix): QuantizedDescriptor {
-  const { name, codes, group, shape } = matrix;
-  return { name, codes, group, shape, rows: [{ matrix, begin: 0, end: shape[0] }] };
+  const { name, codes, group, quantizeX = false, shape } = matrix;
+  return { name, codes, group, quantizeX, shape, rows: [{ matrix, begin: 0, end: shape[0] }] };
 }
 
 /** Neighbours that can be one matrix, in order: a checkpoint may have some projections of an input as codes only. */
@@ -94,7 +97,9 @@ export function runsOf(weights: readonly MatrixDescriptor[]): MatrixDescriptor[]
 
 function areAlike(a: MatrixDescriptor, b: MatrixDescriptor): boolean {
   if (isQuantized(a) || isQuantized(b)) {
-    return isQuantized(a) && isQuantized(b) && a.codes === b.codes && a.group === b.group;
+    const form = (weight: MatrixDescriptor) =>
+      isQuantized(weight) ? `${weight.codes} ${weight.group} ${weight.quantizeX}` : "floats";
+    return form(a) === form(b);
   }
   return a.dtype === b.dtype && "values" in a.source === "values" in b.source;
 }

@@ -54,7 +54,7 @@ export class DeviceLoader implements WeightLoader {
   matrix(weight: MatrixDescriptor, options: MatrixOptions = {}): WeightView {
     const shape = weight.shape as [number, number];
     const [n, k] = shape;
-    const form = packedForm(weight, this.dtype, this.quantize, options);
+    const form = packedForm(weight, this.dtype, this.quantize, options, this.device.kind);
     const { source, from, to, quantization } = this.packing(weight, form);
     const data = packLinearWeight(this.device.stream, source, shape, from, to, quantization);
     return { data, shape, bytes: packedBytes(form.dtype, n, k, form.group) };
@@ -63,21 +63,22 @@ export class DeviceLoader implements WeightLoader {
   experts(weight: MatrixDescriptor, options: MatrixOptions = {}): ExpertsView {
     const shape = weight.shape as [number, number, number];
     const [experts, n, k] = shape;
-    const form = packedForm(weight, this.dtype, this.quantize, options);
+    // groupedLinear rounds no inputs.
+    const form = { ...packedForm(weight, this.dtype, this.quantize, options, this.device.kind), quantizeX: false };
     const { source, from, to, quantization } = this.packing(weight, form);
     const data = packExpertWeights(this.device.stream, source, shape, from, to, quantization);
     return { data, shape, bytes: packedBytes(form.dtype, experts * n, k, form.group) };
   }
 
   /** Dummy values come in the type that they are packed in, or quantized from. */
-  private packing(weight: MatrixDescriptor, { dtype: to, group }: PackedForm): Packing {
+  private packing(weight: MatrixDescriptor, { dtype: to, group, quantizeX }: PackedForm): Packing {
     this.count(weight);
     if (isQuantized(weight)) {
       const { codes, scales, offsets } = readQuantized(weight);
       const source = ArrayBuffer.isView(codes) ? codes : this.sources(codes);
-      return { source, from: weight.codes, to, quantization: { group: weight.group, scales, offsets } };
+      return { source, from: weight.codes, to, quantization: { group: weight.group, quantizeX, scales, offsets } };
     }
-    const quantization = { group };
+    const quantization = { group, quantizeX };
     if ("dummy" in weight.source) {
       const from = to === "f32" || to === "bf16" || to === "f16" ? to : weight.dtype;
       return { source: this.dummyBits(weight, from), from, to, quantization };

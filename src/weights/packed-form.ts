@@ -1,4 +1,6 @@
 import type { PackedDtype } from "../ops/pack-linear-weight";
+import type { DeviceKind } from "../tensor/device";
+import type { CodeDtype } from "../tensor/dtype";
 import { isQuantized, type MatrixDescriptor, type WeightDescriptor, type WeightDtype } from "./descriptor";
 import type { ComputeDtype, MatrixOptions } from "./weight-loader";
 
@@ -11,14 +13,24 @@ export interface PackedForm {
   readonly dtype: PackedDtype;
   /** How many codes of a row share a scale; 0 for floats. */
   readonly group: number;
+  /** Whether a GPU may round many rows of inputs to e4m3 as well. */
+  readonly quantizeX: boolean;
 }
 
 /** Codes that share a scale: one for a whole row is enough for fp8, whose steps grow with a value. */
 const quantized: Readonly<Record<QuantizeFormat, (k: number) => PackedForm>> = {
-  fp8: (k) => ({ dtype: "e4m3", group: k }),
-  int8: (k) => ({ dtype: "i8", group: Math.min(128, k) }),
-  int4: (k) => ({ dtype: "u4", group: Math.min(32, k) }),
+  fp8: (k) => ({ dtype: "e4m3", group: k, quantizeX: true }),
+  int8: (k) => ({ dtype: "i8", group: Math.min(128, k), quantizeX: false }),
+  int4: (k) => ({ dtype: "u4", group: Math.min(32, k), quantizeX: false }),
 };
+
+/** What groups of codes are multiples of, if they are no whole rows. */
+const groupUnits: Readonly<Record<DeviceKind, Readonly<Record<CodeDtype, number>>>> = {
+  cpu: { i8: 32, e4m3: 32, u4: 32, e2m1: 16 },
+  cuda: { i8: 128, e4m3: 128, u4: 32, e2m1: 16 },
+};
+
+const floats = (dtype: PackedDtype): PackedForm => ({ dtype, group: 0, quantizeX: false });
 
 /**
  * Codes stay what they are, unless their groups are of a size that no kernel has. Floats become the activations' type, under f32
@@ -29,18 +41,18 @@ export function packedForm(
   compute: ComputeDtype,
   quantize: QuantizeFormat | null,
   { role }: MatrixOptions,
+  device: DeviceKind = "cpu",
 ): PackedForm {
   const k = weight.shape.at(-1)!;
   if (isQuantized(weight)) {
-    const { codes, group } = weight;
-    const fits = group >= k || group % (codes === "e2m1" ? 16 : 32) === 0;
-    return fits ? { dtype: codes, group } : { dtype: compute, group: 0 };
+    const { codes, group, quantizeX } = weight;
+    return group >= k || group % groupUnits[device][codes] === 0 ? { dtype: codes, group, quantizeX } : floats(compute);
   }
-  if (role === "exact") return { dtype: weight.dtype, group: 0 };
+  if (role === "exact") return floats(weight.dtype);
   // Half of what four bits cost of a model's perplexity is lost in what adds to its residual stream.
   const format = quantize === "int4" && role === "residual" ? "int8" : quantize;
   if (format !== null) return quantized[format](k);
-  return { dtype: compute === "f32" ? weight.dtype : compute, group: 0 };
+  return floats(compute === "f32" ? weight.dtype : compute);
 }
 
 /** The type of a table: the file's, or that of activations where the file has codes. */

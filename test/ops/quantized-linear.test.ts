@@ -68,7 +68,44 @@ const table = cases(
   ]),
 );
 
+/** x as codes too, on a GPU: scales of rows, of groups of 128, and of blocks of 128 x 128. */
+const quantizedX = [
+  { codes: "e4m3", group: 512, k: 512, quantizeX: true },
+  { codes: "e4m3", group: 128, k: 512, quantizeX: true },
+  { codes: "e4m3", group: 128, k: 512, groupRows: 128, n: 272, quantizeX: true },
+] as const;
+
+const tableOfQuantizedX = cases(
+  quantizedBase,
+  quantizedX.flatMap((type) => [
+    { ...type, m: 17 }, // few: as they are
+    { ...type, m: 33 },
+    { ...type, m: 64 },
+    { ...type, m: 65 }, // one of the library's
+    { ...type, m: 130 }, // two rows after its fours
+    { ...type, m: 40, n: 13 },
+    { ...type, m: 40, k: 24, group: 24 },
+    { ...type, m: 40, k: 200, group: type.group === 512 ? 200 : 128 }, // a step that is cut off
+    { ...type, m: 100, k: 200, group: type.group === 512 ? 200 : 128 },
+    { ...type, m: 40, n: 2400 }, // more tiles than multiprocessors
+    { ...type, m: 100, n: 300 }, // no multiple of 16: widened
+    { ...type, m: 20, bias: true, alpha: -0.22 },
+    { ...type, m: 100, bias: true, alpha: -0.22 }, // widened
+    { ...type, m: 40, accumulate: true, outDtype: "bf16" as const },
+    { ...type, m: 100, accumulate: true, outDtype: "bf16" as const, alpha: 0.5 },
+    { ...type, m: 100, accumulate: true },
+    { ...type, m: 40, dtype: "f16" as const, outDtype: "f16" as const },
+    { ...type, m: 100, dtype: "f16" as const, outDtype: "f16" as const },
+    { ...type, m: 40, xPad: 8, outPad: 9 },
+    { ...type, m: 100, xPad: 8, outPad: 16 },
+    { ...type, m: 100, xPad: 7, outPad: 5, shift: 1 }, // nothing is aligned
+    { ...type, m: 20, dtype: "f32" as const },
+  ]),
+);
+
 describeEachBackend((backend) => {
+  test.each(tableOfQuantizedX)("$name", ({ row }) => checkQuantized(backend, row));
+
   test.each(table)("$name", ({ row }) => checkQuantized(backend, row));
 
   test.each(
@@ -175,8 +212,15 @@ describeEachBackend((backend) => {
     expect(() => pack(new Float32Array(64 * 64), [64, 64], "f32", "e2m1", { group: 16 })).toThrow("f32 to e2m1");
     expect(() => pack(codes, [64, 64], "i8", "i8", { group: 48, scales })).toThrow("group is 48");
     expect(() => pack(codes, [64, 64], "i8", "i8", { scales })).toThrow("group is 0");
-    expect(() => pack(codes, [64, 64], "i8", "i8", { group: 32, scales })).toThrow(
-      "scales or offsets have 256 bytes, expected 512",
+    expect(() => pack(codes, [32, 128], "i8", "i8", { group: 48, scales })).toThrow("a multiple of 32 for i8");
+    const halves = () => backend.keep(pack(codes, [32, 128], "i8", "i8", { group: 64, scales }));
+    if (backend.kind === "cuda") expect(halves).toThrow("group is 64, expected all of k = 128 or a multiple of 128");
+    else halves();
+    expect(() => pack(codes, [32, 128], "i8", "i8", { group: 128, scales })).toThrow(
+      "scales or offsets have 256 bytes, expected 128",
+    );
+    expect(() => pack(codes, [64, 64], "i8", "i8", { group: 64, quantizeX: true, scales })).toThrow(
+      "quantizeX of a weight of i8, expected one of e4m3",
     );
     expect(() => pack(codes, [64, 128], "u4", "u4", { group: 128, scales })).toThrow("expected 256");
     expect(() => backend.device.tensor("i8", [4])).toThrow("i8 is of packed weights only");

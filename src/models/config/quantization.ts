@@ -11,6 +11,14 @@ const methods = ["fp8", "modelopt", "compressed-tensors", "gptq", "awq"] as cons
 /** The kinds of format of ModelOpt's own file. */
 const modelOptAlgorithms = ["FP8", "NVFP4", "W4A16_NVFP4", "MIXED_PRECISION"] as const;
 
+/** How compressed-tensors rounds one side of a product. */
+const args = z
+  .object({ type: orElse(text(), "int"), num_bits: orElse(size(64), 8) }, { error: "an object with type and num_bits" })
+  .nullish();
+
+const groupsError = "objects of weights and input_activations";
+const group = z.object({ weights: args, input_activations: args }, { error: groupsError });
+
 const blockError = "two sizes of a block, rows and columns";
 const fields = z.object({
   weight_block_size: orElse(
@@ -18,6 +26,8 @@ const fields = z.object({
     usualSettings.fp8Block as [number, number],
   ),
   checkpoint_format: orElse(text(), ""),
+  activation_scheme: orElse(text(), ""),
+  config_groups: orElse(z.record(z.string(), group, { error: groupsError }), {}),
 });
 
 /**
@@ -32,8 +42,17 @@ export function readQuantization(dir: string): QuantizationSettings {
     if (!methods.some((method) => method === quant_method)) {
       return file.unsupported("quant_method", `one of ${methods.join(", ")}`);
     }
-    const { weight_block_size, checkpoint_format } = file.fields(fields);
-    return { fp8Block: weight_block_size, plainZeroPoints: checkpoint_format === "gptq_v2" };
+    const { weight_block_size, checkpoint_format, activation_scheme, config_groups } = file.fields(fields);
+    const isFp8 = (side: z.infer<typeof args>) => side?.type === "float" && side.num_bits === 8;
+    const groups = Object.values(config_groups).filter(({ weights }) => isFp8(weights));
+    return {
+      fp8Block: weight_block_size,
+      fp8Inputs:
+        quant_method === "fp8"
+          ? ["dynamic", "static"].includes(activation_scheme)
+          : groups.length > 0 && groups.every(({ input_activations }) => isFp8(input_activations)),
+      plainZeroPoints: checkpoint_format === "gptq_v2",
+    };
   }
   const path = join(dir, "hf_quant_config.json");
   if (existsSync(path)) {

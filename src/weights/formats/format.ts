@@ -26,11 +26,17 @@ export interface ModuleTensors {
 export interface QuantizationSettings {
   /** Rows and columns of a block of fp8 that shares a scale. */
   readonly fp8Block: readonly [rows: number, columns: number];
+  /** Inputs of matrices of fp8 are rounded to it as well. */
+  readonly fp8Inputs: boolean;
   /** GPTQ: zero points are stored as they are, not less one. */
   readonly plainZeroPoints: boolean;
 }
 
-export const usualSettings: QuantizationSettings = { fp8Block: [128, 128], plainZeroPoints: false };
+export const usualSettings: QuantizationSettings = {
+  fp8Block: [128, 128],
+  fp8Inputs: false,
+  plainZeroPoints: false,
+};
 
 /**
  * One way to store a matrix [n, k]: recognises its tensors, and gives null where the module has others. Throws ERR_WEIGHTS for

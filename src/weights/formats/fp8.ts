@@ -12,7 +12,8 @@ import {
 
 /**
  * e4m3 with scales that multiply: one of the tensor (ModelOpt), one of each row (compressed-tensors), or one of each block
- * (Qwen, DeepSeek: weight_scale_inv). Scales of activations are left alone: activations stay floats.
+ * (Qwen, DeepSeek: weight_scale_inv). Where it has a scale of its inputs, or the settings say so, these are
+ * meant to be rounded as well; they get scales of their own.
  */
 export const fp8: WeightFormat = (module, [n, k], settings) => {
   const weight = module.get("weight");
@@ -20,7 +21,7 @@ export const fp8: WeightFormat = (module, [n, k], settings) => {
   expectTensor(weight, ["F8_E4M3"], [n, k]);
   const scale = module.get("weight_scale_inv") ?? module.get("weight_scale");
   if (scale === null) return rejectTensor(weight, "weight_scale or weight_scale_inv beside it");
-  module.get("input_scale");
+  const quantizeX = module.get("input_scale") !== null || settings.fp8Inputs;
   const [rows, columns] = blockOf(scale, [n, k], settings.fp8Block);
   const groups = Math.ceil(k / columns);
   return wholeMatrix({
@@ -29,6 +30,7 @@ export const fp8: WeightFormat = (module, [n, k], settings) => {
     group: columns,
     shape: [n, k],
     bytes: bytesOf([weight, scale]),
+    quantizeX,
     read: (read) => {
       const stored = readFloats(read, scale);
       const scales = new Float32Array(n * groups);

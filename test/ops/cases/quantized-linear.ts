@@ -8,7 +8,7 @@ import { packLinearWeight } from "../../../src/ops/pack-linear-weight";
 import type { CodeDtype } from "../../../src/tensor/dtype";
 import type { Tensor } from "../../../src/tensor/tensor";
 import type { Backend } from "../../helpers/backends";
-import { encode, type FloatDType, rounded } from "../../helpers/bits";
+import { encode, type FloatDType, fromE4m3, rounded, toE4m3 } from "../../helpers/bits";
 import { assertClose, toleranceOf } from "../../helpers/close";
 import { type Codes, dequantized, packedRows, randomCodes } from "../../helpers/codes";
 import * as reference from "../../helpers/reference";
@@ -28,6 +28,9 @@ export interface QuantizedRow {
   readonly xPad: number;
   readonly outPad: number;
   readonly shift: number;
+  /** Rows of the weight whose scales are the same. */
+  readonly groupRows: number;
+  readonly quantizeX: boolean;
 }
 
 export const quantizedBase: QuantizedRow = {
@@ -44,20 +47,65 @@ export const quantizedBase: QuantizedRow = {
   xPad: 0,
   outPad: 0,
   shift: 0,
+  groupRows: 1,
+  quantizeX: false,
 };
 
-export function packCodes(backend: Backend, weight: Codes, to: CodeDtype | FloatDType = weight.codes): Tensor {
+/**
+ * Rows of x that a backend rounds to codes, from the first on: a Hopper GPU more than 64 where the library has such products; with
+ * scales of groups, in fours.
+ */
+function quantizedRows(backend: Backend, row: QuantizedRow): number {
+  const { m, n, k, group, dtype, bias, xPad, outPad, shift } = row;
+  const device = backend.device.describe();
+  if (!row.quantizeX || device.kind !== "cuda" || device.capability !== "9.0") return 0;
+  if (m <= 64 || dtype === "f32" || k % 8 !== 0 || xPad % 8 !== 0 || shift !== 0) return 0;
+  if (bias || n % 16 !== 0 || outPad % 8 !== 0) return 0;
+  return group >= k ? m : m - (m % 4);
+}
+
+/** x with its first rows as their codes mean them: the largest of a row, or of 128 of it, becomes 448. */
+function roundedRows(x: Float32Array, rows: number, { k, group }: QuantizedRow): Float32Array {
+  const values = x.slice();
+  const share = group >= k ? k : 128;
+  for (let row = 0; row < rows; row++) {
+    for (let first = row * k; first < (row + 1) * k; first += share) {
+      const part = values.subarray(first, Math.min(first + share, (row + 1) * k));
+      const most = part.reduce((all, value) => Math.max(all, Math.abs(value)), 0);
+      const scale = Math.fround(most / 448) || 1;
+      const inverse = Math.fround(1 / scale);
+      part.forEach((value, i) => {
+        part[i] = scale * fromE4m3(toE4m3(Math.fround(value * inverse)));
+      });
+    }
+  }
+  return values;
+}
+
+export function packCodes(
+  backend: Backend,
+  weight: Codes,
+  to: CodeDtype | FloatDType = weight.codes,
+  quantizeX = false,
+): Tensor {
   const { codes, n, k, group, scales, offsets } = weight;
-  const packed = packLinearWeight(backend.stream, packedRows(weight), [n, k], codes, to, { group, scales, offsets });
-  return backend.keep(packed);
+  const quantization = { group, quantizeX, scales, offsets };
+  return backend.keep(packLinearWeight(backend.stream, packedRows(weight), [n, k], codes, to, quantization));
 }
 
 export function quantizedInputs(row: QuantizedRow) {
   const rng = new Rng(7);
-  const { m, n, k } = row;
+  const { m, n, k, group, groupRows } = row;
+  const x = rounded(row.dtype, rng.normal(m * k));
+  const weight = randomCodes(rng, row.codes, n, k, group);
+  const groups = Math.ceil(k / group);
+  const scales = weight.scales.map((_, i) => {
+    const at = Math.floor(i / groups);
+    return weight.scales[(at - (at % groupRows)) * groups + (i % groups)]!;
+  });
   return {
-    x: rounded(row.dtype, rng.normal(m * k)),
-    weight: randomCodes(rng, row.codes, n, k, row.group),
+    x,
+    weight: { ...weight, scales },
     bias: row.bias ? rng.normal(n) : null,
     before: row.accumulate ? rounded(row.outDtype, rng.normal(m * n)) : null,
   };
@@ -90,8 +138,10 @@ export async function launchQuantized(
 export async function checkQuantized(backend: Backend, row: QuantizedRow): Promise<void> {
   const { m, n, k, outDtype } = row;
   const inputs = quantizedInputs(row);
-  const got = await launchQuantized(backend, row, inputs, packCodes(backend, inputs.weight));
-  const product = reference.linear(m, n, k, inputs.x, dequantized(inputs.weight), null);
+  const packed = packCodes(backend, inputs.weight, row.codes, row.quantizeX);
+  const got = await launchQuantized(backend, row, inputs, packed);
+  const x = roundedRows(inputs.x, quantizedRows(backend, row), row);
+  const product = reference.linear(m, n, k, x, dequantized(inputs.weight), null);
   const want = product.map((y, i) => row.alpha * y + (inputs.bias?.[i % n] ?? 0) + (inputs.before?.[i] ?? 0));
   // A GPU widens a weight for many rows, in the type of x.
   assertClose("out", [m, n], got, want, toleranceOf(outDtype, m > 64 ? row.dtype : outDtype));

@@ -1,6 +1,6 @@
 import { Checkpoint } from "../../../src/weights/checkpoint";
-import { pickRows, runsOf } from "../../../src/weights/descriptor";
-import type { QuantizationSettings } from "../../../src/weights/formats/format";
+import { type MatrixDescriptor, pickRows, runsOf } from "../../../src/weights/descriptor";
+import { type QuantizationSettings, usualSettings } from "../../../src/weights/formats/format";
 import { WeightScope } from "../../../src/weights/scope";
 import { toBf16, toE4m3, toF16 } from "../../helpers/bits";
 import { dequantized, meaning, packedRows, randomCodes } from "../../helpers/codes";
@@ -57,21 +57,37 @@ describe("fp8", () => {
 
   test("blocks of another size that the settings name", () => {
     const scales = Float32Array.from({ length: 4 * 5 }, (_, i) => 1 + i);
-    const settings = { fp8Block: [64, 64], plainZeroPoints: false } as const;
+    const settings = { ...usualSettings, fp8Block: [64, 64] } as const;
     const tensors = { weight: ["F8_E4M3", [n, k], values], weight_scale: ["F32", [4, 5], scales] } as const;
     expect(valuesOf(scopeOf(tensors, settings).matrix([n, k]))).toEqual(
       want((row, column) => scales[Math.floor(row / 64) * 5 + Math.floor(column / 64)]!),
     );
   });
 
-  test("one scale, with one of activations beside it that is left alone", () => {
+  test("one scale, with one of inputs beside it, which says no more than that they are rounded", () => {
     const scope = scopeOf({
       weight: ["F8_E4M3", [n, k], values],
       weight_scale: ["F32", [], Float32Array.of(0.25)],
       input_scale: ["F32", [], Float32Array.of(3)],
     });
     expect(valuesOf(scope.matrix([n, k]))).toEqual(want(() => 0.25));
+    expect(scope.matrix([n, k])).toMatchObject({ quantizeX: true });
     expect(scope.unused()).toEqual([]);
+  });
+
+  test.each([true, false])("inputs are rounded where the settings say so: %j", (fp8Inputs) => {
+    const tensors = {
+      "a.weight": ["F8_E4M3", [n, k], values],
+      "a.weight_scale": ["F32", [], Float32Array.of(1)],
+      "b.weight": ["F8_E4M3", [n, k], values],
+      "b.weight_scale": ["F32", [], Float32Array.of(2)],
+      "b.input_scale": ["F32", [], Float32Array.of(2)],
+    } as const;
+    const scope = scopeOf(tensors, { ...usualSettings, fp8Inputs });
+    const [a, b] = ["a", "b"].map((name) => scope.scope(name).matrix([n, k])) as [MatrixDescriptor, MatrixDescriptor];
+    expect(a).toMatchObject({ quantizeX: fp8Inputs });
+    expect(b).toMatchObject({ quantizeX: true });
+    expect(runsOf([a, b])).toHaveLength(fp8Inputs ? 1 : 2);
   });
 
   test.each([[[n, 1]], [[n]]])("a scale for each row, of shape %j", (shape) => {
@@ -223,7 +239,7 @@ describe("int4", () => {
 
   test("GPTQ whose zero points are stored as they are", () => {
     const { tensors, want } = gptqTensors(16, 64, 32, (i) => Math.floor(i / 32), 0);
-    const settings = { fp8Block: [128, 128], plainZeroPoints: true } as const;
+    const settings = { ...usualSettings, plainZeroPoints: true };
     expect(valuesOf(scopeOf(tensors, settings).matrix([16, 64]))).toEqual(want);
   });
 
