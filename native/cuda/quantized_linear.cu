@@ -1,5 +1,6 @@
 // linear with weights of codes, and their packing. Kernels:
 //   quantized   16-bit rows of x, up to 64 of them (on a deterministic stream any number): quantized_linear.cuh
+//   codes       17 to 64 rows, which may be quantized (Hopper, e4m3): e4m3_rows.cuh
 //   library     more rows, which may be quantized (Hopper, e4m3): both sides as codes, for cuBLASLt: e4m3_operands.cuh
 //   widened     other rows: some rows of the weight at a time become 16-bit floats, whose products are linear's
 //   general     what neither takes: floats, an odd k, no alignment
@@ -8,6 +9,7 @@
 
 #include "core/error.h"
 #include "cuda/e4m3_operands.cuh"
+#include "cuda/e4m3_rows.cuh"
 #include "cuda/kernels.h"
 #include "cuda/quantized_linear.cuh"
 #include "cuda/quantized_linear.h"
@@ -17,7 +19,7 @@ namespace mamba::cuda {
 namespace codes {
 namespace {
 
-constexpr int64_t kMostRows = 64;
+constexpr int64_t kFewRows = 16, kMostRows = 64;
 constexpr int64_t kMostBlocksY = 65535;
 constexpr int64_t kLongestRow = 1 << 18;  // of which 128 fit into a scratch
 
@@ -135,12 +137,72 @@ void run_widened(const LinearParams& p, Context& context) {
   }
 }
 
+// --- codes ----------------------------------------------------------------------------------------------------------
+bool codes_fit(const LinearParams& p, const Context& context) {
+  return p.quantize_x && p.weight_dtype == DType::e4m3 && context.hopper() && !context.deterministic &&
+         context.codes_scratch && p.k <= kLongestRow;
+}
+
+// A tile for each warp where that is enough; warpgroups that are left share k.
+Walk walk_of(const LinearParams& p, int image_rows, bool step_scales, int batch, const Context& context) {
+  constexpr uint32_t kMemory = 227 << 10;
+  const auto up = [](int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); };
+  const int all = up(p.n, kRows), steps = static_cast<int>(steps_of(p.k));
+  Walk walk = {};
+  const int tiles = up(all, context.multiprocessors), passes = up(tiles, 4 * kMostGroups);
+  walk.groups = up(up(tiles, passes), 4);
+  walk.splits = passes > 1 ? 1 : std::max(std::min(kMostGroups / walk.groups, steps / 2), 1);
+  walk.used = std::min(tiles, walk.groups * 4);
+  walk.stages = walk.splits > 1 ? 4 : 6;  // of a split, whose sums have room in 2 * groups
+  const uint32_t stage = image_rows * 128 + (step_scales ? 1024 : 0);
+  walk.x = 0;
+  walk.rings = walk.x + walk.splits * walk.stages * stage;
+  const int rings = walk.used * walk.splits;
+  const uint32_t room = (kMemory - 1024 - walk.rings) / rings;  // for each
+  walk.batch = std::min<int>(batch, room / (2 * (kBlockBytes + 8)));
+  walk.depth = room / (walk.batch * (kBlockBytes + 8));
+  walk.barriers = walk.rings + rings * walk.depth * walk.batch * kBlockBytes;
+  walk.bytes = walk.barriers + (rings * walk.depth + 2 * walk.splits * walk.stages) * 8;
+  return walk;
+}
+
+template <class T, int N, bool kStepScales>
+void launch_codes(const LinearParams& p, int batch, Context& context) {
+  const int64_t steps = steps_of(p.k);
+  auto* codes = static_cast<uint8_t*>(context.codes_scratch);
+  const Images x = {{p.x, p.x_stride, p.m, p.k, codes, reinterpret_cast<float*>(codes + steps * N * kStep)}, N};
+  const auto m = static_cast<unsigned>(p.m);
+  if constexpr (kStepScales) {
+    launch(context, {.grid = dim3(static_cast<unsigned>((p.m * steps + 15) / 16)), .block = 256}, step_images_kernel<T>,
+           x);
+  } else {
+    launch(context, {.grid = dim3(m), .block = 256}, row_images_kernel<T>, x);
+  }
+  const Walk walk = walk_of(p, N, kStepScales, batch, context);
+  const int64_t tiles = (p.n + kRows - 1) / kRows;
+  launch(context,
+         {.grid = dim3(static_cast<unsigned>(std::min<int64_t>(tiles, context.multiprocessors))),
+          .block = static_cast<unsigned>(walk.groups * walk.splits * 128 + walk.splits * 32),
+          .shared_bytes = walk.bytes},
+         e4m3_rows_kernel<N, kStepScales>, p, x, walk);
+}
+
+template <class T, bool kStepScales>
+void run_codes(const LinearParams& p, int batch, Context& context) {
+  if (p.m <= 32) return launch_codes<T, 32, kStepScales>(p, batch, context);
+  launch_codes<T, 64, kStepScales>(p, batch, context);
+}
+
+template <class T>
+void run_codes(const LinearParams& p, Context& context, int batch = 4) {
+  p.weight_group >= p.k ? run_codes<T, false>(p, batch, context) : run_codes<T, true>(p, batch, context);
+}
+
 // --- library --------------------------------------------------------------------------------------------------------
 bool library_fits(const LinearParams& p, const Context& context) {
   const auto out_bytes = static_cast<int64_t>(size_of(p.out_dtype));
-  return p.quantize_x && p.weight_dtype == DType::e4m3 && context.hopper() && !context.deterministic &&
-         context.codes_scratch && p.k <= kLongestRow && !p.bias && p.n % 16 == 0 &&
-         reinterpret_cast<uintptr_t>(p.out) % 16 == 0 && p.out_stride * out_bytes % 16 == 0;
+  return codes_fit(p, context) && !p.bias && p.n % 16 == 0 && reinterpret_cast<uintptr_t>(p.out) % 16 == 0 &&
+         p.out_stride * out_bytes % 16 == 0;
 }
 
 CodeScales::Share share_of(const LinearParams& p) {
@@ -300,6 +362,9 @@ void run_quantized_linear(const LinearParams& p, Context& context) {
   const bool vectors = p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k < (1 << 28) &&
                        reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
   if (!vectors) return run_general(p, context);
+  if (p.m > kFewRows && p.m <= kMostRows && codes_fit(p, context)) {
+    return p.x_dtype == DType::bf16 ? run_codes<bf16>(p, context) : run_codes<f16>(p, context);
+  }
   // Widened rows are the library's products, whose order of sums goes by the number of rows.
   if (p.m > kMostRows && library_fits(p, context)) {
     return p.x_dtype == DType::bf16 ? run_library<bf16>(p, context) : run_library<f16>(p, context);

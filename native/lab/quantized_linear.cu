@@ -29,7 +29,9 @@ struct Case {
 
   // Rows of x that become codes, from the first on.
   int64_t quantized_rows() const {
-    if (!quantize_x || m <= 64 || bias || n % 16 || k % 8) return 0;
+    if (!quantize_x || m <= 16 || k % 8) return 0;
+    if (m <= 64) return m;
+    if (bias || n % 16) return 0;
     return group >= k ? m : m / 4 * 4;
   }
 };
@@ -160,6 +162,13 @@ bool check_all(lab::LinearWorkspace& workspace) {
     check({e4m3, bf16, bf16, 100, 144, 328});
     check({e4m3, bf16, bf16, 80, 18560, 4096});  // two pieces
     check({e4m3, bf16, bf16, 70, 48, 200});
+    for (const int64_t m : {9, 16, 17, 31, 33, 64}) check({e4m3, bf16, bf16, m, 272, 512});
+    for (const int64_t m : {20, 64}) {
+      check({e4m3, bf16, f32, m, 18560, 1024, 0, false, true, true});
+      check({e4m3, bf16, bf16, m, 4096, 8192});
+      check({e4m3, f16, f16, m, 40000, 328});
+      check({e4m3, bf16, f32, m, 13, 24});
+    }
   }
   for (const DType codes : {DType::e4m3, DType::i8, DType::u4, DType::e2m1}) {
     const int64_t small = codes == DType::e2m1 ? 16 : codes == DType::u4 ? 32 : 128;
@@ -249,7 +258,7 @@ void time_many_rows(lab::Bench& bench, lab::Report& report, lab::LinearWorkspace
         {n, k, std::make_shared<MemorySource>(rows.bytes.data()), codes.data, DType::bf16, DType::e4m3, 128, true},
         workspace.context);
     LAB_CHECK(cudaStreamSynchronize(workspace.context.stream));
-    for (const int64_t m : {8192, 1192, 256}) {
+    for (const int64_t m : {8192, 1192, 256, 64, 32, 16}) {
       LinearParams p = {};
       p.m = m, p.n = n, p.k = k, p.x = x.data, p.x_stride = k, p.weight = codes.data, p.out = out.data;
       p.out_stride = n, p.x_dtype = p.out_dtype = DType::bf16, p.weight_dtype = DType::e4m3;
@@ -272,6 +281,16 @@ void time_many_rows(lab::Bench& bench, lab::Report& report, lab::LinearWorkspace
       time("scales of groups", op);
       p.weight_group_rows = 128;
       time("scales of blocks", op);
+      if (m > 16 && m <= 64) {
+        for (const int batch : {1, 2, 3, 4}) {
+          p.weight_group = k;
+          const auto name = "copies of " + std::to_string(batch);
+          const auto run = [&](Context& context) { codes::run_codes<mamba::bf16>(p, context, batch); };
+          time((name + ", rows").c_str(), run);
+          p.weight_group = 128;
+          time((name + ", steps").c_str(), run);
+        }
+      }
       p.quantize_x = false;
       time("widened", op);
       p.weight = weight.data, p.weight_dtype = DType::bf16, p.weight_group = 0;

@@ -23,7 +23,7 @@ export interface LinearArgs {
  * than its type has, but holds values of that type. With x and weight of one 16-bit type the products are of such operands;
  * otherwise of f32 ones. A weight of codes gives products of what they mean; a CPU rounds x to 16 bits of the largest of each
  * 32 before it multiplies integers, a GPU the weight to x's type for many rows. Of a weight packed with quantizeX a Hopper
- * GPU rounds more than 64 rows of x to e4m3, with a scale for each row, or for each 128 of it where the weight has groups; it
+ * GPU rounds more than 16 rows of x to e4m3, with a scale for each row, or for each 128 of it where the weight has groups; it
  * may then round a product to 16 bits before it adds it to such floats. A deterministic stream does not.
  */
 export function linear(stream: Stream, args: LinearArgs): void {

@@ -78,7 +78,8 @@ const quantizedX = [
 const tableOfQuantizedX = cases(
   quantizedBase,
   quantizedX.flatMap((type) => [
-    { ...type, m: 17 }, // few: as they are
+    { ...type, m: 16 }, // few: as they are
+    { ...type, m: 17 },
     { ...type, m: 33 },
     { ...type, m: 64 },
     { ...type, m: 65 }, // one of the library's

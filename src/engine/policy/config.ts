@@ -29,7 +29,7 @@ export interface EngineOptions {
   readonly kvCacheDtype?: "auto" | "fp8";
   /**
    * What the projections, experts and head of a checkpoint of floats become: "fp8" (e4m3, a scale for each row; a Hopper GPU rounds
-   * more than 64 rows of a projection's inputs too, unless it is deterministic), "int8" (a scale for each 128 of a row), "int4"
+   * more than 16 rows of a projection's inputs too, unless it is deterministic), "int8" (a scale for each 128 of a row), "int4"
    * (scale and offset for each 32). What a checkpoint has as codes stays so. Default "none".
    */
   readonly quantize?: QuantizeName;

@@ -52,14 +52,15 @@ export const quantizedBase: QuantizedRow = {
 };
 
 /**
- * Rows of x that a backend rounds to codes, from the first on: a Hopper GPU more than 64 where the library has such products; with
- * scales of groups, in fours.
+ * Rows of x that a backend rounds to codes, from the first on: a Hopper GPU more than 16, and more than 64 where the library has such
+ * products; with scales of groups, these in fours.
  */
 function quantizedRows(backend: Backend, row: QuantizedRow): number {
   const { m, n, k, group, dtype, bias, xPad, outPad, shift } = row;
   const device = backend.device.describe();
   if (!row.quantizeX || device.kind !== "cuda" || device.capability !== "9.0") return 0;
-  if (m <= 64 || dtype === "f32" || k % 8 !== 0 || xPad % 8 !== 0 || shift !== 0) return 0;
+  if (m <= 16 || dtype === "f32" || k % 8 !== 0 || xPad % 8 !== 0 || shift !== 0) return 0;
+  if (m <= 64) return m;
   if (bias || n % 16 !== 0 || outPad % 8 !== 0) return 0;
   return group >= k ? m : m - (m % 4);
 }
