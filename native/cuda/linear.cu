@@ -103,6 +103,9 @@ void run_general(const LinearParams& p, Context& context) {
 template <class T, bool Whole, int Columns, int Depth>
 void launch_fragments(const LinearParams& p, Context& context) {
   constexpr int kWarps = 8, kTiles = 1, kBlocks = 3;
+  const auto kernel = linear_frag_kernel<T, Whole, Columns, kTiles, kWarps, Depth, kBlocks>;
+  static const cudaError_t mostly_l1 = prefer_l1(kernel, sums_bytes(kTiles, Columns, kWarps, 8), kBlocks);
+  check(mostly_l1, "L1 of a multiprocessor");
   const int splits = splits_of(p, kWarps, context);
   const auto rows = static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns));
   launch(context,
@@ -110,7 +113,7 @@ void launch_fragments(const LinearParams& p, Context& context) {
           .block = kWarps * 32,
           .shared_bytes = sums_bytes(kTiles, Columns, kWarps, splits),
           .cluster = splits},
-         linear_frag_kernel<T, Whole, Columns, kTiles, kWarps, Depth, kBlocks>, p, splits);
+         kernel, p, splits);
 }
 
 template <class T>

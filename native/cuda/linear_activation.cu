@@ -106,8 +106,12 @@ template <class T>
 void run_activated(const LinearActivationParams& p, Context& context) {
   constexpr int kWarps = 8, kBlocks = 3;
   const LaunchShape shape = {.grid = static_cast<unsigned>(row_tiles(p.activation.width)), .block = kWarps * 32};
-  p.activation.up ? launch(context, shape, activated_frag_kernel<T, true, kWarps, 2, kBlocks>, p)
-                  : launch(context, shape, activated_frag_kernel<T, false, kWarps, 4, kBlocks>, p);
+  const auto gated = activated_frag_kernel<T, true, kWarps, 2, kBlocks>;
+  const auto alone = activated_frag_kernel<T, false, kWarps, 4, kBlocks>;
+  static const cudaError_t mostly_l1[] = {prefer_l1(alone, sums_bytes(1, 1, kWarps, 1), kBlocks),
+                                          prefer_l1(gated, sums_bytes(2, 1, kWarps, 1), kBlocks)};
+  for (const cudaError_t status : mostly_l1) check(status, "L1 of a multiprocessor");
+  launch(context, shape, p.activation.up ? gated : alone, p);
 }
 
 }  // namespace
