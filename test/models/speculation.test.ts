@@ -165,7 +165,7 @@ describe.each(models)("$name", ({ modelDir }) => {
 
   test.each(["float32", "bfloat16"] as const)("by models on the device, state in %s", async (stateDtype) => {
     const plain = await serve(await prepare(options, stateDtype), requests);
-    for (const model of draftModels(modelDir)) {
+    for (const model of stateDtype === "float32" ? draftModels(modelDir) : [modelDir]) {
       const drafting = { method: "draft_model", model, numSpeculativeTokens: 3 } as const;
       const prepared = await prepare({ ...options, speculativeConfig: drafting }, stateDtype);
       const { answers, drafts } = await serve(prepared, requests, { stepCosts: free });
