@@ -5,8 +5,7 @@ import { isQuantized, type MatrixDescriptor, type WeightDescriptor, type WeightD
 import type { ComputeDtype, MatrixOptions } from "./weight-loader";
 
 /** What --quantize makes of matrices of floats. */
-export type QuantizeFormat = "fp8" | "int8" | "int4";
-export const quantizeFormats: readonly QuantizeFormat[] = ["fp8", "int8", "int4"];
+export type QuantizeFormat = "fp8" | "fp8-dynamic" | "int8" | "int4";
 
 /** How a matrix is kept on the device. */
 export interface PackedForm {
@@ -19,7 +18,8 @@ export interface PackedForm {
 
 /** Codes that share a scale: one for a whole row is enough for fp8, whose steps grow with a value. */
 const quantized: Readonly<Record<QuantizeFormat, (k: number) => PackedForm>> = {
-  fp8: (k) => ({ dtype: "e4m3", group: k, quantizeX: true }),
+  fp8: (k) => ({ dtype: "e4m3", group: k, quantizeX: false }),
+  "fp8-dynamic": (k) => ({ dtype: "e4m3", group: k, quantizeX: true }),
   int8: (k) => ({ dtype: "i8", group: Math.min(128, k), quantizeX: false }),
   int4: (k) => ({ dtype: "u4", group: Math.min(32, k), quantizeX: false }),
 };

@@ -74,9 +74,8 @@ export async function serve(
       await Promise.race(pending);
   }
   await Promise.all(pending);
-  const stats = engine.stats();
-  await engine.close();
-  return { answers, stats };
+  await engine.close(); // a step may still have had a row of a request that left
+  return { answers, stats: engine.stats() };
 }
 
 /** A request's tokens from an engine that has nothing else to do. */

@@ -9,7 +9,7 @@ type FloatDtype = (typeof floats)[FloatName];
 export type DtypeName = "auto" | FloatName;
 
 /** What matrices of floats become when they are loaded. */
-export const quantizeNames = ["none", "fp8", "int8", "int4"] as const;
+export const quantizeNames = ["none", "fp8", "fp8-dynamic", "int8", "int4"] as const;
 export type QuantizeName = (typeof quantizeNames)[number];
 
 /** How a model is loaded and run; everything has a default. */
@@ -28,9 +28,9 @@ export interface EngineOptions {
    */
   readonly kvCacheDtype?: "auto" | "fp8";
   /**
-   * What the projections, experts and head of a checkpoint of floats become: "fp8" (e4m3, a scale for each row; a Hopper GPU rounds
-   * more than 16 rows of a projection's inputs too, unless it is deterministic), "int8" (a scale for each 128 of a row), "int4"
-   * (scale and offset for each 32). What a checkpoint has as codes stays so. Default "none".
+   * What the projections, experts and head of a checkpoint of floats become: "fp8" (e4m3, a scale for each row), "fp8-dynamic" (the
+   * same, and a Hopper GPU rounds more than 16 rows of a projection's inputs too, unless it is deterministic), "int8" (a scale for
+   * each 128 of a row), "int4" (scale and offset for each 32). What a checkpoint has as codes stays so. Default "none".
    */
   readonly quantize?: QuantizeName;
   /** Sequences that run at once; lowered, with a message, where their states would not fit. Default 64, on a GPU 256. */
