@@ -12,6 +12,7 @@ const tables: Readonly<Record<string, (lines: never[]) => string>> = {
   "cpu.jsonl": cpuTable,
   "h200-kernels.jsonl": kernelTable,
   "h200-step.jsonl": stepTable,
+  "h200-quantized.jsonl": stepTable,
   "h200-engine.jsonl": engineTable,
 };
 const end = "<!-- end -->";

@@ -25,6 +25,8 @@ export interface StepResult {
   readonly state_dtype: string;
   /** Type of keys and values; u8: codes of e4m3. */
   readonly kv_dtype: string;
+  /** What matrices of floats were made. */
+  readonly quantize: string;
   /** On the device, under graph replay. */
   readonly ms: number;
   /** As the engine's event loop sees a step: upload, launches (a decode replays a graph), download of the tokens. */
@@ -99,6 +101,7 @@ export class StepBench {
       dtype: target.dtypes.compute,
       state_dtype: target.dtypes.state,
       kv_dtype: target.dtypes.kv,
+      quantize: target.quantize,
       ms: rounded(ms),
       wall_ms: rounded(wallMs),
       bytes,

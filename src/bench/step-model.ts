@@ -35,13 +35,14 @@ export interface StepModel {
   readonly runner: ModelRunner;
   readonly limits: EngineConfig;
   readonly dtypes: Dtypes;
+  readonly quantize: QuantizeName;
 }
 
 /** All states are zero. Closing the device frees all of it. */
 export async function loadStepModel(dir: string, device: Device, options: StepModelOptions): Promise<StepModel> {
   const config = loadModelConfig(dir);
   const { model, dtypes } = await loadWeights(dir, config, device, options);
-  const { maxNumSeqs, maxTokens, deterministic } = options;
+  const { maxNumSeqs, maxTokens, deterministic, quantize } = options;
   // A benchmark's positions are what they are, whatever length the model was trained on.
   const prepared = await prepareRunner(
     device,
@@ -59,5 +60,5 @@ export async function loadStepModel(dir: string, device: Device, options: StepMo
   for (const pools of prepared.pools) for (const pool of Object.values(pools)) device.stream.fill(pool, 0);
   await device.stream.done();
   const { runner, config: limits } = prepared;
-  return { name: basename(resolve(dir)), config, model, runner, limits, dtypes };
+  return { name: basename(resolve(dir)), config, model, runner, limits, dtypes, quantize };
 }

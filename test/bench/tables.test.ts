@@ -40,6 +40,7 @@ function step(fields: Partial<StepResult> = {}) {
     dtype: "bf16",
     state_dtype: "bf16",
     kv_dtype: "bf16",
+    quantize: "none",
     ms: 4.9,
     wall_ms: 5.1,
     bytes: 16_150_000_000, // 3.8 ms
