@@ -45,15 +45,10 @@ __device__ __forceinline__ uint2 codes_of(const Vec<T, 8>& v, float inverse) {
   return {pairs[0] | uint32_t{pairs[1]} << 16, pairs[2] | uint32_t{pairs[3]} << 16};
 }
 
-// A block for each row, eight values for a thread at a time.
+// The scale of the codes of a row x [k], found by a block of 256 threads.
 template <class T>
-__global__ void __launch_bounds__(256) quantize_rows_kernel(const __grid_constant__ RowsAsCodes p) {
+__device__ __forceinline__ float scale_of_row(const T* x, int k) {
   __shared__ float most_of[8];
-  const int width = static_cast<int>(steps_of(p.k)) * kStep, k = static_cast<int>(p.k);
-  const T* x = static_cast<const T*>(p.x) + blockIdx.x * p.x_stride;
-  uint8_t* codes = p.codes + int64_t{blockIdx.x} * width;
-  let_next_start();
-  wait_for_inputs();
   float most = 0;
   for (int i = threadIdx.x * 8; i < k; i += 256 * 8) most = fmaxf(most, largest(load<8>(x + i)));
 #pragma unroll
@@ -62,7 +57,18 @@ __global__ void __launch_bounds__(256) quantize_rows_kernel(const __grid_constan
   __syncthreads();
 #pragma unroll
   for (int warp = 0; warp < 8; ++warp) most = fmaxf(most, most_of[warp]);
-  const float scale = scale_of(most), inverse = 1 / scale;
+  return scale_of(most);
+}
+
+// A block for each row, eight values for a thread at a time.
+template <class T>
+__global__ void __launch_bounds__(256) quantize_rows_kernel(const __grid_constant__ RowsAsCodes p) {
+  const int width = static_cast<int>(steps_of(p.k)) * kStep, k = static_cast<int>(p.k);
+  const T* x = static_cast<const T*>(p.x) + blockIdx.x * p.x_stride;
+  uint8_t* codes = p.codes + int64_t{blockIdx.x} * width;
+  let_next_start();
+  wait_for_inputs();
+  const float scale = scale_of_row(x, k), inverse = 1 / scale;
   if (threadIdx.x == 0) p.scales[blockIdx.x] = scale;
   for (int i = threadIdx.x * 8; i < width; i += 256 * 8) {
     *reinterpret_cast<uint2*>(codes + i) = i < k ? codes_of(load<8>(x + i), inverse) : uint2{0, 0};

@@ -41,20 +41,11 @@ __device__ __forceinline__ void put_in_image(uint8_t* image, int row, int k, uin
 // A block for each row.
 template <class T>
 __global__ void __launch_bounds__(256) row_images_kernel(const __grid_constant__ Images p) {
-  __shared__ float most_of[8];
   const int k = static_cast<int>(p.rows.k), width = static_cast<int>(steps_of(k)) * kStep;
   const T* x = static_cast<const T*>(p.rows.x) + blockIdx.x * p.rows.x_stride;
   let_next_start();
   wait_for_inputs();
-  float most = 0;
-  for (int i = threadIdx.x * 8; i < k; i += 256 * 8) most = fmaxf(most, largest(load<8>(x + i)));
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, offset));
-  if (threadIdx.x % 32 == 0) most_of[threadIdx.x / 32] = most;
-  __syncthreads();
-#pragma unroll
-  for (int warp = 0; warp < 8; ++warp) most = fmaxf(most, most_of[warp]);
-  const float scale = scale_of(most), inverse = 1 / scale;
+  const float scale = scale_of_row(x, k), inverse = 1 / scale;
   if (threadIdx.x == 0) p.rows.scales[blockIdx.x] = scale;
   for (int i = threadIdx.x * 8; i < width; i += 256 * 8) {
     const uint2 codes = i < k ? codes_of(load<8>(x + i), inverse) : uint2{0, 0};
