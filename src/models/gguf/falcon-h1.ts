@@ -18,11 +18,7 @@ export const falconH1: GgufArchitecture = {
     projectors_bias: model.hasInAnyLayer("ssm_out.bias"),
   }),
   weights: (model) => {
-    const list = new WeightList(model).add([
-      ["model.embed_tokens.weight", "token_embd.weight"],
-      ["model.final_layernorm.weight", "output_norm.weight"],
-      ["lm_head.weight", "output.weight"],
-    ]);
+    const list = new WeightList(model).ends("model.embed_tokens.weight", "model.final_layernorm.weight");
     for (let i = 0; i < model.layers; i++) {
       list.layer(i, `model.layers.${i}.`, [
         ["input_layernorm.weight", "attn_norm.weight"],

@@ -34,11 +34,7 @@ const granite: GgufArchitecture = {
     };
   },
   weights: (model) => {
-    const list = new WeightList(model).add([
-      ["model.embed_tokens.weight", "token_embd.weight"],
-      ["model.norm.weight", "output_norm.weight"],
-      ["lm_head.weight", "output.weight"],
-    ]);
+    const list = new WeightList(model).ends("model.embed_tokens.weight", "model.norm.weight");
     for (let i = 0; i < model.layers; i++) {
       const prefix = `model.layers.${i}.`;
       list.layer(i, prefix, [
@@ -76,11 +72,7 @@ const bamba: GgufArchitecture = {
     intermediate_size: model.rowsInAnyLayer("ffn_gate.weight"),
   }),
   weights: (model) => {
-    const list = new WeightList(model).add([
-      ["model.embed_tokens.weight", "token_embd.weight"],
-      ["model.final_layernorm.weight", "output_norm.weight"],
-      ["lm_head.weight", "output.weight"],
-    ]);
+    const list = new WeightList(model).ends("model.embed_tokens.weight", "model.final_layernorm.weight");
     for (let i = 0; i < model.layers; i++) {
       list.layer(i, `model.layers.${i}.`, [
         ["input_layernorm.weight", "attn_norm.weight"],

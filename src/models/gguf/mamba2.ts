@@ -20,11 +20,7 @@ export const mamba2: GgufArchitecture = {
     };
   },
   weights: (model) => {
-    const list = new WeightList(model).add([
-      ["backbone.embeddings.weight", "token_embd.weight"],
-      ["backbone.norm_f.weight", "output_norm.weight"],
-      ["lm_head.weight", "output.weight"],
-    ]);
+    const list = new WeightList(model).ends("backbone.embeddings.weight", "backbone.norm_f.weight");
     for (let i = 0; i < model.layers; i++) {
       list.layer(i, `backbone.layers.${i}.`, [["norm.weight", "attn_norm.weight"], ...mixer("mixer.")]);
     }

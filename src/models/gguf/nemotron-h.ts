@@ -48,11 +48,7 @@ export const nemotronH: GgufArchitecture = {
     };
   },
   weights: (model) => {
-    const list = new WeightList(model).add([
-      ["backbone.embeddings.weight", "token_embd.weight"],
-      ["backbone.norm_f.weight", "output_norm.weight"],
-      ["lm_head.weight", "output.weight"],
-    ]);
+    const list = new WeightList(model).ends("backbone.embeddings.weight", "backbone.norm_f.weight");
     for (let i = 0; i < model.layers; i++) {
       const prefix = `backbone.layers.${i}.`;
       list.layer(i, prefix, [

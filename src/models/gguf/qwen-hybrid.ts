@@ -67,11 +67,7 @@ function shared(i: number, list: WeightList, prefix: string): void {
 }
 
 function whole(model: ModelFile, deltaNet: (i: number, list: WeightList, prefix: string) => void) {
-  const list = new WeightList(model).add([
-    ["model.embed_tokens.weight", "token_embd.weight"],
-    ["model.norm.weight", "output_norm.weight", { change: aboveOne }],
-    ["lm_head.weight", "output.weight"],
-  ]);
+  const list = new WeightList(model).ends("model.embed_tokens.weight", "model.norm.weight", { change: aboveOne });
   for (let i = 0; i < model.layers; i++) {
     shared(i, list, "model.");
     deltaNet(i, list, `model.layers.${i}.linear_attn.`);

@@ -51,6 +51,15 @@ export class WeightList {
     return this;
   }
 
+  /** Embeddings, the last norm and the head, which all models have under these names, but for how they call the first two. */
+  ends(embeddings: string, norm: string, normForm: Form = {}): this {
+    return this.add([
+      [embeddings, "token_embd.weight"],
+      [norm, "output_norm.weight", normForm],
+      ["lm_head.weight", "output.weight"],
+    ]);
+  }
+
   /** Rows of a layer: names of both sides follow their prefixes. */
   layer(i: number, prefix: string, rows: readonly Row[]): this {
     return this.add(rows.map(([name, tensor, form]) => [`${prefix}${name}`, `blk.${i}.${tensor}`, form ?? {}]));
