@@ -169,7 +169,7 @@ export class FakeLanguageModel implements LanguageModel {
       const context = `${JSON.stringify(prompt)}|${key}`;
       const stops = [params.stop ?? []].flat();
       const withhold = Math.max(0, ...stops.map((text) => text.length - 1));
-      const natural = script === undefined ? naturalLength : Math.ceil(script.length / scriptTokenLength);
+      const natural = script === undefined ? naturalLength : Math.ceil(script.length / scriptTokenLength) || 1;
       const end = params.ignoreEos ? Number.POSITIVE_INFINITY : Math.max(natural, params.minTokens ?? 0);
       const limit = Math.min(end, room, params.maxTokens ?? room);
       let text = "";

@@ -45,6 +45,15 @@ describe.each(testDevices)("on %s", (device) => {
     expect(text).toMatch(/^[0-9]{3}-[a-f]{2}$/);
   });
 
+  test.each([
+    { kind: "regex", pattern: "" },
+    { kind: "grammar", grammar: 'root ::= ""' },
+    { kind: "choice", choices: [""] },
+  ] as const)("a form that only the empty text has: $kind", async (constraint) => {
+    const { text, finishReason } = await run({ constraint });
+    expect({ text, finishReason }).toEqual({ text: "", finishReason: "stop" });
+  });
+
   test("log probabilities beside a constraint are the model's own", async () => {
     const choices = ["zebra"];
     const { logprobs, tokenIds } = await run({ constraint: { kind: "choice", choices }, logprobs: 1 });

@@ -165,3 +165,7 @@ it("tells the usage so far in each event with continuous_usage_stats", async () 
   const only = await stream({ stream_options: { continuous_usage_stats: true } });
   expect(only.map(({ usage }) => usage.completion_tokens)).toEqual([1, 2, 3]);
 });
+
+it("an output that has to be empty is complete", async () => {
+  expect((await complete({ regex: "" })).choices).toMatchObject([{ text: "", finish_reason: "stop" }]);
+});
