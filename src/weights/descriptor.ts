@@ -2,17 +2,20 @@ import { EngineError } from "../errors";
 import { type CodeDtype, sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { DummyWeights } from "./dummy";
+import { columnsOfPart, type FilePart, pickParts, type ReadPart } from "./part";
+import { floatsOfCodes } from "./quantized-rows";
+import {
+  isWithin,
+  listedRanges,
+  pickOfRows,
+  pickValues,
+  type Range,
+  rangesOfPieces,
+  scaledRanges,
+  sizeOfRanges,
+} from "./range";
 
 export type WeightDtype = "f32" | "bf16" | "f16";
-
-/** Bytes of a file. */
-export interface FilePart {
-  readonly file: string;
-  readonly offset: number;
-  readonly bytes: number;
-}
-
-export type ReadPart = (part: FilePart) => Uint8Array<ArrayBuffer>;
 
 /** Values one after the other in parts of files, what is calculated from files, or a recipe for random ones (see fillDummy). */
 export type WeightSource =
@@ -61,6 +64,8 @@ export interface QuantizedRows {
   readonly matrix: QuantizedMatrix;
   readonly begin: number;
   readonly end: number;
+  /** Missing: all. */
+  readonly columns?: Range;
 }
 
 /** A matrix, or a stack of them, made of rows of matrices of codes below each other. */
@@ -161,51 +166,103 @@ function concatPlain(weights: readonly WeightDescriptor[]): WeightDescriptor {
   return { ...joined, source: { values, bytes } };
 }
 
-/** Ranges of rows [begin, end) of a matrix, one below the other. */
-export function pickRows<D extends MatrixDescriptor>(
-  weight: D,
-  ranges: readonly (readonly [begin: number, end: number])[],
-): D;
-export function pickRows(
-  weight: MatrixDescriptor,
-  ranges: readonly (readonly [begin: number, end: number])[],
-): MatrixDescriptor {
+/** Ranges [begin, end) of the first dimension, one below the other. Throws ERR_SHAPE for one that lies outside. */
+export function pickRows<D extends MatrixDescriptor>(weight: D, ranges: readonly Range[]): D {
   const { name, shape } = weight;
-  const rows = ranges.reduce((sum, [begin, end]) => sum + end - begin, 0);
-  const picked = { name: `rows of ${name}`, shape: [rows, ...shape.slice(1)] };
+  const [n, ...inner] = shape as [number, ...number[]];
+  if (!areSome(weight, n, ranges)) return weight;
+  const picked = { name: `${name}[${listedRanges(ranges)}]`, shape: [sizeOfRanges(ranges), ...inner] };
+  return { ...rowsOf(weight, elementsOf(inner), ranges), ...picked };
+}
+
+/** The same of the rows of each matrix of a stack [matrices, n, k]. */
+export function pickRowsOfEach<D extends MatrixDescriptor>(weight: D, ranges: readonly Range[]): D {
+  const { name, shape } = weight;
+  const [matrices, n, k] = shape as [number, number, number];
+  if (!areSome(weight, n, ranges)) return weight;
+  const picked = { name: `${name}[:, ${listedRanges(ranges)}]`, shape: [matrices, sizeOfRanges(ranges), k] };
+  const ofMatrix = (matrix: number) => ranges.map(([begin, end]): Range => [matrix * n + begin, matrix * n + end]);
+  const all = Array.from({ length: matrices }, (_, matrix) => ofMatrix(matrix)).flat();
+  return { ...rowsOf(weight, k, all), ...picked };
+}
+
+/**
+ * [begin, end) of the last dimension. Codes stay what they are if these are whole groups, or lie in one group, which becomes a whole
+ * row; else they become floats. Throws ERR_SHAPE for a range that lies outside, or is empty.
+ */
+export function pickColumns(weight: WeightDescriptor, range: Range): WeightDescriptor;
+export function pickColumns(weight: MatrixDescriptor, range: Range): MatrixDescriptor;
+export function pickColumns(weight: MatrixDescriptor, range: Range): MatrixDescriptor {
+  const { name, shape } = weight;
+  const k = shape.at(-1)!;
+  if (!areSome(weight, k, [range])) return weight;
+  const [begin, end] = range;
+  if (begin === end) rejectRange(weight, k, range);
+  const picked = { name: `${name}[..., ${listedRanges([range])}]`, shape: [...shape.slice(0, -1), end - begin] };
+  const bytes = (storedBytes(weight) * (end - begin)) / k;
   if (isQuantized(weight)) {
-    const [{ matrix }] = weight.rows as [QuantizedRows]; // as a checkpoint has it: whole
-    return { ...weight, ...picked, rows: ranges.map(([begin, end]) => ({ matrix, begin, end })) };
+    const rows = weight.rows.map((each): QuantizedRows => {
+      const [first] = each.columns ?? [0];
+      return { ...each, columns: [first + begin, first + end] };
+    });
+    const [group = null, ...others] = new Set(rows.map(groupOf));
+    if (group !== null && others.length === 0) return { ...weight, ...picked, group, rows };
+    return { ...picked, dtype: "f32", source: { values: (read) => floatsOfCodes(rows, read), bytes } };
   }
   const { dtype, source } = weight;
-  if ("dummy" in source) return { ...picked, dtype, source };
+  if ("dummy" in source) return { ...weight, ...picked };
   if ("values" in source) {
-    const width = elementsOf(shape.slice(1));
-    const values = (read: ReadPart) => {
-      const all = source.values(read);
-      const chosen = new Float32Array(rows * width);
-      let at = 0;
-      for (const [begin, end] of ranges) {
-        chosen.set(all.subarray(begin * width, end * width), at);
-        at += (end - begin) * width;
-      }
-      return chosen;
-    };
-    return { ...picked, dtype, source: { values, bytes: (storedBytes(weight) * rows) / shape[0]! } };
+    return { ...picked, dtype, source: { values: (read) => pickOfRows(source.values(read), k, [range]), bytes } };
   }
-  const rowBytes = elementsOf(shape.slice(1)) * sizeOf(dtype);
-  const parts = ranges.flatMap(([begin, end]) => bytesOf(source.parts, begin * rowBytes, end * rowBytes));
+  const size = sizeOf(dtype);
+  const parts = source.parts.map((part) => columnsOfPart(part, k * size, [begin * size, end * size]));
   return { ...picked, dtype, source: { parts } };
 }
 
-/** Bytes [begin, end) of parts one after the other. */
-function bytesOf(parts: readonly FilePart[], begin: number, end: number): FilePart[] {
-  let start = 0;
-  return parts.flatMap(({ file, offset, bytes }) => {
-    const [first, last] = [Math.max(begin, start) - start, Math.min(end, start + bytes) - start];
-    start += bytes;
-    return first < last ? [{ file, offset: offset + first, bytes: last - first }] : [];
-  });
+/** How many of the columns share a scale; null where a group or a byte is cut. */
+function groupOf({ matrix, columns = [0, matrix.shape[1]] }: QuantizedRows): number | null {
+  const { codes, group, shape } = matrix;
+  const [begin, end] = columns;
+  const isWhole = (size: number) => begin % size === 0 && (end % size === 0 || end === shape[1]);
+  if (!isWhole(Math.ceil(1 / sizeOf(codes)))) return null;
+  if (Math.floor(begin / group) === Math.floor((end - 1) / group)) return end - begin;
+  return isWhole(group) ? group : null;
+}
+
+/** What ranges of rows of `width` elements are made of, with the name and the shape of all. */
+function rowsOf<D extends MatrixDescriptor>(weight: D, width: number, ranges: readonly Range[]): D;
+function rowsOf(weight: MatrixDescriptor, width: number, ranges: readonly Range[]): MatrixDescriptor {
+  if (isQuantized(weight)) {
+    const { rows, shape } = weight;
+    const sizes = rows.map(({ begin, end }) => end - begin);
+    const found = rangesOfPieces(sizes, scaledRanges(ranges, width / shape.at(-1)!));
+    const cut = found.map(({ piece, begin, end }): QuantizedRows => {
+      const of = rows[piece]!;
+      return { ...of, begin: of.begin + begin, end: of.begin + end };
+    });
+    return { ...weight, rows: cut };
+  }
+  const { dtype, shape, source } = weight;
+  if ("dummy" in source) return weight;
+  if ("parts" in source) {
+    return { ...weight, source: { parts: pickParts(source.parts, scaledRanges(ranges, width * sizeOf(dtype))) } };
+  }
+  const values = (read: ReadPart) => pickValues(source.values(read), scaledRanges(ranges, width));
+  const bytes = (storedBytes(weight) * sizeOfRanges(ranges) * width) / elementsOf(shape);
+  return { ...weight, source: { values, bytes } };
+}
+
+/** Whether there is something to pick. */
+function areSome(weight: MatrixDescriptor, size: number, ranges: readonly Range[]): boolean {
+  for (const range of ranges) {
+    if (!isWithin(range, size)) rejectRange(weight, size, range);
+  }
+  return ranges.length !== 1 || ranges[0]![0] > 0 || ranges[0]![1] < size;
+}
+
+function rejectRange({ name, shape }: MatrixDescriptor, size: number, range: Range): never {
+  const message = `${name} of shape [${shape.join(", ")}]: expected a range within its ${size}, got ${listedRanges([range])}`;
+  throw new EngineError("ERR_SHAPE", message, { subject: name });
 }
 
 /** The same elements in another shape. */
@@ -216,28 +273,19 @@ export function reshaped<D extends MatrixDescriptor>(weight: D, shape: readonly 
   return { ...weight, shape };
 }
 
-/** Bytes of what a checkpoint has of it; of rows of a matrix of codes, their share. */
+/** Bytes of what a checkpoint has of it; of rows and columns of a matrix of codes, their share. */
 export function storedBytes(weight: MatrixDescriptor): number {
   if (!isQuantized(weight)) {
     const counted = "values" in weight.source ? weight.source.bytes : undefined;
     return counted ?? elementsOf(weight.shape) * sizeOf(weight.dtype);
   }
-  return weight.rows.reduce((sum, { matrix, begin, end }) => sum + (matrix.bytes * (end - begin)) / matrix.shape[0], 0);
+  return weight.rows.reduce((sum, { matrix, begin, end }) => {
+    const [n, k] = matrix.shape;
+    return sum + (matrix.bytes * (end - begin) * weight.shape.at(-1)!) / (n * k);
+  }, 0);
 }
 
 /** None of what does not lie in files. */
 export function partsOf({ source }: WeightDescriptor): readonly FilePart[] {
   return "parts" in source ? source.parts : [];
-}
-
-/** The same values in parts of one size, as few as there can be. */
-export function equalParts(parts: readonly FilePart[]): readonly FilePart[] {
-  const bytes = parts.reduce((size, part) => commonDivisor(size, part.bytes), 0);
-  return parts.flatMap(({ file, offset, bytes: all }) =>
-    Array.from({ length: all / bytes }, (_, i) => ({ file, offset: offset + i * bytes, bytes })),
-  );
-}
-
-function commonDivisor(a: number, b: number): number {
-  return b === 0 ? a : commonDivisor(b, a % b);
 }

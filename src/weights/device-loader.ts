@@ -7,8 +7,6 @@ import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import { WeightFile } from "../tensor/weight-file";
 import {
-  equalParts,
-  type FilePart,
   isQuantized,
   type MatrixDescriptor,
   partsOf,
@@ -19,6 +17,7 @@ import {
 import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
 import { type PackedForm, packedForm, type QuantizeFormat, tableDtype } from "./packed-form";
+import { equalParts, type FilePart, rowsOfPart } from "./part";
 import { readQuantized } from "./quantized-rows";
 import { readPart } from "./read-part";
 import { type ExpertsView, packedBytes, type WeightView } from "./view";
@@ -88,7 +87,7 @@ export class DeviceLoader implements WeightLoader {
   }
 
   private sources(parts: readonly FilePart[]): MatrixSource {
-    return equalParts(parts).map(({ file, offset }) => ({ file: this.open(file).handle, offset }));
+    return equalParts(parts.flatMap(rowsOfPart)).map(({ file, offset }) => ({ file: this.open(file).handle, offset }));
   }
 
   table(weight: WeightDescriptor): Tensor {
@@ -99,8 +98,9 @@ export class DeviceLoader implements WeightLoader {
     else if ("values" in weight.source) {
       this.device.stream.upload(tensor, toBits(weight.source.values(readPart), dtype));
     } else {
-      const [{ file, offset }] = partsOf(weight) as [FilePart]; // one tensor of a file
-      this.open(file).upload(this.device.stream, tensor, offset);
+      const [{ file, offset, rows }, ...others] = partsOf(weight) as [FilePart, ...FilePart[]];
+      if (rows === undefined && others.length === 0) this.open(file).upload(this.device.stream, tensor, offset);
+      else this.device.stream.upload(tensor, Buffer.concat(partsOf(weight).map(readPart)));
     }
     return tensor;
   }

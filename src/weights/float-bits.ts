@@ -1,3 +1,4 @@
+import type { CodeDtype } from "../tensor/dtype";
 import type { WeightDtype } from "./descriptor";
 
 const scratch = new Float32Array(1);
@@ -38,6 +39,14 @@ const e4m3 = Float32Array.from({ length: 256 }, (_, code) => {
   if ((code & 0x7f) === 0x7f) return Number.NaN;
   return exponent === 0 ? sign * mantissa * 2 ** -9 : sign * (8 + mantissa) * 2 ** (exponent - 10);
 });
+
+/** Values of codes; those of u4 are multiplied and moved by their group's scale and offset. */
+export const codeValues: Readonly<Record<CodeDtype, Float32Array>> = {
+  i8: Float32Array.from(Int8Array.from({ length: 256 }, (_, code) => code)),
+  e4m3,
+  u4: Float32Array.from({ length: 16 }, (_, code) => code),
+  e2m1: Float32Array.of(0, 0.5, 1, 1.5, 2, 3, 4, 6, -0, -0.5, -1, -1.5, -2, -3, -4, -6),
+};
 
 export function fromE4m3(codes: Uint8Array): Float32Array {
   const values = new Float32Array(codes.length);

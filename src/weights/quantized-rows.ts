@@ -1,5 +1,8 @@
 import { sizeOf } from "../tensor/dtype";
-import type { FilePart, QuantizedDescriptor, QuantizedMatrix, QuantizedValues } from "./descriptor";
+import type { QuantizedDescriptor, QuantizedMatrix, QuantizedRows, QuantizedValues } from "./descriptor";
+import { codeValues } from "./float-bits";
+import { bytesOfPart, columnsOfPart, type FilePart, type ReadPart } from "./part";
+import { pickOfRows } from "./range";
 import { readPart } from "./read-part";
 
 /** The rows of a descriptor, one below the other: `codes` where they lie in files, or in memory. */
@@ -10,20 +13,8 @@ export interface QuantizedSource {
 }
 
 /** Throws ERR_WEIGHTS where a file is cut off. */
-export function readQuantized({ rows, group }: QuantizedDescriptor): QuantizedSource {
-  const read = new Map<QuantizedMatrix, QuantizedValues>();
-  const pieces = rows.map(({ matrix, begin, end }) => {
-    const values = read.get(matrix) ?? matrix.read(readPart);
-    read.set(matrix, values);
-    const [, k] = matrix.shape;
-    const rowBytes = Math.ceil(k * sizeOf(matrix.codes));
-    const groups = Math.ceil(k / group);
-    return {
-      codes: rowsOfCodes(values.codes, begin * rowBytes, end * rowBytes),
-      scales: values.scales.subarray(begin * groups, end * groups),
-      offsets: values.offsets.subarray(begin * groups, end * groups),
-    };
-  });
+export function readQuantized({ rows }: QuantizedDescriptor): QuantizedSource {
+  const pieces = readRows(rows, readPart);
   const codes = pieces.map((piece) => piece.codes);
   return {
     codes: codes.every((piece): piece is FilePart => !ArrayBuffer.isView(piece)) ? codes : joinedBytes(codes),
@@ -32,9 +23,64 @@ export function readQuantized({ rows, group }: QuantizedDescriptor): QuantizedSo
   };
 }
 
+/** What the rows stand for, in columns that need be no whole groups. */
+export function floatsOfCodes(rows: readonly QuantizedRows[], read: ReadPart): Float32Array {
+  const whole = readRows(
+    rows.map(({ matrix, begin, end }) => ({ matrix, begin, end })),
+    read,
+  );
+  const pieces = whole.map(({ codes, scales, offsets }, piece) => {
+    const { matrix, begin, end, columns = [0, matrix.shape[1]] } = rows[piece]!;
+    const { group, shape } = matrix;
+    const values = new Float32Array((end - begin) * (columns[1] - columns[0]));
+    const bytes = ArrayBuffer.isView(codes) ? codes : read(codes);
+    const rowBytes = bytesOfRow(matrix);
+    const groups = Math.ceil(shape[1] / group);
+    const meaning = codeValues[matrix.codes];
+    const inByte = 1 / sizeOf(matrix.codes);
+    for (let row = 0, to = 0; row < end - begin; row++) {
+      for (let column = columns[0]; column < columns[1]; column++, to++) {
+        const byte = bytes[row * rowBytes + Math.floor(column / inByte)]!;
+        const code = inByte === 1 ? byte : (byte >> (4 * (column % 2))) & 15;
+        const at = row * groups + Math.floor(column / group);
+        values[to] = scales[at]! * meaning[code]! + (offsets[at] ?? 0);
+      }
+    }
+    return values;
+  });
+  return joinedFloats(pieces);
+}
+
+/** Each matrix is read once. */
+function readRows(rows: readonly QuantizedRows[], read: ReadPart): QuantizedValues[] {
+  const known = new Map<QuantizedMatrix, QuantizedValues>();
+  return rows.map(({ matrix, begin, end, columns }) => {
+    const all = known.get(matrix) ?? matrix.read(read);
+    known.set(matrix, all);
+    const { codes: type, group, shape } = matrix;
+    const rowBytes = bytesOfRow(matrix);
+    const groups = Math.ceil(shape[1] / group);
+    const codes = rowsOfCodes(all.codes, begin * rowBytes, end * rowBytes);
+    const scales = all.scales.subarray(begin * groups, end * groups);
+    const offsets = all.offsets.subarray(begin * groups, end * groups);
+    if (columns === undefined) return { codes, scales, offsets };
+    const [first, last] = columns;
+    const ofBytes = [Math.floor(first * sizeOf(type)), Math.ceil(last * sizeOf(type))] as const;
+    const ofGroups = [[Math.floor(first / group), Math.ceil(last / group)]] as const;
+    return {
+      codes: ArrayBuffer.isView(codes)
+        ? pickOfRows(codes, rowBytes, [ofBytes])
+        : columnsOfPart(codes, rowBytes, ofBytes),
+      scales: pickOfRows(scales, groups, ofGroups),
+      offsets: pickOfRows(offsets, groups, ofGroups),
+    };
+  });
+}
+
+const bytesOfRow = ({ codes, shape }: QuantizedMatrix): number => Math.ceil(shape[1] * sizeOf(codes));
+
 function rowsOfCodes(codes: FilePart | Uint8Array, begin: number, end: number): FilePart | Uint8Array {
-  if (ArrayBuffer.isView(codes)) return codes.subarray(begin, end);
-  return { file: codes.file, offset: codes.offset + begin, bytes: end - begin };
+  return ArrayBuffer.isView(codes) ? codes.subarray(begin, end) : bytesOfPart(codes, begin, end);
 }
 
 function joinedBytes(parts: readonly (FilePart | Uint8Array)[]): Uint8Array {

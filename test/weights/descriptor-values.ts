@@ -13,7 +13,8 @@ export function valuesOf(weight: MatrixDescriptor): Float32Array {
     return fromBits(raw.buffer, weight.dtype);
   }
   const { codes, group, shape } = weight;
-  const [n, k] = shape as [number, number];
+  const k = shape.at(-1)!;
+  const n = shape.reduce((product, size) => product * size) / k;
   const { codes: source, scales, offsets } = readQuantized(weight);
   const raw = ArrayBuffer.isView(source) ? source : Buffer.concat(source.map(readPart));
   const wide = codes === "i8" || codes === "e4m3";

@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { Checkpoint } from "../../src/weights/checkpoint";
-import { concatRows, equalParts, partsOf } from "../../src/weights/descriptor";
+import { concatRows, partsOf } from "../../src/weights/descriptor";
 import { type Initial, initial } from "../../src/weights/dummy";
+import { equalParts } from "../../src/weights/part";
 import { WeightScope } from "../../src/weights/scope";
 import { engineError, makeTestDir, safetensors, type TestDir, vector } from "./files";
 

@@ -1,5 +1,5 @@
 import type { GgufFile, GgufTensor } from "../../gguf/gguf-file";
-import type { Range } from "../../weights/gguf/weight";
+import type { Range } from "../../weights/range";
 
 /** A value of config.json, and the key of the file that it comes from, which errors name. */
 export interface Field {

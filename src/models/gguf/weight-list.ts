@@ -1,5 +1,6 @@
 import { elementsOf } from "../../tensor/shape";
-import type { GgufWeight, Range } from "../../weights/gguf/weight";
+import type { GgufWeight } from "../../weights/gguf/weight";
+import type { Range } from "../../weights/range";
 import { type ModelFile, parts } from "./model-file";
 
 export interface Form {

@@ -1,7 +1,8 @@
 import { EngineError } from "../../errors";
 import { elementsOf } from "../../tensor/shape";
-import type { FilePart, MatrixDescriptor, ReadPart } from "../descriptor";
+import type { MatrixDescriptor } from "../descriptor";
 import { fromBits, fromE4m3 } from "../float-bits";
+import type { FilePart, ReadPart } from "../part";
 import type { SafetensorsDtype } from "../safetensors";
 
 /** A tensor of a checkpoint. */

@@ -1,4 +1,4 @@
-import type { ReadPart } from "../descriptor";
+import type { ReadPart } from "../part";
 import { type ModuleTensors, needTensor, readFloats, rejectTensor, type StoredTensor, scaleTypes } from "./format";
 
 /** Codes of four bits in a 32-bit word. */

@@ -1,18 +1,11 @@
 import { EngineError } from "../../errors";
 import type { GgufTensor } from "../../gguf/gguf-file";
 import { elementsOf } from "../../tensor/shape";
-import {
-  type FilePart,
-  type MatrixDescriptor,
-  type ReadPart,
-  type WeightDescriptor,
-  type WeightDtype,
-  wholeMatrix,
-} from "../descriptor";
+import { type MatrixDescriptor, type WeightDescriptor, type WeightDtype, wholeMatrix } from "../descriptor";
 import { fromBits } from "../float-bits";
+import type { FilePart, ReadPart } from "../part";
+import { pickOfRows, type Range } from "../range";
 import { type BlockType, blockTypes, type CodedRows } from "./block-types";
-
-export type Range = readonly [begin: number, end: number];
 
 /** Rows [begin, end) of a tensor, whose other dimensions are one below the other. */
 export interface TensorRows {
@@ -64,7 +57,8 @@ export function floatsOf({ name, shape, rows, columns, change }: GgufWeight): We
     let at = 0;
     for (const each of rows) {
       const width = each.tensor.shape.at(-1)!;
-      const part = pickColumns(floatRows(read, each), width, columns);
+      const floats = floatRows(read, each);
+      const part = columns === undefined ? floats : pickOfRows(floats, width, columns);
       all.set(change === undefined ? part : part.map(change), at);
       at += part.length;
     }
@@ -148,26 +142,12 @@ function decoded(read: ReadPart, rows: TensorRows, block: BlockType): CodedRows 
   return out;
 }
 
-function pickColumns<A extends Float32Array | Int8Array>(values: A, width: number, columns?: readonly Range[]): A {
-  if (columns === undefined) return values;
-  const picked = columns.reduce((sum, [begin, end]) => sum + end - begin, 0);
-  const out = new (values.constructor as new (length: number) => A)((values.length / width) * picked);
-  let at = 0;
-  for (let row = 0; row < values.length; row += width) {
-    for (const [begin, end] of columns) {
-      out.set(values.subarray(row + begin, row + end), at);
-      at += end - begin;
-    }
-  }
-  return out;
-}
-
 function pickCodes(rows: CodedRows, width: number, group: number, columns?: readonly Range[]): CodedRows {
   if (columns === undefined) return rows;
   const groups = columns.map(([begin, end]): Range => [begin / group, end / group]);
   return {
-    codes: pickColumns(rows.codes, width, columns),
-    scales: pickColumns(rows.scales, width / group, groups),
-    offsets: pickColumns(rows.offsets, width / group, groups),
+    codes: pickOfRows(rows.codes, width, columns),
+    scales: pickOfRows(rows.scales, width / group, groups),
+    offsets: pickOfRows(rows.offsets, width / group, groups),
   };
 }

@@ -1,0 +1,171 @@
+import {
+  concatRows,
+  isQuantized,
+  type MatrixDescriptor,
+  pickColumns,
+  pickRows,
+  pickRowsOfEach,
+  reshaped,
+  storedBytes,
+} from "../../src/weights/descriptor";
+import type { Range } from "../../src/weights/range";
+import { valuesOf } from "./descriptor-values";
+import { engineError, makeTestDir, type TestDir } from "./files";
+import { type Kind, storedMatrices } from "./stored-matrices";
+
+let dir: TestDir;
+beforeEach(() => {
+  dir = makeTestDir();
+});
+afterEach(() => dir.remove());
+
+/** Elements of a tensor [matrices, n, k] at these rows of each matrix, or these columns. */
+function elements(values: Float32Array, [n, k]: readonly [number, number], rows: readonly Range[], columns: Range) {
+  const inRanges = (at: number, ranges: readonly Range[]) => ranges.some(([begin, end]) => begin <= at && at < end);
+  return values.filter((_, i) => inRanges(Math.floor(i / k) % n, rows) && inRanges(i % k, [columns]));
+}
+
+interface Case {
+  readonly kind: Kind;
+  readonly shape: readonly [n: number, k: number];
+  /** Columns of whole groups, or within one. */
+  readonly whole: string;
+  /** Others. */
+  readonly cut: string;
+}
+
+const cases: readonly Case[] = [
+  { kind: "f32", shape: [7, 9], whole: "", cut: "0:4 3:8 5:9" },
+  { kind: "bf16", shape: [5, 11], whole: "", cut: "0:1 3:8 10:11" },
+  { kind: "fp8, a scale", shape: [5, 11], whole: "0:1 3:8 5:11", cut: "" },
+  { kind: "fp8, a scale for each row", shape: [5, 11], whole: "0:1 3:8 5:11", cut: "" },
+  { kind: "fp8 in blocks", shape: [130, 300], whole: "0:128 128:300 130:133 256:300", cut: "0:150 100:300" },
+  { kind: "nvfp4", shape: [5, 48], whole: "0:16 16:48 20:30", cut: "8:40 17:32" },
+  { kind: "gptq", shape: [16, 160], whole: "0:64 64:160 66:100 128:160", cut: "32:96 65:100 66:99" },
+  { kind: "gptq, one group", shape: [8, 40], whole: "0:20 8:40 38:40", cut: "3:40 0:21" },
+  { kind: "gptq, groups in no order", shape: [8, 128], whole: "", cut: "0:64 3:128" },
+  { kind: "awq", shape: [24, 128], whole: "0:64 64:128 0:32", cut: "32:96 1:64" },
+  { kind: "Q8_0", shape: [6, 256], whole: "0:32 64:256 33:60", cut: "16:64 0:255" },
+  { kind: "Q4_0", shape: [6, 256], whole: "0:32 64:256 34:60", cut: "16:64 33:60 0:255" },
+  { kind: "Q6_K", shape: [6, 256], whole: "", cut: "16:64 0:255" },
+];
+
+const rangesOf = (text: string): Range[] =>
+  text === "" ? [] : text.split(" ").map((range) => range.split(":").map(Number) as [number, number]);
+
+describe.each(cases)("$kind", ({ kind, shape, whole, cut }) => {
+  const [n, k] = shape;
+  const rows = rangesOf(`1:3 ${n - 2}:${n}`);
+  const everyRow: Range = [0, n];
+  const everyColumn: Range = [0, k];
+  const columns = [...rangesOf(whole), ...rangesOf(cut)];
+  const one = () => storedMatrices(dir, kind, shape, 1)[0]!;
+
+  test("rows", () => {
+    const weight = one();
+    const picked = pickRows(weight, rows);
+    expect(picked.shape).toEqual([4, k]);
+    expect(valuesOf(picked)).toEqual(elements(valuesOf(weight), shape, rows, everyColumn));
+    expect(valuesOf(pickRows(picked, [[1, 3]]))).toEqual(valuesOf(picked).subarray(k, 3 * k));
+    expect(storedBytes(picked)).toBeCloseTo((storedBytes(weight) * 4) / n, 9);
+  });
+
+  test.each(columns)("columns %i to %i", (begin, end) => {
+    const weight = one();
+    const picked = pickColumns(weight, [begin, end]);
+    expect(picked.shape).toEqual([n, end - begin]);
+    expect(valuesOf(picked)).toEqual(elements(valuesOf(weight), shape, [everyRow], [begin, end]));
+    expect(storedBytes(picked)).toBeCloseTo((storedBytes(weight) * (end - begin)) / k, 9);
+    const isCode = whole.split(" ").includes(`${begin}:${end}`);
+    expect(isQuantized(picked)).toBe(isCode);
+  });
+
+  test("columns of columns, and of rows that were picked", () => {
+    const weight = one();
+    for (const [begin, end] of columns) {
+      const once = pickColumns(pickRows(weight, rows), [begin, end]);
+      expect(valuesOf(once)).toEqual(elements(valuesOf(weight), shape, rows, [begin, end]));
+      const half = Math.floor((end - begin) / 2);
+      if (half === 0) continue;
+      const twice = pickRows(pickColumns(once, [half, end - begin]), [[1, 2]]);
+      expect(valuesOf(twice)).toEqual(elements(valuesOf(weight), shape, [[2, 3]], [begin + half, end]));
+    }
+  });
+
+  test("rows of several matrices below each other", () => {
+    const both = concatRows(storedMatrices(dir, kind, shape, 2));
+    const picked = pickRows(both, rangesOf(`${n - 1}:${n + 2} 0:1`));
+    const values = valuesOf(both);
+    expect(valuesOf(picked).subarray(0, 3 * k)).toEqual(values.subarray((n - 1) * k, (n + 2) * k));
+    expect(valuesOf(picked).subarray(3 * k)).toEqual(values.subarray(0, k));
+  });
+
+  test("a stack: rows of each, columns of each, and some of the matrices", () => {
+    const stack = reshaped(concatRows(storedMatrices(dir, kind, shape, 3)), [3, n, k]);
+    const values = valuesOf(stack);
+    const each = pickRowsOfEach(stack, rows);
+    expect(each.shape).toEqual([3, 4, k]);
+    expect(valuesOf(each)).toEqual(elements(values, shape, rows, everyColumn));
+    for (const [begin, end] of columns) {
+      const picked = pickColumns(each, [begin, end]);
+      expect(picked.shape).toEqual([3, 4, end - begin]);
+      expect(valuesOf(picked)).toEqual(elements(values, shape, rows, [begin, end]));
+    }
+    const some = pickRows(stack, [[1, 3]]);
+    expect(some.shape).toEqual([2, n, k]);
+    expect(valuesOf(some)).toEqual(values.subarray(n * k));
+  });
+});
+
+test("one tensor as a stack, taps of a convolution, and a vector", () => {
+  const [all] = storedMatrices(dir, "f32", [12, 5], 1) as [MatrixDescriptor];
+  const values = valuesOf(all);
+  const stack = reshaped(all, [3, 4, 5]);
+  const gateAndUp = rangesOf("1:2 3:4");
+  const each = pickRowsOfEach(stack, gateAndUp);
+  expect(valuesOf(each)).toEqual(elements(values, [4, 5], gateAndUp, [0, 5]));
+  expect(valuesOf(pickColumns(each, [2, 4]))).toEqual(elements(values, [4, 5], gateAndUp, [2, 4]));
+  const taps = pickRows(reshaped(all, [12, 1, 5]), [[2, 4]]);
+  expect(taps.shape).toEqual([2, 1, 5]);
+  expect(valuesOf(taps)).toEqual(values.subarray(10, 20));
+  const vector = pickRows(reshaped(all, [60]), rangesOf("7:9 0:1"));
+  expect(vector.shape).toEqual([3]);
+  expect(valuesOf(vector)).toEqual(Float32Array.of(values[7]!, values[8]!, values[0]!));
+});
+
+test("all of it is the weight itself; other slices have names of their own", () => {
+  const [weight] = storedMatrices(dir, "nvfp4", [4, 32], 1) as [MatrixDescriptor];
+  expect(pickRows(weight, [[0, 4]])).toBe(weight);
+  expect(pickColumns(weight, [0, 32])).toBe(weight);
+  const names = [
+    pickRows(weight, [[0, 2]]),
+    pickRows(weight, [[2, 4]]),
+    pickColumns(weight, [0, 16]),
+    pickColumns(weight, [0, 17]),
+    pickColumns(pickRows(weight, rangesOf("0:1 2:3")), [16, 32]),
+    pickRowsOfEach(reshaped(weight, [2, 2, 32]), [[0, 1]]),
+  ].map(({ name }) => name);
+  expect(names).toEqual([
+    "0.weight[0:2]",
+    "0.weight[2:4]",
+    "0.weight[..., 0:16]",
+    "0.weight[..., 0:17]",
+    "0.weight[0:1+2:3][..., 16:32]",
+    "0.weight[:, 0:1]",
+  ]);
+});
+
+test("refuses ranges that lie outside, are no ranges, or no columns", () => {
+  const [weight] = storedMatrices(dir, "f32", [4, 6], 1) as [MatrixDescriptor];
+  const stack = reshaped(weight, [2, 2, 6]);
+  const messageOf = (pick: () => unknown) => engineError("ERR_SHAPE", pick).message;
+  expect(messageOf(() => pickRows(weight, rangesOf("0:1 3:5")))).toBe(
+    "0.weight of shape [4, 6]: expected a range within its 4, got 3:5",
+  );
+  expect(messageOf(() => pickRows(weight, [[-1, 2]]))).toContain("got -1:2");
+  expect(messageOf(() => pickRows(weight, [[2, 1]]))).toContain("got 2:1");
+  expect(messageOf(() => pickRows(weight, [[0, 1.5]]))).toContain("got 0:1.5");
+  expect(messageOf(() => pickRowsOfEach(stack, [[1, 3]]))).toContain("within its 2, got 1:3");
+  expect(messageOf(() => pickColumns(weight, [3, 7]))).toContain("within its 6, got 3:7");
+  expect(messageOf(() => pickColumns(weight, [3, 3]))).toContain("got 3:3");
+});
