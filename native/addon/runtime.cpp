@@ -1,7 +1,9 @@
 #include "addon/runtime.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <vector>
 
 #include "addon/arguments.h"
 #include "addon/backends.h"
@@ -26,9 +28,38 @@ Napi::Value open_device(const Arguments& args) {
   return args.number(args.state.devices.insert(std::move(entry)));
 }
 
+// (devices): they compute together from now on, the first of them as rank 0.
+Napi::Value join_group(const Arguments& args) {
+  const auto [handles, bytes] = args.bytes(0);
+  std::vector<DeviceEntry*> devices(bytes / sizeof(Handle));
+  for (size_t rank = 0; rank < devices.size(); ++rank) {
+    Handle handle;
+    std::memcpy(&handle, handles + rank * sizeof handle, sizeof handle);
+    devices[rank] = &args.state.device(handle);
+  }
+  if (devices.empty()) throw Error(ErrorCode::Argument, "group", "no devices, expected one or more");
+  for (const DeviceEntry* device : devices) {
+    if (device->stream->membership().group) throw Error(ErrorCode::Argument, "group", "a device is in a group already");
+    if (std::count(devices.begin(), devices.end(), device) > 1)
+      throw Error(ErrorCode::Argument, "group", "a device is named twice");
+    if (device->backend->name() != devices[0]->backend->name())
+      throw Error(ErrorCode::Argument, "group", "devices of several kinds, expected one");
+  }
+  const auto group = devices[0]->backend->create_group(static_cast<int>(devices.size()));
+  for (size_t rank = 0; rank < devices.size(); ++rank) devices[rank]->stream->join({group, static_cast<int>(rank)});
+  return args.undefined();
+}
+
+// (device): nobody waits for its group any more.
+Napi::Value fail_group(const Arguments& args) {
+  if (const auto& group = args.device(0).stream->membership().group) group->fail();
+  return args.undefined();
+}
+
 Napi::Value close_device(const Arguments& args) {
   const Handle handle = args.handle(0);
   DeviceEntry& device = args.device(0);
+  fail_group(args);
   device.stream->drain();
   if (device.transfers) device.transfers->drain();
   const Device* backend = device.backend.get();
@@ -387,6 +418,8 @@ void register_runtime(Napi::Env env, Napi::Object exports) {
   };
   add("openDevice", bound<open_device>);
   add("closeDevice", bound<close_device>);
+  add("joinGroup", bound<join_group>);
+  add("failGroup", bound<fail_group>);
   add("describeDevice", bound<describe_device>);
   add("deviceMemory", bound<device_memory>);
   add("done", bound<done>);

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "core/group.h"
 #include "core/source.h"
 
 namespace mamba {
@@ -60,6 +62,13 @@ class Stream {
   virtual void begin_capture() = 0;
   virtual std::shared_ptr<Graph> end_capture() = 0;
   virtual void replay(const std::shared_ptr<Graph>& graph) = 0;
+
+  const Membership& membership() const { return membership_; }
+  // Before anything is launched here.
+  void join(Membership membership) { membership_ = std::move(membership); }
+
+ private:
+  Membership membership_;
 };
 
 class Device {
@@ -81,6 +90,8 @@ class Device {
   virtual std::unique_ptr<Stream> create_stream(bool deterministic) = 0;
   // For transfers alone.
   virtual std::unique_ptr<Stream> create_transfer_stream() = 0;
+  // A group for as many devices of this kind. Throws ErrorCode::NotBuilt where they cannot compute together.
+  virtual std::shared_ptr<Group> create_group(int ranks) = 0;
 };
 
 }  // namespace mamba

@@ -12,10 +12,12 @@
 #include "core/error.h"
 #include "cpu/activation.h"
 #include "cpu/attention.h"
+#include "cpu/collectives.h"
 #include "cpu/conv1d.h"
 #include "cpu/embedding.h"
 #include "cpu/experts.h"
 #include "cpu/gdn.h"
+#include "cpu/group.h"
 #include "cpu/grouped_linear.h"
 #include "cpu/kernels.h"
 #include "cpu/linear.h"
@@ -86,6 +88,8 @@ size_t CpuBackend::memory_total() const { return meminfo("MemTotal:"); }
 std::unique_ptr<Stream> CpuBackend::create_stream(bool) { return std::make_unique<CpuStream>(*this, threads_); }
 
 std::unique_ptr<Stream> CpuBackend::create_transfer_stream() { return std::make_unique<CpuStream>(*this, 1); }
+
+std::shared_ptr<Group> CpuBackend::create_group(int ranks) { return std::make_shared<CpuGroup>(ranks); }
 
 size_t CpuBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const {
   return cpu::linear_weight_bytes(n, k, dtype, group);

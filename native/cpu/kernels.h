@@ -51,6 +51,8 @@ struct Kernels {
   void (*rms_norm)(const RmsNormParams&, Range rows);
   // `scratch` holds group_size floats.
   void (*gated_rms_norm)(const GatedRmsNormParams&, Range rows, void* scratch);
+  void (*square_sums)(const SquareSumsParams&, Range rows);
+  void (*rms_norm_of_sums)(const RmsNormOfSumsParams&, Range rows);
 
   void (*causal_conv1d_update)(const CausalConv1dUpdateParams&, int64_t row, Range channels);
   void (*causal_conv1d_replay)(const CausalConv1dReplayParams&, int64_t row, Range channels);

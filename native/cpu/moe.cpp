@@ -96,6 +96,10 @@ void run_route(const RouteParams& p, ThreadPool& pool) {
   });
 }
 
+void run_local_experts(const LocalExpertsParams& p, ThreadPool&) {
+  for (int64_t i = 0; i < p.pairs; ++i) p.ids[i] -= p.first;
+}
+
 void run_sort_by_expert(const SortByExpertParams& p, ThreadPool&) {
   const auto expert_of = [&](int64_t pair) {
     const int64_t e = p.ids[pair];

@@ -14,4 +14,12 @@ void run_gated_rms_norm(const GatedRmsNormParams& p, ThreadPool& pool) {
   });
 }
 
+void run_square_sums(const SquareSumsParams& p, ThreadPool& pool) {
+  for_rows(pool, p.rows, p.width, [&](Range rows, Scratch&) { kernels().square_sums(p, rows); });
+}
+
+void run_rms_norm_of_sums(const RmsNormOfSumsParams& p, ThreadPool& pool) {
+  for_rows(pool, p.rows, p.width, [&](Range rows, Scratch&) { kernels().rms_norm_of_sums(p, rows); });
+}
+
 }  // namespace mamba::cpu

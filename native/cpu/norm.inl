@@ -1,4 +1,4 @@
-// rms_norm and gated_rms_norm, for a range of rows.
+// rms_norm, gated_rms_norm and the two halves of a norm that several ranks take, for a range of rows.
 //
 // Idea. Two passes over a row: the first makes the values to be normed and sums their squares, the second scales them.
 // The values stay where they are cheapest to read again: in x (no residual), in the residual (already rounded to its
@@ -79,6 +79,47 @@ void gated(const GatedRmsNormParams& p, Range rows, float* product) {
   }
 }
 
+// body(group, channels [begin, end) of this rank) for each group that it has channels of.
+template <class P, class Body>
+inline void for_groups(const P& p, Body&& body) {
+  for (int64_t begin = 0; begin < p.width;) {
+    const int64_t group = (p.first + begin) / p.group_size, left = (group + 1) * p.group_size - p.first;
+    const int64_t end = left < p.width ? left : p.width;
+    body(group, begin, end);
+    begin = end;
+  }
+}
+
+template <class T>
+void square_sums(const SquareSumsParams& p, Range rows) {
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const T* x = static_cast<const T*>(p.x) + r * p.x_stride;
+    float* sums = p.sums + r * p.groups;
+    for (int64_t g = 0; g < p.groups; ++g) sums[g] = 0.0f;
+    for_groups(p, [&](int64_t group, int64_t begin, int64_t end) {
+      F32 squares = zero();
+      for_lanes(begin, end, [&](int64_t c, auto n) {
+        const F32 v = load_n(x + c, n);
+        squares = fma(v, v, squares);
+      });
+      sums[group] = sum(squares);
+    });
+  }
+}
+
+template <class T>
+void of_sums(const RmsNormOfSumsParams& p, Range rows) {
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    const T* x = static_cast<const T*>(p.x) + r * p.x_stride;
+    T* out = static_cast<T*>(p.out) + r * p.out_stride;
+    for_groups(p, [&](int64_t group, int64_t begin, int64_t end) {
+      const float mean = p.sums[r * p.groups + group] / static_cast<float>(p.group_size);
+      const F32 scale = set(1.0f / __builtin_sqrtf(mean + p.eps));
+      scale_row(x + begin, scale, p.weight + begin, out + begin, end - begin);
+    });
+  }
+}
+
 }  // namespace norm
 
 inline void rms_norm(const RmsNormParams& p, Range rows) {
@@ -94,6 +135,14 @@ inline void rms_norm(const RmsNormParams& p, Range rows) {
 // `scratch` holds group_size floats.
 inline void gated_rms_norm(const GatedRmsNormParams& p, Range rows, void* scratch) {
   with_float_type(p.dtype, [&](auto t) { norm::gated<decltype(t)>(p, rows, static_cast<float*>(scratch)); });
+}
+
+inline void square_sums(const SquareSumsParams& p, Range rows) {
+  with_float_type(p.dtype, [&](auto t) { norm::square_sums<decltype(t)>(p, rows); });
+}
+
+inline void rms_norm_of_sums(const RmsNormOfSumsParams& p, Range rows) {
+  with_float_type(p.dtype, [&](auto t) { norm::of_sums<decltype(t)>(p, rows); });
 }
 
 }  // namespace mamba::cpu::MAMBA_ISA

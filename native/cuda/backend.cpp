@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "cuda/group.h"
 #include "cuda/kernels.h"
 #include "cuda/status.h"
 #include "cuda/stream.h"
@@ -109,6 +110,12 @@ std::unique_ptr<Stream> CudaBackend::create_stream(bool deterministic) {
 }
 
 std::unique_ptr<Stream> CudaBackend::create_transfer_stream() { return std::make_unique<CudaStream>(*this, facts_, 0); }
+
+std::shared_ptr<Group> CudaBackend::create_group(int ranks) {
+  if (ranks == 1) return std::make_shared<SingleGroup>();
+  throw Error(ErrorCode::NotBuilt, "group",
+              "several GPUs cannot compute one model together yet; serve a replica on each, or use the device \"cpu\"");
+}
 
 size_t CudaBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const {
   return cuda::linear_weight_bytes(n, k, dtype, group);

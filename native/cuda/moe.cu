@@ -131,11 +131,23 @@ __global__ void __launch_bounds__(kThreads) moe_combine_kernel(const __grid_cons
   store(out, pack<O, V>(total));
 }
 
+__global__ void __launch_bounds__(kThreads) local_experts_kernel(const __grid_constant__ LocalExpertsParams p) {
+  let_next_start();
+  wait_for_inputs();
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < p.pairs) p.ids[i] -= p.first;
+}
+
 bool vectors(const void* at, int64_t stride) { return reinterpret_cast<uintptr_t>(at) % 16 == 0 && stride % kVec == 0; }
 
 }  // namespace
 
 void run_route(const RouteParams& p, Context& context) { launch_route<1>(p, context); }
+
+void run_local_experts(const LocalExpertsParams& p, Context& context) {
+  launch(context, {.grid = static_cast<unsigned>(ceil_div(p.pairs, kThreads)), .block = kThreads}, local_experts_kernel,
+         p);
+}
 
 void run_sort_by_expert(const SortByExpertParams& p, Context& context) {
   constexpr int64_t kFewPairs = 4096;

@@ -7,6 +7,7 @@
 #include "core/tensor.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
+#include "ops/collectives.h"
 #include "ops/conv1d.h"
 #include "ops/embedding.h"
 #include "ops/experts.h"

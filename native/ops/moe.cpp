@@ -73,6 +73,16 @@ void route(Stream& stream, Tensor ids, Tensor weights, Tensor logits, std::optio
   backend_of(stream).route(stream, params);
 }
 
+void local_experts(Stream& stream, Tensor ids, int64_t first) {
+  Checker check("local_experts", stream.device());
+  check.shape(ids, "ids", {"tokens", "k"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
+  if (first < 0 || first >= kMostExperts)
+    check.refuse("first is " + std::to_string(first) + ", expected 0 to " + std::to_string(kMostExperts - 1));
+  if (ids.elements() == 0) return;
+  backend_of(stream).local_experts(
+      stream, {.pairs = ids.elements(), .first = static_cast<int32_t>(first), .ids = ids.as<int32_t>()});
+}
+
 void sort_by_expert(Stream& stream, Tensor row_token, Tensor offsets, Tensor positions, Tensor ids) {
   Checker check("sort_by_expert", stream.device());
   check.shape(ids, "ids", {"tokens", "k"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");

@@ -30,6 +30,12 @@ RouteParams checked_route(Checker& check, Tensor ids, Tensor weights, Tensor log
                           std::optional<Tensor> slots, int64_t score, int64_t groups, int64_t kept_groups,
                           bool normalise, double scale);
 
+struct LocalExpertsParams {
+  int64_t pairs;
+  int32_t first;
+  int32_t* ids;  // [pairs], in place
+};
+
 struct SortByExpertParams {
   int64_t pairs, k, experts;  // pairs: tokens k
   const int32_t* ids;         // [tokens, k] contiguous; one outside [0, experts) is padding

@@ -4,6 +4,17 @@
 #include "ops/backend.h"
 
 namespace mamba {
+namespace {
+
+// This rank's channels [first, first + width) lie in `groups` groups.
+void check_groups(const Checker& check, int64_t group_size, int64_t first) {
+  const int64_t width = check.size("width"), groups = check.size("groups");
+  if (group_size > 0 && first >= 0 && width <= groups * group_size && first <= groups * group_size - width) return;
+  check.refuse("channels " + std::to_string(first) + " to " + std::to_string(first + width) + ", expected them in " +
+               std::to_string(groups) + " groups of " + std::to_string(group_size));
+}
+
+}  // namespace
 
 void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residual, Tensor weight, double eps) {
   Checker check("rms_norm", stream.device());
@@ -55,6 +66,51 @@ void gated_rms_norm(Stream& stream, Tensor out, Tensor x, Tensor gate, Tensor we
                                                 .norm_before_gate = norm_before_gate,
                                                 .dtype = x.dtype,
                                             });
+}
+
+void square_sums(Stream& stream, Tensor sums, Tensor x, int64_t group_size, int64_t first) {
+  Checker check("square_sums", stream.device());
+  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.shape(sums, "sums", {"rows", "groups"}).dtype(sums, "sums", {DType::f32}).contiguous(sums, "sums");
+  check_groups(check, group_size, first);
+  if (sums.elements() == 0) return;
+  backend_of(stream).square_sums(stream, {
+                                             .rows = check.size("rows"),
+                                             .width = check.size("width"),
+                                             .groups = check.size("groups"),
+                                             .group_size = group_size,
+                                             .first = first,
+                                             .x = x.data,
+                                             .x_stride = x.stride(0),
+                                             .sums = sums.as<float>(),
+                                             .dtype = x.dtype,
+                                         });
+}
+
+void rms_norm_of_sums(Stream& stream, Tensor out, Tensor x, Tensor sums, Tensor weight, int64_t group_size,
+                      int64_t first, double eps) {
+  Checker check("rms_norm_of_sums", stream.device());
+  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.shape(sums, "sums", {"rows", "groups"}).dtype(sums, "sums", {DType::f32}).contiguous(sums, "sums");
+  check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
+  check.shape(out, "out", {"rows", "width"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
+  check_groups(check, group_size, first);
+  if (out.elements() == 0) return;
+  backend_of(stream).rms_norm_of_sums(stream, {
+                                                  .rows = check.size("rows"),
+                                                  .width = check.size("width"),
+                                                  .groups = check.size("groups"),
+                                                  .group_size = group_size,
+                                                  .first = first,
+                                                  .x = x.data,
+                                                  .x_stride = x.stride(0),
+                                                  .sums = sums.as<float>(),
+                                                  .weight = weight.as<float>(),
+                                                  .out = out.data,
+                                                  .out_stride = out.stride(0),
+                                                  .eps = static_cast<float>(eps),
+                                                  .dtype = x.dtype,
+                                              });
 }
 
 }  // namespace mamba

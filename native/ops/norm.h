@@ -27,4 +27,24 @@ struct GatedRmsNormParams {
   DType dtype;  // of x, gate and out
 };
 
+struct SquareSumsParams {
+  int64_t rows, width, groups, group_size, first;
+  const void* x;  // [rows, width], row stride x_stride
+  int64_t x_stride;
+  float* sums;  // [rows, groups]
+  DType dtype;  // of x
+};
+
+struct RmsNormOfSumsParams {
+  int64_t rows, width, groups, group_size, first;
+  const void* x;  // [rows, width], row stride x_stride
+  int64_t x_stride;
+  const float* sums;    // [rows, groups]
+  const float* weight;  // [width]
+  void* out;            // [rows, width], row stride out_stride; may be x
+  int64_t out_stride;
+  float eps;
+  DType dtype;  // of x and out
+};
+
 }  // namespace mamba

@@ -23,6 +23,10 @@ export interface Addon extends OpFunctions {
   /** `deterministic`: 1 for a stream whose ops give a row the same bits whatever they are launched with, else 0. */
   openDevice(kind: string, threads: number, deterministic: number): DeviceHandle;
   closeDevice(device: DeviceHandle): void;
+  /** Devices of one kind compute together from now on, each with its place as its rank. */
+  joinGroup(devices: Int32Array): void;
+  /** Collective ops of the device's group fail from now on. */
+  failGroup(device: DeviceHandle): void;
   describeDevice(device: DeviceHandle): string;
   /** Bytes free and in all. */
   deviceMemory(device: DeviceHandle, out: Float64Array): void;

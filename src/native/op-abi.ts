@@ -58,6 +58,7 @@ export interface OpFunctions {
     normalise: boolean,
     scale: number,
   ): void;
+  localExperts(device: DeviceHandle, ids: TensorHandle, first: number): void;
   sortByExpert(
     device: DeviceHandle,
     rowToken: TensorHandle,
@@ -138,6 +139,19 @@ export interface OpFunctions {
     eps: number,
     normBeforeGate: boolean,
   ): void;
+  squareSums(device: DeviceHandle, sums: TensorHandle, x: TensorHandle, groupSize: number, first: number): void;
+  rmsNormOfSums(
+    device: DeviceHandle,
+    out: TensorHandle,
+    x: TensorHandle,
+    sums: TensorHandle,
+    weight: TensorHandle,
+    groupSize: number,
+    first: number,
+    eps: number,
+  ): void;
+  allReduce(device: DeviceHandle, out: TensorHandle, x: TensorHandle, accumulate: boolean): void;
+  allGather(device: DeviceHandle, out: TensorHandle, unit: number): void;
   causalConv1dUpdate(
     device: DeviceHandle,
     out: TensorHandle,

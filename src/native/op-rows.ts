@@ -10,6 +10,7 @@ activation Tensor out Tensor x std::optional<Tensor> up int64_t activation doubl
 linear_activation Tensor out Tensor x Tensor weight int64_t activation bool gated double scale
 scale Tensor out Tensor x double alpha bool accumulate
 route Tensor ids Tensor weights Tensor logits std::optional<Tensor> bias std::optional<Tensor> slots int64_t score int64_t groups int64_t kept_groups bool normalise double scale
+local_experts Tensor ids int64_t first
 sort_by_expert Tensor row_token Tensor offsets Tensor positions Tensor ids
 grouped_linear Tensor out Tensor x Tensor weight Tensor offsets std::optional<Tensor> row_token int64_t activation bool gated
 moe_combine Tensor out Tensor y Tensor weights Tensor positions double alpha bool accumulate
@@ -17,6 +18,10 @@ linear_route Tensor ids Tensor weights Tensor logits Tensor x Tensor weight std:
 experts Tensor out Tensor x Tensor ids Tensor weights Tensor up Tensor down Tensor sorted Tensor between Tensor products std::optional<Tensor> shared_up std::optional<Tensor> shared_down std::optional<Tensor> shared_gate std::optional<Tensor> shared_between std::optional<Tensor> shared_factors int64_t activation bool gated double alpha bool accumulate
 rms_norm Tensor out Tensor x std::optional<Tensor> residual Tensor weight double eps
 gated_rms_norm Tensor out Tensor x Tensor gate Tensor weight int64_t group_size double eps bool norm_before_gate
+square_sums Tensor sums Tensor x int64_t group_size int64_t first
+rms_norm_of_sums Tensor out Tensor x Tensor sums Tensor weight int64_t group_size int64_t first double eps
+all_reduce Tensor out Tensor x bool accumulate
+all_gather Tensor out int64_t unit
 causal_conv1d_update Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots bool silu
 causal_conv1d_replay Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots Tensor replay bool silu
 causal_conv1d_varlen Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor query_start_loc Tensor slots Tensor has_initial_state Tensor block_seq Tensor block_offset int64_t block_size bool silu std::optional<Tensor> snapshot_ends std::optional<Tensor> snapshot_slots

@@ -2,6 +2,7 @@ export * from "./activation";
 export * from "./attention";
 export * from "./attention-limits";
 export * from "./codes";
+export * from "./collectives";
 export * from "./conv1d";
 export * from "./embedding";
 export * from "./gdn";

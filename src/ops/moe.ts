@@ -49,6 +49,21 @@ export function route(stream: Stream, args: RouteArgs): void {
   );
 }
 
+export interface LocalExpertsArgs {
+  /** i32 [tokens, k], in place. Written. */
+  readonly ids: Tensor;
+  /** The rank's first expert. */
+  readonly first: number;
+}
+
+/**
+ * Numbers of experts among those of a rank, which has all from `first` on: ids -= first. A number that becomes negative, or
+ * too large, is no expert there.
+ */
+export function localExperts(stream: Stream, args: LocalExpertsArgs): void {
+  addon().localExperts(stream.handle, args.ids.handle, args.first);
+}
+
 export interface SortByExpertArgs {
   /** i32 [tokens k]: the token of each row, -1 behind the last. Written. */
   readonly rowToken: Tensor;

@@ -65,3 +65,53 @@ export function gatedRmsNorm(stream: Stream, args: GatedRmsNormArgs): void {
     args.normBeforeGate ?? false,
   );
 }
+
+export interface SquareSumsArgs {
+  /** f32 [rows, groups] contiguous. Written. */
+  readonly sums: Tensor;
+  /** [rows, width] of any float type; the rows may be strided. */
+  readonly x: Tensor;
+  /** Channels of a group, those of other ranks included. */
+  readonly groupSize: number;
+  /** This rank's first channel among those of all ranks. */
+  readonly first: number;
+}
+
+/**
+ * Sums of squares for a norm whose groups lie on several ranks: sums[r, g] = sum of x[r, c]^2 over those channels c of this
+ * rank that are in group g; 0 where there are none.
+ */
+export function squareSums(stream: Stream, args: SquareSumsArgs): void {
+  addon().squareSums(stream.handle, args.sums.handle, args.x.handle, args.groupSize, args.first);
+}
+
+export interface RmsNormOfSumsArgs {
+  /** [rows, width] of x's type; the rows may be strided; may be x. Written. */
+  readonly out: Tensor;
+  /** [rows, width] of any float type; the rows may be strided. */
+  readonly x: Tensor;
+  /** f32 [rows, groups] contiguous, of all ranks. */
+  readonly sums: Tensor;
+  /** f32 [width]. */
+  readonly weight: Tensor;
+  /** As in squareSums. */
+  readonly groupSize: number;
+  /** As in squareSums. */
+  readonly first: number;
+  /** Added to the mean square. */
+  readonly eps: number;
+}
+
+/** rmsNorm by such sums: out[r, c] = x[r, c] / sqrt(sums[r, g] / groupSize + eps) * weight[c]. */
+export function rmsNormOfSums(stream: Stream, args: RmsNormOfSumsArgs): void {
+  addon().rmsNormOfSums(
+    stream.handle,
+    args.out.handle,
+    args.x.handle,
+    args.sums.handle,
+    args.weight.handle,
+    args.groupSize,
+    args.first,
+    args.eps,
+  );
+}

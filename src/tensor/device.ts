@@ -66,6 +66,19 @@ export class Device {
     return new Device(addon().openDevice(kind, threads, deterministic ? 1 : 0), kind);
   }
 
+  /**
+   * Several of one kind compute together from now on, each with its place as its rank: collective ops meet the others there. Throws
+   * ERR_NOT_BUILT where devices of this kind cannot.
+   */
+  static join(devices: readonly Device[]): void {
+    addon().joinGroup(Int32Array.from(devices, ({ handle }) => handle));
+  }
+
+  /** Ends the waiting for a rank that will not come: what is launched on the group fails with ERR_DEVICE_LOST from now on. */
+  failGroup(): void {
+    addon().failGroup(this.handle);
+  }
+
   /** The first call of an op with a new shape takes longer than the next, because it chooses among kernels by their times. */
   get choosesKernels(): boolean {
     return this.kind === "cuda";

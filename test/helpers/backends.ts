@@ -22,6 +22,7 @@ export class Backend {
 
   open(): void {
     this.opened = Device.open({ kind: this.kind, threads: 2 });
+    Device.join([this.opened]); // a group of one, for collective ops
   }
 
   close(): void {

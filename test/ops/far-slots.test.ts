@@ -5,8 +5,9 @@ import { encode } from "../helpers/bits";
 import { assertSameBits } from "../helpers/close";
 import { Rng } from "../helpers/rng";
 import { full } from "../helpers/table";
+import type { TensorArg, ValidCall } from "./cases/call-arguments";
 import { elements, materialise } from "./cases/materialise";
-import { type TensorArg, type ValidCall, validCalls } from "./cases/valid-calls";
+import { validCalls } from "./cases/valid-calls";
 
 const stride = 2 ** 30 + 64; // elements; slot 2 begins beyond 2^31
 const slots = 3;

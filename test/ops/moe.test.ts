@@ -1,4 +1,4 @@
-import { route } from "../../src/ops/moe";
+import { localExperts, route } from "../../src/ops/moe";
 import { describeEachBackend } from "../helpers/backends";
 import { cases, product } from "../helpers/table";
 import { checkCombine, checkRoute, checkSort, combineBase, routeBase, type SortRow, sortBase } from "./cases/moe";
@@ -81,6 +81,13 @@ const combineTable = cases(combineBase, [
 ]);
 
 describeEachBackend((backend) => {
+  test("localExperts numbers them from a rank's first one on", async () => {
+    const values = [0, 3, 4, 9, -1, 1023];
+    const ids = backend.place("i32", [3, 2], { values });
+    localExperts(backend.stream, { ids: ids.tensor, first: 4 });
+    expect([...(await ids.values())]).toEqual(values.map((id) => id - 4));
+  });
+
   describe("route", () => {
     test.each(routeTable)("$name", ({ row }) => checkRoute(backend, row));
 

@@ -1,6 +1,7 @@
 import { describeEachBackend } from "../helpers/backends";
 import { cases, describePublished, product } from "../helpers/table";
 import { checkGated, checkRms, type GatedRow, gatedBase, rmsBase } from "./cases/norm";
+import { checkSums, sumsBase } from "./cases/norm-sums";
 
 const rmsTable = cases(rmsBase, [
   {},
@@ -63,7 +64,28 @@ const gatedTable = cases(gatedBase, [
   { inPlace: true, dtype: "f16", width: 17, groupSize: 17, gatePad: 3, shift: 1 }, // out is x in f16, nothing is aligned
 ]);
 
+const sumsTable = cases(sumsBase, [
+  {},
+  { cuts: [] }, // all on one rank
+  { cuts: [32, 64] }, // three ranks
+  { cuts: [1, 95] }, // ranks of a single channel
+  { groupSize: 32 }, // the cut is in the middle of a group
+  { groupSize: 48 }, // no group is cut
+  { groupSize: 3, cuts: [10, 50] }, // groups smaller than a vector
+  { rows: 0 }, // no rows
+  { rows: 300 }, // more rows than threads
+  { width: 4096, groupSize: 4096, cuts: [1024, 2048, 3072], dtype: "bf16" }, // a large model's
+  { dtype: "bf16", inPlace: true }, // out is x
+  { dtype: "f16", width: 34, groupSize: 17, cuts: [9], xPad: 7 }, // nothing is aligned
+  { scale: 0 }, // zeros: eps keeps it finite
+  { scale: 1e4 }, // large
+]);
+
 describeEachBackend((backend) => {
+  describe("squareSums and rmsNormOfSums", () => {
+    test.each(sumsTable)("$name", ({ row }) => checkSums(backend, row));
+  });
+
   describe("rmsNorm", () => {
     test.each(rmsTable)("$name", ({ row }) => checkRms(backend, row));
   });

@@ -1,8 +1,9 @@
 /** Rows past the last sequence are another op's: with them an op does what it does without, and leaves them alone. */
 import { Tensor } from "../../src/tensor/tensor";
 import { type Backend, describeEachBackend } from "../helpers/backends";
+import type { Arg, TensorArg, ValidCall } from "./cases/call-arguments";
 import { materialise } from "./cases/materialise";
-import { type Arg, type TensorArg, type ValidCall, validCalls } from "./cases/valid-calls";
+import { validCalls } from "./cases/valid-calls";
 
 const callOf = (op: string): ValidCall => validCalls.find((valid) => valid.op === op)!;
 const rowsOf = (valid: ValidCall) => (valid.args.out as TensorArg).shape[0]!;

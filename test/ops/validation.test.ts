@@ -6,9 +6,10 @@ import { Device } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
 import { describeEachBackend } from "../helpers/backends";
 import { failureOf } from "../helpers/failure";
+import { isTensorArg, type ValidCall, type Values } from "./cases/call-arguments";
 import { elements, materialise, pack } from "./cases/materialise";
 import { misuse } from "./cases/misuse";
-import { isTensorArg, type ValidCall, type Values, validCalls } from "./cases/valid-calls";
+import { validCalls } from "./cases/valid-calls";
 
 const callOf = (op: string): ValidCall => validCalls.find((valid) => valid.op === op)!;
 

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { sizeOf } from "../../src/tensor/dtype";
 import { Tensor } from "../../src/tensor/tensor";
 import { type Backend, describeEachBackend } from "../helpers/backends";
+import { isTensorArg, type ValidCall, type Values } from "./cases/call-arguments";
 import { materialise } from "./cases/materialise";
-import { isTensorArg, type ValidCall, type Values, validCalls } from "./cases/valid-calls";
+import { validCalls } from "./cases/valid-calls";
 
 const opsDef = readFileSync(join(__dirname, "../../native/ops/ops.def"), "utf8");
 const camelCase = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -18,6 +19,9 @@ function writtenBy(op: string): string[] {
 
 /** Written where a backend needs it. */
 const scratch = ["normed", "partialOut", "partialLse"];
+
+/** Whose outputs come from other ranks: here there are none. */
+const gathers = ["all_gather"];
 
 const tensorsOf = ({ args }: ValidCall) => Object.keys(args).filter((name) => isTensorArg(args[name]!));
 const packedIn = ({ args }: ValidCall, name: string) => {
@@ -46,6 +50,7 @@ describeEachBackend((backend) => {
     const after = await contents(backend, args, names);
     const changed = names.filter((name) => `${before[name]}` !== `${after[name]}`);
     expect(changed.filter((name) => !writtenBy(op).includes(name))).toEqual([]);
+    if (gathers.includes(op)) return;
     expect(writtenBy(op).filter((name) => !changed.includes(name) && !scratch.includes(name))).toEqual([]);
   });
 });

@@ -5,7 +5,7 @@ import type { Tensor } from "../../../src/tensor/tensor";
 import type { Backend } from "../../helpers/backends";
 import type { FloatDType } from "../../helpers/bits";
 import { Rng } from "../../helpers/rng";
-import { type Arg, isTensorArg, type TensorArg, type ValidCall, type Values } from "./valid-calls";
+import { type Arg, isTensorArg, type TensorArg, type ValidCall, type Values } from "./call-arguments";
 
 export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 

@@ -1,6 +1,6 @@
 /** Calls that every op refuses: the valid call with some arguments changed. */
 import type { ErrorCode } from "../../../src/errors";
-import type { Arg, TensorArg } from "./valid-calls";
+import type { Arg, TensorArg } from "./call-arguments";
 
 const f32 = (...shape: number[]): TensorArg => ({ dtype: "f32", shape });
 const ints = (...values: number[]): TensorArg => ({ dtype: "i32", shape: [values.length], values });
@@ -140,6 +140,15 @@ export const misuse: [op: string, changes: Record<string, Arg>, code: ErrorCode,
   ["gated_rms_norm", { groupSize: 5 }, "ERR_ARGUMENT", "group_size is 5, expected a divisor of width 16"],
   ["gated_rms_norm", { groupSize: 0 }, "ERR_ARGUMENT", "group_size is 0"],
   ["gated_rms_norm", { gate: { dtype: "bf16", shape: [3, 16] } }, "ERR_DTYPE", "gate is bf16, expected f32"],
+  ["local_experts", { first: -1 }, "ERR_ARGUMENT", "first is -1, expected 0 to 1023"],
+  ["square_sums", { first: 9 }, "ERR_ARGUMENT", "channels 9 to 25, expected them in 3 groups of 8"],
+  ["square_sums", { first: -1 }, "ERR_ARGUMENT", "channels -1 to 15"],
+  ["square_sums", { groupSize: 0 }, "ERR_ARGUMENT", "3 groups of 0"],
+  ["square_sums", { sums: f32(2, 3) }, "ERR_SHAPE", "sums is [2, 3], expected [rows, groups] with rows = 3 (from x)"],
+  ["rms_norm_of_sums", { first: 9 }, "ERR_ARGUMENT", "channels 9 to 25, expected them in 3 groups of 8"],
+  ["rms_norm_of_sums", { weight: f32(15) }, "ERR_SHAPE", "weight is [15], expected [width] with width = 16"],
+  ["all_reduce", { out: f32(3, 15) }, "ERR_SHAPE", "out is [3, 15], expected [rows, width] with width = 16 (from x)"],
+  ["all_gather", { unit: 0 }, "ERR_ARGUMENT", "unit is 0, expected 1 or more"],
   ["causal_conv1d_update", { x: f32(3, 15) }, "ERR_SHAPE", "weight is [4, 16], expected [width, dim] with dim = 15"],
   ["causal_conv1d_update", { weight: f32(5, 16) }, "ERR_ARGUMENT", "weight has width 5, expected 2 to 4"],
   ["causal_conv1d_update", { weight: f32(1, 16) }, "ERR_ARGUMENT", "weight has width 1, expected 2 to 4"],

@@ -1,43 +1,9 @@
 /** One small valid call of each op, as a table of its arguments: what misuse tests start from. */
 import * as ops from "../../../src/ops";
-import type { DType } from "../../../src/tensor/dtype";
-import type { Stream } from "../../../src/tensor/stream";
-import type { Tensor } from "../../../src/tensor/tensor";
-
-/** A tensor argument: random numbers of this type and shape, or integers as given. `packed` = linear's weight. */
-export interface TensorArg {
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  readonly values?: readonly number[];
-  readonly packed?: true;
-  /** Strides may be anything, as for parameters that are expanded over channels. */
-  readonly anyStrides?: true;
-  /** Any rank from 2 on and any type will do. */
-  readonly anyTensor?: true;
-}
-
-export type Arg = TensorArg | number | boolean;
-
-export type Values = Record<string, Tensor | number | boolean>;
-
-export interface ValidCall {
-  readonly op: string; // as messages name it
-  readonly args: Readonly<Record<string, Arg>>;
-  readonly call: (stream: Stream, args: Values) => void;
-}
-
-export const isTensorArg = (arg: Arg): arg is TensorArg => typeof arg === "object";
-
-const f32 = (...shape: number[]): TensorArg => ({ dtype: "f32", shape });
-const i32 = (...values: number[]): TensorArg => ({ dtype: "i32", shape: [values.length], values });
-const loose = (arg: TensorArg): TensorArg => ({ ...arg, anyStrides: true });
+import { as, f32, i32, loose, positive, type TensorArg, type ValidCall } from "./call-arguments";
 
 /** A repetition penalty of 1.5, as the bits of a float. */
 const REPETITION = 0x3fc00000;
-
-// The wrappers are typed by their arguments; a table of them cannot be.
-// biome-ignore lint/suspicious/noExplicitAny: see above
-const as = (op: (stream: Stream, args: any) => void) => op as ValidCall["call"];
 
 const conv = { state: f32(4, 3, 16), weight: f32(4, 16), bias: f32(16), silu: true };
 const ssd = { state: f32(4, 2, 8, 16), dtMin: 0, dtMax: 1, dtSoftplus: true };
@@ -106,6 +72,11 @@ export const validCalls: readonly ValidCall[] = [
     },
   },
   {
+    op: "local_experts",
+    call: as(ops.localExperts),
+    args: { ids: { dtype: "i32", shape: [3, 2], values: [0, 1, 2, 3, -1, 5] }, first: 2 },
+  },
+  {
     op: "sort_by_expert",
     call: as(ops.sortByExpert),
     args: {
@@ -160,6 +131,21 @@ export const validCalls: readonly ValidCall[] = [
     call: as(ops.gatedRmsNorm),
     args: { out: f32(3, 16), x: f32(3, 16), gate: f32(3, 16), weight: f32(16), groupSize: 8, eps: 1e-5 },
   },
+  {
+    op: "square_sums",
+    call: as(ops.squareSums),
+    args: { sums: f32(3, 3), x: f32(3, 16), groupSize: 8, first: 4 },
+  },
+  {
+    op: "rms_norm_of_sums",
+    call: as(ops.rmsNormOfSums),
+    args: {
+      ...{ out: f32(3, 16), x: f32(3, 16), sums: positive(3, 3), weight: f32(16) },
+      ...{ groupSize: 8, first: 4, eps: 1e-5 },
+    },
+  },
+  { op: "all_reduce", call: as(ops.allReduce), args: { out: f32(3, 16), x: f32(3, 16), accumulate: true } },
+  { op: "all_gather", call: as(ops.allGather), args: { out: f32(3, 16), unit: 4 } },
   {
     op: "causal_conv1d_update",
     call: as(ops.causalConv1dUpdate),

@@ -1,0 +1,63 @@
+// Ops in which the ranks of a group meet: each reads what it lacks in the others' memory.
+#include "cpu/collectives.h"
+
+#include <cstring>
+
+#include "core/float_type.h"
+#include "cpu/for_rows.h"
+#include "cpu/group.h"
+
+namespace mamba::cpu {
+namespace {
+
+CpuGroup& group_of(const Membership& membership) { return static_cast<CpuGroup&>(*membership.group); }
+
+// Every rank takes the sum by itself, in the order of ranks, so that all have the same bits.
+template <class X, class Out>
+void reduce(const AllReduceParams& p, const std::vector<GroupRows>& parts, Range rows, float* sums) {
+  for (int64_t r = rows.begin; r < rows.end; ++r) {
+    for (size_t rank = 0; rank < parts.size(); ++rank) {
+      const X* x = static_cast<const X*>(parts[rank].data) + r * parts[rank].stride;
+      for (int64_t c = 0; c < p.width; ++c) sums[c] = (rank == 0 ? 0.0f : sums[c]) + to_float(x[c]);
+    }
+    Out* out = static_cast<Out*>(p.out) + r * p.out_stride;
+    for (int64_t c = 0; c < p.width; ++c) {
+      out[c] = from_float<Out>(p.accumulate ? to_float(out[c]) + sums[c] : sums[c]);
+    }
+  }
+}
+
+}  // namespace
+
+void run_all_reduce(const AllReduceParams& p, ThreadPool& pool) {
+  const GroupRows own = {const_cast<void*>(p.x), p.x_stride, p.rows, p.width};
+  group_of(p.membership).meet(p.membership.rank, own, [&](const std::vector<GroupRows>& parts) {
+    for_rows(pool, p.rows, p.width, [&](Range rows, Scratch& scratch) {
+      auto* sums = static_cast<float*>(scratch.get(static_cast<size_t>(p.width) * sizeof(float)));
+      with_float_type(p.x_dtype, [&](auto x) {
+        with_float_type(p.out_dtype, [&](auto out) { reduce<decltype(x), decltype(out)>(p, parts, rows, sums); });
+      });
+    });
+  });
+}
+
+void run_all_gather(const AllGatherParams& p, ThreadPool& pool) {
+  const GroupRows own = {p.out, p.out_stride, p.rows, p.width};
+  const size_t element = size_of(p.dtype);
+  group_of(p.membership).meet(p.membership.rank, own, [&](const std::vector<GroupRows>& parts) {
+    for_rows(pool, p.rows, p.width, [&](Range rows, Scratch&) {
+      for (int rank = 0; rank < static_cast<int>(parts.size()); ++rank) {
+        if (rank == p.membership.rank) continue;
+        const int64_t begin = p.first_column(rank), end = p.first_column(rank + 1);
+        const GroupRows& part = parts[static_cast<size_t>(rank)];
+        for (int64_t r = rows.begin; r < rows.end; ++r) {
+          std::memcpy(static_cast<char*>(p.out) + static_cast<size_t>(r * p.out_stride + begin) * element,
+                      static_cast<const char*>(part.data) + static_cast<size_t>(r * part.stride + begin) * element,
+                      static_cast<size_t>(end - begin) * element);
+        }
+      }
+    });
+  });
+}
+
+}  // namespace mamba::cpu

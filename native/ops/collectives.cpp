@@ -1,0 +1,54 @@
+#include "ops/collectives.h"
+
+#include "core/check.h"
+#include "ops/backend.h"
+
+namespace mamba {
+namespace {
+
+const Membership& membership_of(const Stream& stream, const Checker& check) {
+  const Membership& membership = stream.membership();
+  if (!membership.group) check.refuse("the device is in no group; join it with the others first");
+  return membership;
+}
+
+}  // namespace
+
+void all_reduce(Stream& stream, Tensor out, Tensor x, bool accumulate) {
+  Checker check("all_reduce", stream.device());
+  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  const Membership& membership = membership_of(stream, check);
+  if (out.elements() == 0) return;
+  backend_of(stream).all_reduce(stream, {
+                                            .rows = check.size("rows"),
+                                            .width = check.size("width"),
+                                            .x = x.data,
+                                            .x_stride = x.stride(0),
+                                            .out = out.data,
+                                            .out_stride = out.stride(0),
+                                            .accumulate = accumulate,
+                                            .x_dtype = x.dtype,
+                                            .out_dtype = out.dtype,
+                                            .membership = membership,
+                                        });
+}
+
+void all_gather(Stream& stream, Tensor out, int64_t unit) {
+  Checker check("all_gather", stream.device());
+  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  if (unit < 1) check.refuse("unit is " + std::to_string(unit) + ", expected 1 or more");
+  const Membership& membership = membership_of(stream, check);
+  if (out.elements() == 0) return;
+  backend_of(stream).all_gather(stream, {
+                                            .rows = check.size("rows"),
+                                            .width = check.size("width"),
+                                            .out = out.data,
+                                            .out_stride = out.stride(0),
+                                            .unit = unit,
+                                            .dtype = out.dtype,
+                                            .membership = membership,
+                                        });
+}
+
+}  // namespace mamba

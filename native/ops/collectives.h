@@ -1,0 +1,36 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "core/dtype.h"
+#include "core/group.h"
+
+namespace mamba {
+
+struct AllReduceParams {
+  int64_t rows, width;
+  const void* x;  // [rows, width], row stride x_stride
+  int64_t x_stride;
+  void* out;  // [rows, width], row stride out_stride
+  int64_t out_stride;
+  bool accumulate;
+  DType x_dtype, out_dtype;
+  Membership membership;
+};
+
+struct AllGatherParams {
+  int64_t rows, width;
+  void* out;  // [rows, width], row stride out_stride
+  int64_t out_stride;
+  int64_t unit;
+  DType dtype;
+  Membership membership;
+
+  // The first column of a rank; of the rank after the last one, width.
+  int64_t first_column(int rank) const {
+    const int64_t units = (width + unit - 1) / unit, begin = units * rank / membership.group->ranks() * unit;
+    return begin < width ? begin : width;
+  }
+};
+
+}  // namespace mamba
