@@ -155,7 +155,7 @@ async function main(): Promise<void> {
     try {
       const all = { ...options, ...more };
       const { model, drafter } = await loadWeights(dir, config, device, all);
-      const prepared = await prepareRunner(device, model, config, all, drafter);
+      const prepared = await prepareRunner([{ device, model, drafter }], config, all);
       if (prepared.config.maxNumSeqs < options.maxNumSeqs!) throw new Error(prepared.note!);
       await run(prepared, describeDevice(device.describe()));
     } finally {

@@ -1,7 +1,7 @@
 import { basename, resolve } from "node:path";
-import type { ModelRunner } from "../engine/model-runner";
 import type { DtypeName, Dtypes, EngineConfig, QuantizeName } from "../engine/policy/config";
 import { prepareRunner } from "../engine/prepare-runner";
+import type { Runner } from "../engine/runner";
 import { loadWeights } from "../llm/load-weights";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import type { Model } from "../models/model";
@@ -32,7 +32,7 @@ export interface StepModel {
   readonly name: string;
   readonly config: ModelConfig;
   readonly model: Model;
-  readonly runner: ModelRunner;
+  readonly runner: Runner;
   readonly limits: EngineConfig;
   readonly dtypes: Dtypes;
   readonly quantize: QuantizeName;
@@ -45,8 +45,7 @@ export async function loadStepModel(dir: string, device: Device, options: StepMo
   const { maxNumSeqs, maxTokens, deterministic, quantize } = options;
   // A benchmark's positions are what they are, whatever length the model was trained on.
   const prepared = await prepareRunner(
-    device,
-    model,
+    [{ device, model }],
     { vocabSize: config.vocabSize },
     {
       maxNumSeqs,

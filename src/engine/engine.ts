@@ -3,7 +3,7 @@ import { EngineError } from "../errors";
 import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
 import type { PromptScores } from "./draw/prompt-scores";
-import type { ModelRunner, StepResult } from "./model-runner";
+import type { StepResult } from "./model-runner";
 import type { EngineConfig } from "./policy/config";
 import { configuredProposer } from "./policy/configured-proposer";
 import { KvPages } from "./policy/kv-pages";
@@ -18,6 +18,7 @@ import type { StepCosts } from "./policy/step-times";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/steps-in-flight";
 import { TokenChannel } from "./policy/token-channel";
 import { QueueTimes } from "./queue-times";
+import type { Runner } from "./runner";
 import { StepCounts } from "./step-counts";
 import type { StepTrace } from "./step-trace";
 
@@ -72,7 +73,7 @@ export class Engine implements EngineClient {
 
   /** `free` gives up the device; called once, when nothing runs any more. */
   constructor(
-    private readonly runner: Pick<ModelRunner, "step" | "score" | "transfer">,
+    private readonly runner: Pick<Runner, "step" | "score" | "transfer">,
     config: EngineConfig,
     private readonly free: () => void,
     { trace, compile = noConstraints, proposer, stepCosts }: EngineExtras = {},

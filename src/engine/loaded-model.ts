@@ -4,6 +4,13 @@ import type { Model } from "../models/model";
 import type { Device } from "../tensor/device";
 import type { HostSnapshots } from "./host-snapshots";
 
+/** A model, or a rank's share of it, on a device. `drafter`: what guesses there, if anything does. */
+export interface PlacedModel {
+  readonly device: Device;
+  readonly model: Model;
+  readonly drafter?: Drafter | null;
+}
+
 /** A model with the caches of its sequences, on a device. */
 export interface LoadedModel {
   readonly device: Device;

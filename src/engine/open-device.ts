@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { EngineError } from "../errors";
 import { Device, deviceKinds } from "../tensor/device";
 import type { EngineOptions } from "./policy/config";
@@ -25,4 +26,30 @@ export function openDevice(
     if (error.code === "ERR_NO_DEVICE") onMessage(`runs on the CPU: ${error.message}`);
   }
   return Device.open({ kind: "cpu", threads, deterministic });
+}
+
+/** Ranks of a group at most: more would be no mistake of this project's. */
+const MOST_RANKS = 64;
+
+/** The devices of a model's ranks, joined; one where it is not parted. Throws as openDevice does, and ERR_ARGUMENT. */
+export function openDevices(
+  options: Pick<EngineOptions, "device" | "threads" | "deterministic" | "tensorParallelSize">,
+  onMessage: (message: string) => void = () => {},
+): Device[] {
+  const { tensorParallelSize: ranks = 1, threads = availableParallelism() } = options;
+  if (!(Number.isInteger(ranks) && ranks >= 1 && ranks <= MOST_RANKS)) {
+    const message = `tensorParallelSize must be a whole number from 1 to ${MOST_RANKS}, got ${ranks}`;
+    throw new EngineError("ERR_ARGUMENT", message, { subject: "tensorParallelSize" });
+  }
+  if (ranks === 1) return [openDevice(options, onMessage)];
+  const devices: Device[] = [];
+  try {
+    const each = { ...options, threads: Math.max(1, Math.floor(threads / ranks)) };
+    while (devices.length < ranks) devices.push(openDevice(each, devices.length === 0 ? onMessage : undefined));
+    Device.join(devices);
+    return devices;
+  } catch (error) {
+    for (const device of devices) device.close();
+    throw error;
+  }
 }

@@ -1,19 +1,18 @@
 import type { Pools } from "../layers/cache";
-import type { Drafter } from "../models/drafter";
 import type { Model } from "../models/model";
 import { hostStateBytes, kvBytesPerToken, stateBytes } from "../models/registry";
-import type { Device } from "../tensor/device";
 import { tokenCountBytes } from "./draw/penalties";
 import { HostSnapshots, PACKED_ROWS } from "./host-snapshots";
-import { createPools, freePools } from "./loaded-model";
+import { createPools, freePools, type PlacedModel } from "./loaded-model";
 import { ModelRunner } from "./model-runner";
 import { type EngineConfig, type EngineOptions, engineConfig, hostDtypeOf } from "./policy/config";
 import { PAGE_SIZE } from "./policy/kv-pages";
 import { fitMemory, hostSnapshots, type MemoryPlan, stateBudget } from "./policy/memory-plan";
+import { GroupRunner, type Runner } from "./runner";
 
 export interface PreparedRunner {
-  readonly runner: ModelRunner;
-  /** What its sequences keep between steps. */
+  readonly runner: Runner;
+  /** What its sequences keep between steps, on all ranks. */
   readonly pools: readonly Pools[];
   /** As asked for, and as much of it as fits. */
   readonly config: EngineConfig;
@@ -23,53 +22,72 @@ export interface PreparedRunner {
 }
 
 /**
- * Makes a model whose weights are loaded ready to run. In this order: the largest step's workspace is measured and taken, every
- * size of step runs once (on a GPU, where this chooses kernels), the states get what is then left of the memory, and the decode
- * steps are captured. Captures come last, because a graph holds the addresses of the states. `drafter`: what guesses on the device.
- * Throws ERR_MEMORY.
+ * Makes a model whose weights are loaded ready to run, on one device or on the ranks of a group. In this order: the largest step's
+ * workspace is measured and taken, every size of step runs once (on a GPU, where this chooses kernels), the states get what is then
+ * left of the memory, and the decode steps are captured. Captures come last, because a graph holds the addresses of the states. All
+ * ranks get the sizes that fit where there is least room. Throws ERR_MEMORY.
  */
 export async function prepareRunner(
-  device: Device,
-  model: Model,
+  placed: readonly PlacedModel[],
   { vocabSize, maxPositions }: { vocabSize: number; maxPositions?: number },
   options: EngineOptions,
-  drafter: Drafter | null = null,
 ): Promise<PreparedRunner> {
-  const { kind } = device;
+  const [{ device, model }] = placed as [PlacedModel];
+  const { kind, choosesKernels } = device;
+  const most = (bytesOf: (model: Model) => number) => Math.max(...placed.map((each) => bytesOf(each.model)));
   const bytes = {
-    stateBytesPerSeq: stateBytes(model) + tokenCountBytes(vocabSize),
-    kvBytesPerToken: kvBytesPerToken(model),
-    snapshotBytes: stateBytes(model),
+    stateBytesPerSeq: most(stateBytes) + tokenCountBytes(vocabSize),
+    kvBytesPerToken: most(kvBytesPerToken),
+    snapshotBytes: most(stateBytes),
   };
   const hostDtype = hostDtypeOf(options);
-  const hostBytes = hostStateBytes(model, hostDtype);
+  const hostBytes = most((each) => hostStateBytes(each, hostDtype));
   const onTheirWay = hostDtype === "int8" ? PACKED_ROWS * hostBytes : 0;
-  const budget = () => Math.max(0, stateBudget({ kind, ...device.memory() }, options) - onTheirWay);
+  // Ranks on the host share its memory.
+  const sharers = kind === "cpu" ? placed.length : 1;
+  const budget = () => {
+    const budgets = placed.map((each) => stateBudget({ kind, ...each.device.memory() }, options));
+    return Math.max(0, Math.min(...budgets) / sharers - onTheirWay);
+  };
   const wanted = engineConfig(options, { kind, chunkSize: alignmentOf(model), maxPositions });
+  const runnerOf = (config: EngineConfig, poolsOf: readonly (readonly Pools[])[]): Runner => {
+    const runners = placed.map(({ drafter, ...each }, rank) => {
+      const { numHostSnapshots: slots } = config;
+      const host = slots > 0 ? { host: new HostSnapshots(each.device, each.model, slots, hostDtype) } : {};
+      return new ModelRunner(
+        { ...each, pools: poolsOf[rank]!, ...host, vocabSize, ...(drafter && { drafter }) },
+        config,
+      );
+    });
+    return runners.length === 1
+      ? runners[0]!
+      : new GroupRunner(
+          runners,
+          placed.map((each) => each.device),
+        );
+  };
 
   // A workspace for far more sequences than there can be might not fit itself.
   const tried = fitMemory(wanted, options, { kind, ...bytes, budget: budget() });
-  const oneSlot = createPools({ device, model }, { slots: 1, pages: Math.min(1, tried.config.numPages) });
-  const guessing = drafter === null ? {} : { drafter };
-  const trial = new ModelRunner({ device, model, pools: oneSlot, vocabSize, ...guessing }, tried.config);
-  if (device.choosesKernels) await trial.warmUp();
+  const oneSlot = placed.map((each) => createPools(each, { slots: 1, pages: Math.min(1, tried.config.numPages) }));
+  const trial = runnerOf(tried.config, oneSlot);
+  if (choosesKernels) await trial.warmUp();
   const fitted = fitMemory(tried.config, options, { kind, ...bytes, budget: budget() });
   trial.free();
-  freePools(oneSlot);
+  oneSlot.forEach(freePools);
 
   const numHostSnapshots = hostSnapshots(options, fitted.config, hostBytes);
   const config = { ...fitted.config, numHostSnapshots };
   const slots = config.maxNumSeqs + config.numSnapshots;
-  const pools = createPools({ device, model }, { slots, pages: config.numPages });
-  const host = numHostSnapshots > 0 ? { host: new HostSnapshots(device, model, numHostSnapshots, hostDtype) } : {};
-  const runner = new ModelRunner({ device, model, pools, ...host, vocabSize, ...guessing }, config);
-  if (device.choosesKernels) runner.captureAll();
+  const poolsOf = placed.map((each) => createPools(each, { slots, pages: config.numPages }));
+  const runner = runnerOf(config, poolsOf);
+  if (choosesKernels) runner.captureAll();
   const { stateBytesPerSeq } = bytes;
   const snapshots = config.numSnapshots * bytes.snapshotBytes;
   const kvCache = config.numPages * PAGE_SIZE * bytes.kvBytesPerToken;
   const kept = { snapshots, hostSnapshots: numHostSnapshots * hostBytes };
   const memory = { workspace: runner.arenaBytes, stateBytesPerSeq, kvCache, ...kept, ...device.memory() };
-  return { runner, pools, config, memory, note: fitted.note ?? tried.note };
+  return { runner, pools: poolsOf.flat(), config, memory, note: fitted.note ?? tried.note };
 }
 
 /** Tokens at whose multiples prefills are cut: the least common multiple of what the layers ask for. */

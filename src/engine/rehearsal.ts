@@ -1,8 +1,8 @@
 import { EngineError } from "../errors";
 import { Engine } from "./engine";
-import type { ModelRunner } from "./model-runner";
 import type { EngineConfig } from "./policy/config";
 import { greedyRequest } from "./policy/request";
+import type { Runner } from "./runner";
 
 const ROUNDS = 3;
 const NEW_TOKENS = 16;
@@ -11,7 +11,7 @@ const NEW_TOKENS = 16;
  * Sends a few short requests through a loop of their own, so that Node.js has compiled and the device has loaded what the first
  * request of a user needs. States are left behind, which the first chunk of a request overwrites.
  */
-export async function rehearse(runner: ModelRunner, config: EngineConfig): Promise<void> {
+export async function rehearse(runner: Runner, config: EngineConfig): Promise<void> {
   const engine = new Engine(runner, config, () => {});
   const prompt = [0, 0];
   const maxTokens = Math.min(NEW_TOKENS, config.maxModelLen - prompt.length);

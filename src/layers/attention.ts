@@ -1,4 +1,3 @@
-import { EngineError } from "../errors";
 import { activation } from "../ops/activation";
 import { attentionVarlen, pagedAttention, ropeStoreKv } from "../ops/attention";
 import { attentionTileTokens } from "../ops/attention-limits";
@@ -11,51 +10,24 @@ import { type PrefillAttention, prefillAttention } from "../step/fields/prefill-
 import { prefillRows } from "../step/fields/prefill-rows";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
-import { concatRows, type MatrixDescriptor, pickRows } from "../weights/descriptor";
-import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
+import {
+  type AttentionConfig,
+  attentionShare,
+  attentionSum,
+  gatedQkv,
+  type KvScales,
+  loadScales,
+  noScales,
+  qkvParts,
+} from "./attention-parts";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
 import type { Forward } from "./forward";
-import { Linear, type LinearPart, type Projection } from "./linear";
+import { Linear, type Projection } from "./linear";
 import { pagedCache } from "./paged-cache";
-import { type Input, type NormWeight, normWeight } from "./rms-norm";
+import { type Input, normWeight } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
-
-export interface AttentionConfig {
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  /** null: no position encoding. */
-  readonly rope: {
-    readonly rotaryDim: number;
-    /** [rotaryDim / 2]: radians per position. */
-    readonly invFreq: readonly number[];
-    /** Factor of the cosines and sines. */
-    readonly attentionFactor: number;
-  } | null;
-  /** Factor of q * k before the softmax. */
-  readonly scale: number;
-  /** Whether the projections to q, k and v, and back, add one. */
-  readonly bias: boolean;
-  /** A norm of each head of q and k before they are rotated; default none. */
-  readonly headNorm?: { readonly eps: number; readonly weight: NormWeight };
-  /** Whether q_proj has a gate beside each head of q, whose sigmoid multiplies what the head has found. */
-  readonly outputGate?: boolean;
-  /** Factors of the input and of the output; default 1. */
-  readonly inputScale?: number;
-  readonly outputScale?: number;
-  /** Where the caller projects rows: a factor that q, k and v still need, above 0. Pages hold k and v without it. Excludes headNorm. */
-  readonly givenScale?: number;
-}
-
-/** Value = code * scale, in a cache of e4m3. */
-interface KvScales {
-  readonly kScale: number;
-  readonly vScale: number;
-}
-
-const noScales: KvScales = { kScale: 1, vScale: 1 };
 
 /** What attention projects with: to q, k, v and gates side by side, and back; and what it norms heads with. */
 export interface AttentionProjections {
@@ -80,13 +52,19 @@ export class Attention {
   private readonly prefillField: StepField<keyof PrefillAttention, PrefillAttention>;
   private readonly decodeField: ReturnType<typeof decodeAttention>;
 
-  /** `config` is the same object for all layers of one shape: they share a step's buffers. Layers may share projections. */
+  private readonly config: AttentionConfig;
+  private readonly counts: boolean;
+
+  /** `all`, of all ranks, is the same object for all layers of one shape: they share a step's buffers. Layers may share projections. */
   constructor(
-    private readonly config: AttentionConfig,
+    all: AttentionConfig,
     build: ModelBuild,
     private readonly projections: AttentionProjections,
     scales: KvScales = noScales,
   ) {
+    const { config, share } = build.share(all, attentionShare);
+    this.config = config;
+    this.counts = share.counts;
     const { kvHeads, headDim, rope, givenScale = 1 } = config;
     this.scale = config.scale * givenScale ** 2;
     this.invFreq = rope === null ? undefined : build.loader.constant(rope.invFreq);
@@ -110,10 +88,10 @@ export class Attention {
           ? null
           : config.outputGate
             ? gatedQkv(config, hiddenSize, build, weights)
-            : Linear.stacked(build, qkvParts(config, weights), hiddenSize, bias, { inputScale }),
+            : Linear.stacked(build, qkvParts(config, build, weights), hiddenSize, bias, { inputScale }),
       out: Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, {
-        outputScale: outputScale * (givenScale ?? 1),
-        role: "residual",
+        ...{ outputScale: outputScale * (givenScale ?? 1), role: "residual" },
+        ...attentionSum(config, build),
       }),
       ...(headNorm && { norms: { q: norm("q_norm"), k: norm("k_norm") } }),
     };
@@ -122,17 +100,18 @@ export class Attention {
 
   /** residual [tokens, hidden] += the attention of x. */
   forward(f: Forward, x: Input, residual: Tensor): void {
-    this.projections.out.addTo(f, this.attended(f, x), residual);
+    if (this.counts) this.projections.out.addTo(f, this.attended(f, x), residual);
   }
 
   /** The same without a residual. */
   forwardInto(f: Forward, x: Input, out: Tensor): void {
-    this.projections.out.of(f, this.attended(f, x), out);
+    if (this.counts) this.projections.out.of(f, this.attended(f, x), out);
+    else f.stream.fill(out, 0);
   }
 
   /** residual [tokens, hidden] += the attention of rows of q, k and v, the same tensor in all layers of a step. */
   forwardProjected(f: Forward, qkv: Tensor, residual: Tensor): void {
-    this.projections.out.addTo(f, this.attended(f, null, qkv), residual);
+    if (this.counts) this.projections.out.addTo(f, this.attended(f, null, qkv), residual);
   }
 
   private attended(f: Forward, x: Input | null, given?: Tensor): Tensor {
@@ -254,47 +233,4 @@ export class Attention {
     const { qkv, out } = this.projections;
     return sumWork([...(qkv ? [qkv.work({ tokens })] : []), out.work({ tokens }), attend]);
   }
-}
-
-/** Where a checkpoint was calibrated for a cache of e4m3; by the names of compressed-tensors, then of ModelOpt. */
-function loadScales({ loader }: ModelBuild, weights: WeightScope): KvScales {
-  const scale = (name: "k_scale" | "v_scale", projection: string): number => {
-    const stored = weights.scalar(name) ?? weights.scope(projection).scalar(name);
-    if (stored === null) return 1;
-    const value = loader.scalar(stored);
-    if (value > 0 && value < Infinity) return value;
-    const message = `${stored.name}: expected a scale above 0, got ${value}; the checkpoint was not calibrated to its end`;
-    throw new EngineError("ERR_WEIGHTS", message, { subject: stored.name });
-  };
-  return { kScale: scale("k_scale", "k_proj"), vScale: scale("v_scale", "v_proj") };
-}
-
-/** The projections to q, k and v: three matrices that take the same rows. */
-export function qkvParts({ heads, kvHeads, headDim }: AttentionConfig, weights: WeightScope): LinearPart[] {
-  return [
-    { weights: weights.scope("q_proj"), n: heads * headDim },
-    { weights: weights.scope("k_proj"), n: kvHeads * headDim },
-    { weights: weights.scope("v_proj"), n: kvHeads * headDim },
-  ];
-}
-
-/** The same with the gates behind them; q_proj has a head's queries, then its gates. */
-function gatedQkv(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Linear {
-  const { heads, headDim, bias, inputScale } = config;
-  const [q, k, v] = qkvParts(config, weights) as [LinearPart, LinearPart, LinearPart];
-  const stack = <D extends MatrixDescriptor>(load: (part: LinearPart) => D): D[] => {
-    const both = load({ ...q, n: 2 * q.n });
-    const half = (second: 0 | 1) =>
-      pickRows(
-        both,
-        Array.from({ length: heads }, (_, head) => {
-          const begin = (2 * head + second) * headDim;
-          return [begin, begin + headDim];
-        }),
-      );
-    return [half(0), load(k), load(v), half(1)];
-  };
-  const weight = stack(({ weights: own, n }) => own.matrix([n, hiddenSize]));
-  const added = bias ? concatRows(stack(({ weights: own, n }) => own.tensor("bias", [n], initial.zeros))) : null;
-  return Linear.of(build, weight, added, { inputScale });
 }

@@ -1,7 +1,9 @@
 import type { AnyField } from "../step/field";
 import type { DType } from "../tensor/dtype";
+import { type MatrixDescriptor, pickColumns, pickRows } from "../weights/descriptor";
 import type { WeightLoader } from "../weights/weight-loader";
 import type { CacheHandle, CacheSpec, Pools } from "./cache";
+import { onlyRank, type Range, type Rank } from "./share";
 
 /** What a model is built with: the weights' loader, and the record of what its layers need in a step. */
 export class ModelBuild {
@@ -12,11 +14,12 @@ export class ModelBuild {
   /** How many of the parameters a token does not use. */
   idleParameters = 0;
   private readonly keys = new Map<string, object>();
+  private readonly shares = new Map<object, object>();
 
   /**
    * `stateDtype`: the type of recurrent states; `kvDtype`: of keys and values, u8 where they are codes of e4m3; `rowTokens`:
    * tokens of a decode row at most. Above 1 the later ones may be taken back, so recurrent states keep a history. `withMtp`:
-   * whether the checkpoint's head of multi-token prediction is loaded too.
+   * whether the checkpoint's head of multi-token prediction is loaded too. `place`: which share of each layer is built.
    */
   constructor(
     readonly loader: WeightLoader,
@@ -24,6 +27,7 @@ export class ModelBuild {
     readonly kvDtype: DType = loader.dtype,
     readonly rowTokens = 1,
     readonly withMtp = false,
+    readonly place: Rank = onlyRank,
   ) {}
 
   /** The type of activations. */
@@ -44,6 +48,29 @@ export class ModelBuild {
       this.keys.set(name, key);
     }
     return key;
+  }
+
+  /** This rank's share of layers of a configuration: the same object for all that have the same one. */
+  share<Config extends object, Share extends object>(
+    config: Config,
+    make: (config: Config, place: Rank) => Share,
+  ): Share {
+    let share = this.shares.get(config) as Share | undefined;
+    if (share === undefined) {
+      share = make(config, this.place);
+      this.shares.set(config, share);
+    }
+    return share;
+  }
+
+  /** This rank's rows of a tensor of all ranks. */
+  rows<D extends MatrixDescriptor>(weight: D, own: readonly Range[]): D {
+    return this.place.ranks === 1 ? weight : pickRows(weight, own);
+  }
+
+  /** This rank's columns of a matrix of all ranks. */
+  columns(weight: MatrixDescriptor, own: Range): MatrixDescriptor {
+    return this.place.ranks === 1 ? weight : pickColumns(weight, own);
   }
 
   /** Says that a layer reads this field in a forward pass. Two fields of one id are the same one. */

@@ -7,11 +7,13 @@ import {
 } from "../ops/conv1d";
 import type { Replays } from "../step/fields/replays";
 import type { Tensor } from "../tensor/tensor";
+import type { WeightDescriptor } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { recurrentInitial } from "./recurrent-initial";
+import { length, type Range } from "./share";
 import type { SlotTensor } from "./slot-cache";
 
 /** Arguments that are a layer's own, not a step's. */
@@ -28,23 +30,26 @@ export class CausalConv {
     readonly state: SlotTensor,
   ) {}
 
-  /** `inputScales`: a factor of each channel's inputs; default 1. */
+  /** `inputScales`: a factor of each channel's inputs; default 1. `channels`: this rank's, of `all`. */
   static load(
     build: ModelBuild,
     weights: WeightScope,
-    dim: number,
+    { all, channels }: { readonly all: number; readonly channels: readonly Range[] },
     width: number,
     bias: boolean,
     inputScales?: readonly number[],
   ): CausalConv {
     const { loader, dtype } = build;
+    const dim = channels.reduce((sum, range) => sum + length(range), 0);
+    const own = (weight: WeightDescriptor) => build.rows(weight, channels);
     const scaled = (values: Float32Array) =>
       inputScales === undefined ? values : values.map((tap, i) => tap * inputScales[Math.floor(i / width)]!);
-    const weight = loader.vector(weights.tensor("weight", [dim, 1, width], recurrentInitial.taps(width)), {
+    const taps = weights.tensor("weight", [all, 1, width], recurrentInitial.taps(width));
+    const weight = loader.vector(own(taps), {
       change: (values) => transpose(scaled(values), dim, width),
       shape: [width, dim],
     });
-    const added = bias ? loader.vector(weights.tensor("bias", [dim], initial.zeros)) : undefined;
+    const added = bias ? loader.vector(own(weights.tensor("bias", [all], initial.zeros))) : undefined;
     // A ring, where tokens may be taken back: the last of a row lies where the oldest of its window was.
     const entries = build.rowTokens === 1 ? width - 1 : width - 2 + build.rowTokens;
     return new CausalConv(weight, added, { shape: [entries, dim], dtype });

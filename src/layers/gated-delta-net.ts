@@ -6,6 +6,8 @@ import { prefillRows } from "../step/fields/prefill-rows";
 import { snapshots } from "../step/fields/snapshots";
 import type { Tensor } from "../tensor/tensor";
 import type { MatrixDescriptor } from "../weights/descriptor";
+import type { Initial } from "../weights/dummy";
+import { rowsOfStack } from "../weights/rows-of-stack";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
@@ -16,6 +18,7 @@ import { history } from "./history";
 import { Linear } from "./linear";
 import { recurrentInitial } from "./recurrent-initial";
 import { GatedRmsNorm, type Input } from "./rms-norm";
+import { type HeadShare, headShare, length, type Range, type Rank, times } from "./share";
 import { slotCache } from "./slot-cache";
 import { type StepLoad, sumWork, type Work } from "./work";
 
@@ -52,27 +55,33 @@ export class GatedDeltaNet {
   private readonly cache: CacheHandle<DeltaPools>;
   private readonly shape: DeltaShape;
 
+  private readonly config: GatedDeltaNetConfig;
+  private readonly counts: boolean;
+
   /**
-   * `config` is the same object for all layers of one shape: they share a step's buffers. `inProj` are the rows of the
+   * `all`, of all ranks, is the same object for all layers of one shape: they share a step's buffers. `inProj` are the rows of the
    * projections to q, k and v of all heads, to the gates of the output, to b and to a, in this order.
    */
-  constructor(
-    private readonly config: GatedDeltaNetConfig,
-    build: ModelBuild,
-    weights: WeightScope,
-    inProj: readonly MatrixDescriptor[],
-  ) {
+  constructor(all: GatedDeltaNetConfig, build: ModelBuild, weights: WeightScope, inProj: readonly MatrixDescriptor[]) {
+    const { config, share } = build.share(all, deltaShare);
     const { hiddenSize, keyHeads, valueHeads, keyDim, valueDim, convKernel, normEps } = config;
     const { loader } = build;
-    const inner = valueHeads * valueDim;
-    this.inProj = Linear.of(build, inProj, null);
-    this.conv = CausalConv.load(build, weights.scope("conv1d"), 2 * keyHeads * keyDim + inner, convKernel, false);
-    this.decay = loader.vector(weights.tensor("A_log", [valueHeads], recurrentInitial.logDecay), {
+    const channels = rowsOf(all, share);
+    const perHead = (name: string, start: Initial) =>
+      build.rows(weights.tensor(name, [all.valueHeads], start), [share.heads]);
+    this.config = config;
+    this.counts = share.counts;
+    this.inProj = Linear.of(build, build.place.ranks === 1 ? inProj : rowsOfStack(inProj, channels), null);
+    const taps = { all: sum(sizesOf(all).slice(0, 3)), channels: channels.slice(0, 3) };
+    this.conv = CausalConv.load(build, weights.scope("conv1d"), taps, convKernel, false);
+    this.decay = loader.vector(perHead("A_log", recurrentInitial.logDecay), {
       change: (values) => values.map((value) => -Math.exp(value)),
     });
-    this.dtBias = loader.vector(weights.tensor("dt_bias", [valueHeads], recurrentInitial.timeStepBias));
+    this.dtBias = loader.vector(perHead("dt_bias", recurrentInitial.timeStepBias));
     this.norm = GatedRmsNorm.ofHeads(build, weights.scope("norm"), [valueHeads, valueDim], normEps);
-    this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, inner], false, { role: "residual" });
+    this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, all.valueHeads * valueDim], false, {
+      ...{ role: "residual", columns: times(share.heads, valueDim), summed: true },
+    });
     this.scale = keyDim ** -0.5;
     this.cache = build.cache(
       slotCache({
@@ -94,7 +103,7 @@ export class GatedDeltaNet {
     if (prefill !== null) this.prefill(f, prefill, pools);
     if (decode !== null) this.decode(f, decode, pools);
     this.norm.forward(f, y, z);
-    this.outProj.addTo(f, y, residual);
+    if (this.counts) this.outProj.addTo(f, y, residual);
   }
 
   // Arguments are written out, here and below: to spread two objects into a third takes longer than the call of an op.
@@ -152,3 +161,33 @@ export class GatedDeltaNet {
     return sumWork([this.inProj.work({ tokens }), this.outProj.work({ tokens }), states]);
   }
 }
+
+/** What a rank has of a net: its configuration with the rank's heads only, and which of all these are. */
+function deltaShare(config: GatedDeltaNetConfig, place: Rank) {
+  const share = headShare(config.valueHeads, config.keyHeads, place);
+  if (place.ranks === 1) return { config, share };
+  return { config: { ...config, keyHeads: length(share.groups), valueHeads: length(share.heads) }, share };
+}
+
+/** Rows of the projections to q, k, v, the gates, b and a. */
+function sizesOf({ keyHeads, valueHeads, keyDim, valueDim }: GatedDeltaNetConfig): number[] {
+  const [keys, values] = [keyHeads * keyDim, valueHeads * valueDim];
+  return [keys, keys, values, values, valueHeads, valueHeads];
+}
+
+/** A rank's of them. The first three go through the convolution. */
+function rowsOf(config: GatedDeltaNetConfig, { groups, heads }: HeadShare): Range[] {
+  const { keyDim, valueDim } = config;
+  const sizes = sizesOf(config);
+  const behind = (parts: number) => sum(sizes.slice(0, parts));
+  return [
+    times(groups, keyDim),
+    times(groups, keyDim, behind(1)),
+    times(heads, valueDim, behind(2)),
+    times(heads, valueDim, behind(3)),
+    times(heads, 1, behind(4)),
+    times(heads, 1, behind(5)),
+  ];
+}
+
+const sum = (values: readonly number[]) => values.reduce((all, value) => all + value, 0);

@@ -9,6 +9,7 @@ import type { MatrixOptions } from "../weights/weight-loader";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { type Input, Normed, rowsOf } from "./rms-norm";
+import { length, type Range } from "./share";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 /** What maps rows of one width to rows of another. */
@@ -23,12 +24,24 @@ export interface LinearOptions {
   /** Factor of the output, bias included; default 1. */
   readonly outputScale?: number | undefined;
   readonly role?: MatrixOptions["role"];
+  /** Whether outputs are added over the ranks (RankSum): then one of them has the bias. */
+  readonly summed?: boolean;
+  /** This rank's inputs; default all. */
+  readonly columns?: Range;
 }
 
 /** One of several projections of the same input. */
 export interface LinearPart {
   readonly weights: WeightScope;
+  /** Outputs, of all ranks. */
   readonly n: number;
+  /** This rank's outputs; default all. */
+  readonly rows?: readonly Range[];
+}
+
+/** How many outputs of a part this rank has. */
+export function outputsOf({ n, rows }: LinearPart): number {
+  return rows === undefined ? n : rows.reduce((sum, range) => sum + length(range), 0);
 }
 
 /** Some of the outputs beside each other: a checkpoint may have some rows as codes only, which are products of their own. */
@@ -64,9 +77,17 @@ export class Linear implements Projection {
     bias: boolean,
     options?: LinearOptions,
   ): Linear {
-    const weight = parts.map(({ weights, n }) => weights.matrix([n, k]));
-    const biasOf = ({ weights, n }: LinearPart) => weights.tensor("bias", [n], initial.zeros);
-    return Linear.of(build, weight, bias ? concatRows(parts.map(biasOf)) : null, options);
+    const { columns, summed = false } = options ?? {};
+    const own = <D extends MatrixDescriptor>({ rows }: LinearPart, weight: D) =>
+      rows === undefined ? weight : build.rows(weight, rows);
+    const weight = parts.map((part) => {
+      const all = own(part, part.weights.matrix([part.n, k]));
+      return columns === undefined ? all : build.columns(all, columns);
+    });
+    const added = bias
+      ? concatRows(parts.map((part) => own(part, part.weights.tensor("bias", [part.n], initial.zeros))))
+      : null;
+    return Linear.of(build, weight, summed && build.place.rank > 0 ? null : added, options);
   }
 
   /** `weight`: rows below each other. */

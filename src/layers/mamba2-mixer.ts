@@ -7,42 +7,31 @@ import { decodeSlots } from "../step/fields/decode-slots";
 import { prefillRows } from "../step/fields/prefill-rows";
 import { snapshots } from "../step/fields/snapshots";
 import type { Tensor } from "../tensor/tensor";
+import type { Initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
 import { CausalConv } from "./causal-conv";
 import type { Forward } from "./forward";
 import { history } from "./history";
-import { Linear, type LinearPart } from "./linear";
+import { Linear } from "./linear";
+import {
+  convChannels,
+  inProjPart,
+  inProjScales,
+  type Mamba2MixerConfig,
+  mixerShare,
+  restScales,
+  sizesOf,
+  tapScales,
+} from "./mamba2-parts";
 import { type MixerShape, type MixerStep, mixerStep } from "./mamba2-step";
 import { recurrentInitial } from "./recurrent-initial";
-import { type GatedNorm, GatedRmsNorm, type Input } from "./rms-norm";
+import { GatedRmsNorm, type Input } from "./rms-norm";
+import { times } from "./share";
 import { slotCache } from "./slot-cache";
+import { SplitGatedNorm } from "./split-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
-
-export interface Mamba2MixerConfig {
-  readonly hiddenSize: number;
-  /** H heads of P channels. */
-  readonly heads: number;
-  readonly headDim: number;
-  /** G groups share B and C; N is the size of a channel's state. */
-  readonly groups: number;
-  readonly stateSize: number;
-  readonly convKernel: number;
-  /** Tokens of a chunk of the scan; changes speed, not the result. */
-  readonly chunkSize: number;
-  readonly inProjBias: boolean;
-  readonly outProjBias: boolean;
-  readonly convBias: boolean;
-  readonly dtMin: number;
-  readonly dtMax: number;
-  /** The norm of the gated channels, each of `groups` parts apart; null where they are only gated. */
-  readonly norm: GatedNorm | null;
-  /** Factors of the input, of the parts of in_proj's output, and of the output; default 1. */
-  readonly inputScale?: number;
-  readonly partScales?: Readonly<Record<"z" | "x" | "b" | "c" | "dt", number>>;
-  readonly outputScale?: number;
-}
 
 type MixerPools = Readonly<Record<"conv" | "ssm", Tensor> & Record<string, Tensor>>;
 
@@ -53,48 +42,57 @@ type MixerPools = Readonly<Record<"conv" | "ssm", Tensor> & Record<string, Tenso
 export class Mamba2Mixer {
   private readonly inProj: Linear | null;
   private readonly outProj: Linear;
-  private readonly norm: GatedRmsNorm | null;
+  private readonly norm: GatedRmsNorm | SplitGatedNorm | null;
   private readonly conv: CausalConv;
   private readonly ssd: { a: Tensor; d: Tensor; dtBias: Tensor; dtMin: number; dtMax: number; dtSoftplus: true };
   private readonly cache: CacheHandle<MixerPools>;
   private readonly shape: MixerShape;
+  /** This rank's. */
+  private readonly config: Mamba2MixerConfig;
+  private readonly counts: boolean;
 
-  /** `config` is the same object for all mixers of one shape: they share a step's buffers. */
+  /** `all`, of all ranks, is the same object for all mixers of one shape: they share a step's buffers. */
   constructor(
-    private readonly config: Mamba2MixerConfig,
+    all: Mamba2MixerConfig,
     build: ModelBuild,
     weights: WeightScope,
     /** `projected`: in_proj is a part of a product of the caller's, who calls forwardProjected. */
     { projected = false } = {},
   ) {
+    const share = build.share(all, mixerShare);
+    const { config } = share;
     const { hiddenSize, heads, headDim, groups, stateSize, convKernel, norm, inProjBias, outputScale } = config;
     const { loader } = build;
     const inner = heads * headDim; // channels of x and of the gate
-    const convDim = inner + 2 * groups * stateSize; // of x, B and C, which go through the convolution together
-    const { weights: inProj, n } = inProjPart(config, weights);
-    this.inProj = projected ? null : Linear.load(build, inProj, [n, hiddenSize], inProjBias, inProjScales(config));
-    this.conv = CausalConv.load(
-      build,
-      weights.scope("conv1d"),
-      convDim,
-      convKernel,
-      config.convBias,
-      tapScales(config),
-    );
+    const channels = times(share.heads.heads, headDim);
+    const perHead = (name: string, start: Initial) =>
+      build.rows(weights.tensor(name, [all.heads], start), [share.heads.heads]);
+    this.config = config;
+    this.counts = share.heads.counts;
+    const inProj = inProjPart(all, build, weights);
+    this.inProj = projected ? null : Linear.stacked(build, [inProj], hiddenSize, inProjBias, inProjScales(config));
+    const taps = { all: sizesOf(all).convDim, channels: convChannels(all, share.heads) };
+    this.conv = CausalConv.load(build, weights.scope("conv1d"), taps, convKernel, config.convBias, tapScales(config));
     this.ssd = {
-      a: loader.vector(weights.tensor("A_log", [heads], recurrentInitial.logDecay), {
+      a: loader.vector(perHead("A_log", recurrentInitial.logDecay), {
         change: (values) => values.map((value) => -Math.exp(value)),
       }),
-      d: loader.vector(weights.tensor("D", [heads], recurrentInitial.skip)),
-      dtBias: loader.vector(weights.tensor("dt_bias", [heads], recurrentInitial.timeStepBias)),
+      d: loader.vector(perHead("D", recurrentInitial.skip)),
+      dtBias: loader.vector(perHead("dt_bias", recurrentInitial.timeStepBias)),
       dtMin: config.dtMin,
       dtMax: config.dtMax,
       dtSoftplus: true,
     };
-    this.norm = norm && GatedRmsNorm.load(build, weights.scope("norm"), inner, norm);
-    this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, inner], config.outProjBias, {
-      outputScale,
-      role: "residual",
+    const { inner: width } = sizesOf(all);
+    const normed = weights.scope("norm");
+    this.norm =
+      norm &&
+      (share.splitsNorm
+        ? new SplitGatedNorm(build, normed, width, norm, { channels, counts: this.counts })
+        : GatedRmsNorm.load(build, normed, width, norm, channels));
+    this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, width], config.outProjBias, {
+      ...{ outputScale, role: "residual" },
+      ...{ columns: channels, summed: true },
     });
     this.cache = build.cache(
       slotCache({
@@ -106,7 +104,7 @@ export class Mamba2Mixer {
     this.shape = {
       ...{ heads, headDim, groups, stateSize },
       dtype: build.dtype,
-      gatesDecodes: this.norm?.ungated !== null, // such a norm gates them itself
+      gatesDecodes: gatesDecodes(this.norm),
       replays: build.rowTokens > 1,
       chunks: build.field(chunks(config.chunkSize)),
       snapshots: build.field(snapshots(config.chunkSize)),
@@ -138,7 +136,8 @@ export class Mamba2Mixer {
     if (rest.dt !== 1) scale(f.stream, { out: dt, x: dt, alpha: rest.dt });
     if (prefill !== null) this.scanPrefill(f, prefill, pools);
     if (decode !== null) this.updateDecode(f, decode, pools);
-    this.outProj.addTo(f, this.gated(f, step), residual);
+    const gated = this.gated(f, step);
+    if (this.counts) this.outProj.addTo(f, gated, residual);
   }
 
   // Arguments are written out, here and below: to spread two objects into a third takes longer than the call of an op.
@@ -193,11 +192,12 @@ export class Mamba2Mixer {
 
   /** y gated and normalised, or gated with a norm that out_proj takes along. */
   private gated(f: Forward, { prefill, decode, y, z }: MixerStep): Input {
-    if (this.norm === null) {
-      if (prefill !== null) {
+    if (this.norm === null || this.norm instanceof SplitGatedNorm) {
+      if (prefill !== null && this.shape.gatesDecodes) {
         const { y: out, z: gate } = prefill;
         activation(f.stream, { out, x: gate, up: out, activation: activationCodes.silu });
       }
+      this.norm?.forward(f, y, z);
       return y;
     }
     const { ungated } = this.norm;
@@ -219,28 +219,8 @@ export class Mamba2Mixer {
   }
 }
 
-/** The rows of in_proj: gate, x, B and C, time steps. */
-export function inProjPart(config: Mamba2MixerConfig, weights: WeightScope): LinearPart {
-  const { heads, headDim, groups, stateSize } = config;
-  return { weights: weights.scope("in_proj"), n: 2 * heads * headDim + 2 * groups * stateSize + heads };
-}
-
-/** Factors of the input and of all outputs. The second is the gate's, so that it needs no more; restScales has what others do. */
-export function inProjScales({ inputScale = 1, partScales }: Mamba2MixerConfig) {
-  return { inputScale, outputScale: partScales?.z || 1 };
-}
-
-/** What is left of the parts' factors. The convolution's taps take those of x, B and C along, which are linear in them. */
-function restScales(config: Mamba2MixerConfig): NonNullable<Mamba2MixerConfig["partScales"]> {
-  const { z, x, b, c, dt } = config.partScales ?? { z: 1, x: 1, b: 1, c: 1, dt: 1 };
-  const { outputScale } = inProjScales(config);
-  return { z: z / outputScale, x: x / outputScale, b: b / outputScale, c: c / outputScale, dt: dt / outputScale };
-}
-
-/** A factor for each channel of the convolution. */
-function tapScales(config: Mamba2MixerConfig): number[] {
-  const { heads, headDim, groups, stateSize } = config;
-  const { x, b, c } = restScales(config);
-  const part = (factor: number, width: number) => Array<number>(width).fill(factor);
-  return [...part(x, heads * headDim), ...part(b, groups * stateSize), ...part(c, groups * stateSize)];
+/** Whether the state update multiplies its rows with their gates: not where a norm does that itself. */
+function gatesDecodes(norm: GatedRmsNorm | SplitGatedNorm | null): boolean {
+  if (norm instanceof SplitGatedNorm) return norm.afterGate;
+  return norm?.ungated !== null;
 }

@@ -6,6 +6,7 @@ import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { Linear, type LinearPart, type Projection } from "./linear";
 import { type Input, rowsOf } from "./rms-norm";
+import { channelShare, length, times } from "./share";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 /** swiglu: down(silu(gate) * up); gelu_glu: with the exact GELU; relu2: down(relu(up)^2). */
@@ -52,15 +53,18 @@ export class Mlp {
   /** Key of the rows between the projections, which all MLPs of one width share. */
   private readonly key: object;
 
-  /** `up` gives [rows, size], or gate and up beside each other, [rows, 2 size]. */
+  private readonly config: MlpConfig;
+
+  /** `all` is of all ranks; `up` gives [rows, size], or gate and up beside each other, [rows, 2 size], of this one. */
   constructor(
-    private readonly config: MlpConfig,
+    all: MlpConfig,
     private readonly build: ModelBuild,
     private readonly up: Projection,
     private readonly down: Linear,
     private readonly gate: MlpGate | null = null,
   ) {
-    this.key = build.shared(`rows of an MLP of ${config.kind} ${config.size}`);
+    this.config = { ...all, size: length(channelShare(all.size, build.place)) };
+    this.key = build.shared(`rows of an MLP of ${all.kind} ${this.config.size}`);
   }
 
   /** All that it is made of; null if its projections are of several tensors, biased or scaled on the way. */
@@ -81,10 +85,10 @@ export class Mlp {
     gate: MlpGate | null = null,
   ): Mlp {
     const { size, bias, hiddenSize, outputScale } = config;
-    const up = Linear.stacked(build, upParts(config, weights), hiddenSize, bias);
+    const up = Linear.stacked(build, upParts(config, build, weights), hiddenSize, bias);
     const down = Linear.load(build, weights.scope("down_proj"), [hiddenSize, size], bias, {
-      outputScale,
-      role: "residual",
+      ...{ outputScale, role: "residual" },
+      ...mlpSum(config, build),
     });
     return new Mlp(config, build, up, down, gate);
   }
@@ -134,9 +138,26 @@ export class Mlp {
   }
 }
 
-/** What projects up: one matrix, or a gate and another in one tensor or in two. */
-export function upParts({ kind, size }: Pick<MlpConfig, "kind" | "size">, weights: WeightScope): LinearPart[] {
-  if (!isGated(kind)) return [{ weights: weights.scope("up_proj"), n: size }];
-  if (weights.scope("gate_up_proj").hasMatrix()) return [{ weights: weights.scope("gate_up_proj"), n: 2 * size }];
-  return ["gate_proj", "up_proj"].map((name) => ({ weights: weights.scope(name), n: size }));
+/** How the projection down takes this rank's channels, of `size` of all ranks. */
+export function mlpSum({ size }: Pick<MlpConfig, "size">, { place }: ModelBuild) {
+  return { columns: channelShare(size, place), summed: true };
+}
+
+/** What projects up: one matrix, or a gate and another in one tensor or in two. `size` is of all ranks. */
+export function upParts(
+  config: Pick<MlpConfig, "kind" | "size">,
+  build: ModelBuild,
+  weights: WeightScope,
+): LinearPart[] {
+  const { kind, size } = config;
+  const one = (name: string) => ({ weights: weights.scope(name), n: size, rows: [channelShare(size, build.place)] });
+  if (!isGated(kind)) return [one("up_proj")];
+  if (weights.scope("gate_up_proj").hasMatrix()) return [gateUpPart(config, build, weights)];
+  return ["gate_proj", "up_proj"].map(one);
+}
+
+/** A gate and what it multiplies, in one tensor. */
+export function gateUpPart({ size }: Pick<MlpConfig, "size">, { place }: ModelBuild, weights: WeightScope): LinearPart {
+  const own = channelShare(size, place);
+  return { weights: weights.scope("gate_up_proj"), n: 2 * size, rows: [own, times(own, 1, size)] };
 }

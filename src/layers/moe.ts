@@ -1,9 +1,9 @@
 import { routerScoreCodes } from "../ops/codes";
-import { experts, linearRoute } from "../ops/moe";
+import { experts, linearRoute, localExperts } from "../ops/moe";
 import { tokenSlots } from "../step/fields/token-slots";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
-import { concatRows, type MatrixDescriptor, reshaped } from "../weights/descriptor";
+import { concatRows, type MatrixDescriptor, pickRowsOfEach, reshaped } from "../weights/descriptor";
 import { type Initial, initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ExpertsView, WeightView } from "../weights/view";
@@ -12,6 +12,7 @@ import type { Forward } from "./forward";
 import { Linear } from "./linear";
 import { activationOf, isGated, type Mlp, type MlpKind, type MlpMatrices } from "./mlp";
 import { type Input, rowsOf } from "./rms-norm";
+import { channelShare, length, type Range, times, unitShare } from "./share";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 export interface MoeConfig {
@@ -72,41 +73,51 @@ export class Moe {
   /** The shared expert, if one op can take it along. */
   private readonly beside: MlpMatrices | null;
 
-  /** `shared` is an expert that every token uses. */
+  private readonly config: MoeConfig;
+  /** This rank's experts. */
+  private readonly own: Range;
+
+  /** `all` is of all ranks, each of which has some channels of every expert, or some experts. `shared` is an expert that every token uses. */
   constructor(
-    private readonly config: MoeConfig,
+    all: MoeConfig,
     private readonly build: ModelBuild,
     weights: MoeWeights,
     private readonly shared: Mlp | null,
   ) {
-    const { kind, experts, size, latentSize, hiddenSize, outputScale } = config;
-    const { loader } = build;
+    const { loader, place } = build;
+    const { kind, experts, latentSize, hiddenSize, outputScale } = all;
+    const whole = place.wholeExperts === true && experts >= place.ranks;
+    const own: Range = whole ? [0, all.size] : channelShare(all.size, place);
+    const size = length(own);
+    this.own = whole ? unitShare(experts, 1, place) : [0, experts];
+    this.config = { ...all, size };
     this.width = latentSize ?? hiddenSize;
     this.router = loader.matrix(weights.router.tensor("weight", [experts, hiddenSize]), { role: "exact" });
-    if (config.router.kind === "sigmoid") {
+    if (all.router.kind === "sigmoid") {
       this.bias = loader.vector(weights.router.tensor("e_score_correction_bias", [experts], correctionBias));
     }
-    this.up = loader.experts(upOf(weights.experts, config, this.width));
-    this.down = loader.experts(stacked(weights.experts, ["down_proj"], experts, [this.width, size]), {
-      role: "residual",
-    });
+    const up = build.rows(upOf(weights.experts, all, this.width), [this.own]);
+    const down = build.rows(stacked(weights.experts, ["down_proj"], experts, [this.width, all.size]), [this.own]);
+    const ownRows = isGated(kind) ? [own, times(own, 1, all.size)] : [own];
+    this.up = loader.experts(size === all.size ? up : pickRowsOfEach(up, ownRows));
+    this.down = loader.experts(size === all.size ? down : build.columns(down, own), { role: "residual" });
     this.latent =
       latentSize === null
         ? null
         : {
-            to: Linear.load(build, weights.latent!.scope("fc1_latent_proj"), [latentSize, hiddenSize], config.bias),
-            from: Linear.load(build, weights.latent!.scope("fc2_latent_proj"), [hiddenSize, latentSize], config.bias, {
-              outputScale,
+            to: Linear.load(build, weights.latent!.scope("fc1_latent_proj"), [latentSize, hiddenSize], all.bias),
+            from: Linear.load(build, weights.latent!.scope("fc2_latent_proj"), [hiddenSize, latentSize], all.bias, {
+              ...{ outputScale, summed: true },
             }),
           };
     const matrices = latentSize === null && shared !== null ? shared.matrices : null;
     this.beside = matrices?.kind === kind && matrices.outputScale === (outputScale ?? 1) ? matrices : null;
     const beside =
       this.beside === null ? "" : ` beside one of ${this.beside.up.size(0)}${this.beside.gate ? ", gated" : ""}`;
-    this.key = build.shared(`rows of ${experts} experts of ${kind} ${size}, ${config.topK} for a token${beside}`);
+    this.key = build.shared(`rows of ${experts} experts of ${kind} ${size}, ${all.topK} for a token${beside}`);
     build.field(tokenSlots);
     build.idleParameters +=
-      ((experts - config.topK) / experts) * (elementsOf(this.up.shape) + elementsOf(this.down.shape));
+      ((experts - all.topK) / experts) * (elementsOf(this.up.shape) + elementsOf(this.down.shape));
   }
 
   /** residual [tokens, hidden] += the experts of x [tokens, hidden]. */
@@ -129,6 +140,8 @@ export class Moe {
       normalise: router.normalise || router.kind === "softmax_selected",
       scale: router.scaling,
     });
+    const [first] = this.own;
+    if (first > 0) localExperts(stream, { ids: step.ids, first });
     const input = step.latent ?? rows;
     this.latent?.to.of(f, rows, input);
     const beside = this.beside;
@@ -166,7 +179,7 @@ export class Moe {
       logits: arena.tensor("f32", [numTokens, experts]),
       ids: arena.tensor("i32", [numTokens, topK]),
       weights: arena.tensor("f32", [numTokens, topK]),
-      sorted: arena.tensor("i32", [2 * pairs + experts + 1]),
+      sorted: arena.tensor("i32", [2 * pairs + length(this.own) + 1]),
       between: arena.tensor(dtype, [pairs, size]),
       products: arena.tensor(dtype, [pairs, this.width]),
       latent: this.latent === null ? null : arena.tensor(dtype, [numTokens, this.width]),

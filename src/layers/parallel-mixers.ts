@@ -1,10 +1,12 @@
 import type { Tensor } from "../tensor/tensor";
 import type { WeightScope } from "../weights/scope";
-import { Attention, type AttentionConfig, qkvParts } from "./attention";
+import { Attention } from "./attention";
+import { type AttentionConfig, qkvParts } from "./attention-parts";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
-import { Linear } from "./linear";
-import { inProjPart, inProjScales, Mamba2Mixer, type Mamba2MixerConfig } from "./mamba2-mixer";
+import { Linear, outputsOf } from "./linear";
+import { Mamba2Mixer } from "./mamba2-mixer";
+import { inProjPart, inProjScales, type Mamba2MixerConfig } from "./mamba2-parts";
 import type { Branch } from "./pre-norm";
 import type { Input } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
@@ -44,14 +46,14 @@ export class ParallelMixers implements Branch {
   ) {
     const { mixer, attention } = config;
     const { hiddenSize } = mixer;
-    const qkv = qkvParts(attention, weights.attention);
-    const zxbcdt = inProjPart(mixer, weights.mixer);
+    const qkv = qkvParts(attention, build, weights.attention);
+    const zxbcdt = inProjPart(mixer, build, weights.mixer);
     this.inProj = Linear.stacked(build, [...qkv, zxbcdt], hiddenSize, false, inProjScales(mixer));
     this.mixer = new Mamba2Mixer(mixer, build, weights.mixer, { projected: true });
     this.attention = Attention.load(attention, hiddenSize, build, weights.attention);
-    this.qkv = qkv.reduce((sum, { n }) => sum + n, 0);
-    this.key = build.shared(`projected rows of a mixer of ${zxbcdt.n} beside attention of ${this.qkv}`);
-    this.zxbcdt = zxbcdt.n;
+    this.qkv = qkv.reduce((sum, part) => sum + outputsOf(part), 0);
+    this.zxbcdt = outputsOf(zxbcdt);
+    this.key = build.shared(`projected rows of a mixer of ${this.zxbcdt} beside attention of ${this.qkv}`);
   }
 
   forward(f: Forward, x: Input, residual: Tensor): void {

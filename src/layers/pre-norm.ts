@@ -1,6 +1,7 @@
 import type { Tensor } from "../tensor/tensor";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
+import { RankSum } from "./rank-sum";
 import { type Input, Normed, type RmsNorm } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
 
@@ -11,15 +12,20 @@ export interface Branch {
   work(load: StepLoad): Work;
 }
 
-/** x += branch(norm(x)). */
+/** x += branch(norm(x)), over the branches of all ranks. */
 export class PreNorm {
+  private readonly sum: RankSum;
+
   constructor(
+    build: ModelBuild,
     private readonly norm: RmsNorm,
     private readonly branch: Branch,
-  ) {}
+  ) {
+    this.sum = new RankSum(build);
+  }
 
   forward(f: Forward, residual: Tensor): void {
-    this.branch.forward(f, this.norm.of(residual), residual);
+    this.sum.addTo(f, residual, (out) => this.branch.forward(f, this.norm.of(residual), out));
   }
 
   work(load: StepLoad): Work {

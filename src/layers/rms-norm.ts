@@ -5,6 +5,7 @@ import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
+import { length, type Range } from "./share";
 
 /**
  * norm(x), not computed yet: a product takes the norm along (Linear), and whoever needs the value itself asks for it. x must
@@ -108,15 +109,18 @@ export class GatedRmsNorm {
     readonly ungated: RmsNorm | null,
   ) {}
 
+  /** `channels`: this rank's of `width`, whole groups. */
   static load(
     build: ModelBuild,
     weights: WeightScope,
     width: number,
     { groups, eps, beforeGate }: GatedNorm,
+    channels: Range,
   ): GatedRmsNorm {
-    const weight = build.loader.vector(weights.tensor("weight", [width], initial.ones));
-    const ungated = groups === 1 && !beforeGate ? RmsNorm.of(build, weight, eps) : null;
-    return new GatedRmsNorm(weight, width / groups, eps, beforeGate, ungated);
+    const weight = build.loader.vector(build.rows(weights.tensor("weight", [width], initial.ones), [channels]));
+    const groupSize = width / groups;
+    const ungated = length(channels) === groupSize && !beforeGate ? RmsNorm.of(build, weight, eps) : null;
+    return new GatedRmsNorm(weight, groupSize, eps, beforeGate, ungated);
   }
 
   /** norm(x) silu(gate) of heads that share one weight [headDim]. */

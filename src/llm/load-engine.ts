@@ -1,14 +1,14 @@
 import { Engine } from "../engine/engine";
-import { openDevice } from "../engine/open-device";
+import { openDevices } from "../engine/open-device";
 import type { EngineConfig, EngineOptions } from "../engine/policy/config";
 import type { MemoryPlan } from "../engine/policy/memory-plan";
 import type { EngineClient, EngineHealth } from "../engine/policy/request";
 import { prepareRunner } from "../engine/prepare-runner";
 import { rehearse } from "../engine/rehearsal";
 import type { ModelConfig } from "../models/config";
-import { describeDevice } from "../tensor/device";
+import { type Device, describeDevice } from "../tensor/device";
 import { constraintCompiler } from "./constraint-compiler";
-import { loadWeights } from "./load-weights";
+import { loadRanks } from "./load-ranks";
 
 export interface LoadOptions extends EngineOptions {
   /** Name shown to clients. Default: the directory's name. */
@@ -51,14 +51,19 @@ const names = { f32: "float32", bf16: "bfloat16", f16: "float16" } as const;
 
 /** An engine in this process: weights, what prepareRunner() does, and a rehearsal; a failure frees what was built. */
 export async function loadEngine(dir: string, config: ModelConfig, options: LoadOptions): Promise<LoadedEngine> {
-  const device = openDevice(options, options.onMessage);
+  const devices = openDevices(options, options.onMessage);
+  const [device] = devices as [Device];
+  const close = () => {
+    for (const each of devices) each.close();
+  };
   try {
-    const loaded = await loadWeights(dir, config, device, options);
-    const prepared = await prepareRunner(device, loaded.model, config, options, loaded.drafter);
+    const loaded = await loadRanks(dir, config, devices, options);
+    const prepared = await prepareRunner(loaded.placed, config, options);
     if (prepared.note !== null) options.onMessage?.(prepared.note);
     await rehearse(prepared.runner, prepared.config);
     const description = device.describe();
-    const client = new Engine(prepared.runner, prepared.config, () => device.close(), {
+    const ranks = devices.length === 1 ? "" : `${devices.length} ranks of `;
+    const client = new Engine(prepared.runner, prepared.config, close, {
       ...(options.loadFormat === "dummy" ? {} : { compile: constraintCompiler(dir, config) }),
     });
     return {
@@ -67,7 +72,7 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
         config: prepared.config,
         memory: { weights: loaded.bytes, ...prepared.memory },
         parameters: loaded.parameters,
-        device: `${description.kind} (${describeDevice(description)})`,
+        device: `${description.kind} (${ranks}${describeDevice(description)})`,
         dtype: names[loaded.dtypes.compute],
         stateDtype: names[loaded.dtypes.state],
       },
@@ -76,7 +81,7 @@ export async function loadEngine(dir: string, config: ModelConfig, options: Load
       score: (ids) => client.score(ids),
     };
   } catch (error) {
-    device.close();
+    close();
     throw error;
   }
 }

@@ -2,6 +2,7 @@ import { type EngineOptions, resolveDtypes, resolveQuantize } from "../engine/po
 import { rowTokensOf, speculativeConfig } from "../engine/policy/speculative-config";
 import { EngineError } from "../errors";
 import { ModelBuild } from "../layers/build";
+import type { Rank } from "../layers/share";
 import { loadModelConfig, type ModelConfig } from "../models/config";
 import type { Drafter } from "../models/drafter";
 import type { Model } from "../models/model";
@@ -17,6 +18,8 @@ export interface WeightOptions
     EngineOptions,
     "dtype" | "stateDtype" | "kvCacheDtype" | "quantize" | "deterministic" | "loadFormat" | "speculativeConfig"
   > {
+  /** Which share of the model is loaded; default all of it. */
+  readonly place?: Rank;
   /** Bytes of weights that are on the device, and of all; 0 where that is not known. */
   readonly onProgress?: (bytes: number, total: number) => void;
 }
@@ -53,6 +56,7 @@ export async function loadWeights(
     dtypes.kv,
     rowTokensOf({ speculative }),
     speculative?.method === "mtp",
+    options.place,
   );
   try {
     const model = await loadModel(config, build, own.weights);

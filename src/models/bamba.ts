@@ -21,7 +21,7 @@ export function loadBamba(config: BambaConfig, build: ModelBuild, checkpoint: We
   const options = { embeddings: "embed_tokens", norm: "final_layernorm" };
   return Decoder.load(config, build, checkpoint.named(bambaName), options, (layer, i) => {
     const behind = (norm: string, branch: Branch) =>
-      new PreNorm(RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
+      new PreNorm(build, RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
     return [
       behind(
         "input_layernorm",

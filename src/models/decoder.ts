@@ -2,7 +2,7 @@ import type { ModelBuild } from "../layers/build";
 import type { CacheSpec } from "../layers/cache";
 import { Embedding } from "../layers/embedding";
 import type { Forward } from "../layers/forward";
-import { Linear } from "../layers/linear";
+import { LmHead } from "../layers/lm-head";
 import { type NormWeight, RmsNorm } from "../layers/rms-norm";
 import { type StepLoad, sumWork, type Work } from "../layers/work";
 import { scale } from "../ops/activation";
@@ -49,7 +49,7 @@ export interface DecoderOptions {
 /** Where tokens go in, and logits come out. */
 export interface DecoderEnds {
   readonly embeddings: Embedding;
-  readonly lmHead: Linear;
+  readonly lmHead: LmHead;
 }
 
 /** A language model: an embedding, blocks around a residual stream, a final norm and a head. */
@@ -63,7 +63,7 @@ export class Decoder implements Model {
     private readonly embeddings: Embedding,
     private readonly blocks: readonly Block[],
     private readonly norm: RmsNorm,
-    private readonly lmHead: Linear,
+    private readonly lmHead: LmHead,
     readonly mtp: MtpHead | null,
   ) {}
 
@@ -84,7 +84,7 @@ export class Decoder implements Model {
     }
     const norm = RmsNorm.load(build, weights.scope(options.norm), hiddenSize, normEps, options.normWeight);
     const head = weights.scope(tieWordEmbeddings ? options.embeddings : "lm_head");
-    const lmHead = Linear.load(build, head, [vocabSize, hiddenSize], false, { outputScale: options.logitsScale });
+    const lmHead = LmHead.load(build, head, [vocabSize, hiddenSize], options.logitsScale);
     if (tieWordEmbeddings) weights.ignore("lm_head.weight");
     const mtp = build.withMtp ? (options.mtp?.({ embeddings, lmHead }) ?? null) : null;
     await build.loader.settle();

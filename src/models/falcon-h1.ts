@@ -40,7 +40,7 @@ export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoi
   };
   return Decoder.load(config, build, checkpoint.named(falconH1Name), options, (layer) => {
     const behind = (norm: string, branch: Branch) =>
-      new PreNorm(RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
+      new PreNorm(build, RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
     const parts = { mixer: layer.scope("mamba"), attention: layer.scope("self_attn") };
     const mixers = joined
       ? new ParallelMixers({ mixer, attention: joined }, build, parts)

@@ -54,7 +54,7 @@ export function loadGraniteMoeHybrid(
   };
   return Decoder.load(config, build, checkpoint.named(graniteMoeHybridName), options, (layer, i) => {
     const behind = (norm: string, branch: Branch) =>
-      new PreNorm(RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
+      new PreNorm(build, RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
     return [
       behind(
         "input_layernorm",

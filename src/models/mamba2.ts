@@ -27,6 +27,7 @@ export function loadMamba2(config: Mamba2Config, build: ModelBuild, checkpoint: 
   };
   return Decoder.load(config, build, checkpoint.named(mamba2Name), options, (layer) => [
     new PreNorm(
+      build,
       RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps),
       new Mamba2Mixer(mixer, build, layer.scope("mixer")),
     ),

@@ -2,6 +2,7 @@ import type { ModelBuild } from "../layers/build";
 import type { Embedding } from "../layers/embedding";
 import type { Forward } from "../layers/forward";
 import { Linear } from "../layers/linear";
+import type { LmHead } from "../layers/lm-head";
 import { type NormWeight, RmsNorm } from "../layers/rms-norm";
 import { scale } from "../ops/activation";
 import type { DType } from "../tensor/dtype";
@@ -26,7 +27,7 @@ export interface MtpWeights {
  */
 export class MtpHead {
   private readonly embeddings: Embedding;
-  private readonly lmHead: Linear;
+  private readonly lmHead: LmHead;
   private readonly embeddingNorm: RmsNorm;
   private readonly hiddenNorm: RmsNorm;
   private readonly projection: Linear;

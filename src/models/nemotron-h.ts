@@ -42,7 +42,11 @@ export function loadNemotronH(config: NemotronHConfig, build: ModelBuild, checkp
     }
   };
   const block = (kind: (typeof layers)[number], layer: WeightScope): Block =>
-    new PreNorm(RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps), branch(kind, layer.scope("mixer")));
+    new PreNorm(
+      build,
+      RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps),
+      branch(kind, layer.scope("mixer")),
+    );
   const mtp = (ends: DecoderEnds): MtpHead => {
     const own = weights.scope("mtp").scope("layers");
     const [first, last] = [own.scope(0), own.scope(config.mtpLayers.length - 1)];

@@ -63,7 +63,7 @@ export function loadQwenHybrid(
 
   const blocksOf = (layer: WeightScope, mixer: Branch, i: number): Block[] => {
     const behind = (norm: string, branch: Branch) =>
-      new PreNorm(RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps, weight), branch);
+      new PreNorm(build, RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps, weight), branch);
     return [behind("input_layernorm", mixer), behind("post_attention_layernorm", feedForwardOf(layer, i))];
   };
   const mtp = (ends: DecoderEnds): MtpHead => {

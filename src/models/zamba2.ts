@@ -1,11 +1,13 @@
 import { AdaptedLinear, type Adapter } from "../layers/adapted-linear";
-import { Attention, qkvParts } from "../layers/attention";
+import { Attention } from "../layers/attention";
+import { attentionSum, qkvParts } from "../layers/attention-parts";
 import type { ModelBuild } from "../layers/build";
 import type { Forward } from "../layers/forward";
-import { Linear } from "../layers/linear";
+import { Linear, type LinearPart, outputsOf } from "../layers/linear";
 import { Mamba2Mixer } from "../layers/mamba2-mixer";
-import { Mlp } from "../layers/mlp";
+import { gateUpPart, Mlp, mlpSum } from "../layers/mlp";
 import { PreNorm } from "../layers/pre-norm";
+import { RankSum } from "../layers/rank-sum";
 import { RmsNorm } from "../layers/rms-norm";
 import { type StepLoad, sumWork, type Work } from "../layers/work";
 import { scale } from "../ops/activation";
@@ -40,7 +42,7 @@ export function loadZamba2(config: Zamba2Config, build: ModelBuild, checkpoint: 
   return Decoder.load(config, build, weights, options, (layer, i) => {
     if (layers[i] === "mamba") {
       const { norm, mixer: branch } = mambaOf(layer);
-      return [new PreNorm(norm, branch)];
+      return [new PreNorm(build, norm, branch)];
     }
     const use = uses++;
     // The first layers with a block hold its weights; files may repeat them in others.
@@ -102,14 +104,14 @@ class SharedBlock {
     const [attentionWeights, mlpWeights] = [weights.scope("self_attn"), weights.scope("feed_forward")];
     const inner = attention.heads * attention.headDim;
     this.attentionNorm = RmsNorm.load(build, weights.scope("input_layernorm"), 2 * hiddenSize, normEps);
-    this.qkv = Linear.stacked(build, qkvParts(attention, attentionWeights), 2 * hiddenSize, attention.bias);
+    this.qkv = Linear.stacked(build, qkvParts(attention, build, attentionWeights), 2 * hiddenSize, attention.bias);
     this.attentionOut = Linear.load(build, attentionWeights.scope("o_proj"), [hiddenSize, inner], attention.bias, {
-      role: "residual",
+      ...{ role: "residual", ...attentionSum(attention, build) },
     });
     this.mlpNorm = RmsNorm.load(build, weights.scope("pre_ff_layernorm"), hiddenSize, normEps);
-    this.gateUp = Linear.load(build, mlpWeights.scope("gate_up_proj"), [2 * mlp.size, hiddenSize], mlp.bias);
+    this.gateUp = Linear.stacked(build, [gateUpPart(mlp, build, mlpWeights)], hiddenSize, mlp.bias);
     this.down = Linear.load(build, mlpWeights.scope("down_proj"), [hiddenSize, mlp.size], mlp.bias, {
-      role: "residual",
+      ...{ role: "residual", ...mlpSum(mlp, build) },
     });
   }
 
@@ -117,16 +119,18 @@ class SharedBlock {
   use(use: number): SharedBlockUse {
     const { config, build, weights } = this;
     const { hiddenSize, attention, attentionAdapters, mlp } = config;
-    const adapter = (name: string, input: number, begin: number, size: number) =>
-      this.adapter(weights.scope(name).scope(use), input, begin, size);
+    const adapter = (name: string, input: number, begin: number, part: LinearPart) =>
+      this.adapter(weights.scope(name).scope(use), input, begin, part);
     let begin = 0;
     const projected = attentionAdapters
-      ? qkvParts(attention, weights).map(({ n }, i) => {
-          begin += n;
-          return adapter(`self_attn.linear_${"qkv"[i]}_adapter_list`, 2 * hiddenSize, begin - n, n);
+      ? qkvParts(attention, build, weights).map((part, i) => {
+          const first = begin;
+          begin += outputsOf(part);
+          return adapter(`self_attn.linear_${"qkv"[i]}_adapter_list`, 2 * hiddenSize, first, part);
         })
       : [];
-    const gateUp = adapter("feed_forward.gate_up_proj_adapter_list", hiddenSize, 0, 2 * mlp.size);
+    const both = gateUpPart(mlp, build, weights.scope("feed_forward"));
+    const gateUp = adapter("feed_forward.gate_up_proj_adapter_list", hiddenSize, 0, both);
     return {
       attentionNorm: this.attentionNorm,
       attention: new Attention(attention, build, {
@@ -138,16 +142,19 @@ class SharedBlock {
     };
   }
 
-  private adapter(weights: WeightScope, input: number, begin: number, size: number): Adapter {
+  /** `part`: the projection that it adds to. */
+  private adapter(weights: WeightScope, input: number, begin: number, part: LinearPart): Adapter {
     const { adapterRank: rank } = this.config;
     const down = Linear.load(this.build, weights.scope(0), [rank, input], false);
-    return { down, up: Linear.load(this.build, weights.scope(1), [size, rank], false), rank, begin, size };
+    const up = Linear.stacked(this.build, [{ ...part, weights: weights.scope(1) }], rank, false);
+    return { down, up, rank, begin, size: outputsOf(part) };
   }
 }
 
 /** A Mamba-2 layer whose input, and only that, has what a shared block makes of the stream and the embeddings. */
 class HybridLayer implements Block {
   private readonly key: object;
+  private readonly sum: RankSum;
 
   constructor(
     private readonly build: ModelBuild,
@@ -158,16 +165,17 @@ class HybridLayer implements Block {
     private readonly mamba: { readonly norm: RmsNorm; readonly mixer: Mamba2Mixer },
   ) {
     this.key = build.shared("rows of a shared block");
+    this.sum = new RankSum(build);
   }
 
   forward(f: Forward, residual: Tensor): void {
     const { attentionNorm, attention, mlpNorm, mlp } = this.block;
     const { attended, transformed, input } = f.once(this.key, () => this.prepare(f));
-    attention.forwardInto(f, attentionNorm.of(this.stream.rows(f)), attended);
-    mlp.forwardInto(f, mlpNorm.of(attended), transformed);
+    this.sum.into(f, attended, (out) => attention.forwardInto(f, attentionNorm.of(this.stream.rows(f)), out));
+    this.sum.into(f, transformed, (out) => mlp.forwardInto(f, mlpNorm.of(attended), out));
     this.back.of(f, transformed, input);
     this.mamba.norm.forwardSumInto(f, residual, input, transformed);
-    this.mamba.mixer.forward(f, transformed, residual);
+    this.sum.addTo(f, residual, (out) => this.mamba.mixer.forward(f, transformed, out));
   }
 
   /** All [tokens, hidden]. */

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { openDevices } from "../../src/engine/open-device";
 import type { EngineConfig } from "../../src/engine/policy/config";
 import { prepareRunner } from "../../src/engine/prepare-runner";
-import { loadWeights } from "../../src/llm/load-weights";
+import { loadRanks } from "../../src/llm/load-ranks";
 import { loadModelConfig } from "../../src/models/config";
-import { Device, type DeviceKind } from "../../src/tensor/device";
+import type { DeviceKind } from "../../src/tensor/device";
 import { alone, idsAndLogprobs, requestsOf, serve } from "./random-serving";
 import { Rng } from "./rng";
 
@@ -24,6 +25,7 @@ export interface BatchesOptions {
   readonly loadFormat?: "auto" | "dummy";
   readonly batches: number;
   readonly seed: number;
+  readonly tensorParallelSize?: number;
 }
 
 const MAX_SEQS = 6;
@@ -38,11 +40,11 @@ const MOST_SNAPSHOTS = 16;
 export async function checkBatches(dir: string, { batches, seed, ...options }: BatchesOptions): Promise<Met> {
   const met: Met = { batches, answers: 0, cachedTokens: 0, preemptions: 0, steps: 0 };
   const modelConfig = loadModelConfig(dir);
-  const device = Device.open({ kind: options.device, threads: 2, deterministic: true });
+  const devices = openDevices({ ...options, threads: 2, deterministic: true });
   try {
-    const { model } = await loadWeights(dir, modelConfig, device, { ...options, deterministic: true });
+    const { placed } = await loadRanks(dir, modelConfig, devices, { ...options, deterministic: true });
     const sizes = { maxNumSeqs: MAX_SEQS, maxNumBatchedTokens: 1024, maxModelLen: 1024, prefixCacheHostMemory: 0.05 };
-    const prepared = await prepareRunner(device, model, modelConfig, { ...sizes, deterministic: true });
+    const prepared = await prepareRunner(placed, modelConfig, { ...sizes, deterministic: true });
     const plain = { ...prepared.config, numSnapshots: 0 };
     const rng = new Rng(seed);
     for (let batch = 0; batch < batches; batch++) {
@@ -62,7 +64,7 @@ export async function checkBatches(dir: string, { batches, seed, ...options }: B
       }
     }
   } finally {
-    device.close();
+    for (const device of devices) device.close();
   }
   return met;
 }

@@ -6,6 +6,7 @@ import { StepForward } from "../../src/engine/step-forward";
 import { fieldsOf } from "../../src/engine/step-launcher";
 import { ModelBuild } from "../../src/layers/build";
 import type { Pools } from "../../src/layers/cache";
+import type { Rank } from "../../src/layers/share";
 import { loadModelConfig, type ModelConfig } from "../../src/models/config";
 import type { Model } from "../../src/models/model";
 import { loadModel } from "../../src/models/registry";
@@ -25,6 +26,17 @@ export interface Part {
   readonly tokens: readonly number[];
   readonly start: number;
   readonly slot: number;
+}
+
+export interface HarnessOptions {
+  readonly stateDtype?: DType;
+  readonly kvDtype?: DType;
+  readonly threads?: number;
+  readonly device?: DeviceKind;
+  readonly quantize?: QuantizeFormat;
+  readonly withMtp?: boolean;
+  /** A rank of a group, on a device that was opened for it. */
+  readonly rank?: { readonly device: Device; readonly place: Rank };
 }
 
 const MAX_SEQS = 8;
@@ -55,22 +67,13 @@ export class ModelHarness {
     this.poison();
   }
 
-  static async load(
-    dir: string,
-    dtype: ComputeDtype,
-    options: {
-      stateDtype?: DType;
-      kvDtype?: DType;
-      threads?: number;
-      device?: DeviceKind;
-      quantize?: QuantizeFormat;
-      withMtp?: boolean;
-    } = {},
-  ): Promise<ModelHarness> {
+  static async load(dir: string, dtype: ComputeDtype, options: HarnessOptions = {}): Promise<ModelHarness> {
     const config = loadModelConfig(dir);
-    const device = Device.open({ kind: options.device ?? testDevices[0]!, threads: options.threads ?? 2 });
+    const { device: kind = testDevices[0]!, threads = 2, rank } = options;
+    const device = rank?.device ?? Device.open({ kind, threads });
     const loader = new DeviceLoader(device, dtype, undefined, options.quantize);
-    const build = new ModelBuild(loader, options.stateDtype ?? "f32", options.kvDtype, 1, options.withMtp);
+    const { stateDtype = "f32", kvDtype, withMtp } = options;
+    const build = new ModelBuild(loader, stateDtype, kvDtype, 1, withMtp, rank?.place);
     const model = await loadModel(config, build, openWeights(dir).scope());
     loader.close();
     return new ModelHarness(device, config, model, createPools({ device, model }, { slots: MAX_SEQS, pages: PAGES }));

@@ -74,7 +74,7 @@ describe.each(cases)("$name", ({ dir, speculativeConfig, isRight }) => {
       ...{ prefixCacheHostMemory: 0.05, speculativeConfig },
     };
     const { model, drafter } = await loadWeights(modelDir, modelConfig, device, options);
-    prepared = await prepareRunner(device, model, modelConfig, options, drafter);
+    prepared = await prepareRunner([{ device, model, drafter }], modelConfig, options);
     plain = { ...prepared.config, numSnapshots: 0 };
   });
   afterAll(() => device.close());

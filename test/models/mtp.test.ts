@@ -59,7 +59,7 @@ describe.each(mtpGoldens)("$name", ({ golden, reference, write }) => {
       speculativeConfig: { method: "mtp", numSpeculativeTokens: 4 },
     };
     const { model, drafter } = await loadWeights(dir, config, device, options);
-    const { runner, config: limits } = await prepareRunner(device, model, config, options, drafter);
+    const { runner, config: limits } = await prepareRunner([{ device, model, drafter }], config, options);
     const guesses = new Map<string, number[]>();
     const watched = {
       score: runner.score.bind(runner),

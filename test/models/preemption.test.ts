@@ -24,7 +24,7 @@ describe.each(goldens)("$name", (golden) => {
     device = Device.open({ kind, threads: 2 });
     const { model } = await loadWeights(golden.modelDir, modelConfig, device, { dtype: "float32" });
     const options = { maxNumSeqs: 2, maxNumBatchedTokens: 64, maxModelLen: 512, prefixCache: false };
-    prepared = await prepareRunner(device, model, modelConfig, options);
+    prepared = await prepareRunner([{ device, model }], modelConfig, options);
   });
   afterAll(() => device.close());
 

@@ -30,7 +30,7 @@ describe.each(models)("$name", ({ modelDir }) => {
   beforeAll(async () => {
     device = Device.open({ kind, threads: 2 });
     const { model } = await loadWeights(modelDir, modelConfig, device, { dtype: "float32" });
-    prepared = await prepareRunner(device, model, modelConfig, options);
+    prepared = await prepareRunner([{ device, model }], modelConfig, options);
     plain = { ...prepared.config, numSnapshots: 0 };
   });
   afterAll(() => device.close());
@@ -55,7 +55,7 @@ describe.each(models)("$name", ({ modelDir }) => {
 
   test("states that were integers of 8 bits on the host go on nearly as they were, and nothing leaks", async () => {
     const { model } = await loadWeights(modelDir, modelConfig, device, { dtype: "float32" });
-    const packed = await prepareRunner(device, model, modelConfig, { ...options, prefixCacheHostDtype: "int8" });
+    const packed = await prepareRunner([{ device, model }], modelConfig, { ...options, prefixCacheHostDtype: "int8" });
     if (prepared.config.numHostSnapshots === 0) return; // a model of attention alone has no states
     expect(packed.config.numHostSnapshots / prepared.config.numHostSnapshots).toBeGreaterThan(2);
     const engine = new Engine(packed.runner, { ...packed.config, numSnapshots: 4 }, () => {});

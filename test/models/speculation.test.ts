@@ -145,7 +145,7 @@ describe.each(models)("$name", ({ modelDir }) => {
   async function prepare(engineOptions: EngineOptions, stateDtype: "float32" | "bfloat16"): Promise<PreparedRunner> {
     const all = { ...engineOptions, dtype: "float32", stateDtype } as const;
     const { model, drafter } = await loadWeights(modelDir, modelConfig, device, all);
-    return prepareRunner(device, model, modelConfig, all, drafter);
+    return prepareRunner([{ device, model, drafter }], modelConfig, all);
   }
 
   test.each(["float32", "bfloat16"] as const)("state in %s", async (stateDtype) => {

@@ -18,6 +18,13 @@ export interface EngineOptions {
   readonly device?: "auto" | "cpu" | "cuda";
   /** CPU threads that compute. Default: one per core that the process may use. */
   readonly threads?: number;
+  /**
+   * Devices that compute the model together, each with a share of every layer (tensor parallel). On a CPU they are threads of this
+   * process, among which `threads` are shared out; GPUs cannot yet. Default 1.
+   */
+  readonly tensorParallelSize?: number;
+  /** Whether each of them has some experts whole, instead of some channels of every expert. Default false. */
+  readonly enableExpertParallel?: boolean;
   /** Type of activations and matrices. Default "auto": the checkpoint's, or bfloat16 where it names none. */
   readonly dtype?: DtypeName;
   /** Type of the SSM state. Default "auto": what the checkpoint asks for, else float32. */

@@ -1,0 +1,69 @@
+/** Models whose layers are shared out among the ranks of a group, on the CPU. */
+import { loadEngine } from "../../src/llm/load-engine";
+import { loadModelConfig } from "../../src/models/config";
+import { makeRequest } from "../helpers/engine-request";
+import { choosesExperts, goldens, relativeError, sameBits } from "../helpers/golden";
+import { GroupHarness } from "../helpers/group-harness";
+import { ModelHarness } from "../helpers/model-harness";
+
+/** Sums over ranks are taken in another order; the reference's own tolerance in f32 is 2e-3 (test/models/golden). */
+const ORDER_TOLERANCE = 2e-5;
+
+describe.each(goldens)("$name", (golden) => {
+  const prompts = Array.from({ length: golden.numPrompts }, (_, i) => i);
+  const idsOf = (i: number) => golden.ids(`input_ids.${i}`);
+  const whole: Float32Array[] = [];
+
+  beforeAll(async () => {
+    const harness = await ModelHarness.load(golden.modelDir, "f32", { device: "cpu" });
+    for (const i of prompts) whole.push((await harness.step([{ tokens: idsOf(i), start: 0, slot: 0 }]))[0]!);
+    harness.close();
+  });
+
+  test.each([2, 3, 4])("%d ranks have the logits of one device, and of the reference, every time", async (ranks) => {
+    const runs: Float32Array[][] = [];
+    for (let run = 0; run < 2; run++) {
+      const harness = await GroupHarness.load(golden.modelDir, "f32", ranks);
+      const logits: Float32Array[] = [];
+      for (const i of prompts) logits.push((await harness.step([{ tokens: idsOf(i), start: 0, slot: 0 }]))[0]!);
+      harness.close();
+      runs.push(logits);
+    }
+    for (const i of prompts) {
+      const logits = runs[0]![i]!;
+      expect(sameBits(runs[1]![i], logits)).toBe(true);
+      expect(relativeError(logits, whole[i]!)).toBeLessThan(ORDER_TOLERANCE);
+      const expected = golden.floats(`logits.${i}`).values;
+      expect(relativeError(logits.slice(logits.length - expected.length), expected)).toBeLessThan(2e-3);
+    }
+  });
+
+  (choosesExperts(golden) ? test.each([2, 3, 4]) : test.skip.each([2]))(
+    "%d ranks with whole experts have the logits of one device",
+    async (ranks) => {
+      const harness = await GroupHarness.load(golden.modelDir, "f32", ranks, { wholeExperts: true });
+      for (const i of prompts) {
+        const [logits] = await harness.step([{ tokens: idsOf(i), start: 0, slot: 0 }]);
+        expect(relativeError(logits!, whole[i]!)).toBeLessThan(ORDER_TOLERANCE);
+      }
+      harness.close();
+    },
+  );
+
+  test.each([2, 3, 4])("greedy tokens of %d ranks are the reference's, alone and together", async (ranks) => {
+    const { client } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), {
+      ...{ device: "cpu", dtype: "float32", maxNumSeqs: 4 },
+      tensorParallelSize: ranks,
+    });
+    const generate = async (i: number, run: string) => {
+      const expected = golden.ids(`greedy.${i}`);
+      const request = makeRequest({ id: `${run}-${i}`, prompt: idsOf(i), maxTokens: expected.length });
+      const tokens: number[] = [];
+      for await (const token of client.submit(request)) tokens.push(token.id);
+      expect(tokens).toEqual(expected);
+    };
+    for (const i of prompts) await generate(i, "alone");
+    await Promise.all(prompts.map((i) => generate(i, "together")));
+    await client.close();
+  });
+});
