@@ -14,6 +14,8 @@ export class Sequence {
   readonly arrival: number;
   /** Prompt, then generated tokens. */
   readonly tokens: number[];
+  /** The prompt once more, as steps take it: most of the integers of a prefill's metadata are copied from here. */
+  readonly promptIds: Int32Array;
   /** `tokens` never grows past this: the prompt and maxTokens, or the context if that is shorter. */
   readonly maxLength: number;
   /** The two halves of the seed, as unsigned 32-bit words: split once, because BigInt arithmetic is slow in a step. */
@@ -60,6 +62,7 @@ export class Sequence {
     this.request = request;
     this.arrival = arrival;
     this.tokens = request.prompt.slice();
+    this.promptIds = Int32Array.from(request.prompt);
     this.numToPrefill = request.prompt.length;
     this.maxLength = Math.min(request.prompt.length + request.maxTokens, maxModelLen);
     const seed = BigInt.asUintN(64, request.sampling.seed);
