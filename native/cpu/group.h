@@ -28,6 +28,7 @@ class CpuGroup : public Group {
   void meet(int rank, const GroupRows& own, Body&& body) {
     {
       std::unique_lock lock(mutex_);
+      if (failed_) fail_waiting();  // others may still look at the rows of the last meeting
       rows_[static_cast<size_t>(rank)] = own;
       wait_for_all(lock);
     }
@@ -55,7 +56,11 @@ class CpuGroup : public Group {
       all_here_.notify_all();
     }
     wait_until(all_here_, lock, [&] { return failed_ || meeting_ != meeting; });
-    if (meeting_ == meeting) throw Error(ErrorCode::DeviceLost, "group", "another rank failed");
+    if (meeting_ == meeting) fail_waiting();
+  }
+
+  [[noreturn]] static void fail_waiting() {
+    throw Error(ErrorCode::DeviceLost, "group", "another rank failed, or was closed");
   }
 
   std::mutex mutex_;
