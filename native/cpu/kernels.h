@@ -61,7 +61,7 @@ struct Kernels {
   // One sequence, heads of one group only. `scratch` holds ssd_chunk_scan_scratch_bytes(params, heads).
   void (*ssd_chunk_scan)(const SsdChunkScanParams&, int64_t sequence, Range heads, void* scratch);
   void (*ssd_state_update)(const SsdStateUpdateParams&, int64_t row, Range heads);
-  // `scratch` holds ssd_replay_scratch_bytes(params, heads).
+  // `scratch` holds ssd_replay_scratch_bytes(params).
   void (*ssd_replay)(const SsdReplayParams&, int64_t row, Range heads, void* scratch);
 
   // One sequence, value heads of one key head only, some of their channels. `scratch` holds

@@ -56,19 +56,22 @@ void run_ssd_chunk_scan(const SsdChunkScanParams& p, ThreadPool& pool) {
   pool.parallel_for(tasks, 2 * p.tokens * p.heads * p.head_dim * p.state_size < kSmallScan, run);
 }
 
-// The state of a head, and room for what a token that is only absorbed would put out.
-size_t ssd_replay_scratch_bytes(const SsdReplayParams& p, int64_t heads) {
-  return static_cast<size_t>(p.head_dim * (p.state_size + heads)) * sizeof(float);
+// Floats of all tokens of a row, as ssd_replay.inl lays them out.
+size_t ssd_replay_scratch_bytes(const SsdReplayParams& p) {
+  const int64_t entries = p.history.entries;
+  const int64_t floats = 2 * entries + (entries + p.tokens_per_row) * (p.head_dim + p.state_size);
+  return static_cast<size_t>(floats) * sizeof(float);
 }
 
 namespace {
 
-// run(row, heads, scratch) for all rows; a task is some heads of a row, of about kSmallUpdate / 2 bytes.
+// run(row, heads, scratch) for all rows; a task is some heads of a row, of about kSmallUpdate / 2 bytes, each of which
+// counts once for every of its `passes`.
 template <class Run>
-void for_heads(const SsdStateUpdateParams& p, int64_t rows, ThreadPool& pool, Run run) {
+void for_heads(const SsdStateUpdateParams& p, int64_t rows, int64_t passes, ThreadPool& pool, Run run) {
   if (rows == 0 || p.heads == 0) return;
   const int64_t head_bytes =
-      std::max<int64_t>(1, p.head_dim * p.state_size * static_cast<int64_t>(size_of(p.state_dtype)));
+      std::max<int64_t>(1, passes * p.head_dim * p.state_size * static_cast<int64_t>(size_of(p.state_dtype)));
   const int64_t blocks = std::clamp<int64_t>(ceil_div(2 * p.heads * head_bytes, kSmallUpdate), 1, p.heads);
   pool.parallel_for(rows * blocks, rows * p.heads * head_bytes < kSmallUpdate, [&](int64_t task, Scratch& scratch) {
     run(task / blocks, part(p.heads, blocks, task % blocks), scratch);
@@ -78,12 +81,12 @@ void for_heads(const SsdStateUpdateParams& p, int64_t rows, ThreadPool& pool, Ru
 }  // namespace
 
 void run_ssd_state_update(const SsdStateUpdateParams& p, ThreadPool& pool) {
-  for_heads(p, p.rows, pool, [&](int64_t row, Range heads, Scratch&) { kernels().ssd_state_update(p, row, heads); });
+  for_heads(p, p.rows, 1, pool, [&](int64_t row, Range heads, Scratch&) { kernels().ssd_state_update(p, row, heads); });
 }
 
 void run_ssd_replay(const SsdReplayParams& p, ThreadPool& pool) {
-  for_heads(p, p.rows, pool, [&](int64_t row, Range heads, Scratch& scratch) {
-    kernels().ssd_replay(p, row, heads, scratch.get(ssd_replay_scratch_bytes(p, heads.end - heads.begin)));
+  for_heads(p, p.rows, p.tokens_per_row, pool, [&](int64_t row, Range heads, Scratch& scratch) {
+    kernels().ssd_replay(p, row, heads, scratch.get(ssd_replay_scratch_bytes(p)));
   });
 }
 

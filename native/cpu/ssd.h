@@ -55,7 +55,7 @@ static inline ScanLayout scan_layout(const SsdChunkScanParams& p, int64_t heads)
 }
 
 size_t ssd_chunk_scan_scratch_bytes(const SsdChunkScanParams& params, int64_t heads);
-size_t ssd_replay_scratch_bytes(const SsdReplayParams& params, int64_t heads);
+size_t ssd_replay_scratch_bytes(const SsdReplayParams& params);
 
 void run_ssd_chunk_scan(const SsdChunkScanParams& params, ThreadPool& pool);
 void run_ssd_state_update(const SsdStateUpdateParams& params, ThreadPool& pool);
