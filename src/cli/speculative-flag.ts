@@ -8,12 +8,20 @@ const fields: Readonly<Record<string, keyof SpeculativeOptions>> = {
   num_speculative_tokens: "numSpeculativeTokens",
   prompt_lookup_min: "promptLookupMin",
   prompt_lookup_max: "promptLookupMax",
+  suffix_decoding_max_spec_factor: "suffixDecodingMaxSpecFactor",
   model: "model",
+};
+
+/** Keys of vLLM's method suffix that mean nothing here, with the value that asks for nothing. */
+const unfit: Readonly<Record<string, { readonly off?: number; readonly because: string }>> = {
+  suffix_decoding_max_tree_depth: { because: "ends of any length are compared" },
+  suffix_decoding_max_cached_requests: { off: 0, because: "only a request's own tokens are looked up" },
+  suffix_decoding_min_token_prob: { off: 0, because: "continuations are not counted, the newest is taken" },
 };
 
 export function speculativeOption(): Option {
   const help =
-    'guess next tokens, as JSON: {"method":"ngram","num_speculative_tokens":4}, or by method mtp, or draft_model with a model';
+    'guess next tokens, as JSON: {"method":"ngram","num_speculative_tokens":4}, or by method suffix, mtp, or draft_model with a model';
   return new Option("--speculative-config <json>", help).argParser(parse);
 }
 
@@ -27,11 +35,18 @@ function parse(text: string): SpeculativeOptions {
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw new InvalidArgumentError("It has to be a JSON object.");
   }
-  const unknown = Object.keys(given).find((key) => !Object.hasOwn(fields, key));
+  const entries = Object.entries(given).filter(([key, value]) => {
+    if (!Object.hasOwn(unfit, key)) return true;
+    const { off, because } = unfit[key]!;
+    if (value === off) return false;
+    const fits = off === undefined ? "" : ` or give ${off}`;
+    throw new InvalidArgumentError(`${key} is not supported, because ${because}; leave it out${fits}.`);
+  });
+  const unknown = entries.map(([key]) => key).find((key) => !Object.hasOwn(fields, key));
   if (unknown !== undefined) {
     throw new InvalidArgumentError(`${unknown} is not known; there are ${Object.keys(fields).join(", ")}.`);
   }
-  const named = Object.fromEntries(Object.entries(given).map(([key, value]) => [fields[key]!, value]));
+  const named = Object.fromEntries(entries.map(([key, value]) => [fields[key]!, value]));
   const options = "model" in named ? { method: "draft_model", ...named } : named; // as vLLM takes a model without a method
   try {
     return speculativeConfig(options as unknown as SpeculativeOptions)!;

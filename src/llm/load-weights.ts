@@ -99,13 +99,13 @@ async function loadDraft({ config, dir, weights }: ReturnType<typeof openDraft>,
 function mtpOf({ modelType }: ModelConfig, { withMtp }: ModelBuild, { mtp }: Model): Drafter | null {
   if (mtp !== null) return { kind: "mtp", head: mtp };
   if (!withMtp) return null;
-  const message = `speculativeConfig.method mtp: a model of type ${modelType} with this config.json has no head that predicts one token more; use ngram or draft_model`;
+  const message = `speculativeConfig.method mtp: a model of type ${modelType} with this config.json has no head that predicts one token more; use ngram, suffix or draft_model`;
   throw new EngineError("ERR_MODEL_UNSUPPORTED", message, { subject: "speculativeConfig.method" });
 }
 
 function refuseWithoutMtp(dir: string, stored: StoredWeights): void {
   if (stored.names().some((name) => /(^|\.)mtp\./.test(name))) return;
-  const message = `${dir}: speculativeConfig.method mtp needs the tensors mtp.*, and this checkpoint has none; use ngram or draft_model`;
+  const message = `${dir}: speculativeConfig.method mtp needs the tensors mtp.*, and this checkpoint has none; use ngram, suffix or draft_model`;
   throw new EngineError("ERR_MODEL_UNSUPPORTED", message, { subject: "speculativeConfig.method" });
 }
 

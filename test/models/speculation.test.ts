@@ -1,9 +1,11 @@
 /** Guessed tokens change how many steps an answer takes, and nothing else. */
 import { Engine, type EngineExtras } from "../../src/engine/engine";
 import type { EngineOptions } from "../../src/engine/policy/config";
+import { configuredProposer } from "../../src/engine/policy/configured-proposer";
 import type { Proposer } from "../../src/engine/policy/proposer";
 import { type Drafts, type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
 import type { Sequence } from "../../src/engine/policy/sequence";
+import { speculativeConfig } from "../../src/engine/policy/speculative-config";
 import { type PreparedRunner, prepareRunner } from "../../src/engine/prepare-runner";
 import { loadWeights } from "../../src/llm/load-weights";
 import { loadModelConfig } from "../../src/models/config";
@@ -116,6 +118,7 @@ class Oracle implements Proposer {
 
 const proposers: Readonly<Record<string, (answers: Answers) => Proposer | undefined>> = {
   "by n-grams": () => undefined,
+  "by suffixes": () => configuredProposer(speculativeConfig({ method: "suffix", numSpeculativeTokens: 3 })!),
   "always right": (answers) => new Oracle(answers, () => true),
   "always wrong": (answers) => new Oracle(answers, () => false),
   "right now and then": (answers) => new Oracle(answers, (position) => position % 3 !== 1),

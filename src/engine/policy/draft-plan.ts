@@ -1,7 +1,7 @@
 import type { Proposer } from "./proposer";
 import type { SchedulerConfig } from "./scheduler-config";
 import type { Sequence } from "./sequence";
-import { maxDrawsOf, rowTokensOf } from "./speculative-config";
+import { guessesOnDevice, maxDrawsOf, rowTokensOf } from "./speculative-config";
 import { noDrafts, type ScheduledBatch, type ScheduledRow } from "./step-plan";
 import { type StepCosts, StepTimes } from "./step-times";
 
@@ -40,7 +40,7 @@ export class DraftPlan {
     private readonly config: SchedulerConfig,
     private readonly costs: StepCosts = new StepTimes(),
   ) {
-    this.onDevice = config.speculative?.method !== "ngram";
+    this.onDevice = guessesOnDevice(config);
   }
 
   /** A step took so many milliseconds, from the end of the one before. */

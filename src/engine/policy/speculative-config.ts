@@ -3,16 +3,19 @@ import { EngineError } from "../../errors";
 /** How next tokens are guessed, by the names of vLLM's --speculative-config. Default: they are not. */
 export interface SpeculativeOptions {
   /**
-   * "ngram": what followed the last tokens when they stood in the prompt or the output before. "mtp": by the checkpoint's own head
-   * of multi-token prediction; vLLM's older names of it, one for each family, are the same. "draft_model": by a smaller model.
+   * "ngram": what followed the last tokens when they stood in the prompt or the output before. "suffix": what followed the longest
+   * end of both that stood there before, and the more of it the longer that is. "mtp": by the checkpoint's own head of multi-token
+   * prediction; vLLM's older names of it, one for each family, are the same. "draft_model": by a smaller model.
    */
-  readonly method: "ngram" | "mtp" | "draft_model" | "qwen3_next_mtp" | "qwen3_5_mtp" | "nemotron_h_mtp";
+  readonly method: "ngram" | "suffix" | "mtp" | "draft_model" | "qwen3_next_mtp" | "qwen3_5_mtp" | "nemotron_h_mtp";
   /** Guesses of a step for each sequence, at most 7. Default 4. */
   readonly numSpeculativeTokens?: number;
   /** Tokens that have to repeat before n-grams guess anything. Default 2. */
   readonly promptLookupMin?: number;
   /** Tokens that n-grams compare at most, to find the longest repetition. Default 8. */
   readonly promptLookupMax?: number;
+  /** Guesses of method suffix for each token of the end that stood before. Default 1. */
+  readonly suffixDecodingMaxSpecFactor?: number;
   /** The smaller model: a directory, or the name of one in the cache of the hub. Its vocabulary is the same. */
   readonly model?: string;
 }
@@ -20,6 +23,7 @@ export interface SpeculativeOptions {
 /** Checked options, with all defaults. */
 export type SpeculativeConfig = { readonly numSpeculativeTokens: number } & (
   | { readonly method: "ngram"; readonly promptLookupMin: number; readonly promptLookupMax: number }
+  | { readonly method: "suffix"; readonly suffixDecodingMaxSpecFactor: number }
   | { readonly method: "mtp" }
   | { readonly method: "draft_model"; readonly model: string }
 );
@@ -33,12 +37,18 @@ const GUESSING_ROWS = 64;
 const mtpNames: readonly SpeculativeOptions["method"][] = ["qwen3_next_mtp", "qwen3_5_mtp", "nemotron_h_mtp"];
 
 /** Which options belong to which method, beside the number of guesses. */
-const own = { ngram: ["promptLookupMin", "promptLookupMax"], mtp: [], draft_model: ["model"] } as const;
+const own = {
+  ngram: ["promptLookupMin", "promptLookupMax"],
+  suffix: ["suffixDecodingMaxSpecFactor"],
+  mtp: [],
+  draft_model: ["model"],
+} as const;
 
 /** Throws ERR_ARGUMENT. */
 export function speculativeConfig(options: SpeculativeOptions | undefined): SpeculativeConfig | null {
   if (options === undefined) return null;
   const { numSpeculativeTokens = 4, promptLookupMin = 2, promptLookupMax = 8, model } = options;
+  const { suffixDecodingMaxSpecFactor = 1 } = options;
   const method = mtpNames.includes(options.method) ? "mtp" : options.method;
   if (!Object.hasOwn(own, method)) throw refused("method", `must be ${Object.keys(own).join(", ")}, got ${method}`);
   const known = method as keyof typeof own;
@@ -57,7 +67,11 @@ export function speculativeConfig(options: SpeculativeOptions | undefined): Spec
   if (promptLookupMin > promptLookupMax) {
     throw refused("promptLookupMin", `must be at most promptLookupMax = ${promptLookupMax}, got ${promptLookupMin}`);
   }
+  if (!(Number.isFinite(suffixDecodingMaxSpecFactor) && suffixDecodingMaxSpecFactor > 0)) {
+    throw refused("suffixDecodingMaxSpecFactor", `must be a number above 0, got ${suffixDecodingMaxSpecFactor}`);
+  }
   if (known === "ngram") return { method: known, ...whole };
+  if (known === "suffix") return { method: known, numSpeculativeTokens, suffixDecodingMaxSpecFactor };
   if (known === "mtp") return { method: known, numSpeculativeTokens };
   if (typeof model !== "string" || model === "") throw refused("model", "must name the model that guesses");
   return { method: known, model, numSpeculativeTokens };
@@ -72,6 +86,10 @@ interface Sizes {
   readonly maxNumSeqs: number;
   readonly speculative?: SpeculativeConfig | null;
 }
+
+/** Whether a head or another model guesses, and the host does not see what. */
+export const guessesOnDevice = ({ speculative }: Pick<Sizes, "speculative">): boolean =>
+  speculative?.method === "mtp" || speculative?.method === "draft_model";
 
 /** Tokens of a decode row at most: its last one, and guesses. */
 export const rowTokensOf = ({ speculative }: Pick<Sizes, "speculative">): number =>
