@@ -3,8 +3,9 @@
 //                           weights. Without it: what n-grams find in the model's own greedy answers to a prompt that
 //                           holds a text twice and begins it again
 //   --batch 1,8,64          requests at once
-//   --method ngram          who guesses: ngram, mtp, or draft_model with --draft MODEL. With --acceptance the guesses of n-grams
-//                           are made up, and take no time; those of the others are made as they are without
+//   --method ngram          who guesses: ngram, suffix, mtp, or draft_model with --draft MODEL. With --acceptance the guesses of
+//                           n-grams and suffixes are made up, and take no time; those of the others are made as they are without
+//   --alternate             both engines are loaded at once, and their rounds take turns: on a machine with other work
 // The rounds are served by one engine, which finds in the first how many guesses pay.
 import { basename } from "node:path";
 import { performance } from "node:perf_hooks";
@@ -36,6 +37,7 @@ const { values, positionals } = parseArgs({
     method: { type: "string", default: "ngram" },
     draft: { type: "string" },
     rounds: { type: "string", default: "3" },
+    alternate: { type: "boolean", default: false },
     device: { type: "string", default: "auto" },
     "state-dtype": { type: "string", default: "auto" },
     dummy: { type: "boolean", default: false },
@@ -50,7 +52,7 @@ interface Measured {
   readonly tokensPerSecond: number;
   /** Processor time of this process, prompts included: on a busy machine it says more. */
   readonly cpuSeconds: number;
-  readonly speculation: SpeculationStats;
+  readonly speculation: Omit<SpeculationStats, "acceptedPerPosition">;
   readonly texts: readonly string[];
 }
 
@@ -74,10 +76,12 @@ async function measure(engine: Engine, requests: readonly EngineRequest[]): Prom
     }),
   );
   const { user, system } = process.cpuUsage(cpu);
-  const counts = Object.entries(engine.stats().speculation);
-  const speculation = Object.fromEntries(
-    counts.map(([name, count]) => [name, count - before[name as keyof SpeculationStats]]),
-  ) as unknown as SpeculationStats;
+  const after = engine.stats().speculation;
+  const speculation = {
+    drafts: after.drafts - before.drafts,
+    draftTokens: after.draftTokens - before.draftTokens,
+    acceptedTokens: after.acceptedTokens - before.acceptedTokens,
+  };
   const [begin, end] = [Math.max(...firsts), Math.min(...lasts)];
   const counted = times.filter((time) => time > begin && time <= end).length;
   return { tokensPerSecond: (1e3 * counted) / (end - begin), cpuSeconds: (user + system) / 1e6, speculation, texts };
@@ -120,21 +124,23 @@ async function promptsOf(dir: string, { vocabSize }: ModelConfig, count: number)
   return Array.from({ length: count }, () => ids);
 }
 
-async function best(
-  { config }: PreparedRunner,
-  runner: ConstructorParameters<typeof Engine>[0],
-  requests: readonly EngineRequest[],
-  proposer?: Proposer,
-): Promise<Measured> {
-  const extras = proposer === undefined ? {} : { proposer };
-  const engine = new Engine(runner, { ...config, numSnapshots: 0 }, () => {}, extras);
-  let fastest = await measure(engine, requests);
-  for (let round = 1; round < Number(values.rounds); round++) {
-    const next = await measure(engine, requests);
-    const cpuSeconds = Math.min(next.cpuSeconds, fastest.cpuSeconds);
-    fastest = { ...(next.tokensPerSecond > fastest.tokensPerSecond ? next : fastest), cpuSeconds };
+type Runner = ConstructorParameters<typeof Engine>[0];
+
+const engineOf = ({ config }: PreparedRunner, runner: Runner, proposer?: Proposer) =>
+  new Engine(runner, { ...config, numSnapshots: 0 }, () => {}, proposer === undefined ? {} : { proposer });
+
+/** The fastest round of each engine; they take turns. */
+async function best(engines: readonly Engine[], requests: readonly EngineRequest[]): Promise<Measured[]> {
+  const fastest: Measured[] = [];
+  for (let round = 0; round < Number(values.rounds); round++) {
+    for (const [i, engine] of engines.entries()) {
+      const next = await measure(engine, requests);
+      const before = fastest[i] ?? next;
+      const cpuSeconds = Math.min(next.cpuSeconds, before.cpuSeconds);
+      fastest[i] = { ...(next.tokensPerSecond > before.tokensPerSecond ? next : before), cpuSeconds };
+    }
   }
-  await engine.close();
+  for (const engine of engines) await engine.close();
   return fastest;
 }
 
@@ -162,25 +168,28 @@ async function main(): Promise<void> {
       device.close();
     }
   };
+  const plainOf = (prepared: PreparedRunner) => engineOf(prepared, prepared.runner);
   const plain = new Map<number, Measured>();
-  await withModel({}, async (prepared) => {
-    for (const batch of batches) plain.set(batch, await best(prepared, prepared.runner, requestsOf(batch)));
-  });
   const numSpeculativeTokens = Number(values.guesses);
   const shares = values.acceptance === undefined ? [null] : numbers(values.acceptance);
   const method = values.method as SpeculativeOptions["method"];
   const draft = values.draft === undefined ? {} : { model: values.draft };
-  await withModel({ speculativeConfig: { method, numSpeculativeTokens, ...draft } }, async (prepared, hardware) => {
+  const isFree = method === "ngram" || method === "suffix";
+  const guess = (beside?: PreparedRunner) => async (prepared: PreparedRunner, hardware: string) => {
     for (const batch of batches) {
       for (const share of shares) {
         const right = (_: unknown, most: number) => new Array<number>(most).fill(1);
-        const proposer = share === null || method !== "ngram" ? undefined : new AdaptiveProposer(right);
+        const proposer = share === null || !isFree ? undefined : new AdaptiveProposer(right);
         const runner = share === null ? prepared.runner : withAcceptance(prepared, share, config.vocabSize);
-        const guessing = await best(prepared, runner, requestsOf(batch), proposer);
-        const without = plain.get(batch)!;
+        const engines = [engineOf(prepared, runner, proposer), ...(beside ? [plainOf(beside)] : [])];
+        const [guessing, without = plain.get(batch)!] = (await best(engines, requestsOf(batch))) as [
+          Measured,
+          Measured?,
+        ];
         const line = {
           ...{ model: basename(dir), hardware, batch, method, num_speculative_tokens: numSpeculativeTokens },
           acceptance: share ?? "as it comes",
+          ...{ output, alternate: values.alternate },
           tokens_per_s: Math.round(guessing.tokensPerSecond),
           without: Math.round(without.tokensPerSecond),
           times: Number((guessing.tokensPerSecond / without.tokensPerSecond).toFixed(2)),
@@ -192,7 +201,16 @@ async function main(): Promise<void> {
         records.add(line);
       }
     }
+  };
+  const speculative = { speculativeConfig: { method, numSpeculativeTokens, ...draft } };
+  await withModel({}, async (prepared) => {
+    if (values.alternate) return withModel(speculative, guess(prepared));
+    for (const batch of batches) {
+      const [without] = await best([plainOf(prepared)], requestsOf(batch));
+      plain.set(batch, without!);
+    }
   });
+  if (!values.alternate) await withModel(speculative, guess());
 }
 
 main().catch((error) => {

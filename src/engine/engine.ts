@@ -148,7 +148,7 @@ export class Engine implements EngineClient {
       snapshotsTotal: this.prefixes?.tiers.capacity ?? 0,
       hostSnapshotsUsed: this.prefixes?.tiers.numOnHost ?? 0,
       hostSnapshotsTotal: this.prefixes?.tiers.hostCapacity ?? 0,
-      speculation: { ...this.scheduler.speculation },
+      speculation: structuredClone(this.scheduler.speculation),
     };
   }
 

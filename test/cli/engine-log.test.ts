@@ -35,7 +35,7 @@ describe("numbers", () => {
     const end = log.follow(() => stats);
     jest.advanceTimersByTime(10_000);
     expect(lines).toEqual([]);
-    const speculation = { drafts: 4, draftTokens: 16, acceptedTokens: 4 };
+    const speculation = { ...noStats.speculation, drafts: 4, draftTokens: 16, acceptedTokens: 4 };
     const counts = {
       steps: 50,
       prefillTokens: 400,

@@ -22,7 +22,7 @@ const words = "the a of river stone falls under blue light and slow water moves 
 const someStats = {
   ...{ prefixCacheQueries: 40, prefixCacheHits: 30 },
   ...{ snapshotsUsed: 2, snapshotsTotal: 16, hostSnapshotsUsed: 3, hostSnapshotsTotal: 8 },
-  speculation: { drafts: 10, draftTokens: 40, acceptedTokens: 30 },
+  speculation: { drafts: 10, draftTokens: 40, acceptedTokens: 30, acceptedPerPosition: [10, 8, 7, 5, 0, 0, 0] },
   stepSizes: [3, 4, ...noSteps.slice(2)],
   preemptions: 5,
 };

@@ -160,7 +160,9 @@ describe.each(models)("$name", ({ modelDir }) => {
       // The kernel of a matrix product depends on the number of rows on a GPU, unless a mode forbids it.
       if (kind === "cpu")
         for (const { id } of requests) expect([name, id, answers.get(id)]).toEqual([name, id, plain.answers.get(id)]);
-      const { draftTokens, acceptedTokens } = stats.speculation;
+      const { draftTokens, acceptedTokens, acceptedPerPosition } = stats.speculation;
+      expect(acceptedPerPosition.reduce((sum, count) => sum + count)).toBe(acceptedTokens);
+      expect(acceptedPerPosition).toEqual(acceptedPerPosition.toSorted((a, b) => b - a));
       if (name === "always wrong") expect([draftTokens > 50, acceptedTokens]).toEqual([true, 0]);
       if (name === "always right") expect([draftTokens > 50, acceptedTokens]).toEqual([true, draftTokens]);
     }

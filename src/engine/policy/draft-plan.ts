@@ -1,4 +1,5 @@
 import type { Proposer } from "./proposer";
+import { noSpeculation } from "./request";
 import type { SchedulerConfig } from "./scheduler-config";
 import type { Sequence } from "./sequence";
 import { guessesOnDevice, maxDrawsOf, rowTokensOf } from "./speculative-config";
@@ -29,7 +30,7 @@ const none: RowDrafts = { tokens: noDrafts, proposed: 0 };
  * guesses do not pay, which is a step as without any: so at a load where the device has no time to spare.
  */
 export class DraftPlan {
-  readonly counts = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
+  readonly counts = { ...noSpeculation, acceptedPerPosition: [...noSpeculation.acceptedPerPosition] };
 
   private readonly onDevice: boolean;
   /** Steps in a row in which guesses did not pay. */
@@ -121,6 +122,7 @@ export class DraftPlan {
       this.counts.drafts += 1;
       this.counts.draftTokens += proposed;
       this.counts.acceptedTokens += right;
+      for (let i = 0; i < right; i++) this.counts.acceptedPerPosition[i]! += 1;
       this.proposer.observe(sequence, proposed, right);
     }
     return 1 + right;

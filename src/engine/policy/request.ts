@@ -1,5 +1,6 @@
 /** What an engine takes and gives: token ids only. Text lives in src/llm. */
 import type { Constraint } from "../../grammar/compile";
+import { MOST_SPECULATIVE_TOKENS } from "./speculative-config";
 
 /** Alternatives that a request may ask for with each token. */
 export const MAX_TOP_LOGPROBS = 20;
@@ -160,9 +161,16 @@ export interface SpeculationStats {
   readonly drafts: number;
   readonly draftTokens: number;
   readonly acceptedTokens: number;
+  /** The right ones by their place among the guesses that were made together. */
+  readonly acceptedPerPosition: readonly number[];
 }
 
-export const noSpeculation: SpeculationStats = { drafts: 0, draftTokens: 0, acceptedTokens: 0 };
+export const noSpeculation: SpeculationStats = {
+  drafts: 0,
+  draftTokens: 0,
+  acceptedTokens: 0,
+  acceptedPerPosition: new Array<number>(MOST_SPECULATIVE_TOKENS).fill(0),
+};
 
 /** An engine that has done nothing yet, or of which nothing is known. */
 export const noStats: EngineStats = {

@@ -29,7 +29,7 @@ export type SpeculativeConfig = { readonly numSpeculativeTokens: number } & (
 );
 
 /** Guesses beside a row's last token: the kernels take eight tokens of a row. */
-const MOST_SPECULATIVE_TOKENS = 7;
+export const MOST_SPECULATIVE_TOKENS = 7;
 
 /** Rows that may always guess together: the draws of a step have room for all of their tokens. */
 const GUESSING_ROWS = 64;

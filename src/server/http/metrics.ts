@@ -174,6 +174,7 @@ export class ServerMetrics implements GenerationObserver {
     counted("spec_decode_num_drafts_total", "Times that tokens were guessed", (stats) => stats.speculation.drafts);
     counted("spec_decode_num_draft_tokens_total", "Guessed tokens", (stats) => stats.speculation.draftTokens);
     counted("spec_decode_num_accepted_tokens_total", "Right ones", (stats) => stats.speculation.acceptedTokens);
+    this.#acceptedByPosition(model);
     counted("num_preemptions_total", "Sequences that gave their memory to another one", (stats) => stats.preemptions);
     ofEngine("prefix_cache_states_used", "States that are kept", (stats) => stats.snapshotsUsed);
     ofEngine("prefix_cache_states_total", "States that may be kept", (stats) => stats.snapshotsTotal);
@@ -181,6 +182,21 @@ export class ServerMetrics implements GenerationObserver {
     ofEngine("prefix_cache_host_states_total", "States that it has room for", (stats) => stats.hostSnapshotsTotal);
     this.#gauge("replicas_ready", "Engines that take requests", () => readyEngines(model));
     this.#gauge("engine_restarts", "Times that the engine's process was started again", () => model.health().restarts);
+  }
+
+  /** How often the guess at each place was right: what one more guess is worth. */
+  #acceptedByPosition(model: LanguageModel): void {
+    new Counter({
+      name: `${this.#prefix}spec_decode_num_accepted_tokens_per_pos_total`,
+      help: "Right ones by their place, from 0",
+      labelNames: ["position"],
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        const { acceptedPerPosition } = model.stats().speculation;
+        for (const [position, count] of acceptedPerPosition.entries()) this.inc({ position }, count);
+      },
+    });
   }
 
   /** What there is of the cache, as labels, because dashboards find it there; the value is 1. */

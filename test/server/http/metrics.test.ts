@@ -108,6 +108,9 @@ it("takes the engine's counts of steps as they are", async () => {
   expect([bucket(1), bucket(8), bucket(16384), bucket("+Inf")]).toEqual([3, 7, 7, 7]);
   expect(found.get("mamba_serve:iteration_tokens_total_count")).toBe(7);
   expect(found.get("mamba_serve:num_preemptions_total")).toBe(5);
+  const right = (position: number) =>
+    found.get(`mamba_serve:spec_decode_num_accepted_tokens_per_pos_total{position="${position}"}`);
+  expect([right(0), right(3), right(4)]).toEqual([10, 5, 0]);
   expect(found.get("mamba_serve:replicas_ready")).toBe(1);
 });
 
