@@ -3,6 +3,14 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace mamba::cpu {
 
 // Defined by kernels_table.inl, once for each set.
@@ -19,6 +27,9 @@ extern const Kernels table;
 namespace avx512bf16 {
 extern const Kernels table;
 }
+namespace amx {
+extern const Kernels table;
+}
 #elif defined(__aarch64__)
 namespace neon {
 extern const Kernels table;
@@ -32,6 +43,21 @@ struct Choice {
   bool supported;
 };
 
+#if defined(__x86_64__)
+// The tiles are 8 KB of a thread's registers, which Linux keeps only for a process that has asked for it.
+bool may_use_tiles() {
+#if defined(__linux__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kBf16 = 1u << 22, kTile = 1u << 24;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kBf16) == 0 || (d & kTile) == 0) return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM of asm/prctl.h
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 const Kernels& choose() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -43,6 +69,7 @@ const Kernels& choose() {
   const bool has_avx512bf16 = has_avx512 && __builtin_cpu_supports("avx512bf16");
   // The best one first.
   const Choice choices[] = {
+      {&amx::table, has_avx512bf16 && may_use_tiles()},
       {&avx512bf16::table, has_avx512bf16},
       {&avx512::table, has_avx512},
       {&avx2::table, has_avx2},

@@ -78,7 +78,7 @@ struct Kernels {
   void (*attention)(const AttentionRows&, void* scratch);
 };
 
-// The best table this machine can run, or the one named by MAMBA_SERVE_CPU_ISA (scalar, avx2, avx512, avx512bf16,
+// The best table this machine can run, or the one named by MAMBA_SERVE_CPU_ISA (scalar, avx2, avx512, avx512bf16, amx,
 // neon).
 const Kernels& kernels();
 

@@ -12,6 +12,7 @@
 //           constant, and no stride of x can map the rows of a tile onto one cache set.
 //
 // Mapping. One step (a row of 32 words of a panel) is, by the types of x and weight:
+//   DotTiles  bf16 x bf16, with AMX: sixteen steps at once, see tiles.inl.
 //   DotBf16   bf16 x bf16, with AVX512_BF16: one word of x, vdpbf16ps.
 //   FmaBf16   any x bf16 elsewhere: two floats of x against the low and then the high halves as floats (exact).
 //   FmaF32    any x f32 or f16: one float of x.
@@ -89,6 +90,10 @@ constexpr int vectors_beside(int rows) {
 }
 template <int R>
 inline constexpr int kVectors = vectors_beside(R);
+
+// Rows that an Op takes at once.
+template <class Op>
+inline constexpr int kTallest = kMaxRows;
 
 // Where results go.
 struct Output {
@@ -194,6 +199,16 @@ void row_of_tiles(int height, const uint32_t* x, const uint32_t* weight, int64_t
   row_of_tiles<Op, R>(x, weight, steps, columns, out);
 }
 
+}  // namespace matmul
+}  // namespace mamba::cpu::MAMBA_ISA
+
+#ifdef MAMBA_ISA_AMX
+#include "cpu/tiles.inl"
+#endif
+
+namespace mamba::cpu::MAMBA_ISA {
+namespace matmul {
+
 // A run of elements in another type. Those of the same type are kept bit by bit.
 template <class T>
 inline void convert(T* dst, const T* src, int n) {
@@ -263,7 +278,7 @@ class Block {
         count_(count),
         row_words_((weight.k + X::per_chunk - 1) / X::per_chunk * kChunk),
         steps_(weight.dtype == DType::bf16 ? (weight.k + 1) / 2 : weight.k),
-        tile_rows_(tile_rows_of(count)) {
+        tile_rows_(kTallest<Op> > kMaxRows ? kTallest<Op> : tile_rows_of(count)) {
     for (int64_t r = 0; r < count; r += tile_rows_) {
       fill_tile<X>(
           words_ + r * row_words_, [=](int64_t i) { return row(r + i); }, height(r), weight.k);
@@ -273,8 +288,9 @@ class Block {
   // out.data: the first of the rows.
   void multiply(const void* weight, Range columns, const Output& out) const {
     const int64_t out_bytes = out.dtype == DType::f32 ? 4 : 2;
-    for (int64_t c = columns.begin; c < columns.end; c += kGroupColumns) {
-      const Range group = {c, smaller(c + kGroupColumns, columns.end)};
+    const int64_t width = count_ > tile_rows_ ? kGroupColumns : columns.end - columns.begin;
+    for (int64_t c = columns.begin; c < columns.end; c += width) {
+      const Range group = {c, smaller(c + width, columns.end)};
       for (int64_t r = 0; r < count_; r += tile_rows_) {
         Output rows = out;
         rows.data = static_cast<char*>(out.data) + r * out.stride * out_bytes;
@@ -301,7 +317,9 @@ namespace matmul {
 // f.operator()<Block>() for the types of x and weight.
 template <class F>
 inline void with_operands(DType x_dtype, DType weight_dtype, F f) {
-#ifdef MAMBA_ISA_BF16
+#ifdef MAMBA_ISA_AMX
+  if (weight_dtype == DType::bf16 && x_dtype == DType::bf16) return f.template operator()<Block<DotTiles, PairedX>>();
+#elif defined(MAMBA_ISA_BF16)
   if (weight_dtype == DType::bf16 && x_dtype == DType::bf16) return f.template operator()<Block<DotBf16, PairedX>>();
 #endif
   with_float_type(x_dtype, [&](auto x) {

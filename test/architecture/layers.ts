@@ -187,6 +187,7 @@ function typescriptReferences(path: string, text: string): Reference[] {
 /** Headers of the standard library and the system have no slash-free `.h` of their own except these. */
 const systemHeaders = new Set([
   "arm_neon.h",
+  "cpuid.h",
   "dlfcn.h",
   "fcntl.h",
   "immintrin.h",
@@ -194,6 +195,7 @@ const systemHeaders = new Set([
   "stdint.h",
   "sys/mman.h",
   "sys/stat.h",
+  "sys/syscall.h",
   "unistd.h",
 ]);
 

@@ -16,6 +16,7 @@ test.each([
   ["avx2", "avx2"],
   ["avx512", "avx512bw"],
   ["avx512bf16", "avx512_bf16"],
+  ["amx", "amx_bf16"],
 ])("%s", async (isa, flag) => {
   if (!cpu.includes(flag)) {
     console.info(`skipped: this CPU has no ${isa}`);

@@ -1,6 +1,7 @@
 #pragma once
 // AVX-512 F/BW/VL/DQ: sixteen floats per register. With MAMBA_ISA_BF16 also the bf16 dot product (used by linear.inl),
-// the bf16 conversion instruction and VNNI's dot product of integers, which every such processor has.
+// the bf16 conversion instruction and VNNI's dot product of integers, which every such processor has; with
+// MAMBA_ISA_AMX products of tiles (tiles.inl).
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -8,7 +9,9 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 warns of its own _mm512_undefined_* (PR 105593)
 #endif
 
-#ifdef MAMBA_ISA_BF16
+#if defined(MAMBA_ISA_AMX)
+#define MAMBA_ISA amx
+#elif defined(MAMBA_ISA_BF16)
 #define MAMBA_ISA avx512bf16
 #else
 #define MAMBA_ISA avx512
