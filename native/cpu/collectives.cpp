@@ -1,6 +1,8 @@
 // Ops in which the ranks of a group meet: each reads what it lacks in the others' memory.
 #include "cpu/collectives.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/float_type.h"
@@ -12,13 +14,41 @@ namespace {
 
 CpuGroup& group_of(const Membership& membership) { return static_cast<CpuGroup&>(*membership.group); }
 
-// Every rank takes the sum by itself, in the order of ranks, so that all have the same bits.
+// What each rank's row counts in the sum (see ops.def), the same on all ranks.
+void row_factors(const AllReduceParams& p, const std::vector<GroupRows>& parts, int64_t row, float* factors) {
+  if (!p.squares) {
+    std::fill_n(factors, parts.size(), 1.0f);
+    return;
+  }
+  float squares = 0;
+  int64_t channels = 0;
+  for (const GroupRows& part : parts) {
+    if (part.channels > 0) squares += part.squares[row];
+    channels += part.channels;
+  }
+  const float scale = 1.0f / std::sqrt(squares / static_cast<float>(std::max<int64_t>(channels, 1)) + p.eps);
+  for (size_t rank = 0; rank < parts.size(); ++rank) {
+    const GroupRows& part = parts[rank];
+    if (part.channels == 0) {
+      factors[rank] = 0;
+    } else {
+      factors[rank] = scale * std::sqrt(part.squares[row] / static_cast<float>(part.channels) + p.eps);
+    }
+  }
+}
+
+// Every rank takes the sum by itself, in the order of ranks, so that all have the same bits. `sums` holds a row, and
+// behind it a factor for each rank.
 template <class X, class Out>
 void reduce(const AllReduceParams& p, const std::vector<GroupRows>& parts, Range rows, float* sums) {
+  float* factors = sums + p.width;
   for (int64_t r = rows.begin; r < rows.end; ++r) {
+    row_factors(p, parts, r, factors);
+    std::fill_n(sums, p.width, 0.0f);
     for (size_t rank = 0; rank < parts.size(); ++rank) {
+      if (factors[rank] == 0) continue;  // what it has there may be no number
       const X* x = static_cast<const X*>(parts[rank].data) + r * parts[rank].stride;
-      for (int64_t c = 0; c < p.width; ++c) sums[c] = (rank == 0 ? 0.0f : sums[c]) + to_float(x[c]);
+      for (int64_t c = 0; c < p.width; ++c) sums[c] += factors[rank] * to_float(x[c]);
     }
     Out* out = static_cast<Out*>(p.out) + r * p.out_stride;
     for (int64_t c = 0; c < p.width; ++c) {
@@ -30,10 +60,11 @@ void reduce(const AllReduceParams& p, const std::vector<GroupRows>& parts, Range
 }  // namespace
 
 void run_all_reduce(const AllReduceParams& p, ThreadPool& pool) {
-  const GroupRows own = {const_cast<void*>(p.x), p.x_stride, p.rows, p.width};
+  const GroupRows own = {const_cast<void*>(p.x), p.x_stride, p.rows, p.width, p.squares, p.channels};
   group_of(p.membership).meet(p.membership.rank, own, [&](const std::vector<GroupRows>& parts) {
     for_rows(pool, p.rows, p.width, [&](Range rows, Scratch& scratch) {
-      auto* sums = static_cast<float*>(scratch.get(static_cast<size_t>(p.width) * sizeof(float)));
+      const size_t floats = static_cast<size_t>(p.width) + parts.size();
+      auto* sums = static_cast<float*>(scratch.get(floats * sizeof(float)));
       with_float_type(p.x_dtype, [&](auto x) {
         with_float_type(p.out_dtype, [&](auto out) { reduce<decltype(x), decltype(out)>(p, parts, rows, sums); });
       });

@@ -11,10 +11,12 @@
 
 namespace mamba::cpu {
 
-// What a rank brings to a collective op: rows in its memory.
+// What a rank brings to a collective op: rows in its memory, and the squares that some are yet to be normed by.
 struct GroupRows {
   void* data = nullptr;
   int64_t stride = 0, rows = 0, width = 0;
+  const float* squares = nullptr;  // [rows], of so many channels
+  int64_t channels = 0;
 };
 
 // Streams of one process, which meet in the memory that all of them see.

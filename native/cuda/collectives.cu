@@ -13,15 +13,23 @@ namespace {
 
 constexpr unsigned kThreads = 256;
 
-__global__ void __launch_bounds__(kThreads)
-    own_rows_kernel(const void* x, DType x_dtype, int64_t x_stride, void* out, DType out_dtype, int64_t out_stride,
-                    int64_t width, bool accumulate) {
+struct OwnRows {
+  const void* x;
+  int64_t x_stride;
+  void* out;
+  int64_t out_stride, width;
+  bool counts, accumulate;
+  DType x_dtype, out_dtype;
+};
+
+__global__ void __launch_bounds__(kThreads) own_rows_kernel(const __grid_constant__ OwnRows p) {
   let_next_start();
   wait_for_inputs();
   const int64_t row = blockIdx.x;
-  for (int64_t c = threadIdx.x; c < width; c += kThreads) {
-    const float before = accumulate ? load_any(out, out_dtype, row * out_stride + c) : 0.0f;
-    store_any(out, out_dtype, row * out_stride + c, before + load_any(x, x_dtype, row * x_stride + c));
+  for (int64_t c = threadIdx.x; c < p.width; c += kThreads) {
+    const float before = p.accumulate ? load_any(p.out, p.out_dtype, row * p.out_stride + c) : 0.0f;
+    const float x = p.counts ? load_any(p.x, p.x_dtype, row * p.x_stride + c) : 0.0f;
+    store_any(p.out, p.out_dtype, row * p.out_stride + c, before + x);
   }
 }
 
@@ -31,8 +39,10 @@ void run_all_reduce(const AllReduceParams& p, Context& context) {
   LaunchShape shape;
   shape.grid = {static_cast<unsigned>(p.rows)};
   shape.block = {kThreads};
-  launch(context, shape, own_rows_kernel, p.x, p.x_dtype, p.x_stride, p.out, p.out_dtype, p.out_stride, p.width,
-         p.accumulate);
+  // With squares the rank's own norm is that of all ranks.
+  const bool counts = p.squares == nullptr || p.channels > 0;
+  launch(context, shape, own_rows_kernel,
+         {p.x, p.x_stride, p.out, p.out_stride, p.width, counts, p.accumulate, p.x_dtype, p.out_dtype});
 }
 
 // All columns are the rank's own.

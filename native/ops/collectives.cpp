@@ -14,10 +14,16 @@ const Membership& membership_of(const Stream& stream, const Checker& check) {
 
 }  // namespace
 
-void all_reduce(Stream& stream, Tensor out, Tensor x, bool accumulate) {
+void all_reduce(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> squares, int64_t channels, double eps,
+                bool accumulate) {
   Checker check("all_reduce", stream.device());
   check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  if (squares) {
+    check.shape(*squares, "squares", {"rows", "1"}).dtype(*squares, "squares", {DType::f32});
+    check.contiguous(*squares, "squares");
+    if (channels < 0) check.refuse("channels is " + std::to_string(channels) + ", expected 0 or more");
+  }
   const Membership& membership = membership_of(stream, check);
   if (out.elements() == 0) return;
   backend_of(stream).all_reduce(stream, {
@@ -27,6 +33,9 @@ void all_reduce(Stream& stream, Tensor out, Tensor x, bool accumulate) {
                                             .x_stride = x.stride(0),
                                             .out = out.data,
                                             .out_stride = out.stride(0),
+                                            .squares = squares ? squares->as<float>() : nullptr,
+                                            .channels = channels,
+                                            .eps = static_cast<float>(eps),
                                             .accumulate = accumulate,
                                             .x_dtype = x.dtype,
                                             .out_dtype = out.dtype,

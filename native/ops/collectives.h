@@ -13,6 +13,9 @@ struct AllReduceParams {
   int64_t x_stride;
   void* out;  // [rows, width], row stride out_stride
   int64_t out_stride;
+  const float* squares;  // [rows], or null
+  int64_t channels;
+  float eps;
   bool accumulate;
   DType x_dtype, out_dtype;
   Membership membership;

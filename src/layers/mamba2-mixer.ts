@@ -26,11 +26,12 @@ import {
   tapScales,
 } from "./mamba2-parts";
 import { type MixerShape, type MixerStep, mixerStep } from "./mamba2-step";
+import type { PartNorm } from "./rank-sum";
 import { recurrentInitial } from "./recurrent-initial";
-import { GatedRmsNorm, type Input } from "./rms-norm";
+import { type GatedNorm, GatedRmsNorm, type Input } from "./rms-norm";
 import { times } from "./share";
 import { slotCache } from "./slot-cache";
-import { SplitGatedNorm } from "./split-norm";
+import { NormOfSum, NormOfSums, type NormShare, type SplitNorm } from "./split-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 type MixerPools = Readonly<Record<"conv" | "ssm", Tensor> & Record<string, Tensor>>;
@@ -42,7 +43,8 @@ type MixerPools = Readonly<Record<"conv" | "ssm", Tensor> & Record<string, Tenso
 export class Mamba2Mixer {
   private readonly inProj: Linear | null;
   private readonly outProj: Linear;
-  private readonly norm: GatedRmsNorm | SplitGatedNorm | null;
+  private readonly norm: GatedRmsNorm | null;
+  private readonly split: SplitNorm | null;
   private readonly conv: CausalConv;
   private readonly ssd: { a: Tensor; d: Tensor; dtBias: Tensor; dtMin: number; dtMax: number; dtSoftplus: true };
   private readonly cache: CacheHandle<MixerPools>;
@@ -56,8 +58,11 @@ export class Mamba2Mixer {
     all: Mamba2MixerConfig,
     build: ModelBuild,
     weights: WeightScope,
-    /** `projected`: in_proj is a part of a product of the caller's, who calls forwardProjected. */
-    { projected = false } = {},
+    /**
+     * `projected`: in_proj is a part of a product of the caller's, who calls forwardProjected. `beside`: other branches add to the
+     * same rows before they are summed over the ranks.
+     */
+    { projected = false, beside = projected }: { projected?: boolean; beside?: boolean } = {},
   ) {
     const share = build.share(all, mixerShare);
     const { config } = share;
@@ -85,11 +90,9 @@ export class Mamba2Mixer {
     };
     const { inner: width } = sizesOf(all);
     const normed = weights.scope("norm");
-    this.norm =
-      norm &&
-      (share.splitsNorm
-        ? new SplitGatedNorm(build, normed, width, norm, { channels, counts: this.counts })
-        : GatedRmsNorm.load(build, normed, width, norm, channels));
+    const own = { channels, counts: this.counts };
+    this.split = norm && share.splitsNorm ? splitNorm(build, normed, width, norm, own, beside) : null;
+    this.norm = norm && !share.splitsNorm ? GatedRmsNorm.load(build, normed, width, norm, channels) : null;
     this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, width], config.outProjBias, {
       ...{ outputScale, role: "residual" },
       ...{ columns: channels, summed: true },
@@ -104,7 +107,8 @@ export class Mamba2Mixer {
     this.shape = {
       ...{ heads, headDim, groups, stateSize },
       dtype: build.dtype,
-      gatesDecodes: gatesDecodes(this.norm),
+      // Such a norm gates them itself.
+      gatesDecodes: this.split === null ? this.norm?.ungated !== null : this.split.afterGate,
       replays: build.rowTokens > 1,
       chunks: build.field(chunks(config.chunkSize)),
       snapshots: build.field(snapshots(config.chunkSize)),
@@ -117,6 +121,10 @@ export class Mamba2Mixer {
     const step = f.once(this.config, () => mixerStep(f, this.shape));
     this.inProj!.of(f, x, step.zxbcdt);
     this.mix(f, step, residual);
+  }
+
+  partNorm(f: Forward): PartNorm | null {
+    return this.split?.partNorm(f) ?? null;
   }
 
   /** The same of rows that are projected already: inProjPart with inProjScales, the same tensor in all layers of a step. */
@@ -192,13 +200,12 @@ export class Mamba2Mixer {
 
   /** y gated and normalised, or gated with a norm that out_proj takes along. */
   private gated(f: Forward, { prefill, decode, y, z }: MixerStep): Input {
-    if (this.norm === null || this.norm instanceof SplitGatedNorm) {
+    if (this.norm === null) {
       if (prefill !== null && this.shape.gatesDecodes) {
         const { y: out, z: gate } = prefill;
         activation(f.stream, { out, x: gate, up: out, activation: activationCodes.silu });
       }
-      this.norm?.forward(f, y, z);
-      return y;
+      return this.split === null ? y : this.split.of(f, y, z);
     }
     const { ungated } = this.norm;
     if (ungated === null) {
@@ -219,8 +226,14 @@ export class Mamba2Mixer {
   }
 }
 
-/** Whether the state update multiplies its rows with their gates: not where a norm does that itself. */
-function gatesDecodes(norm: GatedRmsNorm | SplitGatedNorm | null): boolean {
-  if (norm instanceof SplitGatedNorm) return norm.afterGate;
-  return norm?.ungated !== null;
+function splitNorm(
+  build: ModelBuild,
+  weights: WeightScope,
+  width: number,
+  norm: GatedNorm,
+  share: NormShare,
+  beside: boolean,
+): SplitNorm {
+  if (norm.groups > 1 || norm.beforeGate || beside) return new NormOfSums(build, weights, width, norm, share);
+  return new NormOfSum(build, weights, width, norm.eps, share);
 }

@@ -1,7 +1,7 @@
 import type { Tensor } from "../tensor/tensor";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
-import { RankSum } from "./rank-sum";
+import { type PartNorm, RankSum } from "./rank-sum";
 import { type Input, Normed, type RmsNorm } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
 
@@ -9,6 +9,8 @@ import { type StepLoad, sumWork, type Work } from "./work";
 export interface Branch {
   /** residual [tokens, hidden] += the branch of x [tokens, hidden]. */
   forward(f: Forward, x: Input, residual: Tensor): void;
+  /** How the sum of what it added on each rank is yet to be normed. Default: it is not. */
+  partNorm?(f: Forward): PartNorm | null;
   work(load: StepLoad): Work;
 }
 
@@ -25,7 +27,9 @@ export class PreNorm {
   }
 
   forward(f: Forward, residual: Tensor): void {
-    this.sum.addTo(f, residual, (out) => this.branch.forward(f, this.norm.of(residual), out));
+    const { branch } = this;
+    const launch = (out: Tensor) => branch.forward(f, this.norm.of(residual), out);
+    this.sum.addTo(f, residual, launch, () => branch.partNorm?.(f) ?? null);
   }
 
   work(load: StepLoad): Work {

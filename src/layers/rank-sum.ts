@@ -4,12 +4,24 @@ import type { Tensor } from "../tensor/tensor";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 
+/**
+ * How the sum of what the ranks give is yet to be normed: each gives a product of channels that it has normed by themselves, and all
+ * channels are one group of the norm.
+ */
+export interface PartNorm {
+  /** f32 [rows, 1]: sums of the squares of this rank's channels. */
+  readonly squares: Tensor;
+  /** This rank's; 0: what it gives does not count. */
+  readonly channels: number;
+  readonly eps: number;
+}
+
 /** What the ranks' shares of a layer give together. Of one rank it is what the layer gives. */
 export class RankSum {
   constructor(private readonly build: ModelBuild) {}
 
   /** residual += the sum of what `launch` adds to its argument [rows, width] on each rank. */
-  addTo(f: Forward, residual: Tensor, launch: (out: Tensor) => void): void {
+  addTo(f: Forward, residual: Tensor, launch: (out: Tensor) => void, norm?: (f: Forward) => PartNorm | null): void {
     if (this.build.place.ranks === 1) {
       launch(residual);
       return;
@@ -17,7 +29,7 @@ export class RankSum {
     const part = this.part(f, residual.dtype, residual.size(1));
     f.stream.fill(part, 0);
     launch(part);
-    allReduce(f.stream, { out: residual, x: part, accumulate: true });
+    allReduce(f.stream, { out: residual, x: part, ...norm?.(f), accumulate: true });
   }
 
   /** out = the sum of what `launch` writes to its argument [rows, width] on each rank. */

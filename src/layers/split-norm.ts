@@ -7,8 +7,9 @@ import { initial } from "../weights/dummy";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
-import type { GatedNorm } from "./rms-norm";
-import type { Range } from "./share";
+import type { PartNorm } from "./rank-sum";
+import { type GatedNorm, type Input, RmsNorm } from "./rms-norm";
+import { length, type Range } from "./share";
 
 /** The channels of a gated norm that are a rank's; `counts` as in HeadShare. */
 export interface NormShare {
@@ -16,8 +17,52 @@ export interface NormShare {
   readonly counts: boolean;
 }
 
-/** A gated norm whose groups of channels lie on several ranks, which add up their squares first. */
-export class SplitGatedNorm {
+/** A gated norm whose groups of channels lie on several ranks. */
+export interface SplitNorm {
+  /** Whether rows are to be gated before the norm. */
+  readonly afterGate: boolean;
+  /** Rows x [rows, channels], gated where the norm comes after that: normed, or their norm. `gate` is of the same shape. */
+  of(f: Forward, x: Tensor, gate: Tensor): Input;
+  /** What the sum over the ranks of a product of these rows is yet to be normed by. */
+  partNorm(f: Forward): PartNorm | null;
+}
+
+/** Each rank norms its channels by themselves, and what is left to do is a factor of what its product adds to the sum. */
+export class NormOfSum implements SplitNorm {
+  readonly afterGate = true;
+  private readonly norm: RmsNorm;
+  private readonly key: object;
+
+  /** For a norm of one group, after the gate; `width`: channels of all ranks. */
+  constructor(
+    build: ModelBuild,
+    weights: WeightScope,
+    width: number,
+    private readonly eps: number,
+    private readonly share: NormShare,
+  ) {
+    const weight = build.rows(weights.tensor("weight", [width], initial.ones), [share.channels]);
+    this.norm = RmsNorm.of(build, build.loader.vector(weight), eps);
+    this.key = build.shared("sums of squares of a rank's channels");
+  }
+
+  of(f: Forward, x: Tensor): Input {
+    squareSums(f.stream, { sums: this.squares(f), x, groupSize: length(this.share.channels), first: 0 });
+    return this.norm.of(x);
+  }
+
+  partNorm(f: Forward): PartNorm {
+    const { channels, counts } = this.share;
+    return { squares: this.squares(f), channels: counts ? length(channels) : 0, eps: this.eps };
+  }
+
+  private squares(f: Forward): Tensor {
+    return f.once(this.key, () => f.arena.tensor("f32", [f.numTokens, 1]));
+  }
+}
+
+/** The ranks add up their squares first: for norms of several groups, and where others add to the same sum. */
+export class NormOfSums implements SplitNorm {
   private readonly weight: Tensor;
   private readonly groupSize: number;
   private readonly key: object;
@@ -36,13 +81,11 @@ export class SplitGatedNorm {
     this.key = build.shared(`sums of squares of ${groups} groups of channels`);
   }
 
-  /** Whether x is to be gated before the norm. */
   get afterGate(): boolean {
     return !this.config.beforeGate;
   }
 
-  /** x [rows, channels], gated where the norm comes after that, in place; `gate` of the same shape. */
-  forward(f: Forward, x: Tensor, gate: Tensor): void {
+  of(f: Forward, x: Tensor, gate: Tensor): Input {
     const { stream } = f;
     const { share, groupSize, weight, config } = this;
     const [first] = share.channels;
@@ -52,6 +95,11 @@ export class SplitGatedNorm {
     allReduce(stream, { out: all, x: own });
     rmsNormOfSums(stream, { out: x, x, sums: all, weight, groupSize, first, eps: config.eps });
     if (config.beforeGate) activation(stream, { out: x, x: gate, up: x, activation: activationCodes.silu });
+    return x;
+  }
+
+  partNorm(): null {
+    return null;
   }
 
   private prepare({ arena, numTokens }: Forward) {

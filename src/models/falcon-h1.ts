@@ -45,7 +45,7 @@ export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoi
     const mixers = joined
       ? new ParallelMixers({ mixer, attention: joined }, build, parts)
       : new Parallel(build, [
-          new Mamba2Mixer(mixer, build, parts.mixer),
+          new Mamba2Mixer(mixer, build, parts.mixer, { beside: true }),
           Attention.load(attention, hiddenSize, build, parts.attention),
         ]);
     return [

@@ -175,7 +175,9 @@ class HybridLayer implements Block {
     this.sum.into(f, transformed, (out) => mlp.forwardInto(f, mlpNorm.of(attended), out));
     this.back.of(f, transformed, input);
     this.mamba.norm.forwardSumInto(f, residual, input, transformed);
-    this.sum.addTo(f, residual, (out) => this.mamba.mixer.forward(f, transformed, out));
+    const { mixer } = this.mamba;
+    const launch = (out: Tensor) => mixer.forward(f, transformed, out);
+    this.sum.addTo(f, residual, launch, () => mixer.partNorm(f));
   }
 
   /** All [tokens, hidden]. */

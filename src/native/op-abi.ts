@@ -150,7 +150,15 @@ export interface OpFunctions {
     first: number,
     eps: number,
   ): void;
-  allReduce(device: DeviceHandle, out: TensorHandle, x: TensorHandle, accumulate: boolean): void;
+  allReduce(
+    device: DeviceHandle,
+    out: TensorHandle,
+    x: TensorHandle,
+    squares: TensorHandle | 0,
+    channels: number,
+    eps: number,
+    accumulate: boolean,
+  ): void;
   allGather(device: DeviceHandle, out: TensorHandle, unit: number): void;
   causalConv1dUpdate(
     device: DeviceHandle,

@@ -8,16 +8,32 @@ export interface AllReduceArgs {
   readonly out: Tensor;
   /** [rows, width] of any float type, the same on all ranks; the rows may be strided. */
   readonly x: Tensor;
+  /** f32 [rows, 1] contiguous, from squareSums; on all ranks or on none. */
+  readonly squares?: Tensor | undefined;
+  /** With squares: this rank's; 0 = x adds nothing. Default 0. */
+  readonly channels?: number;
+  /** With squares: added to the mean square. Default 0. */
+  readonly eps?: number;
   /** out += instead of out =, rounded once. Default false. */
   readonly accumulate?: boolean;
 }
 
 /**
  * The sum over the ranks of the device's group: out = x of rank 0 + x of rank 1 + ..., in float, rounded once. All ranks get
- * the same bits, from one run to the next.
+ * the same bits, from one run to the next. With squares x is a product of channels that are parted over the ranks and that
+ * each rank has normed by the root mean square m of its own, m^2 = squares / channels + eps: x of a rank then counts times m
+ * / (the m of the channels of all ranks), so that the sum is that of channels normed together.
  */
 export function allReduce(stream: Stream, args: AllReduceArgs): void {
-  addon().allReduce(stream.handle, args.out.handle, args.x.handle, args.accumulate ?? false);
+  addon().allReduce(
+    stream.handle,
+    args.out.handle,
+    args.x.handle,
+    args.squares?.handle ?? 0,
+    args.channels ?? 0,
+    args.eps ?? 0,
+    args.accumulate ?? false,
+  );
 }
 
 export interface AllGatherArgs {

@@ -77,6 +77,57 @@ describe("all_reduce", () => {
   });
 });
 
+describe("all_reduce of channels that are normed together", () => {
+  const eps = 1e-5;
+  test.each([
+    { ranks: 1, channels: [24] },
+    { ranks: 2, channels: [24, 24] },
+    { ranks: 3, channels: [7, 24, 1] },
+    { ranks: 3, channels: [24, 0, 24] }, // a rank that does not count
+  ])("$channels channels", async ({ ranks, channels }) => {
+    const [rows, width] = [5, 17];
+    const group = openGroup(ranks);
+    const rng = new Rng(4);
+    const parts = channels.map((count) => ({
+      count,
+      y: rng.normal(rows * count),
+      weight: rng.normal(count * width), // [channels, width]
+    }));
+    const product = (scaleOf: (row: number, rank: number) => number, counted = parts) =>
+      Float64Array.from({ length: rows * width }, (_, i) => {
+        const [row, column] = [Math.floor(i / width), i % width];
+        return counted.reduce((all, { count, y, weight }, rank) => {
+          let sum = 0;
+          for (let c = 0; c < count; c++) sum += y[row * count + c]! * weight[c * width + column]!;
+          return all + sum * scaleOf(row, rank);
+        }, 0);
+      });
+    const squaresOf = (row: number, { y, count }: (typeof parts)[number]) =>
+      y.subarray(row * count, (row + 1) * count).reduce((sum, value) => sum + value * value, 0);
+    const total = channels.reduce((sum, count) => sum + count, 0);
+    const want = product((row) => {
+      const squares = parts.reduce((sum, part) => sum + squaresOf(row, part), 0);
+      return 1 / Math.sqrt(squares / total + eps);
+    });
+    const outs = group.map((device) => placeOn(device, "f32", [rows, width]));
+    for (const [rank, device] of group.entries()) {
+      const part = parts[rank]!;
+      const own = product((row) => 1 / Math.sqrt(squaresOf(row, part) / part.count + eps), [part]);
+      const values = part.count > 0 ? own : own.fill(Number.NaN);
+      const squares = Array.from({ length: rows }, (_, row) => (part.count > 0 ? squaresOf(row, part) : Number.NaN));
+      allReduce(device.stream, {
+        out: outs[rank]!.tensor,
+        x: placeOn(device, "f32", [rows, width], { values }).tensor,
+        squares: placeOn(device, "f32", [rows, 1], { values: squares }).tensor,
+        ...{ channels: part.count, eps },
+      });
+    }
+    const results = await Promise.all(outs.map((out) => out.values()));
+    assertClose("out", [rows, width], results[0]!, want, toleranceOf("f32"));
+    for (const result of results) expect(result).toEqual(results[0]);
+  });
+});
+
 const gatherRows = cases({ ranks: 2, rows: 3, width: 64, unit: 16, dtype: "f32" as FloatDType, outPad: 0 }, [
   {},
   { ranks: 1 },

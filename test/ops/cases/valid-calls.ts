@@ -144,7 +144,11 @@ export const validCalls: readonly ValidCall[] = [
       ...{ groupSize: 8, first: 4, eps: 1e-5 },
     },
   },
-  { op: "all_reduce", call: as(ops.allReduce), args: { out: f32(3, 16), x: f32(3, 16), accumulate: true } },
+  {
+    op: "all_reduce",
+    call: as(ops.allReduce),
+    args: { out: f32(3, 16), x: f32(3, 16), squares: positive(3, 1), channels: 8, eps: 1e-5, accumulate: true },
+  },
   { op: "all_gather", call: as(ops.allGather), args: { out: f32(3, 16), unit: 4 } },
   {
     op: "causal_conv1d_update",
