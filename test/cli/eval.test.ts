@@ -15,6 +15,30 @@ test("the reference implementation's perplexity", async () => {
   expect(perplexity).toBeCloseTo(Math.exp(meanNll), 6);
 });
 
+test("each format beside the model as it is", async () => {
+  const { code, stdout } = await run(["eval", "perplexity", golden, "--compare", "int8,state-bfloat16", "--json"]);
+  expect(code).toBe(0);
+  const { perplexity, formats } = JSON.parse(stdout);
+  expect(formats.map(({ format }: { format: string }) => format)).toEqual(["int8", "state-bfloat16"]);
+  for (const other of formats) {
+    expect(other.more).toBeCloseTo(other.perplexity / perplexity - 1, 9);
+    expect(Math.abs(other.more)).toBeLessThan(0.005);
+    expect(other.more).not.toBe(0);
+  }
+});
+
+test("as a table; formats that there are none of are refused with those there are", async () => {
+  const { stdout } = await run(["eval", "perplexity", golden, "--compare", "int4"]);
+  expect(stdout).toMatch(
+    /^ +perplexity +beside +tokens\/s\nas given +\d+\.\d{3} +[\d,]+\nint4 +\d+\.\d{3} +\+\d\.\d\d % +[\d,]+\n$/,
+  );
+  const { code, stderr } = await run(["eval", "perplexity", golden, "--compare", "int3"]);
+  expect(code).not.toBe(0);
+  expect(stderr).toContain(
+    "expected all or some of fp8, fp8-dynamic, int8, int4, state-bfloat16, state-float16, kv-fp8",
+  );
+});
+
 describe("files", () => {
   let dir: string;
   beforeAll(() => {
