@@ -1,9 +1,10 @@
 import type { Device } from "../tensor/device";
+import { sizeOf } from "../tensor/dtype";
+import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import type { WeightDescriptor } from "../weights/descriptor";
 import { DeviceLoader } from "../weights/device-loader";
-
-type Source = WeightDescriptor["source"];
+import { dummyPart } from "../weights/dummy";
 
 /** The last matrix that was asked for: cases of one matrix follow each other, and a large one takes long to make. */
 export class Matrices {
@@ -15,22 +16,21 @@ export class Matrices {
   }
 
   get(n: number, k: number): Tensor {
-    return this.made(`${n}x${k}`, k, (name, source) =>
-      this.loader.matrix({ name, dtype: "bf16", shape: [n, k], source }),
-    );
+    return this.made([n, k], (weight) => this.loader.matrix(weight));
   }
 
   /** [experts, n, k]. */
   ofExperts(experts: number, n: number, k: number): Tensor {
-    const shape = [experts, n, k];
-    return this.made(shape.join("x"), k, (name, source) => this.loader.experts({ name, dtype: "bf16", shape, source }));
+    return this.made([experts, n, k], (weight) => this.loader.experts(weight));
   }
 
-  private made(name: string, k: number, load: (name: string, source: Source) => { readonly data: Tensor }): Tensor {
+  private made(shape: readonly number[], load: (weight: WeightDescriptor) => { readonly data: Tensor }): Tensor {
+    const name = shape.join("x");
     if (this.last?.name === name) return this.last.tensor;
     this.free();
-    const law = { law: "normal", deviation: 1 / Math.sqrt(k) } as const;
-    const { data } = load(name, { dummy: { seed: 1, law } });
+    const law = { law: "normal", deviation: 1 / Math.sqrt(shape.at(-1)!) } as const;
+    const dummy = [dummyPart(name, law, 1, elementsOf(shape), sizeOf("bf16"))];
+    const { data } = load({ name, dtype: "bf16", shape, source: { dummy } });
     this.last = { name, tensor: data };
     return data;
   }

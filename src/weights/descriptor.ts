@@ -1,8 +1,8 @@
 import { EngineError } from "../errors";
 import { type CodeDtype, sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
-import type { DummyWeights } from "./dummy";
-import { columnsOfPart, type FilePart, pickParts, type ReadPart } from "./part";
+import type { DummyPart } from "./dummy";
+import { columnsOfPart, type FilePart, type Part, pickParts, type ReadPart } from "./part";
 import { floatsOfCodes } from "./quantized-rows";
 import {
   isWithin,
@@ -17,14 +17,14 @@ import {
 
 export type WeightDtype = "f32" | "bf16" | "f16";
 
-/** Values one after the other in parts of files, what is calculated from files, or a recipe for random ones (see fillDummy). */
+/** Values one after the other in parts of files, what is calculated from files, or drawn ones one after the other. */
 export type WeightSource =
   | { readonly parts: readonly FilePart[] }
   | {
       readonly values: (read: ReadPart) => Float32Array /** Size of what they are calculated from. */;
       readonly bytes?: number;
     }
-  | { readonly dummy: DummyWeights };
+  | { readonly dummy: readonly DummyPart[] };
 
 /** One tensor as the model asked for it. `dtype` is how the file stores it; dummy values are drawn as f32 and rounded to it. */
 export interface WeightDescriptor {
@@ -150,7 +150,7 @@ function concatPlain(weights: readonly WeightDescriptor[]): WeightDescriptor {
     dtype: first.dtype,
     shape: [rows, ...first.shape.slice(1)],
   };
-  if ("dummy" in first.source) return { ...joined, source: first.source };
+  if ("dummy" in first.source) return { ...joined, source: { dummy: weights.flatMap(dummiesOf) } };
   if ("parts" in first.source) return { ...joined, source: { parts: weights.flatMap(partsOf) } };
   const bytes = weights.reduce((sum, weight) => sum + storedBytes(weight), 0);
   const values = (read: ReadPart) => {
@@ -210,13 +210,16 @@ export function pickColumns(weight: MatrixDescriptor, range: Range): MatrixDescr
     return { ...picked, dtype: "f32", source: { values: (read) => floatsOfCodes(rows, read), bytes } };
   }
   const { dtype, source } = weight;
-  if ("dummy" in source) return { ...weight, ...picked };
   if ("values" in source) {
     return { ...picked, dtype, source: { values: (read) => pickOfRows(source.values(read), k, [range]), bytes } };
   }
   const size = sizeOf(dtype);
-  const parts = source.parts.map((part) => columnsOfPart(part, k * size, [begin * size, end * size]));
-  return { ...picked, dtype, source: { parts } };
+  const pick = <P extends Part>(part: P) => columnsOfPart(part, k * size, [begin * size, end * size]);
+  return {
+    ...picked,
+    dtype,
+    source: "dummy" in source ? { dummy: source.dummy.map(pick) } : { parts: source.parts.map(pick) },
+  };
 }
 
 /** How many of the columns share a scale; null where a group or a byte is cut. */
@@ -243,10 +246,9 @@ function rowsOf(weight: MatrixDescriptor, width: number, ranges: readonly Range[
     return { ...weight, rows: cut };
   }
   const { dtype, shape, source } = weight;
-  if ("dummy" in source) return weight;
-  if ("parts" in source) {
-    return { ...weight, source: { parts: pickParts(source.parts, scaledRanges(ranges, width * sizeOf(dtype))) } };
-  }
+  const ofBytes = scaledRanges(ranges, width * sizeOf(dtype));
+  if ("dummy" in source) return { ...weight, source: { dummy: pickParts(source.dummy, ofBytes) } };
+  if ("parts" in source) return { ...weight, source: { parts: pickParts(source.parts, ofBytes) } };
   const values = (read: ReadPart) => pickValues(source.values(read), scaledRanges(ranges, width));
   const bytes = (storedBytes(weight) * sizeOfRanges(ranges) * width) / elementsOf(shape);
   return { ...weight, source: { values, bytes } };
@@ -288,4 +290,9 @@ export function storedBytes(weight: MatrixDescriptor): number {
 /** None of what does not lie in files. */
 export function partsOf({ source }: WeightDescriptor): readonly FilePart[] {
   return "parts" in source ? source.parts : [];
+}
+
+/** None of what no recipe gives. */
+export function dummiesOf({ source }: WeightDescriptor): readonly DummyPart[] {
+  return "dummy" in source ? source.dummy : [];
 }

@@ -1,4 +1,3 @@
-import { EngineError } from "../errors";
 import { packExpertWeights } from "../ops/pack-expert-weights";
 import { type MatrixSource, type PackedDtype, packLinearWeight, type Quantization } from "../ops/pack-linear-weight";
 import type { Device } from "../tensor/device";
@@ -7,6 +6,7 @@ import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import { WeightFile } from "../tensor/weight-file";
 import {
+  dummiesOf,
   isQuantized,
   type MatrixDescriptor,
   partsOf,
@@ -14,7 +14,7 @@ import {
   type WeightDescriptor,
   type WeightDtype,
 } from "./descriptor";
-import { DUMMY_PERIOD, fillDummy, repeat } from "./dummy";
+import { copyDummies, DUMMY_PERIOD, type DummyPart, dummyValues, fillDummy } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
 import { type PackedForm, packedForm, type QuantizeFormat, tableDtype } from "./packed-form";
 import { equalParts, type FilePart, rowsOfPart } from "./part";
@@ -39,6 +39,10 @@ export class DeviceLoader implements WeightLoader {
   bytes = 0;
   /** Holds one dummy weight at a time: fresh memory for each would be slower to touch than to fill. */
   private dummyBuffer = new ArrayBuffer(0);
+  private readonly drawn = new Map<
+    WeightDtype,
+    Pick<DummyPart, "law" | "seed"> & { bits: Float32Array | Uint16Array }
+  >();
   /** Elements loaded so far: the model's parameters. */
   parameters = 0;
 
@@ -133,27 +137,40 @@ export class DeviceLoader implements WeightLoader {
   /** Gives up the files; call after the last settle(). */
   close(): void {
     this.dummyBuffer = new ArrayBuffer(0);
+    this.drawn.clear();
     for (const file of this.files.values()) file.close();
     this.files.clear();
   }
 
   private values(weight: WeightDescriptor): Float32Array {
-    if ("dummy" in weight.source) return dummyValues(weight);
+    if ("dummy" in weight.source) return dummyValues(weight.source.dummy, sizeOf(weight.dtype));
     if ("values" in weight.source) return weight.source.values(readPart);
     const raw = Buffer.concat(partsOf(weight).map(readPart));
     return fromBits(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength), weight.dtype);
   }
 
-  /** Memory of a dummy weight, good until the next one. It is converted before it is repeated, which is what takes time. */
+  /** Memory of a dummy weight, good until the next one. Of large ones the values are converted before they are repeated. */
   private dummyBits(weight: WeightDescriptor, dtype: WeightDtype): Float32Array | Uint16Array {
-    const drawn = toBits(dummyValues(weight, DUMMY_PERIOD), dtype);
     const count = elementsOf(weight.shape);
+    const parts = dummiesOf(weight);
+    const elementBytes = sizeOf(weight.dtype);
+    if (count < DUMMY_PERIOD) return toBits(dummyValues(parts, elementBytes), dtype);
     const bytes = count * sizeOf(dtype);
     if (this.dummyBuffer.byteLength < bytes) this.dummyBuffer = new ArrayBuffer(bytes);
     const bits =
       dtype === "f32" ? new Float32Array(this.dummyBuffer, 0, count) : new Uint16Array(this.dummyBuffer, 0, count);
-    bits.set(drawn);
-    repeat(bits, DUMMY_PERIOD);
+    copyDummies(parts, elementBytes, (part) => this.drawnBits(part, dtype), bits);
+    return bits;
+  }
+
+  /** A period of the sequence. The last one is kept for each type: matrices have one law. */
+  private drawnBits({ law, seed }: DummyPart, dtype: WeightDtype): Float32Array | Uint16Array {
+    const kept = this.drawn.get(dtype);
+    if (kept?.law === law && kept.seed === seed) return kept.bits;
+    const values = new Float32Array(DUMMY_PERIOD);
+    fillDummy(law, seed, values);
+    const bits = toBits(values, dtype);
+    this.drawn.set(dtype, { law, seed, bits });
     return bits;
   }
 
@@ -173,12 +190,4 @@ export class DeviceLoader implements WeightLoader {
     this.parameters += elementsOf(weight.shape);
     this.bytes += storedBytes(weight);
   }
-}
-
-/** The first values, at most `limit`. */
-function dummyValues({ name, source, shape }: WeightDescriptor, limit = Number.POSITIVE_INFINITY): Float32Array {
-  if (!("dummy" in source)) throw new EngineError("ERR_ARGUMENT", `${name} is not a dummy weight`);
-  const values = new Float32Array(Math.min(elementsOf(shape), limit));
-  fillDummy(source.dummy.law, source.dummy.seed, values);
-  return values;
 }

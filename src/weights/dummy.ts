@@ -1,3 +1,5 @@
+import type { Part } from "./part";
+
 /** How the values of a tensor without a checkpoint are drawn. */
 export type InitialLaw =
   | { readonly law: "normal"; readonly deviation: number }
@@ -18,9 +20,28 @@ export const initial = {
   zeros: { law: { law: "constant", value: 0 } },
 } as const satisfies Record<string, Initial>;
 
-export interface DummyWeights {
+/**
+ * Values of a sequence (see fillDummy), with offsets and sizes as if it lay in a file, in the tensor's type: so a slice of a tensor has
+ * the values that it has in the whole.
+ */
+export interface DummyPart extends Part {
   readonly seed: number;
   readonly law: InitialLaw;
+}
+
+/**
+ * All tensors of a model begin somewhere in one sequence: it is drawn once, and a model of seven billion is copies of it. A tensor that
+ * is made of others, such as a stack of experts, consists of their values.
+ */
+export function dummyPart(
+  name: string,
+  law: InitialLaw,
+  seed: number,
+  elements: number,
+  elementBytes: number,
+): DummyPart {
+  const start = dummySeed(name, seed) % DUMMY_PERIOD;
+  return { seed, law, offset: start * elementBytes, bytes: elements * elementBytes };
 }
 
 /** A seed of 32 bits for one tensor (FNV-1a of its name, started from the run's seed). */
@@ -49,8 +70,51 @@ export function fillDummy(law: InitialLaw, seed: number, out: Float32Array, star
   repeat(out, DUMMY_PERIOD);
 }
 
+/** Calls `fill` for each run of values, with its place in the sequence and in what the parts are together. */
+function forRuns(
+  parts: readonly DummyPart[],
+  elementBytes: number,
+  fill: (part: DummyPart, start: number, at: number, count: number) => void,
+): void {
+  let at = 0;
+  for (const part of parts) {
+    const { offset, bytes, rows = { bytes, stride: bytes } } = part;
+    const count = rows.bytes / elementBytes;
+    for (const end = at + bytes / elementBytes, start = at; at < end; at += count) {
+      fill(part, (offset + ((at - start) / count) * rows.stride) / elementBytes, at, count);
+    }
+  }
+}
+
+/** All values of parts. */
+export function dummyValues(parts: readonly DummyPart[], elementBytes: number): Float32Array {
+  const values = new Float32Array(parts.reduce((sum, { bytes }) => sum + bytes, 0) / elementBytes);
+  forRuns(parts, elementBytes, ({ law, seed }, start, at, count) => {
+    fillDummy(law, seed, values.subarray(at, at + count), start);
+  });
+  return values;
+}
+
+/** The same from the first DUMMY_PERIOD values of each sequence, in whatever type. */
+export function copyDummies<A extends Float32Array | Uint16Array>(
+  parts: readonly DummyPart[],
+  elementBytes: number,
+  drawnOf: (part: DummyPart) => A,
+  out: A,
+): void {
+  forRuns(parts, elementBytes, (part, start, at, count) => {
+    const drawn = drawnOf(part);
+    for (let done = 0; done < count; ) {
+      const first = (start + done) % DUMMY_PERIOD;
+      const piece = drawn.subarray(first, first + count - done);
+      out.set(piece, at + done);
+      done += piece.length;
+    }
+  });
+}
+
 /** Copies the first `period` elements over and over to the end. */
-export function repeat(out: Float32Array | Uint16Array, period: number): void {
+function repeat(out: Float32Array, period: number): void {
   for (let at = period; at < out.length; at += period) out.copyWithin(at, 0, period);
 }
 

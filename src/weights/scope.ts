@@ -1,9 +1,10 @@
 import { EngineError } from "../errors";
 import type { GgufFile } from "../gguf/gguf-file";
+import { sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Checkpoint, CheckpointEntry } from "./checkpoint";
 import type { MatrixDescriptor, WeightDescriptor, WeightDtype } from "./descriptor";
-import { dummySeed, type Initial, initial } from "./dummy";
+import { dummyPart, type Initial, initial } from "./dummy";
 import { type QuantizationSettings, type StoredTensor, usualSettings } from "./formats/format";
 import { recogniseMatrix, weightNames } from "./formats/recognise";
 import { GgufStore } from "./gguf/store";
@@ -209,8 +210,9 @@ class DummyStore implements Store {
   }
 
   tensor(name: string, shape: readonly number[], { law, f32 = false }: Initial): WeightDescriptor {
-    const dummy = { seed: dummySeed(name, this.seed), law };
-    return { name, dtype: f32 ? "f32" : this.dtype, shape: [...shape], source: { dummy } };
+    const dtype = f32 ? "f32" : this.dtype;
+    const part = dummyPart(name, law, this.seed, elementsOf(shape), sizeOf(dtype));
+    return { name, dtype, shape: [...shape], source: { dummy: [part] } };
   }
 
   scalar(): null {

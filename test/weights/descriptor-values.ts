@@ -1,4 +1,6 @@
+import { sizeOf } from "../../src/tensor/dtype";
 import { isQuantized, type MatrixDescriptor } from "../../src/weights/descriptor";
+import { dummyValues } from "../../src/weights/dummy";
 import { fromBits } from "../../src/weights/float-bits";
 import { readQuantized } from "../../src/weights/quantized-rows";
 import { readPart } from "../../src/weights/read-part";
@@ -8,7 +10,7 @@ import { dequantized } from "../helpers/codes";
 export function valuesOf(weight: MatrixDescriptor): Float32Array {
   if (!isQuantized(weight)) {
     if ("values" in weight.source) return weight.source.values(readPart);
-    if (!("parts" in weight.source)) throw new Error("a dummy has no values of its own");
+    if ("dummy" in weight.source) return dummyValues(weight.source.dummy, sizeOf(weight.dtype));
     const raw = Uint8Array.from(Buffer.concat(weight.source.parts.map(readPart)));
     return fromBits(raw.buffer, weight.dtype);
   }

@@ -37,6 +37,7 @@ interface Case {
 const cases: readonly Case[] = [
   { kind: "f32", shape: [7, 9], whole: "", cut: "0:4 3:8 5:9" },
   { kind: "bf16", shape: [5, 11], whole: "", cut: "0:1 3:8 10:11" },
+  { kind: "dummy", shape: [7, 9], whole: "", cut: "0:4 3:8 5:9" },
   { kind: "fp8, a scale", shape: [5, 11], whole: "0:1 3:8 5:11", cut: "" },
   { kind: "fp8, a scale for each row", shape: [5, 11], whole: "0:1 3:8 5:11", cut: "" },
   { kind: "fp8 in blocks", shape: [130, 300], whole: "0:128 128:300 130:133 256:300", cut: "0:150 100:300" },
@@ -117,8 +118,8 @@ describe.each(cases)("$kind", ({ kind, shape, whole, cut }) => {
   });
 });
 
-test("one tensor as a stack, taps of a convolution, and a vector", () => {
-  const [all] = storedMatrices(dir, "f32", [12, 5], 1) as [MatrixDescriptor];
+test.each(["f32", "dummy"] as const)("one tensor of %s as a stack, taps of a convolution, and a vector", (kind) => {
+  const [all] = storedMatrices(dir, kind, [12, 5], 1) as [MatrixDescriptor];
   const values = valuesOf(all);
   const stack = reshaped(all, [3, 4, 5]);
   const gateAndUp = rangesOf("1:2 3:4");
@@ -131,6 +132,13 @@ test("one tensor as a stack, taps of a convolution, and a vector", () => {
   const vector = pickRows(reshaped(all, [60]), rangesOf("7:9 0:1"));
   expect(vector.shape).toEqual([3]);
   expect(valuesOf(vector)).toEqual(Float32Array.of(values[7]!, values[8]!, values[0]!));
+});
+
+test("slices below each other are those of what is below each other", () => {
+  const weights = storedMatrices(dir, "dummy", [6, 5], 3);
+  const sliced = concatRows(weights.map((weight) => pickRows(weight, [[2, 4]])));
+  const whole = pickRows(concatRows(weights), rangesOf("2:4 8:10 14:16"));
+  expect(valuesOf(sliced)).toEqual(valuesOf(whole));
 });
 
 test("all of it is the weight itself; other slices have names of their own", () => {

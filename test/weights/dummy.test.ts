@@ -1,4 +1,13 @@
-import { DUMMY_PERIOD, dummySeed, fillDummy, type InitialLaw, initial } from "../../src/weights/dummy";
+import {
+  copyDummies,
+  DUMMY_PERIOD,
+  dummyPart,
+  dummySeed,
+  dummyValues,
+  fillDummy,
+  type InitialLaw,
+  initial,
+} from "../../src/weights/dummy";
 
 const normal: InitialLaw = initial.matrix.law;
 const mapped: InitialLaw = { law: "uniform", low: 1, high: 16, map: Math.log };
@@ -50,6 +59,28 @@ test("after a period the values repeat, in pieces too", () => {
   expect(whole.subarray(2 * DUMMY_PERIOD)).toEqual(whole.subarray(0, 100));
   expect(filled(normal, 5, 500, DUMMY_PERIOD - 200)).toEqual(whole.subarray(DUMMY_PERIOD - 200, DUMMY_PERIOD + 300));
   expect(filled(normal, 5, 500, 2 * DUMMY_PERIOD - 200).subarray(200, 300)).toEqual(whole.subarray(0, 100));
+});
+
+test("a tensor begins where its name says, and copies of a period are what is drawn", () => {
+  const count = DUMMY_PERIOD + 300;
+  const a = dummyPart("a", normal, 7, count, 2);
+  expect(dummyPart("b", normal, 7, count, 2).offset).not.toBe(a.offset);
+  const values = dummyValues([a], 2);
+  expect(values).toEqual(filled(normal, 7, count, a.offset / 2));
+  const columns = { ...a, offset: a.offset + 20, bytes: 100 * 6000, rows: { bytes: 6000, stride: 20_000 } };
+  const picked = dummyValues([columns, { ...a, seed: 8, bytes: 10 }], 2);
+  for (const row of [0, 1, 99]) {
+    expect(picked.subarray(row * 3000, (row + 1) * 3000)).toEqual(
+      values.subarray(row * 10_000 + 10, row * 10_000 + 3010),
+    );
+  }
+  expect(picked.subarray(100 * 3000)).toEqual(filled(normal, 8, 5, a.offset / 2));
+  const drawn = [7, 8].map((seed) => filled(normal, seed, DUMMY_PERIOD));
+  const copied = new Float32Array(count + picked.length);
+  const parts = [a, columns, { ...a, seed: 8, bytes: 10 }];
+  copyDummies(parts, 2, ({ seed }) => drawn[seed - 7]!, copied);
+  expect(copied.subarray(0, count)).toEqual(values);
+  expect(copied.subarray(count)).toEqual(picked);
 });
 
 test("normal: mean, deviation, tails, neighbours", () => {

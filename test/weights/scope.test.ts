@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { Checkpoint } from "../../src/weights/checkpoint";
-import { concatRows, partsOf } from "../../src/weights/descriptor";
+import { concatRows, dummiesOf, partsOf } from "../../src/weights/descriptor";
 import { type Initial, initial } from "../../src/weights/dummy";
 import { equalParts } from "../../src/weights/part";
 import { WeightScope } from "../../src/weights/scope";
@@ -129,13 +129,14 @@ test("dummy weights have whatever is asked for, drawn as the model says", () => 
   const uniform: Initial = { law: { law: "uniform", low: -0.5, high: 0.5 }, f32: true };
   const taps = layer.tensor("conv1d.weight", [8, 1, 4], uniform);
   expect(taps).toMatchObject({ name: "layers.0.conv1d.weight", dtype: "f32", shape: [8, 1, 4] });
-  expect(taps.source).toEqual({ dummy: { seed: expect.any(Number), law: uniform.law } });
+  expect(taps.source).toEqual({ dummy: [{ seed: 7, law: uniform.law, offset: expect.any(Number), bytes: 128 }] });
   expect(layer.tensor("conv1d.weight", [8, 1, 4], uniform)).toEqual(taps);
   const matrix = layer.tensor("in_proj.weight", [8, 8]);
-  expect(matrix).toMatchObject({ dtype: "f16", source: { dummy: { law: initial.matrix.law } } });
-  expect(concatRows([matrix, layer.tensor("out_proj.weight", [4, 8])])).toMatchObject({
+  expect(matrix).toMatchObject({ dtype: "f16", source: { dummy: [{ law: initial.matrix.law, bytes: 128 }] } });
+  const other = layer.tensor("out_proj.weight", [4, 8]);
+  expect(concatRows([matrix, other])).toMatchObject({
     shape: [12, 8],
-    source: matrix.source,
+    source: { dummy: [...dummiesOf(matrix), ...dummiesOf(other)] },
   });
   expect(root.unused()).toEqual([]);
 });

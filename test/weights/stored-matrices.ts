@@ -65,10 +65,14 @@ const modules = {
   },
 } as const satisfies Record<string, Module>;
 
-export type Kind = keyof typeof modules | "Q8_0" | "Q4_0" | "Q6_K";
+export type Kind = keyof typeof modules | "dummy" | "Q8_0" | "Q4_0" | "Q6_K";
 
 /** One matrix of a kind for each number, all in one file; of a GGUF file always the same one. */
 export function storedMatrices(dir: TestDir, kind: Kind, shape: Shape, count: number): MatrixDescriptor[] {
+  if (kind === "dummy") {
+    const scope = WeightScope.ofDummy();
+    return Array.from({ length: count }, (_, i) => scope.scope(i).matrix(shape));
+  }
   if (!(kind in modules)) return Array.from({ length: count }, () => ofGguf(kind, shape));
   const rng = new Rng(3);
   const header: Record<string, object> = {};

@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { recurrentInitial } from "../../../src/layers/recurrent-initial";
 import { loadModelConfig, type Mamba2Config } from "../../../src/models/config";
 import { mamba2Name } from "../../../src/models/mamba2";
+import { sizeOf } from "../../../src/tensor/dtype";
 import { elementsOf } from "../../../src/tensor/shape";
 import { Checkpoint } from "../../../src/weights/checkpoint";
 import type { WeightDescriptor } from "../../../src/weights/descriptor";
-import { fillDummy, initial } from "../../../src/weights/dummy";
+import { dummyValues, initial } from "../../../src/weights/dummy";
 import { fromBits, toBits } from "../../../src/weights/float-bits";
 import type { FilePart } from "../../../src/weights/part";
 import { readPart } from "../../../src/weights/read-part";
@@ -114,12 +115,8 @@ function addTokenizer(writer: GgufWriter, dir: string, vocabSize: number): void 
   writer.key("tokenizer.ggml.add_bos_token", "bool", false);
 }
 
-function valuesOf({ source, dtype, shape }: WeightDescriptor): Float32Array {
-  if ("dummy" in source) {
-    const values = new Float32Array(elementsOf(shape));
-    fillDummy(source.dummy.law, source.dummy.seed, values);
-    return values;
-  }
+function valuesOf({ source, dtype }: WeightDescriptor): Float32Array {
+  if ("dummy" in source) return dummyValues(source.dummy, sizeOf(dtype));
   if ("values" in source) return source.values(readPart);
   const [part] = source.parts as [FilePart];
   return fromBits(readPart(part).buffer, dtype);
