@@ -39,6 +39,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "3" },
     alternate: { type: "boolean", default: false },
     device: { type: "string", default: "auto" },
+    threads: { type: "string" },
     "state-dtype": { type: "string", default: "auto" },
     dummy: { type: "boolean", default: false },
     save: { type: "string" },
@@ -149,6 +150,7 @@ async function main(): Promise<void> {
   const config = loadModelConfig(dir);
   const batches = numbers(values.batch);
   const options: EngineOptions = {
+    ...(values.threads === undefined ? {} : { threads: Number(values.threads) }),
     ...{ device: values.device as "auto", stateDtype: values["state-dtype"] as "auto", prefixCache: false },
     ...{ maxNumSeqs: Math.max(...batches), maxModelLen: 4096, loadFormat: values.dummy ? "dummy" : "auto" },
   };
