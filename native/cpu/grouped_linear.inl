@@ -48,7 +48,7 @@ inline void grouped_linear(const GroupedLinearParams& p, const void* weight, Ran
   const int64_t count = rows.end - rows.begin;
   matmul::with_operands(p.x_dtype, p.weight_dtype, [&]<class Block>() {
     const auto* x = static_cast<const typename Block::Element*>(p.x);
-    const Block block(scratch, count, {p.k, p.weight_dtype, p.weight_group}, [&](int64_t r) {
+    const Block block(scratch, /*filled=*/false, count, {p.k, p.weight_dtype, p.weight_group}, [&](int64_t r) {
       const int64_t row = p.row_token ? p.row_token[rows.begin + r] : rows.begin + r;
       return x + (row >= 0 && row < p.x_rows ? row : 0) * p.x_stride;  // no mistake above reads foreign memory
     });

@@ -37,8 +37,8 @@ struct Kernels {
   const char* isa;
 
   // linear: rows of x against columns of out; both ranges are multiples of the tile except at the end. `scratch` holds
-  // linear_scratch_bytes(params, rows.end - rows.begin).
-  void (*linear)(const LinearParams&, Range rows, Range columns, void* scratch);
+  // linear_scratch_bytes(params, rows.end - rows.begin); `filled`: a call for other columns has left these rows in it.
+  void (*linear)(const LinearParams&, Range rows, Range columns, void* scratch, bool filled);
   void (*pack_linear_weight)(const PackPanels&);
 
   // Rows of one expert, whose weight this is, against columns of out. `scratch` holds grouped_linear_scratch_bytes().

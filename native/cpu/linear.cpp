@@ -1,6 +1,7 @@
 #include "cpu/linear.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "cpu/kernels.h"
 #include "cpu/norm.h"
@@ -64,14 +65,28 @@ void run_linear(const LinearParams& params, ThreadPool& pool) {
   const Kernels& table = kernels();
   const LinearCut task = cut_linear(params.m, params.n, params.k, params.weight_dtype, params.weight_group,
                                     pool.threads() * kTasksPerThread);
-  const int64_t row_blocks = ceil_div(params.m, task.rows), columns = task.columns;
-  // Row blocks of the same columns follow each other, so that threads share the weight in their common cache.
-  pool.parallel_for(row_blocks * ceil_div(params.n, columns), [&](int64_t index, Scratch& scratch) {
-    const int64_t row = index % row_blocks * task.rows, column = index / row_blocks * columns;
+  const int64_t row_blocks = ceil_div(params.m, task.rows), column_blocks = ceil_div(params.n, task.columns);
+  const auto multiply = [&](int64_t row_block, int64_t column_block, Scratch& scratch, bool filled) {
+    const int64_t row = row_block * task.rows, column = column_block * task.columns;
     const Range rows = {row, std::min(row + task.rows, params.m)};
-    table.linear(params, rows, {column, std::min(column + columns, params.n)},
-                 scratch.get(linear_scratch_bytes(rows.end - rows.begin, params.k)));
-  });
+    table.linear(params, rows, {column, std::min(column + task.columns, params.n)},
+                 scratch.get(linear_scratch_bytes(rows.end - rows.begin, params.k)), filled);
+  };
+  if (row_blocks == 1) {
+    // Each thread brings the rows into order once: of a weight of codes that takes as long as some of its columns.
+    std::atomic<int64_t> next{0};
+    pool.parallel_for(std::min<int64_t>(pool.threads(), column_blocks), [&](int64_t, Scratch& scratch) {
+      bool filled = false;
+      for (int64_t block; (block = next.fetch_add(1, std::memory_order_relaxed)) < column_blocks; filled = true) {
+        multiply(0, block, scratch, filled);
+      }
+    });
+  } else {
+    // Row blocks of the same columns follow each other, so that threads share the weight in their common cache.
+    pool.parallel_for(row_blocks * column_blocks, [&](int64_t index, Scratch& scratch) {
+      multiply(index % row_blocks, index / row_blocks, scratch, /*filled=*/false);
+    });
+  }
 }
 
 // Through the scratch: beside its products a row's norm is nothing here.

@@ -19,7 +19,8 @@
 // A group of panels is used for all row tiles of the task before the next one is touched: it comes from memory once and
 // then from L2, beside the block of x.
 //
-// Bound. Few rows: the bytes of the packed weight. Many rows: m n k multiply-adds; a 12 x 32 tile of AVX-512
+// Bound. Few rows: the bytes of the packed weight, asked for some way ahead, across the ends of pages and panels, where
+// the processor does not notice that they are read in order. Many rows: m n k multiply-adds; a 12 x 32 tile of AVX-512
 // loads 2 vectors and 12 broadcasts for 24 multiply-adds, so the multipliers are what limits it.
 
 #include "cpu/simd/vectors.inl"
@@ -135,6 +136,21 @@ inline void store_tile(const F32 (&sum)[R][V], Range columns, const Output& out)
   }
 }
 
+inline constexpr int kFewRows = 3;            // for which a weight's bytes are what is waited for
+inline constexpr int64_t kAheadBytes = 1024;  // of a panel; four times as much is no better
+inline constexpr int64_t kLine = 64;
+
+// Asks for what is kAheadBytes behind the next `bytes` of the panels of a strip, or in the strip after it.
+template <class T, int P>
+inline void ask_ahead(const T* const (&panel)[P], int64_t offset, int64_t panel_bytes, int64_t bytes) {
+  const int64_t at = offset + kAheadBytes, next = at < panel_bytes ? at : at + (P - 1) * panel_bytes;
+  for (int p = 0; p < P; ++p) {
+    for (int64_t line = 0; line < bytes; line += kLine) {
+      __builtin_prefetch(reinterpret_cast<const char*>(panel[p]) + next + line);
+    }
+  }
+}
+
 // R rows x kVectors<R> vectors of columns from columns.begin on; those past columns.end are not stored.
 template <class Op, int R>
 void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range columns, const Output& out) {
@@ -159,6 +175,7 @@ void tile(const uint32_t* x, const uint32_t* weight, int64_t steps, Range column
     left -= count;
     const uint32_t* word = x;
     for (int s = 0; s < count; ++s, offset += kPanel) {
+      if constexpr (R <= kFewRows && V * L >= kPanel) ask_ahead(panel, 4 * offset, 4 * steps * kPanel, 4 * kPanel);
       // A strip of half a panel leaves every other cache line for the next strip: bring it along.
       if constexpr (V * L < kPanel) __builtin_prefetch(panel[0] + offset + V * L);
       for (int half = 0; half < Op::words; ++half, ++word) {
@@ -260,8 +277,8 @@ struct WeightForm {
 };
 
 // Rows of tiles of like heights: 16 rows are 8 + 8 and not 12 + 4.
-inline int64_t tile_rows_of(int64_t count) {
-  const int64_t tiles = (count + kMaxRows - 1) / kMaxRows;
+inline int64_t tile_rows_of(int64_t count, int64_t most) {
+  const int64_t tiles = (count + most - 1) / most;
   return (count + tiles - 1) / tiles;
 }
 
@@ -271,14 +288,15 @@ class Block {
  public:
   using Element = typename X::Type;
 
-  // row(r) is where row r of `count` lies.
+  // row(r) is where row r of `count` lies; `filled`: scratch has them already.
   template <class Row>
-  Block(void* scratch, int64_t count, const WeightForm& weight, Row row)
+  Block(void* scratch, bool filled, int64_t count, const WeightForm& weight, Row row)
       : words_(static_cast<uint32_t*>(scratch)),
         count_(count),
         row_words_((weight.k + X::per_chunk - 1) / X::per_chunk * kChunk),
         steps_(weight.dtype == DType::bf16 ? (weight.k + 1) / 2 : weight.k),
-        tile_rows_(kTallest<Op> > kMaxRows ? kTallest<Op> : tile_rows_of(count)) {
+        tile_rows_(kTallest<Op> > kMaxRows ? kTallest<Op> : tile_rows_of(count, kMaxRows)) {
+    if (filled) return;
     for (int64_t r = 0; r < count; r += tile_rows_) {
       fill_tile<X>(
           words_ + r * row_words_, [=](int64_t i) { return row(r + i); }, height(r), weight.k);
@@ -326,10 +344,10 @@ inline void with_operands(DType x_dtype, DType weight_dtype, F f) {
     using T = decltype(x);
     switch (weight_dtype) {
       case DType::u4:
-        return f.template operator()<QuantizedBlock<DotU4, T>>();
+        return f.template operator()<QuantizedBlock<ProductsU4, T>>();
       case DType::i8:
       case DType::e2m1:
-        return f.template operator()<QuantizedBlock<DotI8, T>>();
+        return f.template operator()<QuantizedBlock<ProductsI8, T>>();
       case DType::e4m3:
         return f.template operator()<QuantizedBlock<FmaE4m3, T>>();
       case DType::bf16:
@@ -342,11 +360,11 @@ inline void with_operands(DType x_dtype, DType weight_dtype, F f) {
 
 }  // namespace matmul
 
-inline void linear(const LinearParams& p, Range rows, Range columns, void* scratch) {
+inline void linear(const LinearParams& p, Range rows, Range columns, void* scratch, bool filled) {
   matmul::with_operands(p.x_dtype, p.weight_dtype, [&]<class Block>() {
     const int64_t out_bytes = p.out_dtype == DType::f32 ? 4 : 2;
     const auto* x = static_cast<const typename Block::Element*>(p.x) + rows.begin * p.x_stride;
-    const Block block(scratch, rows.end - rows.begin, {p.k, p.weight_dtype, p.weight_group},
+    const Block block(scratch, filled, rows.end - rows.begin, {p.k, p.weight_dtype, p.weight_group},
                       [&](int64_t r) { return x + r * p.x_stride; });
     char* data = static_cast<char*>(p.out) + rows.begin * p.out_stride * out_bytes;
     block.multiply(p.weight, columns, {data, p.out_stride, p.bias, p.alpha, p.out_dtype, p.accumulate});

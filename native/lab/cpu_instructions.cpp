@@ -29,6 +29,6 @@ int main(int argc, char** argv) {
   params.weight = weight.data();
   params.out = out.data(), params.out_stride = n;
   params.x_dtype = params.weight_dtype = params.out_dtype = type;
-  for (int64_t i = 0; i < times; ++i) kernels.linear(params, {0, m}, {0, n}, scratch.data());
+  for (int64_t i = 0; i < times; ++i) kernels.linear(params, {0, m}, {0, n}, scratch.data(), /*filled=*/false);
   return 0;
 }

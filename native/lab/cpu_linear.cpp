@@ -2,7 +2,7 @@
 //
 //   g++ -std=c++20 -O3 -Inative native/lab/cpu_linear.cpp native/cpu/{linear,thread_pool,kernels*}.cpp -pthread
 //       -o cpu_linear [-DWITH_DNNL -ldnnl]
-//   cpu_linear [--json] [--dtype bf16|f32|f32xbf16] [--shape PART_OF_NAME] [--threads N] [--max-m M]
+//   cpu_linear [--json] [--dtype bf16|f32|f32xbf16|i8|u4] [--shape PART_OF_NAME] [--threads N] [--max-m M]
 //
 // Times are the best of many runs. For few rows, copies of a 130m weight take turns over as much memory as that model
 // has, since its layers do not stay in the cache; a run is then one turn over all of them. The bundled model fits.
@@ -18,6 +18,9 @@
 #include <string>
 #include <thread>
 #include <vector>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 #include "core/dtype.h"
 #include "cpu/kernels.h"
@@ -48,19 +51,29 @@ constexpr Shape kShapes[] = {
 };
 constexpr int64_t kRows[] = {1, 4, 16, 64, 512, 2048};
 
+// A weight is made of values of `source`; codes of it have groups of 32, as in Q8_0 and Q4_K.
 struct Types {
   const char* name;
-  DType x, weight;
+  DType x, source, weight;
+  int64_t group;
+  double error;  // most, as a share of the sum of the products' magnitudes
 };
-constexpr Types kTypes[] = {
-    {"bf16", DType::bf16, DType::bf16}, {"f32", DType::f32, DType::f32}, {"f32xbf16", DType::f32, DType::bf16}};
+constexpr Types kTypes[] = {{"bf16", DType::bf16, DType::bf16, DType::bf16, 0, 1e-5},
+                            {"f32", DType::f32, DType::f32, DType::f32, 0, 1e-5},
+                            {"f32xbf16", DType::f32, DType::bf16, DType::bf16, 0, 1e-5},
+                            {"i8", DType::bf16, DType::bf16, DType::i8, 32, 2e-3},
+                            {"u4", DType::bf16, DType::bf16, DType::u4, 32, 1e-1}};
 
 struct Free {
   void operator()(void* p) const { std::free(p); }
 };
 using Buffer = std::unique_ptr<char, Free>;
 Buffer allocate(size_t bytes) {
-  char* p = static_cast<char*>(std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096));
+  constexpr size_t kPage = size_t{2} << 20;
+  char* p = static_cast<char*>(std::aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage));
+#ifdef __linux__
+  madvise(p, bytes, MADV_HUGEPAGE);  // as the device's allocations are
+#endif
   std::memset(p, 0, bytes);
   return Buffer(p);
 }
@@ -121,7 +134,8 @@ double read_bandwidth(cpu::ThreadPool& pool) {
 
 struct Case {
   int64_t m, n, k;
-  DType x_dtype, weight_dtype, out_dtype;
+  DType out_dtype;
+  const Types& types;
   const char *x, *weight;  // weight is row-major [n, k]
   char* out;
   int copies;  // of the packed weight
@@ -136,8 +150,8 @@ double worst_error(const Case& c) {
     const int64_t column = static_cast<int64_t>(generator() % static_cast<uint64_t>(c.n));
     double sum = 0, magnitude = 0;
     for (int64_t k = 0; k < c.k; ++k) {
-      const double product = static_cast<double>(element(c.x, c.x_dtype, row * c.k + k)) *
-                             element(c.weight, c.weight_dtype, column * c.k + k);
+      const double product = static_cast<double>(element(c.x, c.types.x, row * c.k + k)) *
+                             element(c.weight, c.types.source, column * c.k + k);
       sum += product;
       magnitude += std::fabs(product);
     }
@@ -148,12 +162,18 @@ double worst_error(const Case& c) {
 }
 
 double time_ours(const Case& c, cpu::ThreadPool& pool) {
-  const size_t bytes = (cpu::linear_weight_bytes(c.n, c.k, c.weight_dtype, 0) + 63) / 64 * 64;
+  const size_t bytes = (cpu::linear_weight_bytes(c.n, c.k, c.types.weight, c.types.group) + 63) / 64 * 64;
   const Buffer packed = allocate(bytes * static_cast<size_t>(c.copies));
   for (int i = 0; i < c.copies; ++i) {
     char* dst = packed.get() + static_cast<size_t>(i) * bytes;
-    cpu::run_pack_linear_weight(
-        {c.n, c.k, std::make_shared<MemorySource>(c.weight), dst, c.weight_dtype, c.weight_dtype}, pool);
+    cpu::run_pack_linear_weight({.n = c.n,
+                                 .k = c.k,
+                                 .src = std::make_shared<MemorySource>(c.weight),
+                                 .dst = dst,
+                                 .src_dtype = c.types.source,
+                                 .dst_dtype = c.types.weight,
+                                 .group = c.types.group},
+                                pool);
   }
   const auto run = [&](int i) {
     const char* weight = packed.get() + static_cast<size_t>(i) * bytes;
@@ -168,14 +188,14 @@ double time_ours(const Case& c, cpu::ThreadPool& pool) {
                      .out_stride = c.n,
                      .alpha = 1,
                      .accumulate = false,
-                     .x_dtype = c.x_dtype,
-                     .weight_dtype = c.weight_dtype,
+                     .x_dtype = c.types.x,
+                     .weight_dtype = c.types.weight,
                      .out_dtype = c.out_dtype,
-                     .weight_group = 0},
+                     .weight_group = c.types.group},
                     pool);
   };
   run(0);
-  const double error = worst_error(c), limit = c.out_dtype == DType::bf16 ? 0x1p-8 : 1e-5;
+  const double error = worst_error(c), limit = c.types.error + (c.out_dtype == DType::bf16 ? 0x1p-8 : 0);
   if (error > limit) {
     std::fprintf(stderr, "m=%ld n=%ld k=%ld: error %g above %g\n", static_cast<long>(c.m), static_cast<long>(c.n),
                  static_cast<long>(c.k), error, limit);
@@ -190,9 +210,9 @@ double time_peer(const Case& c) {
   static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   static dnnl::stream stream(engine);
   const auto type = [](DType t) { return t == DType::f32 ? memory::data_type::f32 : memory::data_type::bf16; };
-  const memory::desc x({c.m, c.k}, type(c.x_dtype), memory::format_tag::ab);
-  const memory::desc plain({c.k, c.n}, type(c.weight_dtype), memory::format_tag::ba);
-  const memory::desc any({c.k, c.n}, type(c.weight_dtype), memory::format_tag::any);
+  const memory::desc x({c.m, c.k}, type(c.types.x), memory::format_tag::ab);
+  const memory::desc plain({c.k, c.n}, type(c.types.weight), memory::format_tag::ba);
+  const memory::desc any({c.k, c.n}, type(c.types.weight), memory::format_tag::any);
   const memory::desc out({c.m, c.n}, type(c.out_dtype), memory::format_tag::ab);
   const dnnl::matmul::primitive_desc desc({x, any, out}, engine);
   const dnnl::matmul matmul(desc);
@@ -245,16 +265,15 @@ int main(int argc, char** argv) {
     if (!only.empty() && only != types.name) continue;
     for (const Shape& shape : kShapes) {
       if (std::string(shape.name).find(shape_part) == std::string::npos) continue;
-      const Buffer weight = random_matrix(shape.n * shape.k, types.weight, 1);
-      const size_t bytes = cpu::linear_weight_bytes(shape.n, shape.k, types.weight, 0);
+      const Buffer weight = random_matrix(shape.n * shape.k, types.source, 1);
+      const size_t bytes = cpu::linear_weight_bytes(shape.n, shape.k, types.weight, types.group);
       for (const int64_t m : kRows) {
         if (m > max_m) break;
         const DType out_dtype = shape.logits ? DType::f32 : types.x;
         const Buffer x = random_matrix(m * shape.k, types.x, 2);
         const Buffer out = allocate(static_cast<size_t>(m * shape.n) * size_of(out_dtype));
         const int copies = shape.cold && m <= kColdRows ? static_cast<int>((kColdBytes + bytes - 1) / bytes) : 1;
-        const Case c = {m,         shape.n, shape.k,      types.x,   types.weight,
-                        out_dtype, x.get(), weight.get(), out.get(), copies};
+        const Case c = {m, shape.n, shape.k, out_dtype, types, x.get(), weight.get(), out.get(), copies};
         const double seconds = time_ours(c, pool);
         double peer = 0;
 #ifdef WITH_DNNL

@@ -101,6 +101,24 @@ inline I32 add_products(I32 a, I32 b, I32 sum) {
   return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v))};
 #endif
 }
+#ifdef MAMBA_ISA_BF16
+#define MAMBA_ISA_BYTES  // products of bytes
+// sum + a0 b0 + a1 b1 + a2 b2 + a3 b3 of bytes, of which a's have no sign.
+inline I32 add_byte_products(I32 a, I32 b, I32 sum) { return {_mm512_dpbusd_epi32(sum.v, a.v, b.v)}; }
+inline I32 operator+(I32 a, I32 b) { return {_mm512_add_epi32(a.v, b.v)}; }
+inline I32 operator^(I32 a, I32 b) { return {_mm512_xor_si512(a.v, b.v)}; }
+inline I32 operator&(I32 a, I32 b) { return {_mm512_and_si512(a.v, b.v)}; }
+inline I32 shift_left(I32 a, unsigned n) { return {_mm512_slli_epi32(a.v, n)}; }
+inline I32 shift_right(I32 a, unsigned n) { return {_mm512_srli_epi32(a.v, n)}; }
+// Sixteen whole numbers as 256 high + low, both from -128 to 127; byte i is of number order[i].
+inline void store_digits(int8_t* high, int8_t* low, F32 a, const int8_t (&order)[16]) {
+  const __m128i places = _mm_loadu_si128(reinterpret_cast<const __m128i*>(order));
+  const __m512i numbers = _mm512_cvtps_epi32(a.v);
+  const __m512i highs = _mm512_srai_epi32(_mm512_add_epi32(numbers, _mm512_set1_epi32(128)), 8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(high), _mm_shuffle_epi8(_mm512_cvtepi32_epi8(highs), places));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(low), _mm_shuffle_epi8(_mm512_cvtepi32_epi8(numbers), places));
+}
+#endif
 // Whole numbers, as 16 bits each.
 inline void store_int16(int16_t* p, F32 a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a.v)));
