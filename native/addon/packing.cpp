@@ -48,11 +48,12 @@ struct Packing {
   size_t matrix_bytes() const { return static_cast<size_t>(n * code_bytes(source_dtype, k)); }
   size_t source_bytes() const { return matrix_bytes() * static_cast<size_t>(experts); }
 
-  // The values of all matrices: a typed array at args i or, with offsets at i + 1, as many equal parts, each in the
-  // file at args i with its number at its offset.
+  // The values of all matrices: a typed array at args i or, with pairs at i + 1, as many equal parts, each in the file
+  // at args i with its number. A pair is an offset, and how many bytes lie between the beginnings of rows; 0: a row's
+  // own.
   std::shared_ptr<PartedSource::Parts> parts(const Arguments& args, size_t i, size_t files) const {
     const auto [source, bytes] = args.bytes(i);
-    const auto [offsets, offset_bytes] = args.bytes(i + 1);
+    const auto [places, place_bytes] = args.bytes(i + 1);
     if (files == 0 ? bytes != source_bytes() : bytes != files * sizeof(Handle) || source_bytes() % files != 0) {
       throw Error(ErrorCode::Shape, op,
                   "the source has " + std::to_string(bytes) + " bytes and " + std::to_string(files) +
@@ -63,13 +64,26 @@ struct Packing {
     if (files == 0) parts->push_back(std::make_shared<MemorySource>(source));
     for (size_t part = 0; part < files; ++part) {
       Handle file;
-      double offset;
+      std::array<double, 2> place;
       std::memcpy(&file, source + part * sizeof file, sizeof file);
-      std::memcpy(&offset, offsets + part * sizeof offset, sizeof offset);
-      if (!(offset >= 0 && offset < 0x1p53)) throw Error(ErrorCode::Argument, op, "an offset is out of range");
-      parts->push_back(args.state.files.get(file)->part(static_cast<size_t>(offset), source_bytes() / files));
+      std::memcpy(&place, places + part * sizeof place, sizeof place);
+      parts->push_back(this->part(*args.state.files.get(file), place[0], place[1], source_bytes() / files));
     }
     return parts;
+  }
+
+  std::shared_ptr<const Source> part(const File& file, double offset, double stride, size_t bytes) const {
+    const auto row_bytes = static_cast<size_t>(code_bytes(source_dtype, k));
+    if (!(offset >= 0 && offset < 0x1p53)) throw Error(ErrorCode::Argument, op, "an offset is out of range");
+    if (!(stride >= 0 && stride < 0x1p53)) throw Error(ErrorCode::Argument, op, "a stride is out of range");
+    const auto first = static_cast<size_t>(offset), apart = static_cast<size_t>(stride);
+    if (apart == 0) return file.part(first, bytes);
+    if (apart < row_bytes || bytes % row_bytes != 0) {
+      throw Error(ErrorCode::Argument, op,
+                  "a part of " + std::to_string(bytes) + " bytes has a row every " + std::to_string(apart) +
+                      " bytes, expected whole rows of " + std::to_string(row_bytes) + " bytes that do not overlap");
+    }
+    return file.rows(first, row_bytes, apart, bytes / row_bytes);
   }
 
   // The scales (or offsets) of codes as source, in a typed array at args i; null for an empty one.
@@ -101,7 +115,7 @@ struct Packing {
   // With the source at args i, see parts(), and behind it scales and offsets.
   Napi::Value run(const Arguments& args, size_t i) const {
     check();
-    const size_t files = args.bytes(i + 1).second / sizeof(double);
+    const size_t files = args.bytes(i + 1).second / (2 * sizeof(double));
     const auto source = parts(args, i, files);
     const auto scale = scales(args, i + 2, is_code(source_dtype));
     const auto offset = scales(args, i + 3, source_dtype == DType::u4);
@@ -136,7 +150,7 @@ struct Packing {
   }
 };
 
-// (device, dtype, group, whether x may be quantized, n, k, source dtype, source, offsets of parts, scales, offsets of
+// (device, dtype, group, whether x may be quantized, n, k, source dtype, source, places of parts, scales, offsets of
 // codes): a weight in linear's order.
 Napi::Value pack_linear_weight(const Arguments& args) {
   return Packing{"pack_linear_weight", args.device(0),
@@ -147,7 +161,7 @@ Napi::Value pack_linear_weight(const Arguments& args) {
       .run(args, 7);
 }
 
-// (device, dtype, group, whether x may be quantized, experts, n, k, source dtype, source, offsets of parts, scales,
+// (device, dtype, group, whether x may be quantized, experts, n, k, source dtype, source, places of parts, scales,
 // offsets of codes): a weight for grouped_linear.
 Napi::Value pack_expert_weights(const Arguments& args) {
   return Packing{"pack_expert_weights", args.device(0),       args.dtype(1),   args.dtype(7),

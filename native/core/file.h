@@ -20,6 +20,9 @@ class File : public std::enable_shared_from_this<File> {
   // A part of the file, which stays open as long as that is used. Throws ErrorCode::Io if the file has no such bytes.
   std::shared_ptr<const Source> part(size_t offset, size_t bytes) const;
 
+  // The same of `rows` of `row_bytes`, each `stride` bytes behind the one before.
+  std::shared_ptr<const Source> rows(size_t offset, size_t row_bytes, size_t stride, size_t rows) const;
+
   // Throws ErrorCode::Io.
   void read(size_t offset, void* to, size_t bytes) const;
 

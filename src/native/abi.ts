@@ -79,7 +79,8 @@ export interface Addon extends OpFunctions {
   closeFile(file: FileHandle): void;
   uploadFile(device: DeviceHandle, tensor: TensorHandle, file: FileHandle, offset: number): void;
   /**
-   * `source` is the matrix in a typed array or, with offsets in bytes, the files of as many equal parts. Of codes: `group` share a
+   * `source` is the matrix in a typed array or, with places, the files of as many equal parts: a place is an offset in bytes, and the
+   * bytes from one row's beginning to the next one's (0: a row's own). Of codes: `group` share a
    * scale, and `quantizeX` (0 or 1) says whether x may be rounded to codes; where the source has them, its `scales` f32 [n, groups], and `offsets` of u4, else empty.
    */
   packLinearWeight(
@@ -91,7 +92,7 @@ export interface Addon extends OpFunctions {
     k: number,
     sourceDtype: number,
     source: ArrayBufferView,
-    partOffsets: Float64Array,
+    places: Float64Array,
     scales: Float32Array,
     offsets: Float32Array,
   ): TensorHandle;
@@ -106,7 +107,7 @@ export interface Addon extends OpFunctions {
     k: number,
     sourceDtype: number,
     source: ArrayBufferView,
-    partOffsets: Float64Array,
+    places: Float64Array,
     scales: Float32Array,
     offsets: Float32Array,
   ): TensorHandle;

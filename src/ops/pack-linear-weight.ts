@@ -4,11 +4,19 @@ import { type CodeDtype, codeOf, type DType } from "../tensor/dtype";
 import type { Stream } from "../tensor/stream";
 import { Tensor } from "../tensor/tensor";
 
+/** Rows in a file, at a byte offset. */
+export interface MatrixPart {
+  readonly file: FileHandle;
+  readonly offset: number;
+  /** Bytes from one row's beginning to the next one's; missing: a row's own. */
+  readonly stride?: number | undefined;
+}
+
 /**
- * Row-major matrices: in a typed array, or in any number of equal parts, in order, each in a file at a byte offset. So what is one
- * matrix here may be several tensors there.
+ * Row-major matrices: in a typed array, or in any number of equal parts, in order. So what is one matrix here may be several tensors
+ * there, or columns of them.
  */
-export type MatrixSource = readonly { file: FileHandle; offset: number }[] | ArrayBufferView;
+export type MatrixSource = readonly MatrixPart[] | ArrayBufferView;
 
 /** What a packed weight is made of. */
 export type PackedDtype = "f32" | "bf16" | "f16" | CodeDtype;
@@ -31,10 +39,11 @@ const none = new Float32Array(0);
 export function sourceArgs(
   source: MatrixSource,
   { scales = none, offsets = none }: Partial<Quantization>,
-): readonly [data: ArrayBufferView, partOffsets: Float64Array, scales: Float32Array, offsets: Float32Array] {
+): readonly [data: ArrayBufferView, places: Float64Array, scales: Float32Array, offsets: Float32Array] {
   if (ArrayBuffer.isView(source)) return [source, new Float64Array(0), scales, offsets];
   const files = Int32Array.from(source, ({ file }) => file);
-  return [files, Float64Array.from(source, ({ offset }) => offset), scales, offsets];
+  const places = Float64Array.from(source.flatMap(({ offset, stride = 0 }) => [offset, stride]));
+  return [files, places, scales, offsets];
 }
 
 /**

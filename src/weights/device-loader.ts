@@ -17,7 +17,7 @@ import {
 import { copyDummies, DUMMY_PERIOD, type DummyPart, dummyValues, fillDummy } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
 import { type PackedForm, packedForm, type QuantizeFormat, tableDtype } from "./packed-form";
-import { equalParts, type FilePart, rowsOfPart } from "./part";
+import { equalParts, type FilePart } from "./part";
 import { readQuantized } from "./quantized-rows";
 import { readPart } from "./read-part";
 import { type ExpertsView, packedBytes, type WeightView } from "./view";
@@ -91,7 +91,11 @@ export class DeviceLoader implements WeightLoader {
   }
 
   private sources(parts: readonly FilePart[]): MatrixSource {
-    return equalParts(parts.flatMap(rowsOfPart)).map(({ file, offset }) => ({ file: this.open(file).handle, offset }));
+    return equalParts(parts).map(({ file, offset, rows }) => ({
+      file: this.open(file).handle,
+      offset,
+      stride: rows?.stride,
+    }));
   }
 
   table(weight: WeightDescriptor): Tensor {

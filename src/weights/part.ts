@@ -46,17 +46,6 @@ export function columnsOfPart<P extends Part>(part: P, rowBytes: number, [begin,
   };
 }
 
-/** Each of its rows. */
-export function rowsOfPart<P extends Part>(part: P): P[] {
-  const { offset, bytes, rows } = part;
-  if (rows === undefined) return [part];
-  const { rows: _, ...all } = part;
-  return Array.from(
-    { length: bytes / rows.bytes },
-    (_, row) => ({ ...all, offset: offset + row * rows.stride, bytes: rows.bytes }) as P,
-  );
-}
-
 /** The same bytes in parts of one size, as few as there can be. */
 export function equalParts<P extends Part>(parts: readonly P[]): readonly P[] {
   const bytes = parts.reduce((size, part) => commonDivisor(size, part.bytes), 0);

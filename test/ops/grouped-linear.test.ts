@@ -105,10 +105,10 @@ describeEachBackend((backend) => {
     });
     afterAll(() => rmSync(folder, { recursive: true }));
 
-    async function productOf(weight: ReturnType<typeof packExpertWeights>): Promise<Float32Array> {
+    async function productOf(weight: ReturnType<typeof packExpertWeights>, width = k): Promise<Float32Array> {
       const x = backend.floats(
-        [3, k],
-        Float32Array.from({ length: 3 * k }, (_, i) => i % 5),
+        [3, width],
+        Float32Array.from({ length: 3 * width }, (_, i) => i % 5),
       );
       const out = backend.place("f32", [3, n]);
       groupedLinear(backend.stream, { out: out.tensor, x, weight, offsets: backend.integers([0, 1, 1, 3]) });
@@ -131,6 +131,22 @@ describeEachBackend((backend) => {
       b!.close();
     });
 
+    test("in rows that lie apart", async () => {
+      const file = backend.keep({ file: WeightFile.open(join(folder, "b")), free() {} }).file;
+      const width = 3;
+      const shape = [experts, n, width] as const;
+      const source = Array.from({ length: experts }, (_, e) => ({
+        file: file.handle,
+        offset: 4 * (e * n * k + 5),
+        stride: 4 * k,
+      }));
+      const columns = matrices.filter((_, i) => i % k >= 5 && i % k < 5 + width);
+      const weight = backend.keep(packExpertWeights(backend.stream, source, shape, "f32", "f32"));
+      const whole = backend.keep(packExpertWeights(backend.stream, columns, shape, "f32", "f32"));
+      assertSameBits("out", await productOf(weight, width), await productOf(whole, width));
+      file.close();
+    });
+
     test("refuses parts that are not equal, and what is cut off", () => {
       const file = WeightFile.open(join(folder, "b"));
       const part = { file: file.handle, offset: 0 };
@@ -140,6 +156,10 @@ describeEachBackend((backend) => {
       expect(() => pack(new Float32Array(7))).toThrow("the source has 28 bytes");
       expect(() => pack([{ ...part, offset: 4 }])).toThrow("lie outside the file");
       expect(() => pack([{ ...part, offset: -4 }])).toThrow("an offset is out of range");
+      expect(() => pack([{ ...part, stride: -1 }])).toThrow("a stride is out of range");
+      expect(() => pack([{ ...part, stride: 36 }])).toThrow("has a row every 36 bytes, expected whole rows of 40");
+      expect(() => pack([{ ...part, stride: 41 }])).toThrow("lie outside the file");
+      expect(() => pack([{ ...part, stride: 2 ** 52 }])).toThrow("lie outside the file");
       file.close();
     });
   });

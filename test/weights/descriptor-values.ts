@@ -1,7 +1,7 @@
 import { sizeOf } from "../../src/tensor/dtype";
 import { isQuantized, type MatrixDescriptor } from "../../src/weights/descriptor";
 import { dummyValues } from "../../src/weights/dummy";
-import { fromBits } from "../../src/weights/float-bits";
+import { fromBits, toBits } from "../../src/weights/float-bits";
 import { readQuantized } from "../../src/weights/quantized-rows";
 import { readPart } from "../../src/weights/read-part";
 import { dequantized } from "../helpers/codes";
@@ -10,7 +10,10 @@ import { dequantized } from "../helpers/codes";
 export function valuesOf(weight: MatrixDescriptor): Float32Array {
   if (!isQuantized(weight)) {
     if ("values" in weight.source) return weight.source.values(readPart);
-    if ("dummy" in weight.source) return dummyValues(weight.source.dummy, sizeOf(weight.dtype));
+    if ("dummy" in weight.source) {
+      const bits = toBits(dummyValues(weight.source.dummy, sizeOf(weight.dtype)), weight.dtype);
+      return fromBits(bits.buffer, weight.dtype);
+    }
     const raw = Uint8Array.from(Buffer.concat(weight.source.parts.map(readPart)));
     return fromBits(raw.buffer, weight.dtype);
   }
