@@ -20,7 +20,7 @@ std::string own_folder() {
   return path.substr(0, path.rfind('/') + 1);
 }
 
-using OpenCuda = Backend* (*)();
+using OpenCuda = Backend* (*)(int index);
 
 // Never closed: its kernels are registered with the driver for as long as the process lives.
 OpenCuda load_cuda() {
@@ -42,11 +42,11 @@ OpenCuda load_cuda() {
 
 }  // namespace
 
-std::unique_ptr<Backend> open_backend(const std::string& kind, int threads) {
+std::unique_ptr<Backend> open_backend(const std::string& kind, int threads, int index) {
   if (kind == "cpu") return std::make_unique<cpu::CpuBackend>(threads);
   if (kind == "cuda") {
     static const OpenCuda open = load_cuda();
-    return std::unique_ptr<Backend>(open());
+    return std::unique_ptr<Backend>(open(index));
   }
   throw Error(ErrorCode::Argument, "device", "\"" + kind + "\", expected \"cpu\" or \"cuda\"");
 }

@@ -22,8 +22,11 @@ Napi::Value open_device(const Arguments& args) {
   if (threads < 0 || threads > kMaxThreads) {
     throw Error(ErrorCode::Argument, "device", std::to_string(threads) + " threads, expected 0 (one per core) to 1024");
   }
+  constexpr int64_t kMaxIndex = 1024;
+  const int64_t index = args.integer(3);
+  if (index < 0 || index > kMaxIndex) throw Error(ErrorCode::Argument, "device", "index " + std::to_string(index));
   auto entry = std::make_unique<DeviceEntry>();
-  entry->backend = open_backend(args.text(0), static_cast<int>(threads));
+  entry->backend = open_backend(args.text(0), static_cast<int>(threads), static_cast<int>(index));
   entry->stream = entry->backend->create_stream(args.integer(2) != 0);
   return args.number(args.state.devices.insert(std::move(entry)));
 }
@@ -45,7 +48,9 @@ Napi::Value join_group(const Arguments& args) {
     if (device->backend->name() != devices[0]->backend->name())
       throw Error(ErrorCode::Argument, "group", "devices of several kinds, expected one");
   }
-  const auto group = devices[0]->backend->create_group(static_cast<int>(devices.size()));
+  std::vector<Device*> backends;
+  for (const DeviceEntry* device : devices) backends.push_back(device->backend.get());
+  const auto group = devices[0]->backend->create_group(backends);
   for (size_t rank = 0; rank < devices.size(); ++rank) devices[rank]->stream->join({group, static_cast<int>(rank)});
   return args.undefined();
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/group.h"
 #include "core/source.h"
@@ -90,8 +91,9 @@ class Device {
   virtual std::unique_ptr<Stream> create_stream(bool deterministic) = 0;
   // For transfers alone.
   virtual std::unique_ptr<Stream> create_transfer_stream() = 0;
-  // A group for as many devices of this kind. Throws ErrorCode::NotBuilt where they cannot compute together.
-  virtual std::shared_ptr<Group> create_group(int ranks) = 0;
+  // A group of devices of this kind, in the order of ranks. Throws ErrorCode::NoDevice where they cannot compute
+  // together.
+  virtual std::shared_ptr<Group> create_group(const std::vector<Device*>& devices) = 0;
 };
 
 }  // namespace mamba

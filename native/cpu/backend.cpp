@@ -89,7 +89,9 @@ std::unique_ptr<Stream> CpuBackend::create_stream(bool) { return std::make_uniqu
 
 std::unique_ptr<Stream> CpuBackend::create_transfer_stream() { return std::make_unique<CpuStream>(*this, 1); }
 
-std::shared_ptr<Group> CpuBackend::create_group(int ranks) { return std::make_shared<CpuGroup>(ranks); }
+std::shared_ptr<Group> CpuBackend::create_group(const std::vector<Device*>& devices) {
+  return std::make_shared<CpuGroup>(static_cast<int>(devices.size()));
+}
 
 size_t CpuBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const {
   return cpu::linear_weight_bytes(n, k, dtype, group);

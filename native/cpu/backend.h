@@ -20,7 +20,7 @@ class CpuBackend : public Backend {
   void free_pinned(void* data) override { free(data); }
   std::unique_ptr<Stream> create_transfer_stream() override;
   std::unique_ptr<Stream> create_stream(bool deterministic) override;
-  std::shared_ptr<Group> create_group(int ranks) override;
+  std::shared_ptr<Group> create_group(const std::vector<Device*>& devices) override;
 
   size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const override;
   void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) override;

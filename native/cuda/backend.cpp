@@ -3,10 +3,11 @@
 #include <cuda_runtime_api.h>
 
 #include <string>
+#include <vector>
 
 #include "core/error.h"
-#include "cuda/group.h"
 #include "cuda/kernels.h"
+#include "cuda/peer_group.h"
 #include "cuda/status.h"
 #include "cuda/stream.h"
 
@@ -19,15 +20,15 @@ std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
 
-cudaDeviceProp properties() {
+cudaDeviceProp properties_of(int index) {
   cudaDeviceProp found;
-  check(cudaGetDeviceProperties(&found, 0), "cudaGetDeviceProperties");
+  check(cudaGetDeviceProperties(&found, index), "cudaGetDeviceProperties");
   return found;
 }
 
 }  // namespace
 
-CudaBackend::CudaBackend() {
+CudaBackend::CudaBackend(int index) {
   int devices = 0;
   const cudaError_t status = cudaGetDeviceCount(&devices);
   if (status != cudaSuccess || devices == 0) {
@@ -38,8 +39,14 @@ CudaBackend::CudaBackend() {
                                                     : std::string(cudaGetErrorString(status));
     throw Error(ErrorCode::NoDevice, "cuda", why + "; see nvidia-smi, or use the device \"cpu\"");
   }
-  check(cudaSetDevice(0), "cudaSetDevice");
-  const cudaDeviceProp device = properties();
+  if (index < 0 || index >= devices) {
+    throw Error(
+        ErrorCode::NoDevice, "cuda",
+        "there is no GPU " + std::to_string(index) + ", only " + std::to_string(devices) + " of them; see nvidia-smi");
+  }
+  facts_.device = index;
+  enter();
+  const cudaDeviceProp device = properties_of(index);
   facts_.multiprocessors = device.multiProcessorCount;
   facts_.capability = 10 * device.major + device.minor;
   if (facts_.capability < kOldestCapability) {
@@ -52,7 +59,7 @@ CudaBackend::CudaBackend() {
 }
 
 std::string CudaBackend::describe() const {
-  const cudaDeviceProp device = properties();
+  const cudaDeviceProp device = properties_of(facts_.device);
   int driver = 0;
   check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
   return "{\"kind\":\"cuda\",\"name\":\"" + std::string(device.name) + "\",\"capability\":\"" +
@@ -62,7 +69,10 @@ std::string CudaBackend::describe() const {
          "\",\"runtime\":\"" + version_text(CUDART_VERSION) + "\"}";
 }
 
+void CudaBackend::enter() const { check(cudaSetDevice(facts_.device), "cudaSetDevice"); }
+
 void* CudaBackend::allocate(size_t bytes) {
+  enter();
   void* data = nullptr;
   const cudaError_t status = cudaMalloc(&data, bytes ? bytes : 1);
   if (status == cudaErrorMemoryAllocation) {
@@ -78,6 +88,7 @@ void* CudaBackend::allocate(size_t bytes) {
 void CudaBackend::free(void* data) { cudaFree(data); }
 
 void* CudaBackend::allocate_pinned(size_t bytes) {
+  enter();
   void* data = nullptr;
   const cudaError_t status = cudaMallocHost(&data, bytes ? bytes : 1);
   if (status == cudaErrorMemoryAllocation) {
@@ -92,12 +103,14 @@ void* CudaBackend::allocate_pinned(size_t bytes) {
 void CudaBackend::free_pinned(void* data) { cudaFreeHost(data); }
 
 size_t CudaBackend::memory_free() const {
+  enter();
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
   return free;
 }
 
 size_t CudaBackend::memory_total() const {
+  enter();
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
   return total;
@@ -111,10 +124,13 @@ std::unique_ptr<Stream> CudaBackend::create_stream(bool deterministic) {
 
 std::unique_ptr<Stream> CudaBackend::create_transfer_stream() { return std::make_unique<CudaStream>(*this, facts_, 0); }
 
-std::shared_ptr<Group> CudaBackend::create_group(int ranks) {
-  if (ranks == 1) return std::make_shared<SingleGroup>();
-  throw Error(ErrorCode::NotBuilt, "group",
-              "several GPUs cannot compute one model together yet; serve a replica on each, or use the device \"cpu\"");
+std::shared_ptr<Group> CudaBackend::create_group(const std::vector<Device*>& devices) {
+  std::vector<int> indices;
+  for (const Device* device : devices) indices.push_back(static_cast<const CudaBackend*>(device)->facts_.device);
+  auto group = std::make_shared<PeerGroup>(indices);
+  check_group(group, indices);
+  enter();
+  return group;
 }
 
 size_t CudaBackend::linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const {
@@ -142,6 +158,6 @@ void CudaBackend::pack_linear_weight(Stream& stream, const PackLinearWeightParam
 }  // namespace mamba::cuda
 
 // What the addon looks up. It returns a new backend, or throws mamba::Error.
-extern "C" __attribute__((visibility("default"))) mamba::Backend* mamba_serve_open_cuda() {
-  return new mamba::cuda::CudaBackend();
+extern "C" __attribute__((visibility("default"))) mamba::Backend* mamba_serve_open_cuda(int index) {
+  return new mamba::cuda::CudaBackend(index);
 }

@@ -10,7 +10,8 @@ namespace mamba::cuda {
 class CudaBackend : public Backend {
  public:
   // The process's first GPU (see CUDA_VISIBLE_DEVICES). Throws ErrorCode::NoDevice.
-  CudaBackend();
+  // `index`: a GPU's number among those that the process sees.
+  explicit CudaBackend(int index);
 
   std::string name() const override { return "cuda"; }
   std::string describe() const override;
@@ -22,7 +23,7 @@ class CudaBackend : public Backend {
   void free_pinned(void* data) override;
   std::unique_ptr<Stream> create_transfer_stream() override;
   std::unique_ptr<Stream> create_stream(bool deterministic) override;
-  std::shared_ptr<Group> create_group(int ranks) override;
+  std::shared_ptr<Group> create_group(const std::vector<Device*>& devices) override;
 
   size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t group) const override;
   void pack_linear_weight(Stream& stream, const PackLinearWeightParams& params) override;
@@ -31,6 +32,9 @@ class CudaBackend : public Backend {
 #include "ops/ops.def"
 
  private:
+  // The caller's thread: its calls go to this GPU from now on.
+  void enter() const;
+
   Context facts_{};
   std::unique_ptr<GemmPlans> gemm_plans_;
 };

@@ -55,6 +55,7 @@ inline constexpr size_t kCodesScratchBytes = size_t{68} << 20;
 
 struct Context {
   cudaStream_t stream;
+  int device = 0;  // the GPU's number among those that the process sees
   int multiprocessors;
   int capability;  // 10 * major + minor: 80, 90, ...
   // A row's, or a sequence's, bits depend on nothing that it is launched with (Device::create_stream). Read by the

@@ -104,7 +104,7 @@ template <class T, bool Whole, int Columns, int Depth>
 void launch_fragments(const LinearParams& p, Context& context) {
   constexpr int kWarps = 8, kTiles = 1, kBlocks = 3;
   const auto kernel = linear_frag_kernel<T, Whole, Columns, kTiles, kWarps, Depth, kBlocks>;
-  static const cudaError_t mostly_l1 = prefer_l1(kernel, sums_bytes(kTiles, Columns, kWarps, 8), kBlocks);
+  static thread_local const cudaError_t mostly_l1 = prefer_l1(kernel, sums_bytes(kTiles, Columns, kWarps, 8), kBlocks);
   check(mostly_l1, "L1 of a multiprocessor");
   const int splits = splits_of(p, kWarps, context);
   const auto rows = static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns));

@@ -108,8 +108,8 @@ void run_activated(const LinearActivationParams& p, Context& context) {
   const LaunchShape shape = {.grid = static_cast<unsigned>(row_tiles(p.activation.width)), .block = kWarps * 32};
   const auto gated = activated_frag_kernel<T, true, kWarps, 2, kBlocks>;
   const auto alone = activated_frag_kernel<T, false, kWarps, 4, kBlocks>;
-  static const cudaError_t mostly_l1[] = {prefer_l1(alone, sums_bytes(1, 1, kWarps, 1), kBlocks),
-                                          prefer_l1(gated, sums_bytes(2, 1, kWarps, 1), kBlocks)};
+  static thread_local const cudaError_t mostly_l1[] = {prefer_l1(alone, sums_bytes(1, 1, kWarps, 1), kBlocks),
+                                                       prefer_l1(gated, sums_bytes(2, 1, kWarps, 1), kBlocks)};
   for (const cudaError_t status : mostly_l1) check(status, "L1 of a multiprocessor");
   launch(context, shape, p.activation.up ? gated : alone, p);
 }

@@ -26,7 +26,7 @@ void launch_rows(const Params& params, const LinearParams& p, const RowsPlan& pl
   const auto stages = static_cast<int>((kShared - 1024 - x - sums) / stage);
   const uint32_t ring = static_cast<uint32_t>(stages) * stage;
   const auto kernel = rows::linear_rows_kernel<T, Half, kTile, Params>;
-  static const cudaError_t all_shared =
+  static thread_local const cudaError_t all_shared =
       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
   check(all_shared, "shared memory of a multiprocessor");
   launch(context,

@@ -39,7 +39,8 @@ struct Transfer {
 // A thread with two buffers: it fills one while the device reads the other.
 class Staging::Worker {
  public:
-  Worker() {
+  explicit Worker(int device) {
+    thread_.push([device] { cudaSetDevice(device); });
     for (Buffer& buffer : buffers_) {
       void* data = nullptr;
       check(cudaHostAlloc(&data, kChunk, cudaHostAllocDefault), "cudaHostAlloc");
@@ -90,12 +91,12 @@ class Staging::Worker {
   TaskThread thread_;
 };
 
-Staging::Staging() = default;
+Staging::Staging(int device) : device_(device) {}
 Staging::~Staging() = default;
 
 void Staging::copy(void* dst, const Source& src, size_t begin, size_t bytes, cudaStream_t stream) {
   while (workers_.size() < std::clamp(size_t{std::thread::hardware_concurrency()}, size_t{1}, kMostWorkers)) {
-    workers_.push_back(std::make_unique<Worker>());
+    workers_.push_back(std::make_unique<Worker>(device_));
   }
   Transfer transfer{static_cast<char*>(dst), src, begin, bytes, stream, {}, {}, {}};
   const size_t used = std::min(workers_.size(), (bytes + kChunk - 1) / kChunk);

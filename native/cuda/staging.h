@@ -15,7 +15,8 @@ namespace mamba::cuda {
 // eight.
 class Staging {
  public:
-  Staging();
+  // `device`: the GPU that the copies go to.
+  explicit Staging(int device = 0);
   ~Staging();
 
   // Copies `bytes` of `src` from `begin` on, behind what `stream` holds, and returns when they have been read. One
@@ -24,6 +25,7 @@ class Staging {
 
  private:
   class Worker;
+  int device_;
   std::vector<std::unique_ptr<Worker>> workers_;  // made by the first copy
 };
 

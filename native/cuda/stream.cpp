@@ -77,7 +77,10 @@ cudaGraphExec_t CudaGraph::executable() {
   return executable_;
 }
 
-CudaStream::CudaStream(Device& device, Context facts, size_t workspace_bytes) : device_(device), context_(facts) {
+CudaStream::CudaStream(Device& device, Context facts, size_t workspace_bytes)
+    : device_(device), context_(facts), staging_(facts.device) {
+  check(cudaSetDevice(facts.device), "cudaSetDevice");
+  thread_.push([index = facts.device] { cudaSetDevice(index); });
   check(cudaStreamCreateWithFlags(&context_.stream, cudaStreamNonBlocking), "cudaStreamCreate");
   context_.workspace = workspace_bytes > 0 ? device.allocate(workspace_bytes) : nullptr;
   context_.workspace_bytes = workspace_bytes;
@@ -190,6 +193,7 @@ void CudaStream::drain() noexcept {
 void CudaStream::begin_capture() {
   refuse_capture("a second capture");
   thread_.wait();
+  check(cudaSetDevice(context_.device), "cudaSetDevice");  // the caller's thread launches what is captured
   // The other threads of the process (completion, other devices) may call what a capture forbids.
   check(cudaStreamBeginCapture(context_.stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
   capturing_ = true;

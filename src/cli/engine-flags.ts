@@ -57,7 +57,7 @@ export function addEngineFlags(
   const options = [
     deviceOption("where the model runs"),
     threadsOption(),
-    size("--tensor-parallel-size <n>", "shares of the model that compute together; CPU only").default(1),
+    size("--tensor-parallel-size <n>", "GPUs that compute the model together").default(1),
     new Option("--enable-expert-parallel", "each of them has some experts, instead of a part of every expert"),
     choice("--dtype <type>", "type of activations and matrices", floatTypes),
     choice("--state-dtype <type>", "type of the SSM state", floatTypes),

@@ -31,7 +31,10 @@ export function openDevice(
 /** Ranks of a group at most: more would be no mistake of this project's. */
 const MOST_RANKS = 64;
 
-/** The devices of a model's ranks, joined; one where it is not parted. Throws as openDevice does, and ERR_ARGUMENT. */
+/**
+ * The devices of a model's ranks, joined; one where it is not parted. GPUs are taken from the first one on. Throws as openDevice does,
+ * and ERR_ARGUMENT.
+ */
 export function openDevices(
   options: Pick<EngineOptions, "device" | "threads" | "deterministic" | "tensorParallelSize">,
   onMessage: (message: string) => void = () => {},
@@ -42,10 +45,15 @@ export function openDevices(
     throw new EngineError("ERR_ARGUMENT", message, { subject: "tensorParallelSize" });
   }
   if (ranks === 1) return [openDevice(options, onMessage)];
-  const devices: Device[] = [];
+  const own = Math.max(1, Math.floor(threads / ranks));
+  const { deterministic = false } = options;
+  const first = openDevice({ ...options, threads: own }, onMessage);
+  const devices = [first];
+  const { kind } = first;
   try {
-    const each = { ...options, threads: Math.max(1, Math.floor(threads / ranks)) };
-    while (devices.length < ranks) devices.push(openDevice(each, devices.length === 0 ? onMessage : undefined));
+    for (let rank = 1; rank < ranks; rank++) {
+      devices.push(Device.open({ kind, threads: own, deterministic, index: kind === "cuda" ? rank : 0 }));
+    }
     Device.join(devices);
     return devices;
   } catch (error) {

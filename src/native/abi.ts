@@ -21,7 +21,7 @@ export interface Addon extends OpFunctions {
   liveHandles(): number;
 
   /** `deterministic`: 1 for a stream whose ops give a row the same bits whatever they are launched with, else 0. */
-  openDevice(kind: string, threads: number, deterministic: number): DeviceHandle;
+  openDevice(kind: string, threads: number, deterministic: number, index: number): DeviceHandle;
   closeDevice(device: DeviceHandle): void;
   /** Devices of one kind compute together from now on, each with its place as its rank. */
   joinGroup(devices: Int32Array): void;

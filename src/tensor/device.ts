@@ -19,6 +19,8 @@ export interface DeviceOptions {
    * false.
    */
   readonly deterministic?: boolean;
+  /** A GPU's number among those that this process sees. Default 0. */
+  readonly index?: number;
 }
 
 export interface CpuDescription {
@@ -62,13 +64,13 @@ export class Device {
   }
 
   /** Throws ERR_NOT_BUILT where the backend is missing, ERR_NO_DEVICE where the machine has no such device. */
-  static open({ kind, threads = 0, deterministic = false }: DeviceOptions): Device {
-    return new Device(addon().openDevice(kind, threads, deterministic ? 1 : 0), kind);
+  static open({ kind, threads = 0, deterministic = false, index = 0 }: DeviceOptions): Device {
+    return new Device(addon().openDevice(kind, threads, deterministic ? 1 : 0, index), kind);
   }
 
   /**
    * Several of one kind compute together from now on, each with its place as its rank: collective ops meet the others there. Throws
-   * ERR_NOT_BUILT where devices of this kind cannot.
+   * ERR_NO_DEVICE where GPUs cannot map each other's memory.
    */
   static join(devices: readonly Device[]): void {
     addon().joinGroup(Int32Array.from(devices, ({ handle }) => handle));

@@ -19,8 +19,8 @@ export interface EngineOptions {
   /** CPU threads that compute. Default: one per core that the process may use. */
   readonly threads?: number;
   /**
-   * Devices that compute the model together, each with a share of every layer (tensor parallel). On a CPU they are threads of this
-   * process, among which `threads` are shared out; GPUs cannot yet. Default 1.
+   * Devices that compute the model together, each with a share of every layer (tensor parallel): GPUs of this host, from the first on,
+   * or on a CPU threads of this process, among which `threads` are shared out. Default 1.
    */
   readonly tensorParallelSize?: number;
   /** Whether each of them has some experts whole, instead of some channels of every expert. Default false. */
