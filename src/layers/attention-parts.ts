@@ -1,11 +1,12 @@
 import { EngineError } from "../errors";
 import { concatRows, type MatrixDescriptor, pickRows } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
+import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import { Linear, type LinearPart } from "./linear";
 import type { NormWeight } from "./rms-norm";
-import { headShare, length, type Range, type Rank, times } from "./share";
+import { headShare, length, type Rank, times } from "./share";
 
 export interface AttentionConfig {
   readonly heads: number;

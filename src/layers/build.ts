@@ -1,9 +1,10 @@
 import type { AnyField } from "../step/field";
 import type { DType } from "../tensor/dtype";
 import { type MatrixDescriptor, pickColumns, pickRows } from "../weights/descriptor";
+import type { Range } from "../weights/range";
 import type { WeightLoader } from "../weights/weight-loader";
 import type { CacheHandle, CacheSpec, Pools } from "./cache";
-import { onlyRank, type Range, type Rank } from "./share";
+import { onlyRank, type Rank } from "./share";
 
 /** What a model is built with: the weights' loader, and the record of what its layers need in a step. */
 export class ModelBuild {

@@ -9,11 +9,12 @@ import type { Replays } from "../step/fields/replays";
 import type { Tensor } from "../tensor/tensor";
 import type { WeightDescriptor } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
+import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { recurrentInitial } from "./recurrent-initial";
-import { length, type Range } from "./share";
+import { length } from "./share";
 import type { SlotTensor } from "./slot-cache";
 
 /** Arguments that are a layer's own, not a step's. */

@@ -7,6 +7,7 @@ import { snapshots } from "../step/fields/snapshots";
 import type { Tensor } from "../tensor/tensor";
 import type { MatrixDescriptor } from "../weights/descriptor";
 import type { Initial } from "../weights/dummy";
+import type { Range } from "../weights/range";
 import { rowsOfStack } from "../weights/rows-of-stack";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
@@ -18,7 +19,7 @@ import { history } from "./history";
 import { Linear } from "./linear";
 import { recurrentInitial } from "./recurrent-initial";
 import { GatedRmsNorm, type Input } from "./rms-norm";
-import { type HeadShare, headShare, length, type Range, type Rank, times } from "./share";
+import { type HeadShare, headShare, length, type Rank, times } from "./share";
 import { slotCache } from "./slot-cache";
 import { type StepLoad, sumWork, type Work } from "./work";
 

@@ -3,13 +3,14 @@ import type { Stream } from "../tensor/stream";
 import type { Tensor } from "../tensor/tensor";
 import { concatRows, type MatrixDescriptor, runsOf, type WeightDescriptor } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
+import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { WeightView } from "../weights/view";
 import type { MatrixOptions } from "../weights/weight-loader";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { type Input, Normed, rowsOf } from "./rms-norm";
-import { length, type Range } from "./share";
+import { length } from "./share";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 /** What maps rows of one width to rows of another. */

@@ -1,10 +1,11 @@
 import { allGather } from "../ops/collectives";
 import type { Tensor } from "../tensor/tensor";
+import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { Linear } from "./linear";
-import { length, type Range, type Rank, unitShare } from "./share";
+import { length, type Rank, unitShare } from "./share";
 import type { StepLoad, Work } from "./work";
 
 /** Tokens whose logits stay together, unless there are hardly as many. */

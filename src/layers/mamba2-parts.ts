@@ -1,8 +1,9 @@
+import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { LinearPart } from "./linear";
 import type { GatedNorm } from "./rms-norm";
-import { type HeadShare, headShare, length, type Range, type Rank, times } from "./share";
+import { type HeadShare, headShare, length, type Rank, times } from "./share";
 
 export interface Mamba2MixerConfig {
   readonly hiddenSize: number;

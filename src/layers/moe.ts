@@ -5,6 +5,7 @@ import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import { concatRows, type MatrixDescriptor, pickRowsOfEach, reshaped } from "../weights/descriptor";
 import { type Initial, initial } from "../weights/dummy";
+import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ExpertsView, WeightView } from "../weights/view";
 import type { ModelBuild } from "./build";
@@ -12,7 +13,7 @@ import type { Forward } from "./forward";
 import { Linear } from "./linear";
 import { activationOf, isGated, type Mlp, type MlpKind, type MlpMatrices } from "./mlp";
 import { type Input, rowsOf } from "./rms-norm";
-import { channelShare, length, type Range, times, unitShare } from "./share";
+import { channelShare, length, times, unitShare } from "./share";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 export interface MoeConfig {

@@ -2,10 +2,11 @@ import { gatedRmsNorm, rmsNorm } from "../ops/norm";
 import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
 import { initial } from "../weights/dummy";
+import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
-import { length, type Range } from "./share";
+import { length } from "./share";
 
 /**
  * norm(x), not computed yet: a product takes the norm along (Linear), and whoever needs the value itself asks for it. x must

@@ -1,3 +1,5 @@
+import type { Range } from "../weights/range";
+
 /** A place among the devices that compute a model together. */
 export interface Rank {
   readonly rank: number;
@@ -7,8 +9,6 @@ export interface Rank {
 }
 
 export const onlyRank: Rank = { rank: 0, ranks: 1 };
-
-export type Range = readonly [begin: number, end: number];
 
 /** A rank's heads, and the groups of heads (of keys and values, of B and C) that they need. */
 export interface HeadShare {

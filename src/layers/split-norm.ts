@@ -4,12 +4,13 @@ import { allReduce } from "../ops/collectives";
 import { rmsNormOfSums, squareSums } from "../ops/norm";
 import type { Tensor } from "../tensor/tensor";
 import { initial } from "../weights/dummy";
+import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import type { PartNorm } from "./rank-sum";
 import { type GatedNorm, type Input, RmsNorm } from "./rms-norm";
-import { length, type Range } from "./share";
+import { length } from "./share";
 
 /** The channels of a gated norm that are a rank's; `counts` as in HeadShare. */
 export interface NormShare {

@@ -1,5 +1,6 @@
 import fc from "fast-check";
-import { channelShare, headShare, length, type Range, unitShare } from "../../src/layers/share";
+import { channelShare, headShare, length, unitShare } from "../../src/layers/share";
+import type { Range } from "../../src/weights/range";
 
 const ofAll = <T>(ranks: number, share: (rank: number) => T): T[] =>
   Array.from({ length: ranks }, (_, rank) => share(rank));
