@@ -46,7 +46,8 @@ export interface QuantizedMatrix {
   readonly bytes: number;
   /** Whether the checkpoint is made for inputs that are rounded to e4m3 too; default: it is not. */
   readonly quantizeX?: boolean;
-  read(read: ReadPart): QuantizedValues;
+  /** Values of rows [begin, end). */
+  read(read: ReadPart, rows: Range): QuantizedValues;
 }
 
 /** A value is scale * code + offset. */

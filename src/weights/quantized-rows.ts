@@ -2,7 +2,7 @@ import { sizeOf } from "../tensor/dtype";
 import type { QuantizedDescriptor, QuantizedMatrix, QuantizedRows, QuantizedValues } from "./descriptor";
 import { codeValues } from "./float-bits";
 import { bytesOfPart, columnsOfPart, type FilePart, type ReadPart } from "./part";
-import { pickOfRows } from "./range";
+import { pickOfRows, type Range } from "./range";
 import { readPart } from "./read-part";
 
 /** The rows of a descriptor, one below the other: `codes` where they lie in files, or in memory. */
@@ -51,12 +51,18 @@ export function floatsOfCodes(rows: readonly QuantizedRows[], read: ReadPart): F
   return joinedFloats(pieces);
 }
 
-/** Each matrix is read once. */
+/** Each matrix is read once, from its first row that is wanted to the last. */
 function readRows(rows: readonly QuantizedRows[], read: ReadPart): QuantizedValues[] {
-  const known = new Map<QuantizedMatrix, QuantizedValues>();
-  return rows.map(({ matrix, begin, end, columns }) => {
-    const all = known.get(matrix) ?? matrix.read(read);
-    known.set(matrix, all);
+  const wanted = new Map<QuantizedMatrix, Range>();
+  for (const { matrix, begin, end } of rows) {
+    const [first, last] = wanted.get(matrix) ?? [begin, end];
+    wanted.set(matrix, [Math.min(first, begin), Math.max(last, end)]);
+  }
+  const known = new Map([...wanted].map(([matrix, range]) => [matrix, matrix.read(read, range)]));
+  return rows.map(({ matrix, begin: from, end: to, columns }) => {
+    const all = known.get(matrix)!;
+    const start = wanted.get(matrix)![0];
+    const [begin, end] = [from - start, to - start];
     const { codes: type, group, shape } = matrix;
     const rowBytes = bytesOfRow(matrix);
     const groups = Math.ceil(shape[1] / group);

@@ -1,3 +1,4 @@
+import { sizeOf } from "../../src/tensor/dtype";
 import {
   concatRows,
   isQuantized,
@@ -5,10 +6,12 @@ import {
   pickColumns,
   pickRows,
   pickRowsOfEach,
+  type QuantizedRows,
   reshaped,
   storedBytes,
 } from "../../src/weights/descriptor";
 import type { Range } from "../../src/weights/range";
+import { readPart } from "../../src/weights/read-part";
 import { valuesOf } from "./descriptor-values";
 import { engineError, makeTestDir, type TestDir } from "./files";
 import { elements, rangesOf, sliceCases } from "./slice-cases";
@@ -35,6 +38,23 @@ describe.each(sliceCases)("$kind", ({ kind, shape, whole, cut }) => {
     expect(valuesOf(picked)).toEqual(elements(valuesOf(weight), shape, rows, everyColumn));
     expect(valuesOf(pickRows(picked, [[1, 3]]))).toEqual(valuesOf(picked).subarray(k, 3 * k));
     expect(storedBytes(picked)).toBeCloseTo((storedBytes(weight) * 4) / n, 9);
+  });
+
+  test("rows of codes are read without the others", () => {
+    const weight = one();
+    if (!isQuantized(weight)) return;
+    const [{ matrix }] = weight.rows as [QuantizedRows];
+    const bytesOf = (range: Range) => {
+      let bytes = 0;
+      const { codes } = matrix.read((part) => {
+        bytes += part.bytes;
+        return readPart(part);
+      }, range);
+      return bytes + (ArrayBuffer.isView(codes) ? 0 : codes.bytes);
+    };
+    // Scales may be read as a whole, and codes of a word's columns together.
+    const others = Math.floor(n / 2) * matrix.shape[1] * sizeOf(matrix.codes);
+    expect(bytesOf([0, n]) - bytesOf([Math.floor(n / 2), n])).toBeGreaterThan(0.5 * others);
   });
 
   test.each(columns)("columns %i to %i", (begin, end) => {

@@ -1,5 +1,6 @@
 import { elementsOf } from "../../tensor/shape";
 import { wholeMatrix } from "../descriptor";
+import { bytesOfPart } from "../part";
 import {
   bytesOf,
   expectTensor,
@@ -31,14 +32,14 @@ export const fp8: WeightFormat = (module, [n, k], settings) => {
     shape: [n, k],
     bytes: bytesOf([weight, scale]),
     quantizeX,
-    read: (read) => {
+    read: (read, [begin, end]) => {
       const stored = readFloats(read, scale);
-      const scales = new Float32Array(n * groups);
-      for (let row = 0; row < n; row++) {
+      const scales = new Float32Array((end - begin) * groups);
+      for (let row = begin; row < end; row++) {
         const block = Math.floor(row / rows) * groups;
-        scales.set(stored.subarray(block, block + groups), row * groups);
+        scales.set(stored.subarray(block, block + groups), (row - begin) * groups);
       }
-      return { codes: weight.part, scales, offsets: new Float32Array(0) };
+      return { codes: bytesOfPart(weight.part, begin * k, end * k), scales, offsets: new Float32Array(0) };
     },
   });
 };

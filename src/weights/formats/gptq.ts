@@ -1,6 +1,6 @@
 import { wholeMatrix } from "../descriptor";
 import { bytesOf, expectTensor, readWords, type WeightFormat } from "./format";
-import { int4Scales, inWord } from "./int4";
+import { int4Scales, inWord, scalesOfRows, wordColumns } from "./int4";
 
 const inOrder = [0, 1, 2, 3, 4, 5, 6, 7];
 
@@ -46,15 +46,16 @@ export const gptq: WeightFormat = (module, [n, k], { plainZeroPoints }) => {
     group,
     shape: [n, k],
     bytes: bytesOf([qweight, ...stored.tensors, index]),
-    read: (read) => {
+    read: (read, [begin, end]) => {
       // A word's codes are those of its column in order: the words are transposed.
-      const words = readWords(read, qweight);
+      const words = wordColumns(read, qweight, [begin, end]);
       const rows = new Uint32Array(words.length);
       const width = k / inWord;
+      const count = end - begin;
       for (let r = 0; r < width; r++) {
-        for (let column = 0; column < n; column++) rows[column * width + r] = words[r * n + column]!;
+        for (let column = 0; column < count; column++) rows[column * width + r] = words[r * count + column]!;
       }
-      return { codes: new Uint8Array(rows.buffer), ...stored.read(read) };
+      return { codes: new Uint8Array(rows.buffer), ...scalesOfRows(stored.read(read), groups, [begin, end]) };
     },
   });
 };

@@ -1,5 +1,14 @@
-import type { ReadPart } from "../part";
-import { type ModuleTensors, needTensor, readFloats, rejectTensor, type StoredTensor, scaleTypes } from "./format";
+import { columnsOfPart, type ReadPart } from "../part";
+import type { Range } from "../range";
+import {
+  type ModuleTensors,
+  needTensor,
+  readFloats,
+  readWords,
+  rejectTensor,
+  type StoredTensor,
+  scaleTypes,
+} from "./format";
 
 /** Codes of four bits in a 32-bit word. */
 export const inWord = 8;
@@ -10,8 +19,27 @@ export interface Int4Scales {
   /** How many of k share a scale. */
   readonly group: number;
   readonly groups: number;
-  /** [n, groups], and for a value scale * code + offset, that offset. */
-  read(read: ReadPart): { readonly scales: Float32Array; readonly offsets: Float32Array };
+  read(read: ReadPart): RowScales;
+}
+
+/** For a value scale * code + offset: [n, groups] of each. */
+interface RowScales {
+  readonly scales: Float32Array;
+  readonly offsets: Float32Array;
+}
+
+/** Words [begin, end) of each row. */
+export function wordColumns(read: ReadPart, tensor: StoredTensor, [begin, end]: Range): Uint32Array {
+  const part = columnsOfPart(tensor.part, 4 * tensor.shape[1]!, [4 * begin, 4 * end]);
+  return readWords(read, { ...tensor, part });
+}
+
+/** Those of rows [begin, end). */
+export function scalesOfRows({ scales, offsets }: RowScales, groups: number, [begin, end]: Range): RowScales {
+  return {
+    scales: scales.subarray(begin * groups, end * groups),
+    offsets: offsets.subarray(begin * groups, end * groups),
+  };
 }
 
 /**

@@ -1,5 +1,15 @@
 import { wholeMatrix } from "../descriptor";
-import { bytesOf, expectTensor, needTensor, readFloats, readScalar, rejectTensor, type WeightFormat } from "./format";
+import { bytesOfPart } from "../part";
+import {
+  bytesOf,
+  expectTensor,
+  needTensor,
+  readFloats,
+  readScalar,
+  rejectTensor,
+  type StoredTensor,
+  type WeightFormat,
+} from "./format";
 
 const group = 16;
 
@@ -23,12 +33,13 @@ export const nvfp4: WeightFormat = (module, [n, k]) => {
     group,
     shape: [n, k],
     bytes: bytesOf([weight, scale, global]),
-    read: (read) => {
+    read: (read, [begin, end]) => {
       const stored = readScalar(read, global);
       const factor = packed === null ? stored : 1 / stored;
-      const scales = readFloats(read, scale);
+      const ofRows = ({ part }: StoredTensor) => bytesOfPart(part, (begin * part.bytes) / n, (end * part.bytes) / n);
+      const scales = readFloats(read, { ...scale, part: ofRows(scale) });
       for (let i = 0; i < scales.length; i++) scales[i]! *= factor;
-      return { codes: weight.part, scales, offsets: new Float32Array(0) };
+      return { codes: ofRows(weight), scales, offsets: new Float32Array(0) };
     },
   });
 };

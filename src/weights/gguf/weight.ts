@@ -4,7 +4,7 @@ import { elementsOf } from "../../tensor/shape";
 import { type MatrixDescriptor, type WeightDescriptor, type WeightDtype, wholeMatrix } from "../descriptor";
 import { fromBits } from "../float-bits";
 import type { FilePart, ReadPart } from "../part";
-import { pickOfRows, type Range } from "../range";
+import { pickOfRows, type Range, rangesOfPieces } from "../range";
 import { type BlockType, blockTypes, type CodedRows } from "./block-types";
 
 /** Rows [begin, end) of a tensor, whose other dimensions are one below the other. */
@@ -79,10 +79,13 @@ function codesOf({ name, shape, rows, columns }: GgufWeight, block: BlockType, c
   const n = elementsOf(shape) / k;
   const { group } = block;
   const bytes = rows.reduce((sum, each) => sum + partOf(each).bytes, 0);
-  const read = (readPart: ReadPart) => {
-    const all = codedRows(n * k, group);
+  const sizes = rows.map(({ begin, end }) => end - begin);
+  const read = (readPart: ReadPart, range: Range) => {
+    const all = codedRows((range[1] - range[0]) * k, group);
     let at = 0;
-    for (const each of rows) {
+    for (const { piece, begin, end } of rangesOfPieces(sizes, [range])) {
+      const of = rows[piece]!;
+      const each = { tensor: of.tensor, begin: of.begin + begin, end: of.begin + end };
       const part = pickCodes(decoded(readPart, each, block), each.tensor.shape.at(-1)!, group, columns);
       all.codes.set(part.codes, at);
       all.scales.set(part.scales, at / group);
