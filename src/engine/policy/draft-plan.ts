@@ -19,6 +19,9 @@ interface Chance {
   readonly guesses: number;
 }
 
+/** Chance of a guess that it is worth finding out for what a step of its length takes. */
+const LEAST_CHANCE = 0.05;
+
 /** Steps in which guesses do not pay until a drafter is left behind: a time may be wrong once. */
 const UNPAID_STEPS = 8;
 
@@ -68,7 +71,7 @@ export class DraftPlan {
     if (!this.onDevice) return true;
     const { length } = decodes;
     const pays = this.pays(decodes, this.roomOf(length), (sequence) => this.proposer.prospect(sequence));
-    this.numUnpaid = pays || !this.costs.knows(length) ? 0 : this.numUnpaid + 1;
+    this.numUnpaid = pays || !this.costs.knows(length, 1) ? 0 : this.numUnpaid + 1;
     return this.numUnpaid <= UNPAID_STEPS;
   }
 
@@ -139,6 +142,7 @@ export class DraftPlan {
         gain += odds ** length;
         longer ||= guesses > length;
       }
+      if (gain < LEAST_CHANCE * chances.length && !this.costs.knows(rows, 1 + length)) return best;
       tokens += gain;
       const here = gain === 0 ? 0 : tokens / this.costs.ratio(rows, 1 + length);
       if (here > speed) [best, speed] = [length, here];

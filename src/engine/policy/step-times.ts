@@ -2,8 +2,8 @@
 export interface StepCosts {
   /** One of so many rows, of so many tokens each, took `ms`. */
   observe(rows: number, tokensPerRow: number, ms: number): void;
-  /** Whether it is known what one of so many rows takes, of one token each. */
-  knows(rows: number): boolean;
+  /** Whether it is known what one of so many rows takes, of so many tokens each. */
+  knows(rows: number, tokensPerRow: number): boolean;
   /** How many times as long as one of one token for each row one of `tokensPerRow` takes. */
   ratio(rows: number, tokensPerRow: number): number;
 }
@@ -53,8 +53,8 @@ export class StepTimes implements StepCosts {
     else entry.ms += ms < entry.ms ? SHORTER * (ms - entry.ms) : LONGER * (Math.min(ms, MOST * entry.ms) - entry.ms);
   }
 
-  knows(rows: number): boolean {
-    return this.known(rows, 1) !== undefined;
+  knows(rows: number, tokensPerRow: number): boolean {
+    return this.known(rows, tokensPerRow) !== undefined;
   }
 
   /**

@@ -105,6 +105,14 @@ test("a length is found beyond ones that do not pay", () => {
   expect(steps.filter(({ length }) => length === 4).length).toBeGreaterThan(0.7 * steps.length);
 });
 
+test("a length of which nothing is known is not tried for a guess that will hardly be right", () => {
+  // Times of longer steps grow old, and are not found out again.
+  const ms = (_: number, tokens: number) => (tokens <= 2 ? 10 + 0.5 * (tokens - 1) : 10 * tokens);
+  const { steps } = decode({ rows: 1, acceptance: 0, ms, tokens: 1000 });
+  expect(steps.some(({ length }) => length === 2)).toBe(true);
+  expect(steps.slice(100).filter(({ length }) => length > 2)).toEqual([]);
+});
+
 test("rows without guesses settle, and states that do not lag take the plain update from then on", () => {
   const { steps } = decode({ rows: 4, acceptance: 0, ms: idle });
   for (const [i, { length, lags }] of steps.entries()) {

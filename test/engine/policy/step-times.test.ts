@@ -79,7 +79,7 @@ test("what a step of one token each takes is known after three of them", () => {
   const times = new StepTimes();
   const known = [0, 1, 2].map(() => {
     times.observe(5, 1, 10);
-    return times.knows(8);
+    return times.knows(8, 1);
   });
-  expect([...known, times.knows(4)]).toEqual([false, false, true, false]);
+  expect([...known, times.knows(4, 1)]).toEqual([false, false, true, false]);
 });
