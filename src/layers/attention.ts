@@ -51,11 +51,14 @@ export class Attention {
   private readonly cache: CacheHandle<Readonly<Record<"kPages" | "vPages", Tensor>>>;
   private readonly prefillField: StepField<keyof PrefillAttention, PrefillAttention>;
   private readonly decodeField: ReturnType<typeof decodeAttention>;
-
+  /** This rank's. */
   private readonly config: AttentionConfig;
   private readonly counts: boolean;
 
-  /** `all`, of all ranks, is the same object for all layers of one shape: they share a step's buffers. Layers may share projections. */
+  /**
+   * `all`, of all ranks, is the same object for all layers of one shape: they share a step's buffers. Layers may share
+   * projections.
+   */
   constructor(
     all: AttentionConfig,
     build: ModelBuild,

@@ -73,12 +73,14 @@ export class Moe {
   private readonly key: object;
   /** The shared expert, if one op can take it along. */
   private readonly beside: MlpMatrices | null;
-
+  /** What this rank has: experts of its channels, and which of all experts. */
   private readonly config: MoeConfig;
-  /** This rank's experts. */
   private readonly own: Range;
 
-  /** `all` is of all ranks, each of which has some channels of every expert, or some experts. `shared` is an expert that every token uses. */
+  /**
+   * `all` is of all ranks, each of which has some channels of every expert, or some experts. `shared` is an expert that every token
+   * uses.
+   */
   constructor(
     all: MoeConfig,
     private readonly build: ModelBuild,
@@ -88,8 +90,8 @@ export class Moe {
     const { loader, place } = build;
     const { kind, experts, latentSize, hiddenSize, outputScale } = all;
     const whole = place.wholeExperts === true && experts >= place.ranks;
-    const own: Range = whole ? [0, all.size] : channelShare(all.size, place);
-    const size = length(own);
+    const channels: Range = whole ? [0, all.size] : channelShare(all.size, place);
+    const size = length(channels);
     this.own = whole ? unitShare(experts, 1, place) : [0, experts];
     this.config = { ...all, size };
     this.width = latentSize ?? hiddenSize;
@@ -99,9 +101,9 @@ export class Moe {
     }
     const up = build.rows(upOf(weights.experts, all, this.width), [this.own]);
     const down = build.rows(stacked(weights.experts, ["down_proj"], experts, [this.width, all.size]), [this.own]);
-    const ownRows = isGated(kind) ? [own, times(own, 1, all.size)] : [own];
-    this.up = loader.experts(size === all.size ? up : pickRowsOfEach(up, ownRows));
-    this.down = loader.experts(size === all.size ? down : build.columns(down, own), { role: "residual" });
+    const rows = isGated(kind) ? [channels, times(channels, 1, all.size)] : [channels];
+    this.up = loader.experts(size === all.size ? up : pickRowsOfEach(up, rows));
+    this.down = loader.experts(size === all.size ? down : build.columns(down, channels), { role: "residual" });
     this.latent =
       latentSize === null
         ? null
