@@ -67,13 +67,14 @@ void replay(const CausalConv1dReplayParams& p, int64_t row, Range channels) {
   const int64_t first = p.replay[row].first < 0 ? 0 : p.replay[row].first;
   for (int64_t t = 0; t < p.tokens_per_row; ++t) {
     const T* x = static_cast<const T*>(p.x) + (begin + t) * p.x_stride;
-    const auto entry = [&](int64_t j) { return state + (first + t + j) % p.entries * p.dim; };
+    S* entry[W];  // found here: a division takes as long as a register of channels
+    for (int j = 0; j < W; ++j) entry[j] = state + (first + t + j) % p.entries * p.dim;
     for_lanes(channels.begin, channels.end, [&](int64_t c, auto n) {
       F32 taps[W], window[W];
       load_taps(taps, p.weight, p.dim, c, n);
-      for (int j = 0; j < W - 1; ++j) window[j] = load_n(entry(j) + c, n);
+      for (int j = 0; j < W - 1; ++j) window[j] = load_n(entry[j] + c, n);
       window[W - 1] = load_n(x + c, n);
-      store_n(entry(W - 1) + c, window[W - 1], n);
+      store_n(entry[W - 1] + c, window[W - 1], n);
       store_n(out + t * p.out_stride + c, apply(window, taps, load_bias(p.bias, c, n), p.silu), n);
     });
   }
