@@ -10,15 +10,16 @@ const script = join(__dirname, "cases", "isa-smoke.ts");
 const cpuinfo = "/proc/cpuinfo";
 const cpu = existsSync(cpuinfo) ? readFileSync(cpuinfo, "utf8") : "";
 
-/** Instruction sets by the name that MAMBA_SERVE_CPU_ISA takes, with the kernel's name of what they need. */
+/** Instruction sets by the name that MAMBA_SERVE_CPU_ISA takes, with the processors' kind and the kernel's name of what they need. */
 test.each([
-  ["scalar", ""],
-  ["avx2", "avx2"],
-  ["avx512", "avx512bw"],
-  ["avx512bf16", "avx512_bf16"],
-  ["amx", "amx_bf16"],
-])("%s", async (isa, flag) => {
-  if (!cpu.includes(flag)) {
+  ["scalar", process.arch, ""],
+  ["avx2", "x64", "avx2"],
+  ["avx512", "x64", "avx512bw"],
+  ["avx512bf16", "x64", "avx512_bf16"],
+  ["amx", "x64", "amx_bf16"],
+  ["neon", "arm64", ""],
+])("%s", async (isa, arch, flag) => {
+  if (process.arch !== arch || !cpu.includes(flag)) {
     console.info(`skipped: this CPU has no ${isa}`);
     return;
   }
