@@ -59,7 +59,6 @@ export function loadScales({ loader }: ModelBuild, weights: WeightScope): KvScal
 /** What a rank has of attention: its configuration with the rank's heads only, and which of all these are. */
 export function attentionShare(config: AttentionConfig, place: Rank) {
   const share = headShare(config.heads, config.kvHeads, place);
-  if (place.ranks === 1) return { config, share };
   return { config: { ...config, heads: length(share.heads), kvHeads: length(share.groups) }, share };
 }
 

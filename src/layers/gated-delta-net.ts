@@ -166,7 +166,6 @@ export class GatedDeltaNet {
 /** What a rank has of a net: its configuration with the rank's heads only, and which of all these are. */
 function deltaShare(config: GatedDeltaNetConfig, place: Rank) {
   const share = headShare(config.valueHeads, config.keyHeads, place);
-  if (place.ranks === 1) return { config, share };
   return { config: { ...config, keyHeads: length(share.groups), valueHeads: length(share.heads) }, share };
 }
 

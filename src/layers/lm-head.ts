@@ -29,7 +29,7 @@ export class LmHead {
     const { place } = build;
     const unit = vocabSize >= UNIT * place.ranks ? UNIT : 1;
     const own = unitShare(vocabSize, unit, place);
-    const part = { weights, n: vocabSize, ...(place.ranks > 1 && { rows: [own] }) };
+    const part = { weights, n: vocabSize, rows: [own] };
     return new LmHead(Linear.stacked(build, [part], hiddenSize, false, { outputScale }), place, unit, own);
   }
 

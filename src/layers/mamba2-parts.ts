@@ -39,7 +39,6 @@ export interface MixerShare {
 
 export function mixerShare(config: Mamba2MixerConfig, place: Rank): MixerShare {
   const heads = headShare(config.heads, config.groups, place);
-  if (place.ranks === 1) return { config, heads, splitsNorm: false };
   const own = { ...config, heads: length(heads.heads), groups: length(heads.groups) };
   const { norm } = config;
   const groupHeads = config.heads / (norm?.groups ?? 1);
@@ -71,12 +70,11 @@ export function convChannels(config: Mamba2MixerConfig, { heads, groups }: HeadS
 /** The rows of in_proj: gate, x, B and C, time steps. `config` is of all ranks. */
 export function inProjPart(config: Mamba2MixerConfig, build: ModelBuild, weights: WeightScope): LinearPart {
   const { inner, convDim } = sizesOf(config);
-  const part = { weights: weights.scope("in_proj"), n: inner + convDim + config.heads };
-  if (build.place.ranks === 1) return part;
   const { heads: share } = build.share(config, mixerShare);
   const { heads } = share;
   return {
-    ...part,
+    weights: weights.scope("in_proj"),
+    n: inner + convDim + config.heads,
     rows: [times(heads, config.headDim), ...convChannels(config, share, inner), times(heads, 1, inner + convDim)],
   };
 }

@@ -103,7 +103,7 @@ export class Moe {
     const down = build.rows(stacked(weights.experts, ["down_proj"], experts, [this.width, all.size]), [this.own]);
     const rows = isGated(kind) ? [channels, times(channels, 1, all.size)] : [channels];
     this.up = loader.experts(size === all.size ? up : pickRowsOfEach(up, rows));
-    this.down = loader.experts(size === all.size ? down : build.columns(down, channels), { role: "residual" });
+    this.down = loader.experts(build.columns(down, channels), { role: "residual" });
     this.latent =
       latentSize === null
         ? null

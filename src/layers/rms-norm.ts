@@ -91,6 +91,11 @@ export class RmsNorm {
   }
 }
 
+/** The factors of a rank's channels of `width`, f32. */
+export function channelWeight(build: ModelBuild, weights: WeightScope, width: number, channels: Range): Tensor {
+  return build.loader.vector(build.rows(weights.tensor("weight", [width], initial.ones), [channels]));
+}
+
 export interface GatedNorm {
   /** Parts of a row that are normalised apart. */
   readonly groups: number;
@@ -118,7 +123,7 @@ export class GatedRmsNorm {
     { groups, eps, beforeGate }: GatedNorm,
     channels: Range,
   ): GatedRmsNorm {
-    const weight = build.loader.vector(build.rows(weights.tensor("weight", [width], initial.ones), [channels]));
+    const weight = channelWeight(build, weights, width, channels);
     const groupSize = width / groups;
     const ungated = length(channels) === groupSize && !beforeGate ? RmsNorm.of(build, weight, eps) : null;
     return new GatedRmsNorm(weight, groupSize, eps, beforeGate, ungated);

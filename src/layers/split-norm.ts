@@ -3,13 +3,12 @@ import { activationCodes } from "../ops/codes";
 import { allReduce } from "../ops/collectives";
 import { rmsNormOfSums, squareSums } from "../ops/norm";
 import type { Tensor } from "../tensor/tensor";
-import { initial } from "../weights/dummy";
 import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import type { PartNorm } from "./rank-sum";
-import { type GatedNorm, type Input, RmsNorm } from "./rms-norm";
+import { channelWeight, type GatedNorm, type Input, RmsNorm } from "./rms-norm";
 import { length } from "./share";
 
 /** The channels of a gated norm that are a rank's; `counts` as in HeadShare. */
@@ -42,8 +41,7 @@ export class NormOfSum implements SplitNorm {
     private readonly eps: number,
     private readonly share: NormShare,
   ) {
-    const weight = build.rows(weights.tensor("weight", [width], initial.ones), [share.channels]);
-    this.norm = RmsNorm.of(build, build.loader.vector(weight), eps);
+    this.norm = RmsNorm.of(build, channelWeight(build, weights, width, share.channels), eps);
     this.key = build.shared("sums of squares of a rank's channels");
   }
 
@@ -77,7 +75,7 @@ export class NormOfSums implements SplitNorm {
     private readonly share: NormShare,
   ) {
     const { groups } = config;
-    this.weight = build.loader.vector(build.rows(weights.tensor("weight", [width], initial.ones), [share.channels]));
+    this.weight = channelWeight(build, weights, width, share.channels);
     this.groupSize = width / groups;
     this.key = build.shared(`sums of squares of ${groups} groups of channels`);
   }

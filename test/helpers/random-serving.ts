@@ -1,6 +1,11 @@
 import { Engine, type EngineExtras } from "../../src/engine/engine";
 import type { EngineConfig } from "../../src/engine/policy/config";
-import { type EngineRequest, type EngineToken, greedyRequest } from "../../src/engine/policy/request";
+import {
+  type EngineClient,
+  type EngineRequest,
+  type EngineToken,
+  greedyRequest,
+} from "../../src/engine/policy/request";
 import type { ScheduledBatch } from "../../src/engine/policy/step-plan";
 import type { PreparedRunner } from "../../src/engine/prepare-runner";
 import type { Rng } from "./rng";
@@ -110,7 +115,7 @@ export async function recomputedAlone(
   return tokens;
 }
 
-export async function tokensOf(engine: Engine, request: EngineRequest): Promise<EngineToken[]> {
+export async function tokensOf(engine: Pick<EngineClient, "submit">, request: EngineRequest): Promise<EngineToken[]> {
   const tokens: EngineToken[] = [];
   for await (const token of engine.submit(request)) tokens.push(token);
   return tokens;

@@ -4,6 +4,7 @@ import { testDevices } from "../helpers/backends";
 import { makeRequest } from "../helpers/engine-request";
 import { choosesExperts, goldens, medianRowError, relativeError, variants } from "../helpers/golden";
 import { ModelHarness } from "../helpers/model-harness";
+import { tokensOf } from "../helpers/random-serving";
 
 /** Largest norm of the difference over the norm of the reference logits. */
 const tolerances = { f32: 2e-3, f16: 3e-3, bf16: 2e-2 };
@@ -62,9 +63,7 @@ describe.each([...goldens, ...variants])("$name", (golden) => {
         prompt: golden.ids(`input_ids.${i}`),
         maxTokens: expected.length,
       });
-      const tokens: number[] = [];
-      for await (const token of client.submit(request)) tokens.push(token.id);
-      expect(tokens).toEqual(expected);
+      expect((await tokensOf(client, request)).map(({ id }) => id)).toEqual(expected);
     };
     for (const i of prompts) await generate(i, "alone");
     await Promise.all(prompts.map((i) => generate(i, "together")));

@@ -5,6 +5,7 @@ import { makeRequest } from "../helpers/engine-request";
 import { choosesExperts, goldens, relativeError, sameBits } from "../helpers/golden";
 import { GroupHarness } from "../helpers/group-harness";
 import { ModelHarness } from "../helpers/model-harness";
+import { tokensOf } from "../helpers/random-serving";
 
 /** Sums over ranks are taken in another order; the reference's own tolerance in f32 is 2e-3 (test/models/golden). */
 const ORDER_TOLERANCE = 2e-5;
@@ -58,9 +59,7 @@ describe.each(goldens)("$name", (golden) => {
     const generate = async (i: number, run: string) => {
       const expected = golden.ids(`greedy.${i}`);
       const request = makeRequest({ id: `${run}-${i}`, prompt: idsOf(i), maxTokens: expected.length });
-      const tokens: number[] = [];
-      for await (const token of client.submit(request)) tokens.push(token.id);
-      expect(tokens).toEqual(expected);
+      expect((await tokensOf(client, request)).map(({ id }) => id)).toEqual(expected);
     };
     for (const i of prompts) await generate(i, "alone");
     await Promise.all(prompts.map((i) => generate(i, "together")));
