@@ -68,6 +68,18 @@ class Stream {
   // Before anything is launched here.
   void join(Membership membership) { membership_ = std::move(membership); }
 
+ protected:
+  // A rank that fails comes to no meeting any more: the others shall not wait for it.
+  template <class Work>
+  void run_as_rank(Work&& work) {
+    try {
+      work();
+    } catch (...) {
+      if (membership_.group) membership_.group->fail();
+      throw;
+    }
+  }
+
  private:
   Membership membership_;
 };

@@ -49,7 +49,7 @@ class CpuStream : public Stream {
     if (capturing_) {
       captured_.push_back(std::forward<F>(task));
     } else {
-      thread_.attempt([this, task = std::forward<F>(task)] { run(task); });
+      thread_.attempt([this, task = std::forward<F>(task)] { run_as_rank([&] { task(pool_); }); });
     }
   }
 
@@ -71,17 +71,6 @@ class CpuStream : public Stream {
 
  private:
   void refuse_capture(const char* what) const;
-
-  // A rank that fails comes to no meeting any more: the others shall not wait for it.
-  template <class F>
-  void run(const F& task) {
-    try {
-      task(pool_);
-    } catch (...) {
-      if (membership().group) membership().group->fail();
-      throw;
-    }
-  }
 
   Device& device_;
   ThreadPool pool_;

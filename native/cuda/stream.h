@@ -83,7 +83,7 @@ class CudaStream : public Stream {
   template <class F>
   void launch(F&& task) {
     if (capturing_) return task(context_);
-    thread_.attempt([this, task = std::forward<F>(task)] { run(task); });
+    thread_.attempt([this, task = std::forward<F>(task)] { run_as_rank([&] { task(context_); }); });
   }
 
   Device& device() const override { return device_; }
@@ -104,17 +104,6 @@ class CudaStream : public Stream {
 
  private:
   void refuse_capture(const char* what) const;
-
-  // A rank that fails comes to no meeting any more: the others shall not wait for it.
-  template <class F>
-  void run(const F& task) {
-    try {
-      task(context_);
-    } catch (...) {
-      if (membership().group) membership().group->fail();
-      throw;
-    }
-  }
 
   struct Upload {
     std::shared_ptr<CUevent_st> done;
