@@ -30,7 +30,7 @@ __device__ __forceinline__ float time_step(const Params& p, float dt) {
 // are taken in the same order in any batch.
 template <class T, class S, int Lanes, int Pieces, int Rows>
 struct Tile {
-  static constexpr int kVec = 16 / sizeof(S);
+  static constexpr int kVec = 16 / sizeof(S), kPieces = Pieces, kLanes = Lanes, kLaneRows = Rows;
   static constexpr int kRows = Rows * 32 / Lanes;  // of the warp
   static_assert(Rows <= Lanes);
   using State = Vec<S, kVec>[Rows][Pieces];
@@ -129,20 +129,15 @@ struct Tile {
   float step, decay, bs[Pieces][kVec], cs[Pieces][kVec];
 
   __device__ __forceinline__ void prepare(const Params& p) {
-    const float own = time_step(p, dt + bias);
-    prepare(own, expf(own * a));
-  }
-
-  __device__ __forceinline__ void prepare(float with_step, float with_decay) {
-    step = with_step, decay = with_decay;
+    step = time_step(p, dt + bias), decay = expf(step * a);
 #pragma unroll
     for (int i = 0; i < Pieces; ++i) unpack(b[i], bs[i]), unpack(c[i], cs[i]);
   }
 
-  // Updates s and returns y of channel out_channel(lane); lanes that share a channel get the same sum.
-  __device__ __forceinline__ float advance(State& s, const Vec<T, Rows>& x, int lane) const {
-    float xs[Rows], y[Rows];
-    unpack(x, xs);
+  // Updates s with x of the lane's channels and returns y of channel out_channel(lane); lanes that share a channel get
+  // the same sum.
+  __device__ __forceinline__ float advance(State& s, const float (&xs)[Rows], int lane) const {
+    float y[Rows];
     const float skip = lane % Lanes == 0 ? d : 0.0f;
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
@@ -181,9 +176,7 @@ struct Tile {
   }
 
   // Updates s as advance() does, without what it would put out.
-  __device__ __forceinline__ void absorb(State& s, const Vec<T, Rows>& x) const {
-    float xs[Rows];
-    unpack(x, xs);
+  __device__ __forceinline__ void absorb(State& s, const float (&xs)[Rows]) const {
 #pragma unroll
     for (int r = 0; r < Rows; ++r) {
       const float weighted = step * xs[r];
@@ -198,10 +191,10 @@ struct Tile {
     }
   }
 
-  __device__ __forceinline__ static void write_out(const Params& p, int64_t row, int at, int rows, int lane, T z,
+  __device__ __forceinline__ static void write_out(const Params& p, int64_t row, int at, int rows, int lane, float z,
                                                    float y) {
     if (lane % (32 / kRows) || out_channel(lane) >= rows) return;
-    if (p.z) y *= silu(as_float(z));
+    if (p.z) y *= silu(z);
     static_cast<T*>(p.out)[row * p.out_stride + at + out_channel(lane)] = rounded<T>(y);
   }
 
@@ -274,9 +267,11 @@ __global__ void __launch_bounds__(Warps * 32)
       channels[(k + 1) % 2] = Part::load_channels(p, row, at + (k + 1) * kRows, rows_of(k + 1), lane, whole_x);
     }
     if (k == 0) part.prepare(p);
-    const float y = part.advance(s[k % 2], channels[k % 2].x, lane);
+    float xs[Part::kLaneRows];
+    unpack(channels[k % 2].x, xs);
+    const float y = part.advance(s[k % 2], xs, lane);
     Part::template store_state<K>(s[k % 2], state + k * kRows * n, n, rows_of(k), lane, policy);
-    Part::write_out(p, row, at + k * kRows, rows_of(k), lane, channels[k % 2].z, y);
+    Part::write_out(p, row, at + k * kRows, rows_of(k), lane, as_float(channels[k % 2].z), y);
     if (!more) return;
   }
 }
