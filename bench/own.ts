@@ -1,13 +1,17 @@
 // mamba-serve on one model in a process of its own: prints a JSON line with the tokens per second of each timed run.
-// node -r ./test/helpers/register.js bench/own.ts MODEL_DIR auto|dummy PROMPT_TOKENS NEW_TOKENS RUNS
+// node -r ./test/helpers/register.js bench/own.ts MODEL auto|dummy none|int8|int4 PROMPT_TOKENS NEW_TOKENS RUNS
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { QuantizeName } from "../src/engine/policy/config";
 import { LLM } from "../src/llm/llm";
 
 /** Tokens of the prompt during which the event loop is watched. */
 const LONG_PROMPT = 2000;
 
-async function main([dir, loadFormat, promptTokens, newTokens, runs]: string[]): Promise<void> {
-  const llm = await LLM.load(dir, { loadFormat: loadFormat === "dummy" ? "dummy" : "auto" });
+async function main([model, loadFormat, quantize, promptTokens, newTokens, runs]: string[]): Promise<void> {
+  const llm = await LLM.load(model, {
+    loadFormat: loadFormat === "dummy" ? "dummy" : "auto",
+    quantize: quantize as QuantizeName,
+  });
   const promptOf = (length: number) => Array.from({ length }, (_, i) => 300 + ((i * 37) % 3000));
 
   const generate = async (prompt: readonly number[], maxTokens: number) => {

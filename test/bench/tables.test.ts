@@ -1,3 +1,4 @@
+import { cpuTable } from "../../bench/cpu-table";
 import { kernelTable } from "../../bench/kernel-table";
 import { withTables } from "../../bench/report";
 import { stepTable } from "../../bench/step-table";
@@ -101,6 +102,39 @@ test("floors are those of the best rates of a run, so that a slow moment makes n
   const slow = { ...rates, bandwidth: 3e12, arithmetic: 6e14, launchUs: 6 };
   const older = { ...rates, bandwidth: 9e12, date: "2026-01-01" };
   expect(stepTable([older, rates, slow, step()])).toBe(stepTable([rates, step()]));
+});
+
+test("a CPU: a row for each form of the weights, of the last run; old lines are bf16", () => {
+  const line = { cpu: "Xeon", cores: 2, device: "cpu (amx, 2 threads)", prompt: 512, generate: 128, read_gbps: 34.4 };
+  const lines = (date: string, format: string | undefined, figures: Record<string, number>) =>
+    Object.entries(figures).map(([figure, value]) => ({
+      ...{ ...line, date, commit: "abc1234", model: "mamba2-130m", figure, value },
+      ...(format !== undefined && { format }),
+    }));
+  const peer = { "prefill, llama.cpp": 500, "decode, llama.cpp": 60 };
+  const bf16 = { prefill: 1500, decode: 100.4, "decode, share of the bandwidth floor": 87.2, ...peer };
+  const int8 = { prefill: 1200, decode: 180, "decode, times bf16's": 1.79 };
+  const [old, last] = ["2026-01-01", "2026-01-02"];
+  const before = lines(old, undefined, bf16);
+  const rowsOf = (table: string) => table.split("\n").slice(5);
+  const first = "| mamba2-130m | bf16 | 1,500 | 500 (3.0x) | 100 | 60 (1.7x) | - | 87 % |";
+  expect(rowsOf(cpuTable(before))).toEqual([first]);
+  const all = [
+    ...before,
+    ...lines(last, "bf16", bf16),
+    ...lines(last, "int8", int8),
+    ...lines(last, "Q8_0", { ...int8, ...peer }),
+  ];
+  expect(cpuTable(all).split("\n")).toEqual([
+    "2 cores of an Xeon (amx), memory reads at 34 GB/s, 2026-01-02, commit abc1234;",
+    "prompt 512, generate 128, batch 1, activations in bfloat16, tokens per second:",
+    "",
+    "| model | weights | prefill | llama.cpp | decode | llama.cpp | decode to bf16's | decode's share of the bandwidth floor |",
+    "|---|---|---|---|---|---|---|---|",
+    first,
+    "| mamba2-130m | int8 | 1,200 | - | 180 | - | 1.8x | - |",
+    "| mamba2-130m | Q8_0 | 1,200 | 500 (2.4x) | 180 | 60 (3.0x) | 1.8x | - |",
+  ]);
 });
 
 test("results without the rates of their run are refused", () => {

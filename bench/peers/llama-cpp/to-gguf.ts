@@ -1,5 +1,6 @@
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { tensorTypes as storedTypes } from "../../../src/gguf/tensor-types";
 import { recurrentInitial } from "../../../src/layers/recurrent-initial";
 import { loadModelConfig, type Mamba2Config } from "../../../src/models/config";
 import { mamba2Name } from "../../../src/models/mamba2";
@@ -12,16 +13,34 @@ import { fromBits, toBits } from "../../../src/weights/float-bits";
 import type { FilePart } from "../../../src/weights/part";
 import { readPart } from "../../../src/weights/read-part";
 import { WeightScope } from "../../../src/weights/scope";
-import { GgufWriter } from "../../../test/helpers/gguf-writer";
+import { quantizers } from "../../../test/helpers/gguf-quantizers";
+import { GgufWriter, tensorTypes } from "../../../test/helpers/gguf-writer";
 
 /** Kinds of tokens (ggml's tokenizer.ggml.token_type). */
 const tokenTypes = { normal: 1, control: 3, unused: 5 };
 
-/**
- * Writes a Mamba-2 checkpoint as GGUF: matrices bf16, the rest f32. `weights` may be dummies; the tokenizer is that of
- * `tokenizerDir`, its vocabulary filled up with unused tokens.
- */
-export function writeGguf(modelDir: string, target: string, options: { dummy: boolean; tokenizerDir: string }): void {
+/** Types of tensors in the files that are written here. */
+type TensorType = "F32" | "BF16" | "Q8_0" | "Q4_K" | "Q6_K";
+
+/** What matrices become. Of Q4_K_S llama-quantize keeps a tied embedding in more bits, and all else in Q4_K. */
+const matrixTypes = {
+  BF16: () => "BF16",
+  Q8_0: () => "Q8_0",
+  Q4_K_S: (name) => (name === "token_embd.weight" ? "Q6_K" : "Q4_K"),
+} as const satisfies Record<string, (name: string) => TensorType>;
+
+export type GgufFormat = keyof typeof matrixTypes;
+
+export interface PeerFile {
+  readonly format: GgufFormat;
+  /** Weights are dummies. */
+  readonly dummy: boolean;
+  /** Has the tokenizer; the vocabulary is filled up with unused tokens. */
+  readonly tokenizerDir: string;
+}
+
+/** Writes a Mamba-2 checkpoint as GGUF: what is no matrix in F32. */
+export function writeGguf(modelDir: string, target: string, options: PeerFile): void {
   const config = loadModelConfig(modelDir) as Mamba2Config;
   const checkpoint = options.dummy ? WeightScope.ofDummy() : WeightScope.ofCheckpoint(Checkpoint.open(modelDir));
   const weights = checkpoint.named(mamba2Name);
@@ -46,43 +65,39 @@ export function writeGguf(modelDir: string, target: string, options: { dummy: bo
 
   const add = (
     name: string,
-    type: "f32" | "bf16",
     dims: readonly number[],
     weight: WeightDescriptor,
     change = (values: Float32Array) => values,
+    type: TensorType = "F32",
   ) => {
-    const bytes = elementsOf(dims) * (type === "f32" ? 4 : 2);
-    const data = () => asBytes(toBits(change(valuesOf(weight)), type));
-    writer.later(name, type === "f32" ? "F32" : "BF16", dims.toReversed(), bytes, data);
+    const block = storedTypes.get(tensorTypes[type])!;
+    const bytes = (elementsOf(dims) / block.elements) * block.bytes;
+    writer.later(name, type, dims.toReversed(), bytes, () => encoded(change(valuesOf(weight)), type));
   };
-  add(
-    "token_embd.weight",
-    "bf16",
-    [hiddenSize, vocabSize],
-    weights.tensor("embeddings.weight", [vocabSize, hiddenSize]),
-  );
-  add("output_norm.weight", "f32", [hiddenSize], weights.tensor("norm_f.weight", [hiddenSize], initial.ones));
+  const addMatrix = (name: string, dims: readonly [k: number, n: number], weight: WeightDescriptor) =>
+    add(name, dims, weight, (values) => values, matrixTypes[options.format](name));
+  addMatrix("token_embd.weight", [hiddenSize, vocabSize], weights.tensor("embeddings.weight", [vocabSize, hiddenSize]));
+  add("output_norm.weight", [hiddenSize], weights.tensor("norm_f.weight", [hiddenSize], initial.ones));
   for (let i = 0; i < numLayers; i++) {
     const layer = weights.scope("layers").scope(i);
     const mixer = layer.scope("mixer");
     const block = (name: string) => `blk.${i}.${name}`;
     const width = inner + convDim + heads;
-    add(block("attn_norm.weight"), "f32", [hiddenSize], layer.tensor("norm.weight", [hiddenSize], initial.ones));
-    add(block("ssm_in.weight"), "bf16", [hiddenSize, width], mixer.tensor("in_proj.weight", [width, hiddenSize]));
+    add(block("attn_norm.weight"), [hiddenSize], layer.tensor("norm.weight", [hiddenSize], initial.ones));
+    addMatrix(block("ssm_in.weight"), [hiddenSize, width], mixer.tensor("in_proj.weight", [width, hiddenSize]));
     add(
       block("ssm_conv1d.weight"),
-      "f32",
       [convKernel, convDim],
       mixer.tensor("conv1d.weight", [convDim, 1, convKernel], recurrentInitial.taps(convKernel)),
     );
-    add(block("ssm_conv1d.bias"), "f32", [convDim], mixer.tensor("conv1d.bias", [convDim], initial.zeros));
-    add(block("ssm_dt.bias"), "f32", [heads], mixer.tensor("dt_bias", [heads], recurrentInitial.timeStepBias));
-    add(block("ssm_a"), "f32", [1, heads], mixer.tensor("A_log", [heads], recurrentInitial.logDecay), (values) =>
+    add(block("ssm_conv1d.bias"), [convDim], mixer.tensor("conv1d.bias", [convDim], initial.zeros));
+    add(block("ssm_dt.bias"), [heads], mixer.tensor("dt_bias", [heads], recurrentInitial.timeStepBias));
+    add(block("ssm_a"), [1, heads], mixer.tensor("A_log", [heads], recurrentInitial.logDecay), (values) =>
       values.map((a) => -Math.exp(a)),
     );
-    add(block("ssm_d"), "f32", [1, heads], mixer.tensor("D", [heads], recurrentInitial.skip));
-    add(block("ssm_norm.weight"), "f32", [inner / groups, groups], mixer.tensor("norm.weight", [inner], initial.ones));
-    add(block("ssm_out.weight"), "bf16", [inner, hiddenSize], mixer.tensor("out_proj.weight", [hiddenSize, inner]));
+    add(block("ssm_d"), [1, heads], mixer.tensor("D", [heads], recurrentInitial.skip));
+    add(block("ssm_norm.weight"), [inner / groups, groups], mixer.tensor("norm.weight", [inner], initial.ones));
+    addMatrix(block("ssm_out.weight"), [inner, hiddenSize], mixer.tensor("out_proj.weight", [hiddenSize, inner]));
   }
   const file = openSync(target, "w");
   for (const chunk of writer.chunks()) writeSync(file, chunk);
@@ -122,6 +137,8 @@ function valuesOf({ source, dtype }: WeightDescriptor): Float32Array {
   return fromBits(readPart(part).buffer, dtype);
 }
 
-function asBytes(values: Float32Array | Uint16Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+function encoded(values: Float32Array, type: TensorType): Uint8Array {
+  if (type !== "F32" && type !== "BF16") return quantizers[type](values).bytes;
+  const bits = toBits(values, type === "F32" ? "f32" : "bf16");
+  return new Uint8Array(bits.buffer, bits.byteOffset, bits.byteLength);
 }
