@@ -60,7 +60,7 @@ void reduce(const AllReduceParams& p, const std::vector<GroupRows>& parts, Range
 }  // namespace
 
 void run_all_reduce(const AllReduceParams& p, ThreadPool& pool) {
-  const GroupRows own = {const_cast<void*>(p.x), p.x_stride, p.rows, p.width, p.squares, p.channels};
+  const GroupRows own = {p.x, p.x_stride, p.rows, p.width, p.squares, p.channels};
   group_of(p.membership).meet(p.membership.rank, own, [&](const std::vector<GroupRows>& parts) {
     for_rows(pool, p.rows, p.width, [&](Range rows, Scratch& scratch) {
       const size_t floats = static_cast<size_t>(p.width) + parts.size();
@@ -70,6 +70,11 @@ void run_all_reduce(const AllReduceParams& p, ThreadPool& pool) {
       });
     });
   });
+  if (!p.clear) return;
+  const auto element = static_cast<int64_t>(size_of(p.x_dtype));
+  for (int64_t r = 0; r < p.rows; ++r) {
+    std::memset(static_cast<char*>(p.x) + r * p.x_stride * element, 0, static_cast<size_t>(p.width * element));
+  }
 }
 
 void run_all_gather(const AllGatherParams& p, ThreadPool& pool) {

@@ -2,13 +2,18 @@
 //
 // Idea. A rank copies its rows to a place that the others map, and says so; it waits until they have, and reads theirs.
 // With one shot each rank reads all rows of all others. With two it adds up its share of them, shows the sums, and
-// reads those of the others. Launches are numbered in memory, so that a graph may repeat one. Who waits looks at the
-// group's flag of failure, and gives up then: the step is lost in any case.
+// reads those of the others. Few rows go as packets: a rank writes them into the others' memory itself, each eight
+// bytes with the number of the launch, so that who waits for data needs no flag and no trip for it (NCCL's LL
+// protocol). Launches are numbered in memory, so that a graph may repeat one. Who waits looks at the group's flag of
+// failure, and gives up then: the step is lost in any case.
 //
-// Mapping. A block has a run of vectors, or of columns, and meets the same block of the other ranks only.
+// Mapping. A block has a run of vectors, or of columns, and meets the same block of the other ranks only. Of packets a
+// thread has a vector.
 //
 // Bound. Bytes over NVLink, (R - 1) n in with one shot and 2 (R - 1) / R n with two; for few rows the latency of a
-// store, a flag and a load over it. Not measured yet: native/lab/all_reduce.cu.
+// store, a flag and a load over it, with packets of a store. By native/lab/all_reduce.cu on two H200s, us a launch of a
+// graph, one shot / two / NCCL 2.28: 1 x 4096 floats 5.7 / 10.2 / 9.3, 8: 6.9 / 12.7 / 10.4, 64: 9.6 / 14.3 / 16.1,
+// 256: 20 / 26 / 36, 1024: 66 / 82 / 89. Two shots move fewer bytes from three ranks on.
 #include <algorithm>
 
 #include "core/error.h"
@@ -24,7 +29,10 @@ namespace {
 constexpr int kThreads = 512;
 constexpr int64_t kMostRows = 8192;                                     // of a launch
 constexpr size_t kRowBytes = kPlaceBytes - kMostRows * sizeof(float2);  // behind them a pair of floats for each row
-constexpr size_t kOneShotBytes = size_t{512} << 10;                     // of a rank's rows, at most
+constexpr size_t kOneShotBytes = size_t{512} << 10;                     // of a rank's rows, at most, of three ranks
+constexpr int kPacketThreads = 128;
+constexpr int64_t kMostPacketRows = 64;                                             // of a launch
+constexpr size_t kPacketRowBytes = kPacketBytes - kMostPacketRows * sizeof(uint4);  // behind them each row's norm
 
 __device__ __forceinline__ void store_release(uint32_t* to, uint32_t value) {
   asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
@@ -62,14 +70,14 @@ __device__ __forceinline__ void end_launch(const Exchange& own, uint32_t launch)
 }
 
 struct Reduce {
-  const void* x;
+  void* x;
   int64_t x_stride;
   void* out;
   int64_t out_stride;
   int width, vectors;    // of all rows
   const float* squares;  // see AllReduceParams
   float channels, eps;
-  bool accumulate, wide_out;  // out is f32 in vectors
+  bool accumulate, clear, wide_out;  // out is f32 in vectors
   DType out_dtype;
 };
 
@@ -82,33 +90,40 @@ __device__ __forceinline__ float2* norms_of(const Peers& p, int rank, uint32_t l
   return reinterpret_cast<float2*>(p.of[rank].places[launch & 1] + kRowBytes);
 }
 
-// The factor by which all parts of a row are divided last.
-__device__ __forceinline__ float common_scale(const Peers& p, uint32_t launch, int row, float eps) {
+// The factor by which all parts of a row are divided last. norm_of(rank): (squares, channels) of the row there.
+template <class Norm>
+__device__ __forceinline__ float common_scale(int ranks, float eps, Norm norm_of) {
   float squares = 0, channels = 0;
-  for (int rank = 0; rank < p.ranks; ++rank) {
-    const float2 norm = norms_of(p, rank, launch)[row];
+  for (int rank = 0; rank < ranks; ++rank) {
+    const float2 norm = norm_of(rank);
     if (norm.y > 0) squares += norm.x, channels += norm.y;
   }
   return rsqrtf(squares / fmaxf(channels, 1.0f) + eps);
 }
 
+template <class X, int V, class Norm>
+__device__ __forceinline__ void add_part(const Reduce& a, float scale, int rank, Norm norm_of, const Vec<X, V>& x,
+                                         float (&sum)[V]) {
+  float factor = 1.0f;
+  if (a.squares) {
+    const float2 norm = norm_of(rank);
+    if (norm.y == 0) return;  // what it shows may be no number
+    factor = scale * sqrtf(norm.x / norm.y + a.eps);
+  }
+  float v[V];
+  unpack(x, v);
+#pragma unroll
+  for (int k = 0; k < V; ++k) sum[k] = fmaf(factor, v[k], sum[k]);
+}
+
 template <class X, int V>
 __device__ __forceinline__ void add_up(const Peers& p, const Reduce& a, uint32_t launch, int i, float (&sum)[V]) {
-  const int row = i * V / a.width;
-  const float scale = a.squares ? common_scale(p, launch, row, a.eps) : 1.0f;
+  const auto norm_of = [&](int rank) { return norms_of(p, rank, launch)[i * V / a.width]; };
+  const float scale = a.squares ? common_scale(p.ranks, a.eps, norm_of) : 1.0f;
 #pragma unroll
   for (int k = 0; k < V; ++k) sum[k] = 0;
   for (int rank = 0; rank < p.ranks; ++rank) {
-    float factor = 1.0f;
-    if (a.squares) {
-      const float2 norm = norms_of(p, rank, launch)[row];
-      if (norm.y == 0) continue;  // what it shows may be no number
-      factor = scale * sqrtf(norm.x / norm.y + a.eps);
-    }
-    float v[V];
-    unpack(load<V>(rows_of<X>(p, rank, launch) + int64_t{i} * V), v);
-#pragma unroll
-    for (int k = 0; k < V; ++k) sum[k] = fmaf(factor, v[k], sum[k]);
+    add_part(a, scale, rank, norm_of, load<V>(rows_of<X>(p, rank, launch) + int64_t{i} * V), sum);
   }
 }
 
@@ -144,8 +159,9 @@ __global__ void __launch_bounds__(kThreads)
   const int thread = static_cast<int>(threadIdx.x);
   for (int i = begin + thread; i < end; i += kThreads) {
     const int row = i * V / a.width, column = i * V % a.width;
-    const X* x = static_cast<const X*>(a.x) + row * a.x_stride + column;
+    X* x = static_cast<X*>(a.x) + row * a.x_stride + column;
     store(rows_of<X>(p, p.rank, launch) + int64_t{i} * V, load<V>(x));
+    if (a.clear) store(x, zeros<X, V>());
   }
   if (a.squares && begin < end) {
     const int last = (end - 1) * V / a.width;
@@ -181,6 +197,81 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   end_launch(own, launch);
+}
+
+// Two words of four bytes on their way to `to`, in memory of another rank.
+__device__ __forceinline__ void put_packet(uint4* to, uint2 words, uint32_t launch) {
+  asm volatile("st.volatile.global.v4.u32 [%0], {%1, %3, %2, %3};" ::"l"(to), "r"(words.x), "r"(words.y), "r"(launch)
+               : "memory");
+}
+// Waits for them. A store of eight bytes arrives whole, so each word lies beside the launch's number.
+__device__ __forceinline__ uint2 get_packet(const Peers& p, const uint4* from, uint32_t launch) {
+  constexpr int kPatience = 4096;
+  uint4 v;
+  for (int looks = 1;; ++looks) {
+    asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(from)
+                 : "memory");
+    if (v.y == launch && v.w == launch) break;
+    if (looks % kPatience == 0 && *p.failed != 0) break;
+  }
+  return {v.x, v.z};
+}
+
+__device__ __forceinline__ uint4* packets_to(const Peers& p, int rank, int from, uint32_t launch) {
+  return reinterpret_cast<uint4*>(p.of[rank].packets[launch & 1] + from * kPacketBytes);
+}
+
+template <class X>
+__global__ void __launch_bounds__(kPacketThreads)
+    all_reduce_packets_kernel(const __grid_constant__ Peers p, const __grid_constant__ Reduce a) {
+  constexpr int kV = 4, kWords = kV * static_cast<int>(sizeof(X)) / 8;  // of eight bytes
+  constexpr size_t kNorms = kPacketRowBytes / sizeof(uint4);
+  union Pieces {
+    Vec<X, kV> vector;
+    uint2 words[kWords];
+  };
+  let_next_start();
+  wait_for_inputs();
+  const Exchange& own = p.of[p.rank];
+  const int i = static_cast<int>(blockIdx.x * kPacketThreads + threadIdx.x), row = i * kV / a.width;
+  const bool used = i < a.vectors, has_norm = a.squares && i < a.vectors * kV / a.width;
+  X* x = static_cast<X*>(a.x) + row * a.x_stride + i * kV % a.width;
+  Pieces pieces;
+  if (used) pieces.vector = load<kV>(x);
+  const float2 norm = {has_norm ? a.squares[i] : 0.0f, a.channels};
+  const uint32_t launch = *own.launches + 1;
+  for (int other = 0; other < p.ranks; ++other) {
+    if (other == p.rank) continue;
+    uint4* to = packets_to(p, other, p.rank, launch);
+    if (has_norm) put_packet(to + kNorms + i, {__float_as_uint(norm.x), __float_as_uint(norm.y)}, launch);
+#pragma unroll
+    for (int k = 0; used && k < kWords; ++k) put_packet(to + i * kWords + k, pieces.words[k], launch);
+  }
+  // The last block whose threads all know the number counts the launch, while the packets are on their way.
+  end_launch(own, launch);
+  if (!used) return;
+  if (a.clear) store(x, zeros<X, kV>());
+  const auto norm_of = [&](int rank) -> float2 {
+    if (rank == p.rank) return {a.squares[row], a.channels};
+    const uint2 words = get_packet(p, packets_to(p, p.rank, rank, launch) + kNorms + row, launch);
+    return {__uint_as_float(words.x), __uint_as_float(words.y)};
+  };
+  float scale = 1.0f;
+  if (a.squares) scale = common_scale(p.ranks, a.eps, norm_of);
+  float sum[kV] = {};
+  for (int rank = 0; rank < p.ranks; ++rank) {
+    Pieces theirs = pieces;
+    if (rank != p.rank) {
+#pragma unroll
+      for (int k = 0; k < kWords; ++k) {
+        theirs.words[k] = get_packet(p, packets_to(p, p.rank, rank, launch) + i * kWords + k, launch);
+      }
+    }
+    add_part(a, scale, rank, norm_of, theirs.vector, sum);
+  }
+  write_out<kV>(a, i, sum);
 }
 
 struct Gather {
@@ -234,8 +325,16 @@ LaunchShape blocks_for(int64_t work) {
 
 template <class X, int V>
 void launch_reduce(const Peers& peers, const Reduce& a, Context& context) {
+  const auto bytes = static_cast<size_t>(a.vectors) * V * sizeof(X);
+  if constexpr (V == 4) {
+    if (2 * bytes <= kPacketRowBytes && a.vectors * V <= a.width * kMostPacketRows) {
+      const LaunchShape shape = {.grid = static_cast<unsigned>(ceil_div(a.vectors, kPacketThreads)),
+                                 .block = kPacketThreads};
+      return launch(context, shape, all_reduce_packets_kernel<X>, peers, a);
+    }
+  }
   const LaunchShape shape = blocks_for(a.vectors);
-  const bool two_shots = peers.ranks > 1 && static_cast<size_t>(a.vectors) * V * sizeof(X) > kOneShotBytes;
+  const bool two_shots = peers.ranks > 2 && bytes > kOneShotBytes;
   two_shots ? launch(context, shape, all_reduce_kernel<X, V, true>, peers, a)
             : launch(context, shape, all_reduce_kernel<X, V, false>, peers, a);
 }
@@ -255,7 +354,7 @@ void run_all_reduce(const AllReduceParams& p, Context& context) {
   for (int64_t first = 0; first < p.rows; first += most) {
     const int64_t rows = std::min(most, p.rows - first);
     Reduce a = {};
-    a.x = static_cast<const char*>(p.x) + first * p.x_stride * static_cast<int64_t>(size_of(p.x_dtype));
+    a.x = static_cast<char*>(p.x) + first * p.x_stride * static_cast<int64_t>(size_of(p.x_dtype));
     a.x_stride = p.x_stride;
     a.out = static_cast<char*>(p.out) + first * p.out_stride * static_cast<int64_t>(size_of(p.out_dtype));
     a.out_stride = p.out_stride;
@@ -265,6 +364,7 @@ void run_all_reduce(const AllReduceParams& p, Context& context) {
     a.channels = static_cast<float>(p.channels);
     a.eps = p.eps;
     a.accumulate = p.accumulate;
+    a.clear = p.clear;
     a.wide_out = wide && p.out_dtype == DType::f32 && aligned(p.out, p.out_stride, p.out_dtype);
     a.out_dtype = p.out_dtype;
     with_float_type(p.x_dtype, [&](auto t) {

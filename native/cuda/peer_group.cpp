@@ -112,6 +112,10 @@ PeerGroup::PeerGroup(std::vector<int> devices)
       }
       Exchange& exchange = exchanges_[rank];
       for (char*& place : exchange.places) allocate(place, kPlaceBytes);
+      for (char*& packets : exchange.packets) {
+        allocate(packets, kPacketBytes * devices_.size());
+        check(cudaMemset(packets, 0, kPacketBytes * devices_.size()), "cudaMemset");
+      }
       constexpr size_t kArrivals = 2 * kMostBlocks * kMostRanks, kWords = kArrivals + 2;
       allocate(exchange.arrivals, kWords * sizeof(uint32_t));
       check(cudaMemset(exchange.arrivals, 0, kWords * sizeof(uint32_t)), "cudaMemset");
@@ -130,6 +134,7 @@ PeerGroup::~PeerGroup() { free(); }
 void PeerGroup::free() noexcept {
   for (const Exchange& exchange : exchanges_) {
     for (char* place : exchange.places) cudaFree(place);
+    for (char* packets : exchange.packets) cudaFree(packets);
     cudaFree(exchange.arrivals);
   }
   cudaFreeHost(const_cast<uint32_t*>(failed_));
@@ -145,8 +150,8 @@ Peers PeerGroup::peers(int rank) const {
 }
 
 void check_group(const std::shared_ptr<PeerGroup>& group, const std::vector<int>& devices) {
-  // Rows of one launch with one meeting, of one with two, and of several launches.
-  constexpr int64_t kShapes[][2] = {{3, 1031}, {8, 4096}, {2048, 4096}};
+  // Rows of one launch with packets, of one with one meeting, of one with two, and of several launches.
+  constexpr int64_t kShapes[][2] = {{3, 1031}, {24, 4096}, {256, 4096}, {2048, 4096}};
   constexpr size_t kBytes = size_t{2048} * 4096 * sizeof(float);
   std::vector<Checked> ranks;
   for (const int device : devices) {
@@ -166,6 +171,12 @@ void check_group(const std::shared_ptr<PeerGroup>& group, const std::vector<int>
     cudaFree(rank.out);
   }
   if (right) return;
+  if (group->failed()) {
+    throw Error(ErrorCode::NoDevice, "group",
+                std::string("the GPUs did not meet within 10 s: other work holds them, or they cannot reach each "
+                            "other's memory; try again when they are idle, or") +
+                    (kInstead + 1));
+  }
   throw Error(ErrorCode::NoDevice, "group",
               std::string("the GPUs map each other's memory and add up rows wrongly there") + kInstead);
 }

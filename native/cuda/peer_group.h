@@ -17,12 +17,14 @@ inline constexpr int kMostBlocks = 64;
 // knows that all have read what it showed at the last one.
 struct Exchange {
   char* places[2];     // kPlaceBytes each
+  char* packets[2];    // kPacketBytes from each rank: rows that the others put there themselves
   uint32_t* arrivals;  // [2, kMostBlocks, kMostRanks]: the launch at which each rank's block came, to each meeting
   uint32_t* launches;  // how many there were
   uint32_t* ended;     // blocks of the one that runs that are done
 };
 
 inline constexpr size_t kPlaceBytes = size_t{32} << 20;
+inline constexpr size_t kPacketBytes = size_t{1} << 20;
 
 // As kernels take it.
 struct Peers {

@@ -15,7 +15,7 @@ const Membership& membership_of(const Stream& stream, const Checker& check) {
 }  // namespace
 
 void all_reduce(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> squares, int64_t channels, double eps,
-                bool accumulate) {
+                bool accumulate, bool clear) {
   Checker check("all_reduce", stream.device());
   check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
   check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
@@ -37,6 +37,7 @@ void all_reduce(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> squa
                                             .channels = channels,
                                             .eps = static_cast<float>(eps),
                                             .accumulate = accumulate,
+                                            .clear = clear,
                                             .x_dtype = x.dtype,
                                             .out_dtype = out.dtype,
                                             .membership = membership,

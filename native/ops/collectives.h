@@ -9,14 +9,14 @@ namespace mamba {
 
 struct AllReduceParams {
   int64_t rows, width;
-  const void* x;  // [rows, width], row stride x_stride
+  void* x;  // [rows, width], row stride x_stride; written with `clear`
   int64_t x_stride;
   void* out;  // [rows, width], row stride out_stride
   int64_t out_stride;
   const float* squares;  // [rows], or null
   int64_t channels;
   float eps;
-  bool accumulate;
+  bool accumulate, clear;
   DType x_dtype, out_dtype;
   Membership membership;
 };

@@ -27,9 +27,8 @@ export class RankSum {
       return;
     }
     const part = this.part(f, residual.dtype, residual.size(1));
-    f.stream.fill(part, 0);
     launch(part);
-    allReduce(f.stream, { out: residual, x: part, ...norm?.(f), accumulate: true });
+    allReduce(f.stream, { out: residual, x: part, ...norm?.(f), accumulate: true, clear: true });
   }
 
   /** out = the sum of what `launch` writes to its argument [rows, width] on each rank. */
@@ -40,11 +39,16 @@ export class RankSum {
     }
     const part = this.part(f, out.dtype, out.size(1));
     launch(part);
-    allReduce(f.stream, { out, x: part });
+    allReduce(f.stream, { out, x: part, clear: true });
   }
 
+  /** Zeros, which each sum leaves behind for the next one of the step. */
   private part(f: Forward, dtype: DType, width: number): Tensor {
     const key = this.build.shared(`a rank's part of rows of ${dtype} ${width}`);
-    return f.once(key, () => f.arena.tensor(dtype, [f.numTokens, width]));
+    return f.once(key, () => {
+      const part = f.arena.tensor(dtype, [f.numTokens, width]);
+      f.stream.fill(part, 0);
+      return part;
+    });
   }
 }

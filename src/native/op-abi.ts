@@ -158,6 +158,7 @@ export interface OpFunctions {
     channels: number,
     eps: number,
     accumulate: boolean,
+    clear: boolean,
   ): void;
   allGather(device: DeviceHandle, out: TensorHandle, unit: number): void;
   causalConv1dUpdate(

@@ -20,7 +20,7 @@ rms_norm Tensor out Tensor x std::optional<Tensor> residual Tensor weight double
 gated_rms_norm Tensor out Tensor x Tensor gate Tensor weight int64_t group_size double eps bool norm_before_gate
 square_sums Tensor sums Tensor x int64_t group_size int64_t first
 rms_norm_of_sums Tensor out Tensor x Tensor sums Tensor weight int64_t group_size int64_t first double eps
-all_reduce Tensor out Tensor x std::optional<Tensor> squares int64_t channels double eps bool accumulate
+all_reduce Tensor out Tensor x std::optional<Tensor> squares int64_t channels double eps bool accumulate bool clear
 all_gather Tensor out int64_t unit
 causal_conv1d_update Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots bool silu
 causal_conv1d_replay Tensor out Tensor x Tensor state Tensor weight std::optional<Tensor> bias Tensor slots Tensor replay bool silu

@@ -16,6 +16,8 @@ export interface AllReduceArgs {
   readonly eps?: number;
   /** out += instead of out =, rounded once. Default false. */
   readonly accumulate?: boolean;
+  /** x is zeros afterwards: what adds to its rows next finds them empty. Default false. */
+  readonly clear?: boolean;
 }
 
 /**
@@ -33,6 +35,7 @@ export function allReduce(stream: Stream, args: AllReduceArgs): void {
     args.channels ?? 0,
     args.eps ?? 0,
     args.accumulate ?? false,
+    args.clear ?? false,
   );
 }
 

@@ -1,10 +1,20 @@
-import { Device } from "../../src/tensor/device";
+import { Device, type DeviceKind } from "../../src/tensor/device";
 import type { ComputeDtype } from "../../src/weights/weight-loader";
 import { sameBits } from "./golden";
 import type { Harness } from "./invariants";
 import { type HarnessOptions, ModelHarness } from "./model-harness";
 
-/** The harnesses of a model's ranks, on CPU devices, as one. */
+/** The most ranks that a group of this kind of device can have here: on a CPU 4, else as many as there are GPUs, at most 4. */
+export function mostRanks(kind: DeviceKind): number {
+  if (kind === "cpu") return 4;
+  let count = 0;
+  try {
+    for (; count < 4; count++) Device.open({ kind, index: count }).close();
+  } catch {}
+  return count;
+}
+
+/** The harnesses of a model's ranks as one, on CPU devices unless told otherwise. */
 export class GroupHarness implements Harness {
   private constructor(private readonly ranks: readonly ModelHarness[]) {}
 
@@ -12,9 +22,16 @@ export class GroupHarness implements Harness {
     dir: string,
     dtype: ComputeDtype,
     ranks: number,
-    { threads = 1, wholeExperts = false, ...options }: HarnessOptions & { wholeExperts?: boolean } = {},
+    {
+      device: kind = "cpu",
+      threads = 1,
+      wholeExperts = false,
+      ...options
+    }: HarnessOptions & { wholeExperts?: boolean } = {},
   ): Promise<GroupHarness> {
-    const devices = Array.from({ length: ranks }, () => Device.open({ kind: "cpu", threads }));
+    const devices = Array.from({ length: ranks }, (_, rank) =>
+      Device.open({ kind, threads, index: kind === "cpu" ? 0 : rank }),
+    );
     Device.join(devices);
     const loads = devices.map((device, rank) =>
       ModelHarness.load(dir, dtype, { ...options, rank: { device, place: { rank, ranks, wholeExperts } } }),

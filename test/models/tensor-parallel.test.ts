@@ -1,14 +1,19 @@
-/** Models whose layers are shared out among the ranks of a group, on the CPU. */
+/** Models whose layers are shared out among the ranks of a group; on GPUs, of as many as there are. */
 import { loadEngine } from "../../src/llm/load-engine";
 import { loadModelConfig } from "../../src/models/config";
+import { testDevices } from "../helpers/backends";
 import { makeRequest } from "../helpers/engine-request";
 import { choosesExperts, goldens, relativeError, sameBits } from "../helpers/golden";
-import { GroupHarness } from "../helpers/group-harness";
+import { GroupHarness, mostRanks } from "../helpers/group-harness";
 import { ModelHarness } from "../helpers/model-harness";
 import { tokensOf } from "../helpers/random-serving";
 
 /** Sums over ranks are taken in another order; the reference's own tolerance in f32 is 2e-3 (test/models/golden). */
 const ORDER_TOLERANCE = 2e-5;
+
+const device = testDevices[0]!;
+const sizes = [2, 3, 4].filter((ranks) => ranks <= mostRanks(device));
+const eachSize = sizes.length > 0 ? test.each(sizes) : test.skip.each([2]);
 
 describe.each(goldens)("$name", (golden) => {
   const prompts = Array.from({ length: golden.numPrompts }, (_, i) => i);
@@ -16,15 +21,15 @@ describe.each(goldens)("$name", (golden) => {
   const whole: Float32Array[] = [];
 
   beforeAll(async () => {
-    const harness = await ModelHarness.load(golden.modelDir, "f32", { device: "cpu" });
+    const harness = await ModelHarness.load(golden.modelDir, "f32", { device });
     for (const i of prompts) whole.push((await harness.step([{ tokens: idsOf(i), start: 0, slot: 0 }]))[0]!);
     harness.close();
   });
 
-  test.each([2, 3, 4])("%d ranks have the logits of one device, and of the reference, every time", async (ranks) => {
+  eachSize("%d ranks have the logits of one device, and of the reference, every time", async (ranks) => {
     const runs: Float32Array[][] = [];
     for (let run = 0; run < 2; run++) {
-      const harness = await GroupHarness.load(golden.modelDir, "f32", ranks);
+      const harness = await GroupHarness.load(golden.modelDir, "f32", ranks, { device });
       const logits: Float32Array[] = [];
       for (const i of prompts) logits.push((await harness.step([{ tokens: idsOf(i), start: 0, slot: 0 }]))[0]!);
       harness.close();
@@ -39,10 +44,10 @@ describe.each(goldens)("$name", (golden) => {
     }
   });
 
-  (choosesExperts(golden) ? test.each([2, 3, 4]) : test.skip.each([2]))(
+  (choosesExperts(golden) ? eachSize : test.skip.each([2]))(
     "%d ranks with whole experts have the logits of one device",
     async (ranks) => {
-      const harness = await GroupHarness.load(golden.modelDir, "f32", ranks, { wholeExperts: true });
+      const harness = await GroupHarness.load(golden.modelDir, "f32", ranks, { device, wholeExperts: true });
       for (const i of prompts) {
         const [logits] = await harness.step([{ tokens: idsOf(i), start: 0, slot: 0 }]);
         expect(relativeError(logits!, whole[i]!)).toBeLessThan(ORDER_TOLERANCE);
@@ -51,9 +56,9 @@ describe.each(goldens)("$name", (golden) => {
     },
   );
 
-  test.each([2, 3, 4])("greedy tokens of %d ranks are the reference's, alone and together", async (ranks) => {
+  eachSize("greedy tokens of %d ranks are the reference's, alone and together", async (ranks) => {
     const { client } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), {
-      ...{ device: "cpu", dtype: "float32", maxNumSeqs: 4 },
+      ...{ device, dtype: "float32", maxNumSeqs: 4 },
       tensorParallelSize: ranks,
     });
     const generate = async (i: number, run: string) => {

@@ -5,22 +5,14 @@ import { testDevices } from "../helpers/backends";
 import { type FloatDType, rounded } from "../helpers/bits";
 import { assertClose, toleranceOf } from "../helpers/close";
 import { failureOf } from "../helpers/failure";
+import { mostRanks } from "../helpers/group-harness";
 import { Rng } from "../helpers/rng";
 import { Placed, type Placement } from "../helpers/strided";
 import { cases } from "../helpers/table";
 
 const kind = testDevices[0]!;
 
-/** Ranks that a group can have here, at most 4. */
-function countDevices(): number {
-  if (kind === "cpu") return 4;
-  let count = 0;
-  try {
-    for (; count < 4; count++) Device.open({ kind, index: count }).close();
-  } catch {}
-  return count;
-}
-const most = countDevices();
+const most = mostRanks(kind);
 const fitting = <Row extends { row: { ranks: number } }>(table: readonly Row[]) =>
   table.filter(({ row }) => row.ranks <= most);
 
@@ -48,6 +40,7 @@ const reduceRows = cases(
     dtype: "f32" as FloatDType, // of x
     outDtype: "f32" as FloatDType,
     accumulate: false,
+    clear: false,
     xPad: 0,
     outPad: 0,
     replay: false,
@@ -66,12 +59,16 @@ const reduceRows = cases(
     { dtype: "bf16", outDtype: "bf16", accumulate: true },
     { xPad: 7, outPad: 3, accumulate: true }, // slices of wider rows
     { replay: true, ranks: 3, accumulate: true }, // from a graph
+    { clear: true, ranks: 3, xPad: 7 }, // x is empty afterwards
+    { clear: true, rows: 40, width: 4096 }, // of more rows than go as packets
+    { rows: 1, width: 4096, accumulate: true }, // a decode's row
+    { rows: 8, width: 2688, dtype: "bf16", outDtype: "bf16", accumulate: true, clear: true, replay: true },
   ],
 );
 
 describe("all_reduce", () => {
   test.each(fitting(reduceRows))("$name", async ({ row }) => {
-    const { ranks, rows, width, dtype, outDtype, accumulate } = row;
+    const { ranks, rows, width, dtype, outDtype, accumulate, clear } = row;
     const group = openGroup(ranks);
     const rng = new Rng(1);
     const before = rounded(outDtype, rng.normal(rows * width));
@@ -83,7 +80,7 @@ describe("all_reduce", () => {
       placeOn(device, outDtype, [rows, width], { values: before, rowPad: row.outPad }),
     );
     for (const [i, { stream }] of group.entries()) {
-      const launch = () => allReduce(stream, { out: outs[i]!.tensor, x: xs[i]!.tensor, accumulate });
+      const launch = () => allReduce(stream, { out: outs[i]!.tensor, x: xs[i]!.tensor, accumulate, clear });
       if (row.replay) stream.replay(stream.capture(launch));
       else launch();
     }
@@ -91,7 +88,10 @@ describe("all_reduce", () => {
     const want = before.map((value, i) => values.reduce((sum, x) => sum + x[i]!, accumulate ? value : 0));
     assertClose("out", [rows, width], results[0]!, want, toleranceOf(outDtype));
     for (const result of results) expect(result).toEqual(results[0]);
-    for (const x of xs) await x.assertUnchanged("x");
+    for (const x of xs) {
+      if (clear) expect((await x.values()).every((value) => value === 0)).toBe(true);
+      else await x.assertUnchanged("x");
+    }
   });
 });
 
