@@ -2,10 +2,12 @@
 // gdn_chunk, the states between segments (gdn_parts.cuh): S[i] = own[i] + S[i - 1] P[i], for i from 1 on.
 //
 // Mapping. A warpgroup has 64 rows of a sequence's and head's S, as left operands in registers; P comes through a ring
-// in shared memory. S and P are each two numbers of bf16, of whose products the three largest are taken: one rounding
-// of P to bf16 would be an error of the whole state in each segment, and not of what a chunk adds to it.
+// in shared memory.
 //
-// Bound. 3 x 64 x 128 x 128 multiply-adds for each segment: 1536 cycles of the matrix unit.
+// Numbers. Products of tf32, both sides rounded to nearest: one rounding of P to bf16 would be an error of the whole
+// state in each segment, and not of what a chunk adds to it. Sums, and the states kept, are floats.
+//
+// Bound. 64 x 128 x 128 multiply-adds for each segment: 1024 cycles of the matrix unit.
 #include "cuda/gdn_gates.cuh"
 #include "cuda/gdn_parts.cuh"
 
@@ -19,14 +21,12 @@ struct Combine {
   uint64_t full[kStages], empty[kStages];
 };
 
-// S as two operands each.
-__device__ __forceinline__ void split(uint32_t (&high)[8][4], uint32_t (&low)[8][4], const float (&s)[64]) {
+// S as left operands: of each 8 columns of a row, a thread's two are numbers t and t + 4 of the sum.
+__device__ __forceinline__ void round_sums(uint32_t (&to)[16][4], const float (&s)[64]) {
 #pragma unroll
-  for (int i = 0; i < 32; ++i) {
-    const uint32_t rounded = hopper::pack<__nv_bfloat16>(s[2 * i], s[2 * i + 1]);
-    const float2 v = hopper::unpack<__nv_bfloat16>(rounded);
-    high[i / 4][i % 4] = rounded;
-    low[i / 4][i % 4] = hopper::pack<__nv_bfloat16>(s[2 * i] - v.x, s[2 * i + 1] - v.y);
+  for (int k = 0; k < 16; ++k) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) to[k][i] = hopper::round_tf32(s[4 * k + i % 2 * 2 + i / 2]);
   }
 }
 
@@ -34,7 +34,6 @@ static __global__ void __launch_bounds__(kCombineThreads, 1)
     combine_kernel(const __grid_constant__ GdnChunkParams p, const __grid_constant__ Scratch scratch) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using namespace hopper;
-  using T = __nv_bfloat16;
   extern __shared__ __align__(1024) uint8_t raw[];
   auto& shared = *reinterpret_cast<Combine*>(raw);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -78,34 +77,29 @@ static __global__ void __launch_bounds__(kCombineThreads, 1)
           continue;
         }
         float even[64], odd[64];  // S of the segment before, or of this one: own, to which the products are added
-        uint32_t high[8][4], low[8][4];
+        uint32_t left[16][4];
         const auto place = [&](int i) { return scratch.state(p, first.chunk_of(i), head, 0); };
         const bool never = p.tokens < 0;
         const auto step = [&](float(&s)[64], float(&next)[64], int i) {
           barrier_wait(shared.full + stage, phase);
-          const uint64_t by_high = describe_across_sum(smem_address(shared.p[stage]), 16384);
-          const uint64_t by_low = describe_across_sum(smem_address(shared.p[stage] + 32768), 16384);
+          const uint64_t by = describe_along_sum(smem_address(shared.p[stage]));
           products_begin();
 #pragma unroll
-          for (int k = 0; k < 8; ++k) {
-            multiply_add_across<T>(s, high[k], by_high + ((k * 2048) >> 4));
-            multiply_add_across<T>(s, low[k], by_high + ((k * 2048) >> 4));
-            multiply_add_across<T>(s, high[k], by_low + ((k * 2048) >> 4));
-          }
+          for (int k = 0; k < 16; ++k) multiply_add_tf32(s, left[k], by + ((k / 4 * 16384 + k % 4 * 32) >> 4));
           products_commit();
           if (i + 2 < first.count) load_kept(next, place(i + 1), group, threadIdx.x);
           products_wait<0>();
           pin(s);
-          hold(high, never), hold(low, never);
+          hold(left, never);
           __syncwarp();
           if (lane == 0) barrier_arrive(shared.empty + stage);
           store_kept(s, place(i), group, threadIdx.x);
-          split(high, low, s);
+          round_sums(left, s);
           advance();
         };
         load_kept(even, place(0), group, threadIdx.x);
         load_kept(odd, place(1), group, threadIdx.x);
-        split(high, low, even);
+        round_sums(left, even);
         for (int i = 1; i + 1 < first.count; i += 2) {
           step(odd, even, i);
           if (i + 2 < first.count) step(even, odd, i + 1);

@@ -69,32 +69,22 @@ __device__ __forceinline__ void with_slot(const GdnChunkParams& p, int64_t slot,
   }
 }
 
-// A warp's 16 rows of P as right operands of combine_kernel: rounded to bf16, and what that leaves; each two tiles of
-// 128 rows x 64.
-__device__ __forceinline__ void store_split(const float (&s)[64], uint8_t* to, int first_row, uint8_t* scratch) {
-  using T = __nv_bfloat16;
-  const int lane = threadIdx.x % 32, row = lane % 16;
-  const auto high = [&](int i) { return hopper::pack<T>(s[2 * i], s[2 * i + 1]); };
-  const auto low = [&](int i) {
-    const float2 rounded = hopper::unpack<T>(high(i));
-    return hopper::pack<T>(s[2 * i] - rounded.x, s[2 * i + 1] - rounded.y);
-  };
+// A thread's two rows of P as combine_kernel's right operand: columns of P are rows of 128 bytes, and along them lie
+// rows of P, in the order of its left operand: four tiles of 128 x 32.
+__device__ __forceinline__ void store_turned(const float (&s)[64], uint8_t* to, int row) {
+  asm volatile("" : "+r"(row));  // no place is known before the loop over chunks
 #pragma unroll
-  for (int part = 0; part < 2; ++part) {
-    const auto word = [&](int i) { return part == 0 ? high(i) : low(i); };
+  for (int r = 0; r < 2; ++r) {
+    const int k = row + 8 * r, at = k / 8 * 8 + k % 8 / 2 + k % 2 * 4, piece = at % 32 / 4;
 #pragma unroll
-    for (int j = 0; j < 16; j += 2) {
-      hopper::store_matrices(
-          hopper::smem_address(scratch) + j / 8 * 2048 + row * 128 + (((j + lane / 16) ^ row) % 8) * 16, word(2 * j),
-          word(2 * j + 1), word(2 * j + 2), word(2 * j + 3));
+    for (int i = 0; i < 2; ++i) {
+      const int column = static_cast<int>(threadIdx.x) % 4 * 2 + i;
+      uint8_t* tile = to + at / 32 * 16384 + column * 128 + (piece ^ column) * 16 + at % 4 * 4;
+#pragma unroll
+      for (int j = 0; j < 16; ++j) {
+        *reinterpret_cast<uint32_t*>(tile + j * 1024) = hopper::round_tf32(s[4 * j + 2 * r + i]);
+      }
     }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      *reinterpret_cast<uint4*>(to + part * 32768 + i / 4 * 16384 + first_row * 128 + i % 4 * 512 + lane * 16) =
-          *reinterpret_cast<const uint4*>(scratch + i * 512 + lane * 16);
-    }
-    __syncwarp();
   }
 }
 
@@ -156,8 +146,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
       if (!(flags & Step::last)) return;
     }
     if constexpr (!kOut) {
-      flags& Step::identity ? store_split(s, step.to, row - g, shared.scratch[4 * group + warp])
-                            : store_kept(s, step.to, group, threadIdx.x % 128);
+      flags& Step::identity ? store_turned(s, step.to, row) : store_kept(s, step.to, group, threadIdx.x % 128);
     } else if (flags & Step::to_slot) {
       with_slot(p, step.slot, step.head, row, 2 * t, [&](auto* to) { store_slot(s, to); });
     }

@@ -42,7 +42,6 @@ struct Walk<GdnPass::states> {
     uint8_t k[2][kTileBytes], t[kTileBytes], v[2][kTileBytes];
   };
   Stage stage[kStages];
-  uint8_t scratch[8][4096];  // of a warp: 16 rows of P
   Gates gates[kStages];
   Step step[kStages];
   uint64_t full[kStages], empty[kStages];

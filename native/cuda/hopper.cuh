@@ -314,6 +314,20 @@ __device__ __forceinline__ void multiply_add_across(float (&d)[64], const uint32
 #undef MAMBA_WGMMA
 }
 
+// d[64 x 128] += a b over 8, a from registers, b along the sum, which is of floats of 10 bits behind the point (tf32).
+__device__ __forceinline__ void multiply_add_tf32(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 " MAMBA_D64
+               ", {%64, %65, %66, %67}, %68, 1, 1, 1;\n"
+               : MAMBA_F32(d, 0), MAMBA_F32(d, 32)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+// To the nearest of such floats; the matrix unit itself cuts off.
+__device__ __forceinline__ uint32_t round_tf32(float v) {
+  uint32_t r;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(v));
+  return r;
+}
+
 template <int kRegisters>
 __device__ __forceinline__ void registers_more() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
