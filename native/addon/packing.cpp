@@ -33,7 +33,8 @@ struct Packing {
     if (!weight(dtype) || !weight(source_dtype) || requantized || (is_float(source_dtype) && dtype == DType::e2m1)) {
       throw Error(ErrorCode::Dtype, op, std::string(name_of(source_dtype)) + " to " + name_of(dtype));
     }
-    const int64_t least = dtype == DType::e2m1 ? 16 : 32;  // so that a group is whole registers of codes
+    // Halves of a chunk have sums of their own in the CPU's kernels of i8 and e2m1.
+    const int64_t least = dtype == DType::e2m1 || dtype == DType::i8 ? 16 : 32;
     if (is_code(dtype) && (group < 1 || (group < k && group % least != 0))) {
       throw Error(ErrorCode::Argument, op,
                   "group is " + std::to_string(group) + ", expected all of k = " + std::to_string(k) +

@@ -23,7 +23,7 @@ export type PackedDtype = "f32" | "bf16" | "f16" | CodeDtype;
 
 /** How codes, in the source or in the packed weight, become values: scale * code + offset. */
 export interface Quantization {
-  /** How many codes of a row, one after the other, share a scale: all of k, or a multiple of 32 (16 of e2m1; on a GPU 128 of eight bits). */
+  /** How many codes of a row, one after the other, share a scale: all of k, or a multiple of 32 (16 of i8 and e2m1; on a GPU 128 of eight bits). */
   readonly group: number;
   /** Whether a GPU may round many rows of x to e4m3 too, with a scale for each row or group: of e4m3 only. Default: no. */
   readonly quantizeX?: boolean;

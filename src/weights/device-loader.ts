@@ -18,7 +18,7 @@ import { copyDummies, DUMMY_PERIOD, type DummyPart, dummyValues, fillDummy } fro
 import { fromBits, toBits } from "./float-bits";
 import { type PackedForm, packedForm, type QuantizeFormat, tableDtype } from "./packed-form";
 import { equalParts, type FilePart } from "./part";
-import { readQuantized } from "./quantized-rows";
+import { floatsOfCodes, readQuantized } from "./quantized-rows";
 import { readPart } from "./read-part";
 import { type ExpertsView, packedBytes, type WeightView } from "./view";
 import type { ComputeDtype, MatrixOptions, VectorOptions, WeightLoader } from "./weight-loader";
@@ -77,6 +77,10 @@ export class DeviceLoader implements WeightLoader {
   private packing(weight: MatrixDescriptor, { dtype: to, group, quantizeX }: PackedForm): Packing {
     this.count(weight);
     if (isQuantized(weight)) {
+      const isKept = to === weight.codes && group === weight.group;
+      if (!isKept && group !== 0) {
+        return { source: floatsOfCodes(weight.rows, readPart), from: "f32", to, quantization: { group, quantizeX } };
+      }
       const { codes, scales, offsets } = readQuantized(weight);
       const source = ArrayBuffer.isView(codes) ? codes : this.sources(codes);
       return { source, from: weight.codes, to, quantization: { group: weight.group, quantizeX, scales, offsets } };

@@ -26,15 +26,15 @@ const quantized: Readonly<Record<QuantizeFormat, (k: number) => PackedForm>> = {
 
 /** What groups of codes are multiples of, if they are no whole rows. */
 const groupUnits: Readonly<Record<DeviceKind, Readonly<Record<CodeDtype, number>>>> = {
-  cpu: { i8: 32, e4m3: 32, u4: 32, e2m1: 16 },
+  cpu: { i8: 16, e4m3: 32, u4: 32, e2m1: 16 },
   cuda: { i8: 128, e4m3: 128, u4: 32, e2m1: 16 },
 };
 
 const floats = (dtype: PackedDtype): PackedForm => ({ dtype, group: 0, quantizeX: false });
 
 /**
- * Codes stay what they are, unless their groups are of a size that no kernel has. Floats become the activations' type, under f32
- * activations they stay what they are: products with them are exact.
+ * Codes stay what they are, unless their groups are of a size that no kernel has: then they count as floats. Floats become the
+ * activations' type, under f32 activations they stay what they are: products with them are exact.
  */
 export function packedForm(
   weight: MatrixDescriptor,
@@ -46,13 +46,14 @@ export function packedForm(
   const k = weight.shape.at(-1)!;
   if (isQuantized(weight)) {
     const { codes, group, quantizeX } = weight;
-    return group >= k || group % groupUnits[device][codes] === 0 ? { dtype: codes, group, quantizeX } : floats(compute);
+    if (group >= k || group % groupUnits[device][codes] === 0) return { dtype: codes, group, quantizeX };
   }
-  if (role === "exact") return floats(weight.dtype);
+  const stored = isQuantized(weight) ? compute : weight.dtype;
+  if (role === "exact") return floats(stored);
   // Half of what four bits cost of a model's perplexity is lost in what adds to its residual stream.
   const format = quantize === "int4" && role === "residual" ? "int8" : quantize;
   if (format !== null) return quantized[format](k);
-  return floats(compute === "f32" ? weight.dtype : compute);
+  return floats(compute === "f32" ? stored : compute);
 }
 
 /** The type of a table: the file's, or that of activations where the file has codes. */

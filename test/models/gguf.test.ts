@@ -3,7 +3,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadModelConfig } from "../../src/models/config";
 import { ConfigFile } from "../../src/models/config/json-file";
+import { mamba2Name } from "../../src/models/mamba2";
+import { openWeights } from "../../src/models/stored-weights";
+import { Device } from "../../src/tensor/device";
+import { DeviceLoader } from "../../src/weights/device-loader";
 import type { ComputeDtype } from "../../src/weights/weight-loader";
+import { testDevices } from "../helpers/backends";
 import { floatType, ggufOf } from "../helpers/gguf-models";
 import { type QuantizedType, quantizers } from "../helpers/gguf-quantizers";
 import { relativeError } from "../helpers/golden";
@@ -168,4 +173,18 @@ describe("codes give the logits of the floats that they stand for", () => {
     // Codes that all were 0, say, would pass the lines above.
     expect(relativeError(expected, original)).toBeLessThan(0.3);
   });
+});
+
+test("a head of Q6_K stays codes with a scale for each 16 on a CPU; on a GPU it is widened", async () => {
+  const file = ggufOf(writeWide(), { type: () => ["Q6_K", (values) => quantizers.Q6_K(values).bytes] });
+  const embeddings = openWeights(dir.write("codes.gguf", file.file())).scope().named(mamba2Name).scope("embeddings");
+  const device = Device.open({ kind: testDevices[0]! });
+  const loader = new DeviceLoader(device, "bf16");
+  const [n, k] = [96, 256];
+  const { data, bytes } = loader.matrix(embeddings.matrix([n, k]));
+  await loader.settle();
+  const isCpu = device.kind === "cpu";
+  expect([data.dtype, bytes]).toEqual(isCpu ? ["i8", n * (k + (4 * k) / 16)] : ["bf16", 2 * n * k]);
+  loader.close();
+  device.close();
 });

@@ -2,12 +2,18 @@ import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadEngine } from "../../src/llm/load-engine";
 import { loadModelConfig } from "../../src/models/config";
+import { linear } from "../../src/ops/linear";
+import { Device } from "../../src/tensor/device";
 import { Checkpoint } from "../../src/weights/checkpoint";
+import { wholeMatrix } from "../../src/weights/descriptor";
+import { DeviceLoader } from "../../src/weights/device-loader";
 import type { QuantizeFormat } from "../../src/weights/packed-form";
 import { testDevices } from "../helpers/backends";
 import { fromBf16, fromE4m3, toBf16, toE4m3 } from "../helpers/bits";
+import { dequantized, packedRows, randomCodes } from "../helpers/codes";
 import { goldens, relativeError } from "../helpers/golden";
 import { ModelHarness } from "../helpers/model-harness";
+import { Rng } from "../helpers/rng";
 import { makeTestDir, type TestDir, withLength } from "../weights/files";
 
 const named = (name: string) => goldens.find((golden) => golden.name === name)!;
@@ -60,6 +66,37 @@ test.each([
     (sign * values.reduce((sum, value) => sum + value, 0)) / values.length;
   expect(Math.exp(mean(scores, -1) - mean(reference, 1))).toBeLessThan(1 + share);
   await client.close();
+});
+
+test("--quantize int8 makes its own codes of those that no kernel has", async () => {
+  const device = Device.open({ kind: testDevices[0]! });
+  const loader = new DeviceLoader(device, "f32", () => {}, "int8");
+  const [n, k, group] = [32, 128, 24];
+  const weight = randomCodes(new Rng(3), "i8", n, k, group);
+  const { scales, offsets } = weight;
+  const read = () => ({ codes: packedRows(weight), scales, offsets });
+  const matrix = wholeMatrix({ name: "w", codes: "i8", group, shape: [n, k], bytes: n * k, read });
+  const { data, bytes } = loader.matrix(matrix);
+  expect([data.dtype, bytes]).toEqual(["i8", n * (k + 4)]);
+  const x = device.tensor("f32", [k, k]);
+  device.stream.upload(
+    x,
+    Float32Array.from({ length: k * k }, (_, i) => (i % (k + 1) === 0 ? 1 : 0)),
+  );
+  const out = device.tensor("f32", [k, n]);
+  linear(device.stream, { out, x, weight: data });
+  const got = new Float32Array(k * n);
+  await device.stream.download(out, got);
+  const want = dequantized(weight);
+  for (let row = 0; row < n; row++) {
+    const own = want.subarray(row * k, (row + 1) * k);
+    const step = own.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 127;
+    own.forEach((value, i) => {
+      expect(Math.abs(got[i * n + row]! - value)).toBeLessThan(0.51 * step);
+    });
+  }
+  loader.close();
+  device.close();
 });
 
 describe("a checkpoint of fp8 blocks, in part", () => {

@@ -35,7 +35,7 @@ export const sliceCases: readonly SliceCase[] = [
   { kind: "awq", shape: [24, 128], whole: "0:64 64:128 0:32", cut: "32:96 1:64" },
   { kind: "Q8_0", shape: [6, 256], whole: "0:32 64:256 33:60", cut: "16:64 0:255" },
   { kind: "Q4_0", shape: [6, 256], whole: "0:32 64:256 34:60", cut: "16:64 33:60 0:255" },
-  { kind: "Q6_K", shape: [6, 256], whole: "", cut: "16:64 0:255" },
+  { kind: "Q6_K", shape: [6, 256], whole: "0:16 48:256 17:30", cut: "8:64 0:255" },
 ];
 
 export const rangesOf = (text: string): Range[] =>

@@ -15,8 +15,8 @@ export interface BlockType {
   /** Elements that share a scale. */
   readonly group: number;
   /**
-   * What the kernels read of it: the codes as they are, with scales in f32 (i8) or with scales and offsets rounded to f16 (u4). null
-   * where they have no such codes, by groups of 16 or by their range: then rows are widened to floats.
+   * What kernels read of it: the codes as they are, with scales in f32 (i8) or with scales and offsets rounded to f16 (u4). null
+   * where none has such codes, of five bits or in groups of 16 with an offset: then rows are widened to floats.
    */
   readonly kept: "i8" | "u4" | null;
   /** The block at `at` becomes elements from `element` on. */
@@ -145,7 +145,7 @@ const q5_k: BlockType = {
 /** Low four bits, high two bits, a factor of eight bits for each 16, d. */
 const q6_k: BlockType = {
   group: 16,
-  kept: null,
+  kept: "i8",
   decode(raw, at, { codes, scales }, element) {
     const d = half(raw, at + 208);
     for (let i = 0; i < 16; i++) scales[element / 16 + i] = d * raw.readInt8(at + 192 + i);
@@ -184,7 +184,7 @@ const q2_k: BlockType = {
 /** High bits, two low bits of each element, factors of six bits, d. */
 const q3_k: BlockType = {
   group: 16,
-  kept: null,
+  kept: "i8",
   decode(raw, at, { codes, scales }, element) {
     const d = half(raw, at + 108);
     const packed = at + 96;

@@ -64,6 +64,7 @@ async function main(): Promise<void> {
       (
         [
           { codes: "i8", group: 128 },
+          { codes: "i8", group: 16 },
           { codes: "e4m3", group: 128 },
           { codes: "u4", group: 32 },
           { codes: "e2m1", group: 16 },
