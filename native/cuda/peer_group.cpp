@@ -67,8 +67,10 @@ bool sums_are_right(std::vector<Checked>& ranks, const std::shared_ptr<PeerGroup
     Checked& rank = ranks[r];
     check(cudaSetDevice(rank.device), "cudaSetDevice");
     for (size_t i = 0; i < n; ++i) values[i] = known(static_cast<int64_t>(i), static_cast<int>(r));
-    check(cudaMemcpy(rank.x, values.data(), n * sizeof(float), cudaMemcpyHostToDevice), "cudaMemcpy");
-    check(cudaMemset(rank.out, 0xff, n * sizeof(float)), "cudaMemset");
+    // In the order of the stream: what the default one does may still go on when these calls return.
+    const size_t bytes = n * sizeof(float);
+    check(cudaMemcpyAsync(rank.x, values.data(), bytes, cudaMemcpyHostToDevice, rank.stream), "cudaMemcpyAsync");
+    check(cudaMemsetAsync(rank.out, 0xff, bytes, rank.stream), "cudaMemsetAsync");
     Context context{};
     context.stream = rank.stream;
     AllReduceParams params{};
