@@ -26,13 +26,13 @@ __host__ __device__ constexpr int64_t steps_of(int64_t k) { return (k + kStep - 
 // An even number, so that a block may take two.
 __host__ __device__ constexpr int64_t tiles_of(int64_t n) { return (n + 2 * kRows - 1) / (2 * kRows) * 2; }
 
-// Tiles of the rows of a weight for each block of a launch, nearly equal.
+// Tiles of the rows of a weight for each block (or cluster) of a launch, nearly equal.
 struct TilesOfBlock {
   int first, count;
-  __device__ __forceinline__ explicit TilesOfBlock(int64_t n) {
-    const int64_t all = (n + kRows - 1) / kRows;
-    first = static_cast<int>(all * blockIdx.x / gridDim.x);
-    count = static_cast<int>(all * (blockIdx.x + 1) / gridDim.x) - first;
+  __device__ __forceinline__ explicit TilesOfBlock(int64_t n, unsigned cluster = 1) {
+    const int64_t all = (n + kRows - 1) / kRows, number = blockIdx.x / cluster, of = gridDim.x / cluster;
+    first = static_cast<int>(all * number / of);
+    count = static_cast<int>(all * (number + 1) / of) - first;
   }
 };
 

@@ -8,7 +8,9 @@
 //
 // Mapping. Warpgroups are [splits of k][groups of four tiles], and a warp for each split copies x. Where a block has
 // more tiles than warps, they go on with the next ones. With splits, sums are added up in shared memory in the order of
-// k. An output's sum is taken in an order that depends on n and k alone.
+// k. Where four warps have all tiles of two blocks, these are a cluster, and each has half of k for all of the tiles:
+// it reads half as much of x. Then each finishes half of the rows of x, with the other's sums of them. An output's sum
+// is taken in an order that depends on n and k alone.
 //
 // Layout. x: images [steps][kRowsX rows][128 bytes], swizzled, as the matrix unit wants them. Within 32 of k the codes
 // lie in the order in which a lane's codes of the weight do: quantize_images_kernel.
@@ -16,8 +18,9 @@
 // Scales. Of rows on both sides, or of steps: then each step's products are scaled as floats. Both add up steps as
 // floats; the matrix unit's own sums have fewer bits.
 //
-// Bound. Bytes: those of the weight from memory, m k of x from the L2 for each block and pass. On an H200 64 rows take
-// 32 us of 4096 -> 18560 and 27 of 8192 -> 4096, of which x takes 5 (native/lab/README.md).
+// Bound. Bytes: those of the weight from memory, m k of x from the L2 for each block and pass, half of that in a
+// cluster. On an H200 64 rows take 32 us of 4096 -> 18560 and 23 of 8192 -> 4096, of which x takes 6
+// (native/lab/README.md).
 #include "cuda/e4m3_operands.cuh"
 #include "cuda/hopper.cuh"
 #include "cuda/linear.cuh"
@@ -88,11 +91,12 @@ __device__ __forceinline__ void multiply_codes(float (&d)[N / 2], const uint32_t
 
 // The sizes that a launch is made with.
 struct Walk {
-  int groups, splits;           // of warpgroups
-  int used;                     // warps of a split that ever have a tile, the first ones
-  int batch;                    // blocks of the weight in a copy, and in a slot of a warp's ring
-  int depth, stages;            // slots of such a ring, and of the ring of x of each split
-  uint32_t x, rings, barriers;  // offsets in shared memory
+  int cluster;                        // blocks that share k: 1 or 2
+  int groups, splits;                 // of warpgroups
+  int used;                           // warps of a split that ever have a tile, the first ones
+  int batch;                          // blocks of the weight in a copy, and in a slot of a warp's ring
+  int depth, stages;                  // slots of such a ring, and of the ring of x of each split
+  uint32_t x, rings, sums, barriers;  // offsets in shared memory; sums: of the cluster's other block
   uint32_t bytes;
 };
 
@@ -107,7 +111,9 @@ __global__ void __launch_bounds__(kMostGroups * 160, 1)
   constexpr int kImage = N * 128, kStage = kImage + (kStepScales ? 1024 : 0);
   const int lane = threadIdx.x % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int consumers = plan.groups * plan.splits * 4, steps = static_cast<int>(steps_of(p.k));
-  const TilesOfBlock own(p.n);
+  const int rank = static_cast<int>(blockIdx.x) % plan.cluster, shares = plan.cluster * plan.splits;  // of k
+  const TilesOfBlock own(p.n, plan.cluster);
+  if (plan.cluster > 1) cluster_arrive();
   const int first_tile = own.first, tiles = own.count;
   const int abreast = plan.groups * 4, passes = (tiles + abreast - 1) / abreast;
   auto* full = reinterpret_cast<uint64_t*>(memory + plan.barriers);  // of rings [splits][used][depth]
@@ -115,7 +121,8 @@ __global__ void __launch_bounds__(kMostGroups * 160, 1)
   uint64_t* x_empty = x_full + plan.splits * plan.stages;
   const bool copies_x = warp >= consumers;
   const int split = copies_x ? warp - consumers : warp / abreast, place = warp % abreast;
-  const int begin = steps * split / plan.splits, count = steps * (split + 1) / plan.splits - begin;
+  const int share = rank * plan.splits + split;
+  const int begin = steps * share / shares, count = steps * (share + 1) / shares - begin;
   const int number = split * plan.used + place;  // of this warp's ring, if it has one
   uint8_t* ring = memory + plan.rings + number * plan.depth * plan.batch * kBlockBytes;
   uint64_t* ring_full = full + number * plan.depth;
@@ -152,6 +159,7 @@ __global__ void __launch_bounds__(kMostGroups * 160, 1)
   let_next_start();
   __syncthreads();
   wait_for_inputs();
+  if (plan.cluster > 1) cluster_wait();  // the other block has started
   if (copies_x) {
     if (lane > 0) return;
     for (int i = 0, at = 0, step = begin, phase = 1; i < passes * count; ++i) {
@@ -225,7 +233,7 @@ __global__ void __launch_bounds__(kMostGroups * 160, 1)
       __syncwarp();
       if (lane == 0) hopper::barrier_arrive(x_empty + stage);
     }
-    // Splits are for blocks with one pass.
+    // Splits and clusters are for blocks with one pass.
     if (plan.splits > 1) {
       // Each split's lie where its rows of x have been.
       const auto of_split = [&](int s) {
@@ -244,9 +252,28 @@ __global__ void __launch_bounds__(kMostGroups * 160, 1)
         for (int e = 0; e < N / 2; ++e) sums[e] += of_split(s)[e * 32];
       }
     }
+    constexpr int kHalf = N / 16;  // eights of rows of x
+    if (plan.cluster > 1) {
+      float4* meeting = reinterpret_cast<float4*>(memory + plan.sums) + place * kHalf * 32 + lane;
+#pragma unroll
+      for (int c = 0; c < N / 8; ++c) {
+        if (c / kHalf == rank) continue;
+        hopper::store_at(hopper::address_at(meeting + c % kHalf * 32, 1 - rank),
+                         {sums[4 * c], sums[4 * c + 1], sums[4 * c + 2], sums[4 * c + 3]});
+      }
+      cluster_arrive();
+      cluster_wait();
+#pragma unroll
+      for (int c = 0; c < N / 8; ++c) {
+        if (c / kHalf != rank) continue;
+        const float4 other = meeting[c % kHalf * 32];
+        sums[4 * c] += other.x, sums[4 * c + 1] += other.y, sums[4 * c + 2] += other.z, sums[4 * c + 3] += other.w;
+      }
+    }
     if (!mine) continue;
 #pragma unroll
     for (int c = 0; c < N / 8; ++c) {
+      if (plan.cluster > 1 && c / kHalf != rank) continue;
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int m = c * 8 + lane % 4 * 2 + e % 2;

@@ -42,6 +42,11 @@ __device__ __forceinline__ void store_at(uint32_t there, float a, float b, uint3
                "f"(a), "f"(b), "r"(barrier)
                : "memory");
 }
+// Without a barrier: the blocks meet at one of the cluster.
+__device__ __forceinline__ void store_at(uint32_t there, float4 v) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(there), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
+               : "memory");
+}
 // Waits until the phase of this parity is complete.
 __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
   asm volatile(

@@ -143,13 +143,16 @@ bool codes_fit(const LinearParams& p, const Context& context) {
          context.codes_scratch && p.k <= kLongestRow;
 }
 
-// A tile for each warp where that is enough; warpgroups that are left share k.
+// A tile for each warp where that is enough; warpgroups that are left share k, and so do two blocks whose tiles one
+// warpgroup has, if no share of k is shorter than two steps.
 Walk walk_of(const LinearParams& p, int image_rows, bool step_scales, int batch, const Context& context) {
   constexpr uint32_t kMemory = 227 << 10;
   const auto up = [](int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); };
   const int all = up(p.n, kRows), steps = static_cast<int>(steps_of(p.k));
   Walk walk = {};
-  const int tiles = up(all, context.multiprocessors), passes = up(tiles, 4 * kMostGroups);
+  const bool pairs = up(all, context.multiprocessors / 2) <= 4 && steps >= 4 * kMostGroups;
+  walk.cluster = pairs ? 2 : 1;
+  const int tiles = up(all, context.multiprocessors / walk.cluster), passes = up(tiles, 4 * kMostGroups);
   walk.groups = up(up(tiles, passes), 4);
   walk.splits = passes > 1 ? 1 : std::max(std::min(kMostGroups / walk.groups, steps / 2), 1);
   walk.used = std::min(tiles, walk.groups * 4);
@@ -157,11 +160,13 @@ Walk walk_of(const LinearParams& p, int image_rows, bool step_scales, int batch,
   const uint32_t stage = image_rows * 128 + (step_scales ? 1024 : 0);
   walk.x = 0;
   walk.rings = walk.x + walk.splits * walk.stages * stage;
+  const uint32_t sums = pairs ? walk.groups * 4 * image_rows / 2 * kRows * sizeof(float) : 0;
   const int rings = walk.used * walk.splits;
-  const uint32_t room = (kMemory - 1024 - walk.rings) / rings;  // for each
+  const uint32_t room = (kMemory - 1024 - walk.rings - sums) / rings;  // for each
   walk.batch = std::min<int>(batch, room / (2 * (kBlockBytes + 8)));
   walk.depth = room / (walk.batch * (kBlockBytes + 8));
-  walk.barriers = walk.rings + rings * walk.depth * walk.batch * kBlockBytes;
+  walk.sums = walk.rings + rings * walk.depth * walk.batch * kBlockBytes;
+  walk.barriers = walk.sums + sums;
   walk.bytes = walk.barriers + (rings * walk.depth + 2 * walk.splits * walk.stages) * 8;
   return walk;
 }
@@ -181,9 +186,11 @@ void launch_codes(const LinearParams& p, int batch, Context& context) {
   const Walk walk = walk_of(p, N, kStepScales, batch, context);
   const int64_t tiles = (p.n + kRows - 1) / kRows;
   launch(context,
-         {.grid = dim3(static_cast<unsigned>(std::min<int64_t>(tiles, context.multiprocessors))),
+         {.grid = dim3(
+              static_cast<unsigned>(std::min<int64_t>(tiles, context.multiprocessors / walk.cluster) * walk.cluster)),
           .block = static_cast<unsigned>(walk.groups * walk.splits * 128 + walk.splits * 32),
-          .shared_bytes = walk.bytes},
+          .shared_bytes = walk.bytes,
+          .cluster = walk.cluster},
          e4m3_rows_kernel<N, kStepScales>, p, x, walk);
 }
 

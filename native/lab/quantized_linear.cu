@@ -165,7 +165,9 @@ bool check_all(lab::LinearWorkspace& workspace) {
     for (const int64_t m : {9, 16, 17, 31, 33, 64}) check({e4m3, bf16, bf16, m, 272, 512});
     for (const int64_t m : {20, 64}) {
       check({e4m3, bf16, f32, m, 18560, 1024, 0, false, true, true});
-      check({e4m3, bf16, bf16, m, 4096, 8192});
+      check({e4m3, bf16, bf16, m, 4096, 8192});  // pairs of blocks
+      check({e4m3, bf16, f32, m, 45, 1672, 0, false, true, true});
+      check({e4m3, f16, f32, m, 2400, 1536});
       check({e4m3, f16, f16, m, 40000, 328});
       check({e4m3, bf16, f32, m, 13, 24});
     }

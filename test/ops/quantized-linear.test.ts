@@ -95,6 +95,8 @@ const tableOfQuantizedX = cases(
     { ...type, m: 40, k: 200, group: type.group === 512 ? 200 : 128 }, // a step that is cut off
     { ...type, m: 100, k: 200, group: type.group === 512 ? 200 : 128 },
     { ...type, m: 40, n: 2400 }, // more tiles than multiprocessors
+    { ...type, m: 40, k: 1672, group: type.group === 512 ? 1672 : 128 }, // two blocks share k
+    { ...type, m: 20, n: 45, k: 1672, group: type.group === 512 ? 1672 : 128, bias: true, accumulate: true },
     { ...type, m: 100, n: 300 }, // no multiple of 16: widened
     { ...type, m: 20, bias: true, alpha: -0.22 },
     { ...type, m: 100, bias: true, alpha: -0.22 }, // widened
