@@ -8,7 +8,7 @@ import type { LoadedModel } from "./loaded-model";
 import type { EngineConfig } from "./policy/config";
 import { captureSizes, prefillSizes, warmUpSizes } from "./policy/graph-sizes";
 import { PAGE_SIZE } from "./policy/kv-pages";
-import { idleSequence, padDecodes, padPrefill } from "./policy/padding";
+import { idleSequence, laggingDecodes, padDecodes, padPrefill } from "./policy/padding";
 import type { Transfer } from "./policy/snapshot-tiers";
 import { maxDrawsOf, rowTokensOf } from "./policy/speculative-config";
 import { NO_SLOT } from "./policy/state-slots";
@@ -60,6 +60,8 @@ export class ModelRunner {
   private readonly graphs = new Map<string, Graph>();
   private readonly sizes: StepGraphs;
   private readonly warmUpSizes: readonly number[];
+  /** Whether states lag behind some steps of decodes. */
+  private readonly statesLag: boolean;
   /** Tokens after which a prefill may leave a snapshot; Infinity where none does. */
   private readonly snapshotSize: number;
   /** Drawn tokens: the steps in flight take turns. */
@@ -75,6 +77,7 @@ export class ModelRunner {
     options: RunnerOptions = {},
   ) {
     const { maxNumSeqs, maxNumBatchedTokens } = config;
+    this.statesLag = config.laggingRows !== undefined;
     this.stages = drawStages(target, maxNumSeqs, () => this.launcher.buffers);
     const limits = {
       ...{ maxRows: maxNumSeqs + 1, maxTokens: maxNumBatchedTokens, maxDraws: maxDrawsOf(config) },
@@ -124,7 +127,9 @@ export class ModelRunner {
 
   /** Captures the steps of every size. Without it, each is captured when it is first needed. */
   captureAll(): void {
-    const decodes = this.sizes.decodeSizes.map((size) => padDecodes(noRows, size));
+    const { decodeSizes } = this.sizes;
+    const lagging = this.statesLag ? decodeSizes.map(laggingDecodes) : [];
+    const decodes = [...decodeSizes.map((size) => padDecodes(noRows, size)), ...lagging];
     // A prompt that fills its size leaves an empty row, and fewer blocks and chunks.
     const prefills = this.sizes.prefillSizes.flatMap((size) =>
       [1, 0].flatMap((missing) => {

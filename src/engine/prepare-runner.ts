@@ -8,6 +8,7 @@ import { ModelRunner } from "./model-runner";
 import { type EngineConfig, type EngineOptions, engineConfig, hostDtypeOf } from "./policy/config";
 import { PAGE_SIZE } from "./policy/kv-pages";
 import { fitMemory, hostSnapshots, type MemoryPlan, stateBudget } from "./policy/memory-plan";
+import { LAGGING_ROWS } from "./policy/state-lag";
 import { GroupRunner, type Runner } from "./runner";
 
 export interface PreparedRunner {
@@ -49,7 +50,10 @@ export async function prepareRunner(
     const budgets = placed.map((each) => stateBudget({ kind, ...each.device.memory() }, options));
     return Math.max(0, Math.min(...budgets) / sharers - onTheirWay);
   };
-  const wanted = engineConfig(options, { kind, chunkSize: alignmentOf(model), maxPositions });
+  const wanted = {
+    ...engineConfig(options, { kind, chunkSize: alignmentOf(model), maxPositions }),
+    ...(model.statesLag && { laggingRows: LAGGING_ROWS }),
+  };
   const runnerOf = (config: EngineConfig, poolsOf: readonly (readonly Pools[])[]): Runner => {
     const runners = placed.map(({ drafter, ...each }, rank) => {
       const { numHostSnapshots: slots } = config;

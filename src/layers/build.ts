@@ -14,13 +14,16 @@ export class ModelBuild {
   readonly fields: AnyField[] = [];
   /** How many of the parameters a token does not use. */
   idleParameters = 0;
+  /** Whether states of a layer lag behind plain decodes. */
+  statesLag = false;
   private readonly keys = new Map<string, object>();
   private readonly shares = new Map<object, object>();
 
   /**
    * `stateDtype`: the type of recurrent states; `kvDtype`: of keys and values, u8 where they are codes of e4m3; `rowTokens`:
    * tokens of a decode row at most. Above 1 the later ones may be taken back, so recurrent states keep a history. `withMtp`:
-   * whether the checkpoint's head of multi-token prediction is loaded too. `place`: which share of each layer is built.
+   * whether the checkpoint's head of multi-token prediction is loaded too. `place`: which share of each layer is built. `lags`:
+   * whether states may lag behind plain decodes, where a layer gains by that.
    */
   constructor(
     readonly loader: WeightLoader,
@@ -29,6 +32,7 @@ export class ModelBuild {
     readonly rowTokens = 1,
     readonly withMtp = false,
     readonly place: Rank = onlyRank,
+    readonly lags = false,
   ) {}
 
   /** The type of activations. */

@@ -29,6 +29,8 @@ export class CausalConv {
     private readonly bias: Tensor | undefined,
     /** The last inputs of a sequence, which its next step begins with. */
     readonly state: SlotTensor,
+    /** Where tokens may be taken back: the last of a row lies where the oldest of its window was. */
+    private readonly isRing: boolean,
   ) {}
 
   /** `inputScales`: a factor of each channel's inputs; default 1. `channels`: this rank's, of `all`. */
@@ -51,9 +53,9 @@ export class CausalConv {
       shape: [width, dim],
     });
     const added = bias ? loader.vector(own(weights.tensor("bias", [all], initial.zeros))) : undefined;
-    // A ring, where tokens may be taken back: the last of a row lies where the oldest of its window was.
-    const entries = build.rowTokens === 1 ? width - 1 : width - 2 + build.rowTokens;
-    return new CausalConv(weight, added, { shape: [entries, dim], dtype });
+    const isRing = build.rowTokens > 1;
+    const entries = isRing ? width - 2 + build.rowTokens : width - 1;
+    return new CausalConv(weight, added, { shape: [entries, dim], dtype }, isRing);
   }
 
   // Arguments are written out: to spread two objects into a third takes longer than the call of an op.
@@ -76,10 +78,10 @@ export class CausalConv {
     });
   }
 
-  /** `replays`: of a model whose rows may have several tokens, that may be taken back. */
+  /** `replays`: where states may lag behind. */
   decode({ stream }: Forward, { out, x, slots }: ConvDecode, state: Tensor, replays: Replays | null): void {
     const own = { weight: this.weight, bias: this.bias, silu: true, state };
-    if (replays === null) causalConv1dUpdate(stream, { out, x, slots, ...own });
+    if (replays === null || !this.isRing) causalConv1dUpdate(stream, { out, x, slots, ...own });
     else causalConv1dReplay(stream, { out, x, slots, replay: replays.rows, ...own });
   }
 }

@@ -101,7 +101,7 @@ export class Mamba2Mixer {
       slotCache({
         conv: this.conv.state,
         ssm: { shape: [heads, headDim, stateSize], dtype: build.stateDtype, packs: true },
-        ...history(build, inner + groups * stateSize + heads),
+        ...history(build, inner + groups * stateSize + heads, build.lags),
       }),
     );
     this.shape = {
@@ -109,7 +109,7 @@ export class Mamba2Mixer {
       dtype: build.dtype,
       // Such a norm gates them itself.
       gatesDecodes: this.split === null ? this.norm?.ungated !== null : this.split.afterGate,
-      replays: build.rowTokens > 1,
+      replays: build.rowTokens > 1 || build.lags,
       chunks: build.field(chunks(config.chunkSize)),
       snapshots: build.field(snapshots(config.chunkSize)),
     };

@@ -38,7 +38,7 @@ export interface MixerStep {
 interface MixerDecode {
   readonly conv: ConvDecode;
   readonly scan: Omit<SsdStateUpdateArgs, ScanOwn>;
-  /** Where tokens of a row may be taken back. */
+  /** Where states may lag behind. */
   readonly replays: Replays | null;
 }
 
@@ -51,7 +51,7 @@ export interface MixerShape {
   readonly dtype: DType;
   /** Whether the state update multiplies decode rows with their gates. */
   readonly gatesDecodes: boolean;
-  /** Whether rows may have several tokens, which may be taken back. */
+  /** Whether states may lag behind. */
   readonly replays: boolean;
   readonly chunks: StepField<keyof Chunks, Chunks>;
   readonly snapshots: StepField<keyof Snapshots, Snapshots>;

@@ -1,5 +1,6 @@
 import { type EngineOptions, resolveDtypes, resolveQuantize } from "../engine/policy/config";
 import { rowTokensOf, speculativeConfig } from "../engine/policy/speculative-config";
+import { lagsStates } from "../engine/policy/state-lag";
 import { EngineError } from "../errors";
 import { ModelBuild } from "../layers/build";
 import type { Rank } from "../layers/share";
@@ -57,6 +58,7 @@ export async function loadWeights(
     rowTokensOf({ speculative }),
     speculative?.method === "mtp",
     options.place,
+    lagsStates(device.kind, dtypes.state),
   );
   try {
     const model = await loadModel(config, build, own.weights);

@@ -60,6 +60,7 @@ export class Decoder implements Model {
     private readonly residualDtype: DType,
     readonly caches: readonly CacheSpec[],
     readonly fields: readonly AnyField[],
+    readonly statesLag: boolean,
     private readonly embeddings: Embedding,
     private readonly blocks: readonly Block[],
     private readonly norm: RmsNorm,
@@ -89,7 +90,8 @@ export class Decoder implements Model {
     const mtp = build.withMtp ? (options.mtp?.({ embeddings, lmHead }) ?? null) : null;
     await build.loader.settle();
     const residual = options.residualDtype ?? "f32";
-    return new Decoder(config, options, residual, build.caches, build.fields, embeddings, blocks, norm, lmHead, mtp);
+    const { caches, fields, statesLag } = build;
+    return new Decoder(config, options, residual, caches, fields, statesLag, embeddings, blocks, norm, lmHead, mtp);
   }
 
   forward(f: Forward, out?: Tensor): Tensor {

@@ -11,6 +11,8 @@ export interface Model {
   readonly caches: readonly CacheSpec[];
   /** Step metadata that its layers read. */
   readonly fields: readonly AnyField[];
+  /** Whether states lag behind plain decodes of many rows (state-lag of the engine's policy). */
+  readonly statesLag: boolean;
   /** The head that predicts one token more, where the build asked for it and the checkpoint has one. */
   readonly mtp: MtpHead | null;
   /** A step: the batch's token ids to final hidden states [numTokens, hidden], in `out` or else in the arena. */

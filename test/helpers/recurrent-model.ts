@@ -33,9 +33,9 @@ export class RecurrentModel {
   /** Tokens that the step before drew. */
   private drawn: number[] = [];
 
-  /** `rowTokens`: of a decode row at most; above 1 later ones may be taken back. */
-  constructor(numSlots: number, rowTokens = 1) {
-    this.histories = Array.from({ length: numSlots }, () => new Uint32Array(2 * rowTokens).fill(0xbad));
+  /** `entries`: tokens that a history has room for. */
+  constructor(numSlots: number, entries = 0) {
+    this.histories = Array.from({ length: numSlots }, () => new Uint32Array(entries).fill(0xbad));
     this.pool = new Uint32Array(numSlots).fill(0xdeadbeef);
     this.tokenCounts = Array.from({ length: numSlots }, () => new Int32Array(vocabSize).fill(77));
   }

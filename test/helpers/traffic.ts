@@ -16,8 +16,13 @@ export const trafficConfigs = fc
     chunkSize: fc.integer({ min: 1, max: 8 }),
     maxModelLen: fc.integer({ min: 13, max: 40 }),
     maxQueue: fc.integer({ min: 1, max: 6 }),
+    laggingRows: fc.constantFrom(0, 1, 2, 4), // 0: states never lag
   })
-  .map((config) => ({ ...config, maxNumBatchedTokens: Math.max(config.maxNumBatchedTokens, config.maxNumSeqs) }));
+  .map(({ laggingRows, ...config }) => ({
+    ...config,
+    ...(laggingRows > 0 && { laggingRows }),
+    maxNumBatchedTokens: Math.max(config.maxNumBatchedTokens, config.maxNumSeqs),
+  }));
 
 const token = fc.nat(vocabSize - 1);
 const rarely = <T>(arbitrary: fc.Arbitrary<T>) =>

@@ -1,6 +1,6 @@
 import { greedyRequest } from "./request";
 import { Sequence } from "./sequence";
-import { batchOf, noDrafts, type ScheduledBatch, type ScheduledRow } from "./step-plan";
+import { batchOf, noDrafts, type ScheduledBatch, type ScheduledRow, settles } from "./step-plan";
 
 /** A sequence without a slot that only takes tokens, all of them 0: kernels write nothing for its rows. */
 export function idleSequence(numTokens: number): Sequence {
@@ -19,6 +19,13 @@ export function padDecodes(batch: ScheduledBatch, numRows: number, tokensPerRow 
   const idle = { sequence, start: 0, numTokens: tokensPerRow, draws: 0, draw: -1, drafts: noDrafts };
   const rows = missing === 0 ? batch.rows : [...batch.rows, ...new Array<ScheduledRow>(missing).fill(idle)];
   return { ...batchOf(rows, batch.numPrefills), numDraws: numRows * tokensPerRow };
+}
+
+/** A step of decodes whose states lag, all of them idle. */
+export function laggingDecodes(numRows: number): ScheduledBatch {
+  const batch = padDecodes(batchOf([], 0), numRows);
+  const replay = { first: 0, held: 0, settles: settles.nothing };
+  return { ...batch, rows: batch.rows.map((row) => ({ ...row, replay })) };
 }
 
 /** One prefill filled up to `numTokens` tokens by a second one, which has no slot; it may be empty. */

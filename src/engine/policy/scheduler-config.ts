@@ -17,6 +17,8 @@ export interface SchedulerConfig {
   readonly maxModelLen: number;
   /** Requests that may wait; preempted sequences come on top. */
   readonly maxQueue: number;
+  /** Decodes of a step from which on states lag behind them (state-lag.ts); absent = they never do. */
+  readonly laggingRows?: number;
   /** Whether and how next tokens are guessed; absent or null = they are not. */
   readonly speculative?: SpeculativeConfig | null;
 }
@@ -39,7 +41,7 @@ export function checkSchedulerConfig(config: SchedulerConfig): void {
   }
 }
 
-type Size = Exclude<keyof SchedulerConfig, "deterministic" | "speculative">;
+type Size = Exclude<keyof SchedulerConfig, "deterministic" | "speculative" | "laggingRows">;
 
 function minimums(config: SchedulerConfig): [Size, number][] {
   return [

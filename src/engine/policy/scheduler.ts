@@ -207,6 +207,7 @@ export class Scheduler {
     }
     if (this.drafts?.waits(decodes, plan.spare)) return prefills;
     plan.follows = this.drafts?.follows(decodes) ?? false;
+    plan.lags = decodes.length >= (this.config.laggingRows ?? Number.POSITIVE_INFINITY);
     const draftsOf = this.drafts?.of(decodes, plan.spare);
     for (const sequence of decodes) {
       if (plan.rests(sequence)) continue;

@@ -1,6 +1,7 @@
 import type { SchedulerConfig } from "./scheduler-config";
 import type { Sequence } from "./sequence";
 import { rowTokensOf } from "./speculative-config";
+import { historyEntries } from "./state-lag";
 
 /** A state that a row leaves behind: that of its sequence after `position` tokens. */
 export interface Snapshot {
@@ -19,7 +20,7 @@ export interface RowPrefix {
   readonly snapshots: readonly Snapshot[];
 }
 
-/** How a decode row finds its state, where tokens of rows may be taken back. Tokens count from the first decoded one. */
+/** How a decode row finds its state, where that may lag behind. Tokens count from the first decoded one. */
 export interface RowReplay {
   /** The row's first token. */
   readonly first: number;
@@ -53,7 +54,7 @@ export interface ScheduledRow extends Partial<RowPrefix> {
   readonly drafts: readonly number[];
   /** How many of the guesses may turn out right; the others fill the row up. Default all. */
   readonly proposed?: number;
-  /** What a decode has, where rows may have several tokens. */
+  /** What a decode has, where states may lag behind. */
   readonly replay?: RowReplay;
 }
 
@@ -95,17 +96,20 @@ export class StepPlan {
   private prefillAdvances = false;
   /** See ScheduledBatch. */
   follows = true;
+  /** Whether rows without guesses let their states lag behind; false where those are to be as the plain update needs them. */
+  lags = false;
 
-  /** Tokens of a decode row at most. */
-  private readonly rowTokens: number;
+  /** Tokens that a state may lack before a row: the history has room for them and the longest row. */
+  private readonly room: number;
 
   constructor(
     private readonly config: Pick<
       SchedulerConfig,
-      "maxNumBatchedTokens" | "chunkSize" | "deterministic" | "speculative"
+      "maxNumBatchedTokens" | "chunkSize" | "deterministic" | "speculative" | "laggingRows"
     >,
   ) {
-    this.rowTokens = rowTokensOf(config);
+    const rowTokens = rowTokensOf(config);
+    this.room = Math.max(0, historyEntries(rowTokens, config.laggingRows !== undefined) - rowTokens);
   }
 
   /** Tokens that are left of the budget. */
@@ -139,7 +143,7 @@ export class StepPlan {
   giveDecode(sequence: Sequence, drafts = noDrafts, proposed = drafts.length): void {
     if (this.resting.has(sequence)) return;
     const row = this.row(sequence, 1, drafts);
-    this.decodes.push(this.rowTokens === 1 ? row : { ...row, proposed, replay: this.replay(row) });
+    this.decodes.push(this.room === 0 ? row : { ...row, proposed, replay: this.replay(row) });
   }
 
   private row(sequence: Sequence, known: number, drafts: readonly number[]): ScheduledRow {
@@ -152,15 +156,16 @@ export class StepPlan {
   }
 
   /**
-   * A row without guesses settles, so that the plain update can go on from there. One with guesses does when the history, of
-   * twice the longest row, might not have room for the next row otherwise.
+   * A row settles when the history might not have room for the next row otherwise. One without guesses does in any case unless the
+   * step's states lag: the plain update can go on from there.
    */
   private replay({ sequence, start, numTokens }: ScheduledRow): RowReplay {
     const { numToPrefill, numSettled } = sequence;
     const held = start - Math.max(numToPrefill, numSettled);
     const first = start - numToPrefill;
-    if (numTokens === 1) return { first, held, settles: settles.all };
-    return { first, held, settles: held + numTokens > this.rowTokens ? settles.held : settles.nothing };
+    const fits = held + numTokens <= this.room;
+    if (numTokens === 1) return { first, held, settles: fits && this.lags ? settles.nothing : settles.all };
+    return { first, held, settles: fits ? settles.nothing : settles.held };
   }
 
   /**

@@ -5,7 +5,8 @@ import type { Proposer } from "../../../src/engine/policy/proposer";
 import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
 import type { Sequence } from "../../../src/engine/policy/sequence";
 import { maxDrawsOf, rowTokensOf } from "../../../src/engine/policy/speculative-config";
-import type { ScheduledBatch, ScheduledRow } from "../../../src/engine/policy/step-plan";
+import { historyEntries } from "../../../src/engine/policy/state-lag";
+import { type ScheduledBatch, type ScheduledRow, settles } from "../../../src/engine/policy/step-plan";
 import { MAX_STEPS_IN_FLIGHT } from "../../../src/engine/policy/steps-in-flight";
 import { EngineError } from "../../../src/errors";
 import { makeRequest } from "../../helpers/engine-request";
@@ -15,7 +16,16 @@ import { free, SlotScheduler } from "../../helpers/slot-scheduler";
 import { MambaBlock } from "../../helpers/step-fields";
 import { type TrafficEvent, trafficConfigs, trafficEvents } from "../../helpers/traffic";
 
-const rare = { overlap: 0, takenDraw: 0, droppedToken: 0, preemption: 0, rest: 0, abortInFlight: 0, mixedWithDraws: 0 };
+const rare = {
+  overlap: 0,
+  takenDraw: 0,
+  droppedToken: 0,
+  preemption: 0,
+  rest: 0,
+  abortInFlight: 0,
+  mixedWithDraws: 0,
+  lagging: 0,
+};
 const rareGuesses = {
   right: 0,
   wrong: 0,
@@ -67,6 +77,8 @@ class OverlappedTraffic {
   private readonly scheduler: SlotScheduler;
   private readonly block: MambaBlock;
   private readonly model: RecurrentModel;
+  /** What a history has room for. */
+  private readonly entries: number;
   private readonly sequences: Sequence[] = [];
   private readonly delivered = new Map<Sequence, number[]>();
   private readonly inFlight: { batch: ScheduledBatch; tokens: readonly number[] }[] = [];
@@ -81,7 +93,8 @@ class OverlappedTraffic {
     const { maxNumSeqs, maxNumBatchedTokens, chunkSize } = config;
     const limits = { maxRows: 2 * maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxDrawsOf(config) };
     this.block = new MambaBlock(limits, chunkSize);
-    this.model = new RecurrentModel(config.maxNumSeqs, rowTokensOf(config));
+    this.entries = historyEntries(rowTokensOf(config), config.laggingRows !== undefined);
+    this.model = new RecurrentModel(config.maxNumSeqs, this.entries);
   }
 
   handle(event: TrafficEvent): void {
@@ -171,7 +184,8 @@ class OverlappedTraffic {
       assert.equal(numTokens, decodes[0]!.numTokens);
       assert.ok(numTokens <= rowTokens);
       if (replay === undefined) continue;
-      assert.ok(replay.held >= 0 && replay.held + numTokens <= 2 * rowTokens);
+      assert.ok(replay.held >= 0 && replay.held + numTokens <= this.entries);
+      if (numTokens === 1 && replay.settles === settles.nothing) met.lagging += 1;
       if (replay.held > 0) met[replay.settles ? "settled" : "kept"] += 1;
       if (drafts.length > proposed) met.filled += 1;
       if (drafts.length > 0 && numPrefills > 0) met.mixedWithGuesses += 1;

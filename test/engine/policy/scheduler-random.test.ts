@@ -4,6 +4,7 @@ import { padDecodes } from "../../../src/engine/policy/padding";
 import type { EngineRequest } from "../../../src/engine/policy/request";
 import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
 import type { Sequence } from "../../../src/engine/policy/sequence";
+import { historyEntries } from "../../../src/engine/policy/state-lag";
 import type { ScheduledBatch, ScheduledRow } from "../../../src/engine/policy/step-plan";
 import { makeRequest } from "../../helpers/engine-request";
 import { generateAlone, RecurrentModel } from "../../helpers/recurrent-model";
@@ -43,7 +44,7 @@ class Traffic {
     const { maxNumSeqs, maxNumBatchedTokens, chunkSize } = config;
     const limits = { maxRows: maxNumSeqs, maxTokens: maxNumBatchedTokens, maxDraws: maxNumSeqs };
     this.block = new MambaBlock(limits, chunkSize);
-    this.model = new RecurrentModel(config.maxNumSeqs);
+    this.model = new RecurrentModel(config.maxNumSeqs, historyEntries(1, config.laggingRows !== undefined));
   }
 
   private alive = () => this.sequences.filter((sequence) => sequence.finishReason === null);
