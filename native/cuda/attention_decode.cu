@@ -31,7 +31,7 @@ bool launch_decode(const Job& job, int64_t items, Context& context) {
     return launch_decode<T, DecodeShape<true, 256, 32, 4, 3>>(job, items, context);
   }
   if (head_dim <= 64) return launch_decode<T, DecodeShape<false, 64, 32, 8, 3>>(job, items, context);
-  if (head_dim <= 128) return launch_decode<T, DecodeShape<false, 128, 32, 7, 2>>(job, items, context);
+  if (head_dim <= 128) return launch_decode<T, DecodeShape<false, 128, 32, 6, 2>>(job, items, context);
   return launch_decode<T, DecodeShape<false, 256, 32, 3, 2>>(job, items, context);
 }
 

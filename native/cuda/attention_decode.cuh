@@ -7,11 +7,13 @@
 //
 // Mapping. scores^T = K q^T and sums^T = V^T weights^T with mma.sync: keys and channels are the rows of a product, and
 // the query heads of a KV head its eight columns, so that few heads waste little. The weights turn from a result into
-// an operand by movmatrix. A warp's lane 0 asks for a tile as soon as the warp has read the one in its place.
+// an operand by movmatrix. A warp's lane 0 asks for a tile as soon as the warp has read the one in its place. Where
+// units are fewer than warps, a team of a block's warps has one: they take tiles in turn, and make the softmax of their
+// parts in shared memory. So a long row needs few items, and each of many short ones one, with nothing to combine.
 //
 // Layout. A tile is kKeys of K, then of V, in chunks of 128 bytes a row, swizzled. Codes (e4m3) are widened in
 // registers; their channels come in the order of the words (see attention_tiles.cuh). Tiles begin at multiples of
-// kKeys: a row's bits depend on its own length only.
+// kKeys: without teams a row's bits depend on its own length only.
 //
 // Channels beyond head_dim up to kD are zeros of the copy engine's. To leave them out took a branch for each 32, and
 // few units were bound by the latency of one load of matrices after the other: 64 rows of 1,024 tokens, with 2 heads of
@@ -52,27 +54,43 @@ __device__ __forceinline__ uint32_t transposed(uint32_t matrix) {
 template <class Shape>
 struct DecodeWalk {
   const Job& job;
-  const int step, units;  // units of all warps
+  const int units, team, step;  // team: warps of a unit; step: units of all warps
+  const int first_tile;         // of a unit
   int index;
   Unit unit = {};
   int tile = 0, tiles = 0;
 
-  __device__ __forceinline__ DecodeWalk(const Job& j, int first, int warps, int count)
-      : job(j), step(warps), units(count), index(first - warps) {}
+  __device__ __forceinline__ DecodeWalk(const Job& j, int warp, bool teams)
+      : job(j),
+        units(units_of(j, 8, true)),
+        team(teams ? warps_of_unit(units) : 1),
+        step(Shape::kWarps / team * static_cast<int>(gridDim.x)),
+        first_tile(warp % team),
+        // Neighbouring units go to different multiprocessors.
+        index(static_cast<int>(blockIdx.x) + warp / team * static_cast<int>(gridDim.x) - step) {}
 
+  // As many as leave a team one unit at most.
+  static __device__ __forceinline__ int warps_of_unit(int units) {
+#pragma unroll
+    for (int team = Shape::kWarps; team > 1; --team) {
+      if (Shape::kWarps % team == 0 && units <= Shape::kWarps / team * static_cast<int>(gridDim.x)) return team;
+    }
+    return 1;
+  }
   __device__ __forceinline__ bool next_unit() {
     for (index += step; index < units; index += step) {
       unit = unit_of(job, index, 8, true);
       if (unit.rows == 0) continue;
-      tile = unit.begin / Shape::kKeys;
-      tiles = unit.end > unit.begin ? (unit.end - 1) / Shape::kKeys + 1 : tile;
+      const int first = unit.begin / Shape::kKeys;
+      tile = first + first_tile;
+      tiles = unit.end > unit.begin ? (unit.end - 1) / Shape::kKeys + 1 : first;
       return true;
     }
     return false;
   }
   // Units without tiles are passed over.
   __device__ __forceinline__ bool next_tile() {
-    if (index < units) ++tile;
+    if (index < units) tile += team;
     while (tile >= tiles) {
       if (!next_unit()) return false;
     }
@@ -85,7 +103,8 @@ struct DecodeWarp {
   static constexpr int kD = Shape::kD, kKeys = Shape::kKeys;
   const Job& job;
   const DecodeMaps& maps;
-  const uint32_t ring;  // address
+  uint8_t* const memory;  // of the block: a ring for each warp
+  const uint32_t ring;    // address of the warp's
   uint64_t* const full;
   const int lane, box_rows, shift, head_dim;
   int stage = 0;
@@ -312,6 +331,54 @@ struct DecodeWarp {
     }
   }
 
+  // The same of the parts that a team's warps have of their unit. They lie in the rings: the team has no other unit.
+  __device__ __forceinline__ void write_together(const Unit& unit, int team) const {
+    constexpr int kRow = kD + 4, kOfWarp = Shape::kStages * Shape::kStage / 4;  // floats; rows begin in other banks
+    static_assert(kOfWarp >= 8 * kRow + 16);
+    const int g = lane / 4, t = lane % 4, warp = static_cast<int>(threadIdx.x) / 32, first = warp / team * team;
+    // Of a warp: sums of 8 rows, their maxima, their totals.
+    const float* const parts = reinterpret_cast<float*>(memory) + first * kOfWarp;
+    float* const own = reinterpret_cast<float*>(memory) + warp * kOfWarp;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      float of_row = total[j];
+#pragma unroll
+      for (int i = 4; i < 32; i *= 2) of_row += __shfl_xor_sync(~0u, of_row, i);
+      const int row = 2 * t + j;
+      if (g == 0) own[8 * kRow + row] = maximum[j], own[8 * kRow + 8 + row] = of_row;
+#pragma unroll
+      for (int c = 0; c < kD / 16; ++c) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          own[row * kRow + 16 * c + (Shape::kCodes ? 2 * g + r : g + 8 * r)] = sums[c][2 * r + j];
+        }
+      }
+    }
+    __syncwarp();
+    asm volatile("bar.sync %0, %1;" ::"r"(1 + warp / team), "r"(32 * team) : "memory");
+    for (int i = static_cast<int>(threadIdx.x) - 32 * first; i < unit.rows * kD; i += 32 * team) {
+      const int row = i / kD, channel = i % kD;
+      if (channel >= head_dim) continue;
+      float largest = -INFINITY, sum = 0, all = 0;
+      for (int w = 0; w < team; ++w) largest = fmaxf(largest, parts[w * kOfWarp + 8 * kRow + row]);
+      const float base = largest == -INFINITY ? 0 : largest;  // no key
+      for (int w = 0; w < team; ++w) {
+        const float* part = parts + w * kOfWarp;
+        const float weight = fast_exp2(part[8 * kRow + row] - base);
+        sum = fmaf(weight, part[row * kRow + channel], sum);
+        all = fmaf(weight, part[8 * kRow + 8 + row], all);
+      }
+      const float value = all > 0 ? sum * (job.pages.v_scale / all) : 0;
+      if (unit.item >= 0) {
+        const int64_t partial = place_of_partial(job, unit, row);
+        job.partial_out[partial * head_dim + channel] = value;
+        if (channel == 0) job.partial_lse[partial] = all > 0 ? largest + log2f(all) : -INFINITY;
+      } else {
+        static_cast<T*>(job.out)[place_of_row(job, unit, row, job.out_stride) + channel] = T(value);
+      }
+    }
+  }
+
   // `ahead` is kStages tiles further than `now`, if there are so many. Of settled pages the first ones are asked for
   // before the inputs are there, as long as they are of keys before this step's.
   __device__ __forceinline__ void run(DecodeWalk<Shape> now, DecodeWalk<Shape> ahead, bool settled) {
@@ -331,7 +398,7 @@ struct DecodeWarp {
     bool more = !all;
     while (now.next_unit()) {
       begin(now.unit);
-      for (; now.tile < now.tiles; ++now.tile) {
+      for (; now.tile < now.tiles; now.tile += now.team) {
         hopper::barrier_wait(full + stage, phase);
         clear_tail(now.unit, now.tile);
         attend(now.unit, now.tile);
@@ -340,7 +407,11 @@ struct DecodeWarp {
         if (more) copy_tile(ahead, stage);
         if (++stage == Shape::kStages) stage = 0, phase ^= 1;
       }
-      write_out(now.unit);
+      if (now.team == 1) {
+        write_out(now.unit);
+      } else {
+        write_together(now.unit, now.team);
+      }
     }
   }
 };
@@ -348,7 +419,7 @@ struct DecodeWarp {
 template <class T, class Shape>
 __global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(const __grid_constant__ Job job,
                                                                               const __grid_constant__ DecodeMaps maps,
-                                                                              int box_rows, bool settled) {
+                                                                              int box_rows, bool teams, bool settled) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ uint8_t raw[];
   uint8_t* memory = raw + (1024 - hopper::smem_address(raw) % 1024) % 1024;
@@ -362,11 +433,10 @@ __global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(co
     hopper::prefetch_map(&maps.v);
   }
   __syncwarp();
-  // Neighbouring units go to different multiprocessors.
-  const DecodeWalk<Shape> walk(job, static_cast<int>(blockIdx.x) + warp * static_cast<int>(gridDim.x),
-                               Shape::kWarps * static_cast<int>(gridDim.x), units_of(job, 8, true));
+  const DecodeWalk<Shape> walk(job, warp, teams);
   DecodeWarp<T, Shape> decode{job,
                               maps,
+                              memory,
                               hopper::smem_address(memory) + warp * Shape::kStages * Shape::kStage,
                               full,
                               lane,
@@ -400,8 +470,10 @@ bool launch_decode(const Job& job, int64_t items, Context& context) {
   const int64_t units = items * pages.kv_heads * ((job.query_len * job.group + 7) / 8);
   const auto resident = static_cast<int64_t>((size_t{227} << 10) / (Shape::kShared + 1024));
   const auto blocks = std::min<int64_t>(context.multiprocessors * std::max<int64_t>(1, resident), units);
+  // A row's team depends on the others.
+  const bool teams = !context.deterministic;
   launch(context, {.grid = static_cast<unsigned>(blocks), .block = Shape::kWarps * 32, .shared_bytes = Shape::kShared},
-         attention_decode_kernel<T, Shape>, job, {*k, *v}, box_rows, settled(pages, context));
+         attention_decode_kernel<T, Shape>, job, {*k, *v}, box_rows, teams, settled(pages, context));
   return true;
 }
 

@@ -20,11 +20,13 @@ export interface AttentionSchedule {
 const shortestSplit = 128; // tokens; a result of a split is a thirtieth of its keys then
 const shortContext = 2048; // above it splits are twice as long at least: a lone row gains nothing from shorter ones
 const mostSplits = 256; // of a row
-/** Units (an item and KV head) that a GPU of 132 multiprocessors with seven warps each takes at a time. */
-const workers = 924;
-/** How many of them read as fast as memory is; and both where heads are wider than `wideHead`, of three warps each. */
+const multiprocessors = 132; // of a GPU
+/** Warps of each, which take a unit (an item and KV head) each, or one together; also where heads are wider than `wideHead`. */
+const warps = 6;
+const wideWarps = 3;
+const workers = warps * multiprocessors;
+/** How many units read as fast as memory is. */
 const enoughWorkers = 462;
-const wideWorkers = 396;
 const wideEnough = 264;
 const wideHead = 128;
 const sharedShortest = 64; // tokens of a split of rows that share a device
@@ -45,23 +47,33 @@ export function splitTokens(attended: number, { kvHeads }: AttentionGeometry): n
   return Math.max(least, roundedUp(Math.max((attended * kvHeads) / workers, attended / mostSplits)));
 }
 
+/** How many warps share each of so many units: as many as leave a team of them one at most. */
+function teamOf(units: number, most: number): number {
+  for (let team = most; team > 1; team--) {
+    if (most % team === 0 && units <= (most / team) * multiprocessors) return team;
+  }
+  return 1;
+}
+
 /**
  * Tokens of a unit, for rows that share a device; between them they have `total` tokens to attend to. A round of units is bound by
- * memory, and the last one by its units or by one of them alone.
+ * memory, and the last one by the multiprocessors with the most of its units or by a unit alone.
  * Measured (us on an H200; 64 rows of 1,024 tokens, and splits of 1, 2, 3, 4, 8 of each): 8 heads of 128 85 109 97 104 104, 2 of 128
  * 58 39 38 36 44, 4 of 256 91 115 97 105 117, 32 of 224 503 485 482 499 542; a row of 65,536, 8 of 128: in 57 splits 87, in 114 89.
  */
 export function sharedTokens(total: number, rows: number, geometry: AttentionGeometry): number {
   const { kvHeads, headDim, queryLen } = geometry;
-  const [most, enough] = headDim > wideHead ? [wideWorkers, wideEnough] : [workers, enoughWorkers];
+  const [ofEach, enough] = headDim > wideHead ? [wideWarps, wideEnough] : [warps, enoughWorkers];
+  const most = ofEach * multiprocessors;
   const mean = total / rows;
   const limit = Math.min(mostSplits, mean / sharedShortest, (2 * most) / (rows * kvHeads * queryLen));
   let best = { cost: Number.POSITIVE_INFINITY, tokens: mean };
   for (let splits = 1; splits <= Math.max(1, limit); splits++) {
     const tokens = mean / splits;
     const units = rows * kvHeads * splits;
-    const last = units % most;
-    const rounds = (Math.floor(units / most) * most) / enough + (last > 0 ? Math.max(last / enough, 1) : 0);
+    const last = multiprocessors * Math.ceil((units % most) / multiprocessors);
+    const alone = 1 / teamOf(units, ofEach);
+    const rounds = (Math.floor(units / most) * most) / enough + (last > 0 ? Math.max(last / enough, alone) : 0);
     const cost = tokens * rounds + (splits > 1 ? sharingCost : 0);
     if (cost < 0.99 * best.cost) best = { cost, tokens };
   }
