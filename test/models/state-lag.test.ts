@@ -18,7 +18,7 @@ import { Rng } from "../helpers/rng";
 const kind = testDevices[0]!;
 const options = { maxNumSeqs: 48, maxNumBatchedTokens: 512 + 48, maxModelLen: 256, prefixCache: false } as const;
 const recurrent = goldens.filter(({ name }) =>
-  /^(mamba2|bamba|granitemoehybrid|nemotron_h|falcon_h1|zamba2)/.test(name),
+  /^(mamba2|bamba|granitemoehybrid(_dense)?$|nemotron_h|falcon_h1|zamba2)/.test(name),
 );
 
 /** Answers to more requests than lag together, of which some end early, and how many rows left their state behind. */
