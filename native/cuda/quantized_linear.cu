@@ -1,4 +1,5 @@
 // linear with weights of codes, and their packing. Kernels:
+//   ring        one 16-bit row of x and a large weight (Hopper): quantized_ring.cuh
 //   quantized   16-bit rows of x, up to 64 of them (on a deterministic stream any number): quantized_linear.cuh
 //   codes       17 to 64 rows, which may be quantized (Hopper, e4m3): e4m3_rows.cuh
 //   library     more rows, which may be quantized (Hopper, e4m3): both sides as codes, for cuBLASLt: e4m3_operands.cuh
@@ -13,6 +14,7 @@
 #include "cuda/kernels.h"
 #include "cuda/quantized_linear.cuh"
 #include "cuda/quantized_linear.h"
+#include "cuda/quantized_ring.h"
 #include "cuda/staging.h"
 
 namespace mamba::cuda {
@@ -369,6 +371,7 @@ void run_quantized_linear(const LinearParams& p, Context& context) {
   const bool vectors = p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k < (1 << 28) &&
                        reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
   if (!vectors) return run_general(p, context);
+  if (run_quantized_ring(p, context)) return;
   if (p.m > kFewRows && p.m <= kMostRows && codes_fit(p, context)) {
     return p.x_dtype == DType::bf16 ? run_codes<bf16>(p, context) : run_codes<f16>(p, context);
   }

@@ -125,10 +125,10 @@ __device__ __forceinline__ void add_scaled(float (&sums)[4], const float (&produ
   sums[2] = fmaf(high, products[2], sums[2]), sums[3] = fmaf(high, products[3], sums[3]);
 }
 
-// One step: all products of a block with rows of x.
-template <class T, DType C, int Columns, int Tiles>
+// One step: all products of a block with rows of x, which x.part() gives as StepOfX has it.
+template <class T, DType C, int Columns, int Tiles, class StepX>
 __device__ __forceinline__ void multiply_block(float (&acc)[Tiles][Columns][4], const BlockRegisters<C> (&block)[Tiles],
-                                               const StepOfX<C, Columns>& x) {
+                                               const StepX& x) {
   [[maybe_unused]] float whole[Tiles][Columns][4] = {};  // of a scale for all of the step
 #pragma unroll
   for (int s = 0; s < kStep / 32; ++s) {

@@ -1,4 +1,5 @@
-// rms_norm_linear: y = rms_norm(x) W^T, two launches or, for few rows, one.
+// rms_norm_linear: y = rms_norm(x) W^T, two launches or, for few rows, one: normed_frag_kernel for small weights of
+// floats, quantized_ring.cuh for one row and a large weight of codes.
 //
 // Idea. norm(x) W^T = (x w) W^T / rms(x) with the norm's weights w: the root mean square is one number for a row, so
 // the product need not wait for it. A block of the fragments kernel (linear.cuh) needs every element of its rows
@@ -18,6 +19,7 @@
 
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
+#include "cuda/quantized_ring.h"
 #include "cuda/route.cuh"
 
 namespace mamba::cuda {
@@ -134,7 +136,8 @@ bool fits(const RmsNormLinearParams& p, const Shape& shape, const Context& conte
 
 void run_rms_norm_linear(const RmsNormLinearParams& p, Context& context) {
   if (p.linear.m == 0 || p.linear.n == 0) return;
-  // Whether it fits depends on the rows, and its sums have another order than the product's alone.
+  // Whether they fit depends on the rows, and their sums have another order than the product's alone.
+  if (run_normed_quantized_ring(p, context)) return;
   const Shape shape(p.linear, context);
   if (!context.deterministic && fits(p, shape, context))
     return p.x_dtype == DType::f32 ? run_normed<float>(p, shape, context) : run_normed<bf16>(p, shape, context);

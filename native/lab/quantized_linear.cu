@@ -2,11 +2,12 @@
 // bytes of the weight.
 //
 //   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/quantized_linear.cu
-//       native/cuda/linear_rows.cu native/cuda/linear.cu native/cuda/gemm_plans.cpp native/cuda/staging.cpp
-//       native/cuda/status.cpp -lcublasLt -o quantized_linear
+//       native/cuda/{linear,linear_rows,product_trial,quantized_ring}.cu
+//       native/cuda/{gemm_plans,staging,status}.cpp -lcublasLt -o quantized_linear
 //   ./quantized_linear [--json FILE --commit SHA] [--check | --time]
 //
-// A version is named by its tiles of 16 outputs (T), steps in flight (D) and blocks of a multiprocessor (B).
+// A version is named by its tiles of 16 outputs (T), steps in flight (D) and blocks of a multiprocessor (B); `ring` is
+// quantized_ring.cuh, where the backend takes it.
 #include <memory>
 
 #include "cuda/quantized_linear.cu"
@@ -227,20 +228,24 @@ void time_codes(lab::Bench& bench, lab::Report& report, lab::LinearWorkspace& wo
     lab::fill_random_kernel<<<2112, 256>>>(x.as<__nv_bfloat16>(), 64 * k, 2);
     LAB_CHECK(cudaDeviceSynchronize());
     for (const int64_t m : {1, 8, 16, 32, 64}) {
-      for (const Version& version : versions<C>()) {
-        if (version.most_rows < m || version.most_rows > std::max<int64_t>(2 * m - 1, 8)) continue;
-        LinearParams p = {};
-        p.m = m, p.n = n, p.k = k, p.x = x.data, p.x_stride = k, p.weight = weight.data, p.out = out.data;
-        p.out_stride = n, p.x_dtype = p.out_dtype = DType::bf16, p.weight_dtype = C, p.weight_group = k;
+      LinearParams p = {};
+      p.m = m, p.n = n, p.k = k, p.x = x.data, p.x_stride = k, p.weight = weight.data, p.out = out.data;
+      p.out_stride = n, p.x_dtype = p.out_dtype = DType::bf16, p.weight_dtype = C, p.weight_group = k;
+      const auto time = [&](const char* version, auto run) {
         const lab::Times us = bench.time([&](cudaStream_t s) {
           Context context = workspace.on(s);
-          version.run(p, context);
+          run(p, context);
         });
         const std::string name =
             std::string(name_of(C)) + " m=" + std::to_string(m) + " " + std::to_string(k) + "->" + std::to_string(n);
         std::printf("%6.2f TB/s of %6.1f MB  ", bytes / us.clean * 1e-6, bytes * 1e-6);
-        report.line("quantized_linear", name, version.name, us, bytes, {});
+        report.line("quantized_linear", name, version, us, bytes, {});
+      };
+      for (const Version& version : versions<C>()) {
+        if (version.most_rows < m || version.most_rows > std::max<int64_t>(2 * m - 1, 8)) continue;
+        time(version.name, version.run);
       }
+      if (run_quantized_ring(p, workspace.context)) time("ring", run_quantized_ring);
     }
   }
 }

@@ -7,11 +7,14 @@ import { assertClose, assertSameBits, tolerances } from "../helpers/close";
 import { allowance, dequantized, randomCodes } from "../helpers/codes";
 import * as reference from "../helpers/reference";
 import { Rng } from "../helpers/rng";
-import { cases, product } from "../helpers/table";
+import { cases, describePublished, product } from "../helpers/table";
 import {
+  checkNormedQuantized,
   checkQuantized,
   checkQuantizedExperts,
   launchQuantized,
+  type NormedQuantizedRow,
+  normedQuantizedBase,
   packCodes,
   packFloats,
   type QuantizedRow,
@@ -112,12 +115,55 @@ const tableOfQuantizedX = cases(
   ]),
 );
 
+/** About out_proj of a 7b model, and a head: a Hopper GPU has a kernel of its own for one row. */
+const largeWeights: readonly Partial<QuantizedRow>[] = [
+  ...[
+    { codes: "e4m3", group: 128 } as const,
+    { codes: "e4m3", group: 128, groupRows: 128 } as const,
+    { codes: "i8", group: 128 } as const,
+    { codes: "u4", group: 32 } as const,
+  ].flatMap((type): Partial<QuantizedRow>[] => [
+    { ...type, m: 1, n: 4096, k: 8192, outDtype: "bf16" },
+    { ...type, m: 1, n: 4083, k: 8136, bias: true, accumulate: true, alpha: -0.22 }, // the last step is cut off
+  ]),
+  { codes: "e4m3", group: 8136, m: 1, n: 4083, k: 8136, dtype: "f16", outDtype: "f16", bias: true },
+  { codes: "i8", group: 8135, m: 1, n: 4083, k: 8135, bias: true, accumulate: true }, // no vectors
+  { codes: "u4", group: 32, m: 1, n: 45003, k: 1496, dtype: "f16", accumulate: true }, // fewer steps than warps
+];
+
 describeEachBackend((backend) => {
   const types = typesOf(backend.kind);
 
   test.each(tableOfQuantizedX)("$name", ({ row }) => checkQuantized(backend, row));
 
   test.each(tableOf(backend.kind))("$name", ({ row }) => checkQuantized(backend, row));
+
+  test.each(
+    cases(
+      normedQuantizedBase,
+      types.flatMap((type): Partial<NormedQuantizedRow>[] => [
+        { ...type },
+        { ...type, m: 1, outDtype: "bf16", bias: true },
+        { ...type, m: 1, xDtype: "bf16", n: 45, k: 200, accumulate: true, alpha: -0.22 },
+        { ...type, m: 1, k: 131, group: 131 },
+        { ...type, m: 17, dtype: "f16", xDtype: "f16", outDtype: "f16", xPad: 8, outPad: 9 },
+        { ...type, xPad: 7, outPad: 5, shift: 1, bias: true }, // nothing is aligned
+      ]),
+    ),
+  )("of a norm: $name", ({ row }) => checkNormedQuantized(backend, row));
+
+  describePublished("a row and a large weight", cases(quantizedBase, largeWeights), (row) =>
+    checkQuantized(backend, row),
+  );
+
+  describePublished(
+    "of a norm, a row and a large weight",
+    cases(
+      normedQuantizedBase,
+      largeWeights.map((row) => ({ ...row, xDtype: row.accumulate ? ("f32" as const) : ("bf16" as const) })),
+    ),
+    (row) => checkNormedQuantized(backend, row),
+  );
 
   test.each(
     cases(

@@ -1,7 +1,7 @@
-/** Runs one case of linear, or grouped_linear, with a weight of codes against the reference. */
+/** Runs one case of linear, rms_norm_linear or grouped_linear with a weight of codes against the reference. */
 
 import { activationCodes } from "../../../src/ops/codes";
-import { linear } from "../../../src/ops/linear";
+import { linear, rmsNormLinear } from "../../../src/ops/linear";
 import { groupedLinear } from "../../../src/ops/moe";
 import { packExpertWeights } from "../../../src/ops/pack-expert-weights";
 import { packLinearWeight } from "../../../src/ops/pack-linear-weight";
@@ -154,6 +154,40 @@ export async function checkQuantized(backend: Backend, row: QuantizedRow): Promi
   const product = reference.linear(m, n, k, x, dequantized(inputs.weight), null);
   const want = product.map((y, i) => row.alpha * y + (inputs.bias?.[i % n] ?? 0) + (inputs.before?.[i] ?? 0));
   assertClose("out", [m, n], got, want, toleranceOf(outDtype, sumsOf(backend, row)));
+}
+
+/** The rows of a norm: `dtype` is of the normalised ones. */
+export interface NormedQuantizedRow extends QuantizedRow {
+  readonly xDtype: FloatDType;
+}
+
+export const normedQuantizedBase: NormedQuantizedRow = { ...quantizedBase, xDtype: "f32" };
+
+export async function checkNormedQuantized(backend: Backend, row: NormedQuantizedRow): Promise<void> {
+  const { m, n, k, dtype, xDtype, outDtype, alpha, accumulate, shift } = row;
+  const { x: values, weight, bias, before } = quantizedInputs({ ...row, dtype: xDtype });
+  const size = 16 * k ** -0.5; // so that products are as large as at k = 256
+  const [eps, factors] = [1e-5, new Rng(11).normal(k, size, 0.2 * size)];
+  const x = backend.place(xDtype, [m, k], { values, rowPad: row.xPad, shift });
+  const normed = backend.place(dtype, [m, k], { shift });
+  const out = backend.place(outDtype, [m, n], { ...(before && { values: before }), rowPad: row.outPad, shift });
+  rmsNormLinear(backend.stream, {
+    out: out.tensor,
+    x: x.tensor,
+    normWeight: backend.floats([k], factors),
+    eps,
+    normed: normed.tensor,
+    weight: packCodes(backend, weight, row.codes, row.quantizeX),
+    ...(bias && { bias: backend.floats([n], bias) }),
+    alpha,
+    accumulate,
+  });
+  const got = (await out.values()) as Float32Array;
+  await normed.values(); // whatever it holds, nothing beside it was written
+  await x.assertUnchanged("x");
+  const product = reference.linear(m, n, k, reference.rmsNorm(values, factors, k, eps), dequantized(weight), null);
+  const want = product.map((y, i) => alpha * y + (bias?.[i % n] ?? 0) + (before?.[i] ?? 0));
+  assertClose("out", [m, n], got, want, toleranceOf(dtype, outDtype));
 }
 
 /** A matrix of floats as the addon quantizes it. */
