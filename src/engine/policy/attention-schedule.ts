@@ -59,7 +59,8 @@ function teamOf(units: number, most: number): number {
  * Tokens of a unit, for rows that share a device; between them they have `total` tokens to attend to. A round of units is bound by
  * memory, and the last one by the multiprocessors with the most of its units or by a unit alone.
  * Measured (us on an H200; 64 rows of 1,024 tokens, and splits of 1, 2, 3, 4, 8 of each): 8 heads of 128 85 109 97 104 104, 2 of 128
- * 58 39 38 36 44, 4 of 256 91 115 97 105 117, 32 of 224 503 485 482 499 542; a row of 65,536, 8 of 128: in 57 splits 87, in 114 89.
+ * 58 39 38 36 44, 4 of 256 91 115 97 105 117, 32 of 224 503 485 482 499 542; a row of 65,536, 8 of 128: in 16
+ * splits 85.1, in 33 85.9, in 57 88.6; one of 32,768: in 16 53.6, in 32 55.2. So more splits must be clearly faster.
  */
 export function sharedTokens(total: number, rows: number, geometry: AttentionGeometry): number {
   const { kvHeads, headDim, queryLen } = geometry;
@@ -75,7 +76,7 @@ export function sharedTokens(total: number, rows: number, geometry: AttentionGeo
     const alone = 1 / teamOf(units, ofEach);
     const rounds = (Math.floor(units / most) * most) / enough + (last > 0 ? Math.max(last / enough, alone) : 0);
     const cost = tokens * rounds + (splits > 1 ? sharingCost : 0);
-    if (cost < 0.99 * best.cost) best = { cost, tokens };
+    if (cost < 0.96 * best.cost) best = { cost, tokens };
   }
   return best.tokens;
 }
