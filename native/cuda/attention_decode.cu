@@ -11,6 +11,11 @@
 //   bf16 d=256  16 x 8192       2.18   2.52   2.34   2.89
 //   e4m3 d=128  64 x 8192       2.26   2.66   2.97   3.10
 //
+// With six warps and teams of them, bf16 d=128, us, both launches, in items of so many tokens (2 KV heads where it says
+// so):
+//   1 x 65536   4096: 85.1, 2016: 85.9, 1152: 88.6, 672: 88.6     1 x 8192    512: 25.1, 256: 26.3, 128: 27.8
+//   64 x 1024   1024: 84.9                                        64 x 1024, 2   1024: 37.0, 512: 39.0, 256: 38.3
+//   64 x 8192   8192: 509, 2752: 517, 1024: 534                   256 x 1024  1024: 274
 #include "cuda/attention_decode.cuh"
 #include "cuda/attention_decode.h"
 

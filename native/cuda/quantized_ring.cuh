@@ -19,11 +19,11 @@
 // others have none cost half of a product's time, and happen in chains wherever two fit, when the blocks of small
 // kernels end unevenly. Nor much more memory than that: the loads of small kernels want the L1.
 //
-// Bound. Bytes, as there. Measured on an H200 in chains of 7b's layers with stand-ins for small kernels, us of a layer,
-// quantized_linear.cuh and 16 warps with a ring, without a norm and with both norms: e4m3 (200 KB) 39.4 and 37.9, u4
-// (100 KB) 38.1 and 33.7, 32.7, u4 with out_proj in i8 40.0 and, with the norms, 34.5. Alone a product of 4096 -> 18560
-// takes as long as there, one of 8192 -> 4096 up to 3 us longer. With four rows it loses. The rest is in
-// native/lab/README.md.
+// Bound. Bytes, as there. Measured on an H200 in chains of 7b's layers with stand-ins for small kernels, us of a layer
+// by quantized_linear.cuh, with a ring, and with the norm before in_proj in it: e4m3 39.5, 36.1, 34.6; u4 38.0, 32.6,
+// 32.4; u4 with out_proj in i8 40.1, 34.6, 33.8. A whole step of codestral-7b: e4m3 2.67 and 2.45 ms, u4 and i8 2.72
+// and 2.27. Alone a product of 4096 -> 18560 takes 1 to 2 us less than there, one of 8192 -> 4096 as long. With four
+// rows it loses. The rest is in native/lab/README.md.
 #include "cuda/hopper.cuh"
 #include "cuda/quantized_linear.cuh"
 
