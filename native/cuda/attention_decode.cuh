@@ -336,7 +336,7 @@ struct DecodeWarp {
     constexpr int kRow = kD + 4, kOfWarp = Shape::kStages * Shape::kStage / 4;  // floats; rows begin in other banks
     static_assert(kOfWarp >= 8 * kRow + 16);
     const int g = lane / 4, t = lane % 4, warp = static_cast<int>(threadIdx.x) / 32, first = warp / team * team;
-    // Of a warp: sums of 8 rows, their maxima, their totals.
+    // A warp has sums of 8 rows, their maxima, their totals.
     const float* const parts = reinterpret_cast<float*>(memory) + first * kOfWarp;
     float* const own = reinterpret_cast<float*>(memory) + warp * kOfWarp;
 #pragma unroll
