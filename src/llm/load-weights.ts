@@ -1,4 +1,4 @@
-import { type EngineOptions, resolveDtypes, resolveQuantize } from "../engine/policy/config";
+import { type EngineOptions, resolveDtypes, resolveQuantize, wantedSequences } from "../engine/policy/config";
 import { rowTokensOf, speculativeConfig } from "../engine/policy/speculative-config";
 import { lagsStates } from "../engine/policy/state-lag";
 import { EngineError } from "../errors";
@@ -17,7 +17,14 @@ import { modelPath } from "./bundled-model";
 export interface WeightOptions
   extends Pick<
     EngineOptions,
-    "dtype" | "stateDtype" | "kvCacheDtype" | "quantize" | "deterministic" | "loadFormat" | "speculativeConfig"
+    | "dtype"
+    | "stateDtype"
+    | "kvCacheDtype"
+    | "quantize"
+    | "deterministic"
+    | "loadFormat"
+    | "maxNumSeqs"
+    | "speculativeConfig"
   > {
   /** Which share of the model is loaded; default all of it. */
   readonly place?: Rank;
@@ -58,7 +65,7 @@ export async function loadWeights(
     rowTokensOf({ speculative }),
     speculative?.method === "mtp",
     options.place,
-    lagsStates(device.kind, dtypes.state),
+    lagsStates(device.kind, dtypes.state, wantedSequences(options, device.kind)),
   );
   try {
     const model = await loadModel(config, build, own.weights);

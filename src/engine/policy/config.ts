@@ -128,12 +128,17 @@ export function contextLength({ maxModelLen }: Pick<EngineOptions, "maxModelLen"
   throw new EngineError("ERR_ARGUMENT", message, { subject: "maxModelLen" });
 }
 
+/** Sequences that are to run at once. */
+export const wantedSequences = ({ maxNumSeqs }: Pick<EngineOptions, "maxNumSeqs">, kind: DeviceKind): number =>
+  maxNumSeqs ?? ofDevice[kind].maxNumSeqs;
+
 /** What is asked for, whether or not it fits in memory. No page is granted yet. */
 export function engineConfig(
   options: EngineOptions,
   { kind, chunkSize, maxPositions }: { kind: DeviceKind; chunkSize: number; maxPositions?: number | undefined },
 ): EngineConfig {
-  const { maxQueue = defaults.maxQueue, overlap = true, maxNumSeqs = ofDevice[kind].maxNumSeqs } = options;
+  const { maxQueue = defaults.maxQueue, overlap = true } = options;
+  const maxNumSeqs = wantedSequences(options, kind);
   const maxModelLen = contextLength(options, maxPositions);
   const { prefixCache = true, prefixCacheStates = Math.max(LEAST_SNAPSHOTS, SNAPSHOTS_PER_SEQUENCE * maxNumSeqs) } =
     options;

@@ -1,3 +1,5 @@
+import type { DeviceKind } from "./config";
+
 /** Tokens that the history of a state keeps where only plain decodes let it lag: every eighth step writes the state. */
 const LAG_ENTRIES = 8;
 
@@ -7,9 +9,12 @@ const LAG_ENTRIES = 8;
  */
 export const LAGGING_ROWS = 32;
 
-/** Whether states are to lag: those of float32 on a GPU, whose bytes are what a decode waits for. */
-export const lagsStates = (kind: "cpu" | "cuda", stateDtype: string): boolean =>
-  kind === "cuda" && stateDtype === "f32";
+/**
+ * Whether states are to lag: those of float32 on a GPU, whose bytes are what a decode waits for, where enough sequences can run.
+ * Fewer need neither histories nor graphs of such steps.
+ */
+export const lagsStates = (kind: DeviceKind, stateDtype: string, maxNumSeqs: number): boolean =>
+  kind === "cuda" && stateDtype === "f32" && maxNumSeqs >= LAGGING_ROWS;
 
 /**
  * Tokens that a history has room for (native/ops/replay.h): where rows may have several, twice the longest one, because one is held
