@@ -27,6 +27,7 @@ namespace mamba::cuda {
 namespace {
 
 constexpr int kThreads = 512;
+constexpr int kPatience = 4096;                                         // looks between two at the flag of failure
 constexpr int64_t kMostRows = 8192;                                     // of a launch
 constexpr size_t kRowBytes = kPlaceBytes - kMostRows * sizeof(float2);  // behind them a pair of floats for each row
 constexpr size_t kOneShotBytes = size_t{512} << 10;                     // of a rank's rows, at most, of three ranks
@@ -45,7 +46,6 @@ __device__ __forceinline__ uint32_t load_acquire(const uint32_t* from) {
 
 // What this block of each rank has written is there for the same block of all others.
 __device__ __forceinline__ void meet(const Peers& p, int meeting, uint32_t launch) {
-  constexpr int kPatience = 4096;  // looks at a flag between two at host memory
   __threadfence_system();
   __syncthreads();
   if (static_cast<int>(threadIdx.x) < p.ranks) {
@@ -206,7 +206,6 @@ __device__ __forceinline__ void put_packet(uint4* to, uint2 words, uint32_t laun
 }
 // Waits for them. A store of eight bytes arrives whole, so each word lies beside the launch's number.
 __device__ __forceinline__ uint2 get_packet(const Peers& p, const uint4* from, uint32_t launch) {
-  constexpr int kPatience = 4096;
   uint4 v;
   for (int looks = 1;; ++looks) {
     asm volatile("ld.volatile.global.v4.u32 {%0, %1, %2, %3}, [%4];"

@@ -53,12 +53,6 @@ __device__ __forceinline__ int64_t first_chunk(const GdnUpdateParams&, int64_t) 
 __device__ __forceinline__ bool rounds_each_token(const GdnChunkParams&) { return false; }
 __device__ __forceinline__ bool rounds_each_token(const GdnUpdateParams&) { return true; }
 
-__device__ __forceinline__ float warp_sum(float v) {
-#pragma unroll
-  for (int i = 16; i > 0; i /= 2) v += __shfl_xor_sync(~0u, v, i);
-  return v;
-}
-
 __device__ __forceinline__ float rounded(DType type, float v) {
   return type == DType::bf16  ? __bfloat162float(__float2bfloat16(v))
          : type == DType::f16 ? __half2float(__float2half(v))

@@ -130,8 +130,7 @@ __global__ void __launch_bounds__(kRingThreads, 1)
   auto* squares = reinterpret_cast<float*>(ring_memory + plan.squares);
   [[maybe_unused]] float square = put_row<T, X>(row, p, norm);
   if constexpr (!std::is_void_v<X>) {
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) square += __shfl_xor_sync(~0u, square, offset);
+    square = warp_sum(square);
     if (lane == 0) squares[warp] = square;
   }
   ring_warps_meet();

@@ -21,7 +21,6 @@
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
 #include "cuda/quantized_ring.h"
-#include "cuda/route.cuh"
 
 namespace mamba::cuda {
 namespace {

@@ -181,6 +181,13 @@ __device__ __forceinline__ Vec<T, V> pack(const float (&from)[V]) {
   return v;
 }
 
+// The same sum in all lanes.
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(~0u, x, step);
+  return x;
+}
+
 // Flushing subnormals saves the six instructions with which the compiler guards their ranges.
 __device__ __forceinline__ float fast_exp2(float x) {
   float y;

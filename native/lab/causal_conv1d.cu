@@ -53,6 +53,7 @@
 
 #include "cuda/conv1d.cuh"
 #include "cuda/kernels.h"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace mamba::cuda {
@@ -396,6 +397,7 @@ namespace {
 using namespace mamba;
 using namespace mamba::cuda;
 using lab::Buffer;
+using lab::context_of;
 using lab::Host;
 
 template <class P>
@@ -408,16 +410,6 @@ struct Version {
 
 using Update = CausalConv1dUpdateParams;
 using Varlen = CausalConv1dVarlenParams;
-
-Context context_of(cudaStream_t stream, bool early = false) {
-  return {.stream = stream,
-          .multiprocessors = 132,
-          .capability = 90,
-          .workspace = nullptr,
-          .workspace_bytes = 0,
-          .gemm_plans = nullptr,
-          .early = early};
-}
 
 #define UPDATE(V, R, THREADS, BATCHES)                                                                      \
   {                                                                                                         \

@@ -6,6 +6,7 @@
 #include "cuda/gdn_tiles.cuh"
 #include "cuda/gdn_update.h"
 #include "cuda/kernels.h"
+#include "lab/context.cuh"
 #include "lab/gdn_problem.cuh"
 
 namespace {
@@ -13,19 +14,10 @@ namespace {
 using namespace mamba;
 using namespace mamba::cuda;
 using lab::Buffer;
+using lab::context_of;
 using lab::GdnProblem;
 using lab::GdnShape;
 using lab::Host;
-
-Context context_of(cudaStream_t stream) {
-  return {.stream = stream,
-          .multiprocessors = 132,
-          .capability = 90,
-          .workspace = nullptr,
-          .workspace_bytes = 0,
-          .gemm_plans = nullptr,
-          .early = false};
-}
 
 struct Version {
   std::string name;

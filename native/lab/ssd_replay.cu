@@ -4,6 +4,7 @@
 
 #include "cuda/kernels.h"
 #include "cuda/ssd_replay.cuh"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace {
@@ -11,17 +12,8 @@ namespace {
 using namespace mamba;
 using namespace mamba::cuda;
 using lab::Buffer;
+using lab::context_of;
 using lab::Host;
-
-Context context_of(cudaStream_t stream) {
-  return {.stream = stream,
-          .multiprocessors = 132,
-          .capability = 90,
-          .workspace = nullptr,
-          .workspace_bytes = 0,
-          .gemm_plans = nullptr,
-          .early = false};
-}
 
 struct Shape {
   int64_t rows = 4, tokens = 4, heads = 8, head_dim = 64, groups = 2, state_size = 128;
@@ -119,6 +111,22 @@ struct Problem {
   }
 };
 
+// What a launch reads of each row: `count` tokens from `first(row)` on.
+struct Inputs {
+  Buffer x, b, c, z, dt;
+
+  Inputs(const Problem& problem, int64_t count, const std::function<int64_t(int64_t)>& first)
+      : x(problem.taken(problem.x, problem.inner, count, first)),
+        b(problem.taken(problem.b, problem.bc, count, first)),
+        c(problem.taken(problem.c, problem.bc, count, first)),
+        z(problem.taken(problem.z, problem.inner, count, first)),
+        dt(problem.taken(problem.dt, problem.shape.heads, count, first)) {}
+
+  void fill(SsdStateUpdateParams& p, bool gates) const {
+    p.x = x.data, p.b = b.data, p.c = c.data, p.z = gates ? z.data : nullptr, p.dt = dt.data;
+  }
+};
+
 struct Version {
   std::string name;
   DType state;
@@ -126,7 +134,6 @@ struct Version {
   bool any = false;
 };
 
-#ifndef DISPATCH_ONLY
 template <class S, int Rows, int Warps, int Blocks>
 Version tiles() {
   using Part = state_update::Tile<bf16, S, 16, sizeof(S) / 2, Rows>;  // of states of 128
@@ -142,11 +149,9 @@ Version tiles() {
                    false);
           }};
 }
-#endif
 
 const std::vector<Version> kVersions = {
     {"dispatch", DType::f32, run_ssd_replay, true},
-#ifndef DISPATCH_ONLY
     tiles<float, 4, 4, 5>(),
     tiles<float, 4, 8, 2>(),
     tiles<float, 4, 8, 3>(),
@@ -160,7 +165,6 @@ const std::vector<Version> kVersions = {
     tiles<bf16, 8, 4, 3>(),
     tiles<bf16, 8, 4, 4>(),
     tiles<bf16, 8, 4, 5>(),
-#endif
 };
 
 bool equal(const Host& a, const Host& b) { return a.bytes == b.bytes; }
@@ -175,15 +179,14 @@ bool check(const Shape& shape, uint64_t seed) {
   Host expected(shape.dtype, rows * tokens * problem.inner);
   const auto plain = [&](const std::function<int64_t(int64_t)>& token) {
     const auto first = [&](int64_t r) { return std::max<int64_t>(0, token(r)); };
-    const Buffer x(problem.taken(problem.x, problem.inner, 1, first)),
-        b(problem.taken(problem.b, problem.bc, 1, first)), c(problem.taken(problem.c, problem.bc, 1, first)),
-        z(problem.taken(problem.z, problem.inner, 1, first)), dt(problem.taken(problem.dt, shape.heads, 1, first));
+    const Inputs inputs(problem, 1, first);
     std::vector<int32_t> slots = problem.slots;
     for (int64_t r = 0; r < rows; ++r) slots[r] = token(r) < 0 ? -1 : slots[r];
     const Buffer dslots(slots), out(static_cast<size_t>(rows * problem.inner) * size_of(shape.dtype));
     SsdStateUpdateParams p = {};
     problem.fill(p);
-    p.x = x.data, p.b = b.data, p.c = c.data, p.z = shape.z ? z.data : nullptr, p.dt = dt.data, p.state = state.data;
+    inputs.fill(p, shape.z);
+    p.state = state.data;
     p.slots = dslots.as<int32_t>(), p.out = out.data;
     Context context = context_of(nullptr);
     run_ssd_state_update(p, context);
@@ -208,10 +211,8 @@ bool check(const Shape& shape, uint64_t seed) {
     for (int64_t t = 0; t < tokens; ++t) problem.keep(history, r, held(r) + t);
   }
 
-  const Buffer x(problem.taken(problem.x, problem.inner, tokens, held)),
-      b(problem.taken(problem.b, problem.bc, tokens, held)), c(problem.taken(problem.c, problem.bc, tokens, held)),
-      z(problem.taken(problem.z, problem.inner, tokens, held)),
-      dt(problem.taken(problem.dt, shape.heads, tokens, held)), slots(problem.slots);
+  const Inputs inputs(problem, tokens, held);
+  const Buffer slots(problem.slots);
   Buffer replay(rows * sizeof(ReplayRow));
   LAB_CHECK(cudaMemcpy(replay.data, problem.rows.data(), replay.bytes, cudaMemcpyHostToDevice));
   bool good = true;
@@ -224,7 +225,8 @@ bool check(const Shape& shape, uint64_t seed) {
     out.poison();
     SsdReplayParams p = {};
     problem.fill(p);
-    p.x = x.data, p.b = b.data, p.c = c.data, p.z = shape.z ? z.data : nullptr, p.dt = dt.data, p.state = state.data;
+    inputs.fill(p, shape.z);
+    p.state = state.data;
     p.slots = slots.as<int32_t>(), p.out = out.data, p.tokens_per_row = tokens, p.replay = replay.as<ReplayRow>();
     p.history = {kept.data, problem.entries * problem.width, problem.entries, problem.width};
     Context context = context_of(nullptr);

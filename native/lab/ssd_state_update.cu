@@ -46,6 +46,7 @@
 
 #include "cuda/kernels.h"
 #include "cuda/ssd_state_update.cuh"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace mamba::cuda::state_update {
@@ -95,18 +96,9 @@ using namespace mamba;
 using namespace mamba::cuda;
 using namespace mamba::cuda::state_update;
 using lab::Buffer;
+using lab::context_of;
 using lab::Host;
 using StateUpdate = SsdStateUpdateParams;
-
-Context context_of(cudaStream_t stream) {
-  return {.stream = stream,
-          .multiprocessors = 132,
-          .capability = 90,
-          .workspace = nullptr,
-          .workspace_bytes = 0,
-          .gemm_plans = nullptr,
-          .early = false};
-}
 
 struct Version {
   std::string name;
