@@ -6,6 +6,7 @@
 #include "cuda/dispatch.h"
 #include "cuda/experts_few.cuh"
 #include "cuda/kernels.h"
+#include "cuda/moe_combine.h"
 
 namespace mamba::cuda {
 namespace few {
@@ -144,11 +145,38 @@ void run_linear_route(const LinearRouteParams& p, Context& context) {
   run_route(p.route, context);
 }
 
+namespace {
+
+// The shared expert's rows take the place of what lies between the experts' projections, and are added with theirs: out
+// is read and written once, and the gate needs no pass of its own. False where that does not fit.
+bool run_shared_combine(const ExpertsParams& p, Context& context) {
+  const GroupedLinearParams& down = p.down;
+  const SharedRows shared = {.y = down.x,
+                             .x = p.gated ? p.shared_gate.x : nullptr,
+                             .x_stride = p.gated ? p.shared_gate.x_stride : 0,
+                             .gate = p.gated ? p.shared_gate.weight : nullptr};
+  if (!p.shared || down.x_rows * down.k < p.combine.tokens * p.combine.width || !combines_shared(p.combine, shared) ||
+      (p.gated && p.shared_gate.weight_dtype != p.combine.y_dtype)) {
+    return false;
+  }
+  run_linear(p.shared_up, context);
+  run_activation(p.shared_activation, context);
+  LinearParams product = p.shared_down;
+  product.out = const_cast<void*>(down.x), product.out_stride = p.combine.width, product.out_dtype = p.combine.y_dtype;
+  product.alpha = 1, product.accumulate = false;
+  run_linear(product, context);
+  run_moe_combine_shared(p.combine, shared, context);
+  return true;
+}
+
+}  // namespace
+
 void run_experts(const ExpertsParams& p, Context& context) {
   if (few::run_experts(p, context)) return;
   run_sort_by_expert(p.sort, context);
   run_grouped_linear(p.up, context);
   run_grouped_linear(p.down, context);
+  if (run_shared_combine(p, context)) return;
   run_moe_combine(p.combine, context);
   if (!p.shared) return;
   run_linear(p.shared_up, context);

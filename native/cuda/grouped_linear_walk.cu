@@ -47,8 +47,8 @@ bool fits(const GroupedLinearParams& p, const Context& context) {
   constexpr int64_t kMostVectors = (int64_t{1} << 32) - 1;  // of x: 32-bit places in it
   return context.hopper() && activation && p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.n % 16 == 0 &&
          p.k % 8 == 0 && p.x_stride % 8 == 0 && p.x_stride > 0 && p.x_rows * (p.x_stride / 8) <= kMostVectors &&
-         aligned(p.x, 16) && aligned(p.weight, 16) &&
-         (p.out_dtype == DType::f32 || (aligned(p.out, 8) && p.out_stride % 4 == 0));
+         aligned(p.x, 16) && aligned(p.weight, 16) && p.k > kStageK &&
+         (p.out_dtype == DType::f32 || (aligned(p.out, 16) && p.out_stride % 8 == 0));
 }
 
 }  // namespace

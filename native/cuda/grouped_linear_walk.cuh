@@ -17,8 +17,8 @@
 // blocks, experts). With a gate those 2 are eight rows of the gate and the same of the up-projection, so that both lie
 // in one thread: rows r and r + 8 of a warp's sixteen. What a map has no rows for reads as zero.
 //
-// Results. A thread has two rows of x for each column; a transposition in registers (movmatrix) makes that runs of
-// columns, 32 bytes of each row and warp.
+// Results. A thread has two rows of x for each column. The warpgroups' last stages, when all have read them, take the
+// results, transposed as they are stored (stmatrix), from where whole rows of 128 to 256 bytes are written.
 //
 // Bound. Many rows: the matrix unit. Few rows: the weights' bytes. Measured on an H200, us, 128 experts of 2688 x 1856,
 // 6 of each token, with a launch's 4: 64 tokens 294 (4.2 TB/s of weights; torch._grouped_mm 423), 512 tokens 324, 8192
@@ -120,12 +120,6 @@ __device__ __forceinline__ void copies_arrive(uint64_t* barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(hopper::smem_address(barrier)) : "memory");
 }
 
-__device__ __forceinline__ uint32_t transposed(uint32_t matrix) {
-  uint32_t r;
-  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(matrix));
-  return r;
-}
-
 // The shared memory of a block.
 template <class Shape>
 struct WalkMemory {
@@ -183,53 +177,52 @@ __device__ __forceinline__ void copy_units(const GroupedLinearParams& p, const C
 }
 
 // --- the warpgroups that multiply -----------------------------------------------------------------------------------
-// Sums of 64 rows of the weight: a thread's are of two rows of x for each 8, of columns c and c + 8 of out.
-template <class T, class Half, bool kGated, int kN>
-__device__ __forceinline__ void write_unit(const GroupedLinearParams& p, float (&sums)[kN / 2], const Unit& unit,
-                                           int first_column) {
+// A thread's v-th of the sums of 64 rows of the weight in the j-th eight rows of x: of the v % 2-th of two rows, in
+// column lane / 4 of out, or 8 behind (v >= 2). With a gate that one is the up-projection's.
+template <bool kGated, int kSums>
+__device__ __forceinline__ float finished_sum(Activation activation, const float (&sums)[kSums], int j, int v) {
+  const float x = sums[4 * j + v];
+  if constexpr (kGated) return silu(x) * sums[4 * j + v + 2];
+  const float positive = fmaxf(x, 0.0f);
+  return activation == Activation::relu2 ? positive * positive : x;
+}
+
+template <bool kGated, int kN>
+__device__ __forceinline__ void write_floats(const GroupedLinearParams& p, const float (&sums)[kN / 2],
+                                             const Unit& unit, int first_column) {
   const int lane = threadIdx.x % 32;
-  const bool square = p.activation == Activation::relu2;
-  const auto value = [&](int j, int v) {
-    const float x = sums[4 * j + v];
-    if constexpr (kGated) return silu(x) * sums[4 * j + v + 2];
-    const float positive = fmaxf(x, 0.0f);
-    return square ? positive * positive : x;
-  };
-  if (p.out_dtype == DType::f32) {
 #pragma unroll
-    for (int j = 0; j < kN / 8; ++j) {
+  for (int j = 0; j < kN / 8; ++j) {
 #pragma unroll
-      for (int v = 0; v < (kGated ? 2 : 4); ++v) {
-        const int row = 8 * j + lane % 4 * 2 + v % 2;
-        float* out = static_cast<float*>(p.out) + int64_t{unit.begin + row} * p.out_stride;
-        if (row < unit.count) out[first_column + lane / 4 + v / 2 * 8] = value(j, v);
-      }
+    for (int v = 0; v < (kGated ? 2 : 4); ++v) {
+      const int row = 8 * j + lane % 4 * 2 + v % 2;
+      float* out = static_cast<float*>(p.out) + int64_t{unit.begin + row} * p.out_stride;
+      if (row < unit.count) out[first_column + lane / 4 + v / 2 * 8] = finished_sum<kGated>(p.activation, sums, j, v);
     }
-    return;
   }
-  const bool odd = lane % 2 == 1;
-  const int64_t eight_rows = 8 * p.out_stride;
-  int left = unit.count - lane / 4;  // the lane's row is out's while it is above 0
-  Half* out =
-      static_cast<Half*>(p.out) + int64_t{unit.begin + lane / 4} * p.out_stride + first_column + lane % 4 / 2 * 4;
-  if constexpr (!kGated) {
-    out += odd ? 8 : 0;
+}
+
+// As rows of out in shared memory, kPitch bytes apart, of which `to` is the warp's first column. Rows up to the next 16
+// (32 with a gate) are written.
+template <class T, bool kGated, int kPitch, int kN>
+__device__ __forceinline__ void stage_sums(Activation activation, const float (&sums)[kN / 2], uint32_t to) {
+  const int lane = threadIdx.x % 32, matrix = lane / 8, row = lane % 8;
+  const auto pair = [&](int j, int v) {
+    if (j >= kN / 8) return uint32_t{0};
+    return hopper::pack<T>(finished_sum<kGated>(activation, sums, j, v),
+                           finished_sum<kGated>(activation, sums, j, v + 1));
+  };
+  if constexpr (kGated) {
 #pragma unroll
-    for (int j = 0; j < kN / 8; ++j, left -= 8, out += eight_rows) {
-      const uint32_t low = transposed(hopper::pack<T>(value(j, 0), value(j, 1)));
-      const uint32_t high = transposed(hopper::pack<T>(value(j, 2), value(j, 3)));
-      const uint32_t other = __shfl_xor_sync(~0u, odd ? low : high, 1);
-      if (left > 0) *reinterpret_cast<uint2*>(out) = odd ? uint2{other, high} : uint2{low, other};
+    for (int j = 0; j < kN / 8; j += 4) {
+      hopper::store_transposed(to + (8 * (j + matrix) + row) * kPitch, pair(j, 0), pair(j + 1, 0), pair(j + 2, 0),
+                               pair(j + 3, 0));
     }
   } else {
-    if (odd) out += eight_rows, left -= 8;
 #pragma unroll
-    for (int j = 0; j < kN / 8; j += 2, left -= 16, out += 2 * eight_rows) {
-      const bool two = j + 1 < kN / 8;
-      const uint32_t a = transposed(hopper::pack<T>(value(j, 0), value(j, 1)));
-      const uint32_t b = two ? transposed(hopper::pack<T>(value(j + two, 0), value(j + two, 1))) : 0;
-      const uint32_t other = __shfl_xor_sync(~0u, odd ? a : b, 1);
-      if (left > 0 && (two || !odd)) *reinterpret_cast<uint2*>(out) = odd ? uint2{other, b} : uint2{a, other};
+    for (int j = 0; j < kN / 8; j += 2) {
+      hopper::store_transposed(to + (8 * (j + matrix / 2) + row) * kPitch + matrix % 2 * 16, pair(j, 0), pair(j, 2),
+                               pair(j + 1, 0), pair(j + 1, 2));
     }
   }
 }
@@ -250,13 +243,28 @@ __device__ __forceinline__ void multiply_units(const GroupedLinearParams& p, con
       if (lane < Shape::kCluster) hopper::barrier_arrive_at(memory.empty + stage, lane);
     }
   };
+  // What the warpgroups' results pass through: the last stages of a unit, the last of all the first warpgroup's.
+  const auto stage_of = [&](int group) {
+    const int index = place.index - 1 - group;
+    return index < 0 ? index + Shape::kStages : index;
+  };
+  const auto meet = [&](int barrier, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+  };
+  const auto all_read = [&] {
+    if constexpr (Shape::kWarpgroups > 1) meet(1, 128 * Shape::kWarpgroups);
+  };
+  constexpr int kHeld = Shape::kWarpgroups;
   for (int number = cluster; walk.find(number, unit); number += clusters) {
     const int first_row = unit.nth * Shape::kWeightRows + warpgroup * 64 * Shape::kEach;
     if (first_row >= p.n || unit.count == 0) {  // stages pass by
       for (int step = 0; step < steps; ++step, place.advance(Shape::kStages)) {
         hopper::barrier_wait(memory.full + place.index, place.phase);
-        release(place.index);
+        if (step < steps - kHeld) release(place.index);
       }
+      all_read();
+#pragma unroll
+      for (int group = 0; group < kHeld; ++group) release(stage_of(group));
       continue;
     }
     Shape::with_width(unit.count, [&]<int kN> {
@@ -279,19 +287,51 @@ __device__ __forceinline__ void multiply_units(const GroupedLinearParams& p, con
         hopper::products_commit();
         if (step > 0) {
           hopper::products_wait<1>();
-          release(before);
+          if (step <= steps - kHeld) release(before);
         }
         before = place.index;
       }
       hopper::products_wait<0>();
 #pragma unroll
       for (int e = 0; e < Shape::kEach; ++e) hopper::pin(sums[e]);
-      release(before);
+      all_read();
 #pragma unroll
-      for (int e = 0; e < Shape::kEach; ++e) {
-        const int first = kGated ? first_row / 2 + 32 * e + warp * 8 : first_row + 64 * e + warp * 16;
-        if (first < p.columns) write_unit<T, Half, kGated, kN>(p, sums[e], unit, first);
+      for (int group = 0; group < kHeld; ++group) {
+        if (group != warpgroup) release(stage_of(group));
       }
+      constexpr int kColumns = (kGated ? 32 : 64) * Shape::kEach, kWarpColumns = kGated ? 8 : 16;
+      const int own = stage_of(warpgroup), first = kGated ? first_row / 2 : first_row;
+      if (p.out_dtype == DType::f32) {
+#pragma unroll
+        for (int e = 0; e < Shape::kEach; ++e) {
+          const int column = first + (kColumns / Shape::kEach) * e + warp * kWarpColumns;
+          if (column < p.columns) write_floats<kGated, kN>(p, sums[e], unit, column);
+        }
+      } else {
+        constexpr int kPitch = kColumns * 2 + 16, kPieces = kColumns / 8;
+        static_assert((Shape::kMostRows + 32) * kPitch <= Shape::kStageBytes);
+        const uint32_t rows = first_stage + own * Shape::kStageBytes;
+#pragma unroll
+        for (int e = 0; e < Shape::kEach; ++e) {
+          stage_sums<T, kGated, kPitch, kN>(p.activation, sums[e],
+                                            rows + ((kColumns / Shape::kEach) * e + warp * kWarpColumns) * 2);
+        }
+        meet(2 + warpgroup, 128);
+        const int thread = static_cast<int>(threadIdx.x) % 128, piece = thread % kPieces;
+        const bool inside = first + piece * 8 < p.columns;
+        Half* out = static_cast<Half*>(p.out) + int64_t{unit.begin} * p.out_stride + first + piece * 8;
+        for (int row = thread / kPieces; row < unit.count; row += 128 / kPieces) {
+          uint4 v;
+          asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                       : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                       : "r"(rows + row * kPitch + piece * 16)
+                       : "memory");
+          if (inside) *reinterpret_cast<uint4*>(out + int64_t{row} * p.out_stride) = v;
+        }
+        hopper::fence_async();  // before the copy engine writes here
+        __syncwarp();
+      }
+      release(own);
     });
   }
 }

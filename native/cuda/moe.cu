@@ -4,17 +4,20 @@
 // reductions of the warp, for the largest score and for its lowest expert. Groups go through shared memory, where a
 // lane has a group. Bound. The latency of the 2 k reductions, some 10 us for k = 22; with many tokens, the logits.
 //
-// sort_by_expert. A block has an expert and reads all ids: the smaller ones give its offset, the equal ones, counted
-// in a run for each warp and then by ballots, the order of its rows. No atomics, so the order is that of the pairs.
-// One block more has the padding. Bound. Latency; with many tokens, experts times the ids, from L1 and L2.
+// sort_by_expert. expert_sort.cuh.
 //
-// moe_combine. A thread has eight columns of a token and adds the rows of its pairs in their order. Bound. Bytes.
+// moe_combine. A thread has eight columns of a token and adds the rows of its pairs in their order; where a shared
+// expert's row is added as well, a block has a token and takes the product of its row with the gate, if there is one.
+// Bound. Bytes: k rows, out twice, with a shared expert two rows more.
 #include <algorithm>
 
 #include "core/float_type.h"
+#include "cuda/activation.cuh"
 #include "cuda/dispatch.h"
+#include "cuda/expert_sort.cuh"
 #include "cuda/kernels.h"
 #include "cuda/launch.cuh"
+#include "cuda/moe_combine.h"
 #include "cuda/route.cuh"
 #include "cuda/vec.cuh"
 
@@ -57,51 +60,6 @@ void launch_route(const RouteParams& p, Context& context) {
          route_kernel<Each>, p);
 }
 
-// --- sort_by_expert -------------------------------------------------------------------------------------------------
-template <int Warps>
-__global__ void __launch_bounds__(Warps * 32) sort_by_expert_kernel(const __grid_constant__ SortByExpertParams p) {
-  __shared__ int smaller[Warps], equal[Warps];
-  const int expert = blockIdx.x, experts = static_cast<int>(p.experts);  // blockIdx.x = experts: the padding
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, pairs = static_cast<int>(p.pairs);
-  const int run = ((pairs + Warps - 1) / Warps + 31) / 32 * 32, begin = min(warp * run, pairs);
-  const int end = min(begin + run, pairs);
-  // -1 behind the last: smaller than every expert, so it is not counted among those.
-  const auto expert_of = [&](int pair) {
-    const int e = pair < end ? p.ids[pair] : -1;
-    return e >= 0 && e < experts ? e : pair < end ? experts : -1;
-  };
-  let_next_start();
-  wait_for_inputs();
-  int less = 0, same = 0;
-#pragma unroll 8
-  for (int i = begin; i < end; i += 32) {
-    const int e = expert_of(i + lane);
-    less += e >= 0 && e < expert, same += e == expert;
-  }
-  less = __reduce_add_sync(kWholeWarp, less), same = __reduce_add_sync(kWholeWarp, same);
-  if (lane == 0) smaller[warp] = less, equal[warp] = same;
-  __syncthreads();
-  int offset = 0, row = 0;
-  for (int w = 0; w < Warps; ++w) {
-    offset += smaller[w];
-    row += w < warp ? equal[w] : 0;
-  }
-  row += offset;
-  if (threadIdx.x == 0) p.offsets[expert] = offset;
-  if (same == 0) return;
-#pragma unroll 4
-  for (int i = begin; i < end; i += 32) {
-    const bool mine = expert_of(i + lane) == expert;
-    const unsigned all = __ballot_sync(kWholeWarp, mine);
-    if (mine) {
-      const int at = row + __popc(all & ((1u << lane) - 1));
-      p.row_token[at] = expert < experts ? static_cast<int>((i + lane) / p.k) : -1;
-      p.positions[i + lane] = expert < experts ? at : -1;
-    }
-    row += __popc(all);
-  }
-}
-
 // --- moe_combine ----------------------------------------------------------------------------------------------------
 constexpr int kThreads = 256, kVec = 8;
 
@@ -131,6 +89,73 @@ __global__ void __launch_bounds__(kThreads) moe_combine_kernel(const __grid_cons
   store(out, pack<O, V>(total));
 }
 
+constexpr int kMostThreads = 512;  // of a row
+
+template <class T, class O, bool kGated>
+__global__ void __launch_bounds__(kMostThreads, 3)
+    combine_shared_kernel(const __grid_constant__ MoeCombineParams p, const __grid_constant__ SharedRows shared) {
+  constexpr int kAhead = 4;
+  __shared__ float sums[kMostThreads / 32];
+  const int64_t token = blockIdx.x, column = int64_t{threadIdx.x} * kVec;
+  const bool inside = column < p.width;
+  float v[kVec], total[kVec] = {};
+  let_next_start();
+  wait_for_inputs();
+  if constexpr (kGated) {
+    float dot = 0;
+    if (inside) {
+      float gate[kVec];
+      unpack(load<kVec>(static_cast<const T*>(shared.gate) + column), gate);
+      unpack(load<kVec>(static_cast<const T*>(shared.x) + token * shared.x_stride + column), v);
+#pragma unroll
+      for (int c = 0; c < kVec; ++c) dot = fmaf(gate[c], v[c], dot);
+    }
+    dot = warp_sum(dot);
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = dot;
+  }
+  const T* y = static_cast<const T*>(p.y) + column;
+  for (int64_t first = 0; first < p.k; first += kAhead) {
+    Vec<T, kVec> rows[kAhead];
+    float weights[kAhead];
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      const int64_t pair = token * p.k + first + j;
+      const int64_t row = first + j < p.k ? p.positions[pair] : -1;
+      const bool there = row >= 0 && row < p.rows;
+      rows[j] = {}, weights[j] = there ? p.weights[pair] : 0.0f;
+      if (there && inside) rows[j] = load<kVec>(y + row * p.y_stride);
+    }
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      unpack(rows[j], v);
+#pragma unroll
+      for (int c = 0; c < kVec; ++c) total[c] = fmaf(weights[j], v[c], total[c]);
+    }
+  }
+  O* out = static_cast<O*>(p.out) + token * p.out_stride + column;
+  Vec<T, kVec> beside = {};
+  Vec<O, kVec> before = {};
+  if (inside) {
+    beside = load<kVec>(static_cast<const T*>(shared.y) + token * p.width + column);
+    if (p.accumulate) before = load<kVec>(out);
+  }
+  float factor = 1;
+  if constexpr (kGated) {
+    __syncthreads();
+    float dot = 0;
+    for (unsigned w = 0; w < blockDim.x / 32; ++w) dot += sums[w];
+    factor = sigmoid(as_float(rounded<T>(dot)));
+  }
+  if (!inside) return;
+  unpack(beside, v);
+#pragma unroll
+  for (int c = 0; c < kVec; ++c) total[c] = fmaf(factor, v[c], total[c]);
+  unpack(before, v);
+#pragma unroll
+  for (int c = 0; c < kVec; ++c) total[c] = fmaf(p.alpha, total[c], v[c]);
+  store(out, pack<O, kVec>(total));
+}
+
 __global__ void __launch_bounds__(kThreads) local_experts_kernel(const __grid_constant__ LocalExpertsParams p) {
   let_next_start();
   wait_for_inputs();
@@ -151,9 +176,17 @@ void run_local_experts(const LocalExpertsParams& p, Context& context) {
 
 void run_sort_by_expert(const SortByExpertParams& p, Context& context) {
   constexpr int64_t kFewPairs = 4096;
+  if (p.pairs > kFewPairs && p.pairs <= expert_sort::kMostPairs && context.clusters()) {
+    return launch(context,
+                  {.grid = expert_sort::kBlocks * expert_sort::kParts,
+                   .block = expert_sort::kWarps * 32,
+                   .shared_bytes = expert_sort::many_bytes(p.experts),
+                   .cluster = expert_sort::kBlocks},
+                  expert_sort::many_kernel, p);
+  }
   const auto blocks = static_cast<unsigned>(p.experts + 1);
-  p.pairs <= kFewPairs ? launch(context, {.grid = blocks, .block = 256}, sort_by_expert_kernel<8>, p)
-                       : launch(context, {.grid = blocks, .block = 1024}, sort_by_expert_kernel<32>, p);
+  p.pairs <= kFewPairs ? launch(context, {.grid = blocks, .block = 256}, expert_sort::few_kernel<8>, p)
+                       : launch(context, {.grid = blocks, .block = 1024}, expert_sort::few_kernel<32>, p);
 }
 
 void run_moe_combine(const MoeCombineParams& params, Context& context) {
@@ -174,6 +207,24 @@ void run_moe_combine(const MoeCombineParams& params, Context& context) {
                wide ? moe_combine_kernel<T, O, kVec> : moe_combine_kernel<T, O, 1>, p);
       }
     });
+  });
+}
+
+bool combines_shared(const MoeCombineParams& p, const SharedRows& shared) {
+  return (p.out_dtype == DType::f32 || p.out_dtype == p.y_dtype) && p.width % kVec == 0 &&
+         p.width <= kMostThreads * kVec && vectors(p.y, p.y_stride) && vectors(p.out, p.out_stride) &&
+         vectors(shared.y, 0) && vectors(shared.x, shared.x_stride) && vectors(shared.gate, 0);
+}
+
+void run_moe_combine_shared(const MoeCombineParams& p, const SharedRows& shared, Context& context) {
+  const auto threads = static_cast<unsigned>(ceil_div(p.width, 32 * kVec) * 32);
+  with_float_type(p.y_dtype, [&](auto t) {
+    using T = decltype(t);
+    const auto run = [&]<class O>() {
+      launch(context, {.grid = static_cast<unsigned>(p.tokens), .block = threads},
+             shared.gate ? combine_shared_kernel<T, O, true> : combine_shared_kernel<T, O, false>, p, shared);
+    };
+    p.out_dtype == DType::f32 ? run.template operator()<float>() : run.template operator()<T>();
   });
 }
 

@@ -3,7 +3,8 @@
 // Measured on one H200 (us, the launch's 4.0 in it; native/lab/norm.cu has the ladder): one vector of eight channels a
 // thread is the fastest from 1 to 8192 rows, as long as 512 threads have the row. A row of 2560 with a float residual
 // takes 5.5 (a copy of the bytes 4.7) and 1.5 in a chain of dependent launches, 8192 rows 65.9 (64.8). A start ahead
-// with the weights pays up to 256 rows; for the gated norm the weights ahead always do.
+// with the weights pays up to 256 rows; for the gated norm the weights ahead always do. 8,192 rows of a gated delta
+// net's 32 heads of 128 take 82 with a warp for each, and 50 with 16 lanes for each and four in flight (200 MB).
 #include "core/float_type.h"
 #include "cuda/norm.cuh"
 
@@ -65,7 +66,8 @@ __global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __gri
 constexpr int64_t kFewRows = 256;
 // Warps of which more than one a block pays: 8,192 of a gated delta net's norm took 8.4 us as blocks of their own.
 constexpr int64_t kFewWarps = 4096;
-constexpr int64_t kMostGroups = 65535;  // of gridDim.y
+constexpr int64_t kMostGroups = 65535;                  // of gridDim.y
+constexpr int64_t kMostUnits = (int64_t{1} << 31) - 1;  // 32-bit indices
 
 bool vectors_at(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
@@ -136,6 +138,13 @@ void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) 
                                  : launch_rms_norm<T, T, T>(p, s, context);
 }
 
+template <class T, int L>
+void launch_gated_groups(const GatedRmsNormParams& p, int64_t units, Context& context) {
+  constexpr int kEach = 4;
+  launch(context, {.grid = static_cast<unsigned>((units + 256 / L * kEach - 1) / (256 / L * kEach)), .block = 256},
+         gated_rms_norm_groups_kernel<T, L, kEach>, p);
+}
+
 template <class T>
 void launch_gated(const GatedRmsNormParams& p, const Spread& s, Context& context) {
   if (s.vectors == 1) return launch(context, s.shape, gated_rms_norm_kernel<T, 1, true>, p);
@@ -154,6 +163,13 @@ void run_rms_norm(const RmsNormParams& p, Context& context) {
 
 void run_gated_rms_norm(const GatedRmsNormParams& p, Context& context) {
   if (p.rows == 0 || p.width == 0) return;
+  const int64_t units = p.rows * (p.width / p.group_size);
+  if (tuned(p) && units > kFewWarps && units < kMostUnits && (p.group_size == 64 || p.group_size == 128)) {
+    return with_float_type(p.dtype, [&](auto t) {
+      p.group_size == 64 ? launch_gated_groups<decltype(t), 8>(p, units, context)
+                         : launch_gated_groups<decltype(t), 16>(p, units, context);
+    });
+  }
   const Spread s = spread(tuned(p), p.rows, p.group_size, p.width / p.group_size);
   if (s.vectors == 0) return launch(context, s.shape, gated_rms_norm_general_kernel, p);
   with_float_type(p.dtype, [&](auto t) { launch_gated<decltype(t)>(p, s, context); });

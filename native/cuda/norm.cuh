@@ -184,4 +184,43 @@ __global__ void __launch_bounds__(kNormThreads) gated_rms_norm_kernel(const __gr
   scale_and_store(static_cast<T*>(p.out) + row * p.width + first, values, weights, scale, width);
 }
 
+// Many groups of 8 L channels: L lanes have one, and R of them, all of whose loads are in flight together.
+template <class T, int L, int R>
+__global__ void __launch_bounds__(256) gated_rms_norm_groups_kernel(const __grid_constant__ GatedRmsNormParams p) {
+  constexpr int kUnits = 256 / L;  // of a block at once
+  const auto groups = static_cast<uint32_t>(p.width / p.group_size);
+  const uint32_t units = static_cast<uint32_t>(p.rows) * groups, channel = threadIdx.x % L * kNormVec;
+  const uint32_t first = blockIdx.x * (kUnits * R) + threadIdx.x / L;
+  let_next_start();
+  wait_for_inputs();
+  Vec<T, kNormVec> gates[R], rows[R];
+#pragma unroll
+  for (int i = 0; i < R; ++i) {
+    const uint32_t unit = min(first + i * kUnits, units - 1), at = unit % groups * (8 * L) + channel;
+    gates[i] = load<kNormVec>(static_cast<const T*>(p.gate) + int64_t{unit / groups} * p.gate_stride + at);
+    rows[i] = load<kNormVec>(static_cast<const T*>(p.x) + int64_t{unit / groups} * p.x_stride + at);
+  }
+#pragma unroll
+  for (int i = 0; i < R; ++i) {
+    const uint32_t unit = first + i * kUnits, at = unit % groups * (8 * L) + channel;
+    float values[1][kNormVec], z[kNormVec], weights[1][kNormVec], squares = 0;
+    unpack(rows[i], values[0]), unpack(gates[i], z);
+#pragma unroll
+    for (int k = 0; k < kNormVec; ++k) {
+      z[k] = silu(z[k]);
+      if (!p.norm_before_gate) values[0][k] *= z[k];
+      squares = fmaf(values[0][k], values[0][k], squares);
+      if (p.norm_before_gate) values[0][k] *= z[k];
+    }
+#pragma unroll
+    for (int distance = L / 2; distance > 0; distance /= 2) squares += __shfl_xor_sync(~0u, squares, distance);
+    if (unit >= units) continue;  // whole groups of lanes, which meet those of their own only
+    unpack(load_constant<kNormVec>(p.weight + at), weights[0]);
+    const float scale = rsqrtf(squares / static_cast<float>(8 * L) + p.eps);
+#pragma unroll
+    for (int k = 0; k < kNormVec; ++k) values[0][k] *= scale * weights[0][k];
+    store<kNormVec>(static_cast<T*>(p.out) + int64_t{unit / groups} * p.width + at, pack<T, kNormVec>(values[0]));
+  }
+}
+
 }  // namespace mamba::cuda

@@ -3,7 +3,8 @@
 // Mapping. A block has a token, or some of its heads: angles are taken once, while the projection before runs, and
 // where heads are normalised a warp takes each head's root mean square; then threads take V channels of a head's first
 // half with their partners of the second, or V channels that are not rotated. Heads of q come first, then those of k,
-// whose blocks store v too.
+// whose blocks store v too. Where a warp's lanes have a whole head of V channels each, and it has a norm, it is read
+// once: a lane gets its partner's channels by shuffles.
 //
 // Bound. Bytes: q is read and written, k and v are read and stored. Sines and cosines of far angles reduce exactly.
 #include <cuda_fp8.h>
@@ -141,11 +142,96 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   }
 }
 
+constexpr int kHeadWarps = 10, kHeadsAhead = 2;
+
+// Heads of 32 V channels. v's are the last ones, neither normed nor rotated.
+template <class T, class P, int V>
+__global__ __launch_bounds__(kHeadWarps * 32) void rope_heads_kernel(const __grid_constant__ RopeStoreKvParams p) {
+  __shared__ float cosines[16 * V], sines[16 * V];
+  constexpr int kHeadDim = 32 * V;
+  const KvPages& pages = p.pages;
+  const int64_t token = blockIdx.x;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, channel = lane * V;
+  const int half = static_cast<int>(p.rotary_dim) / 2, heads = static_cast<int>(p.heads);
+  const int kv_heads = static_cast<int>(pages.kv_heads), all = heads + 2 * kv_heads;
+  const auto position = static_cast<float>(p.positions[token]);
+  for (int i = thread; i < half; i += kHeadWarps * 32) {
+    float sine, cosine;
+    sincosf(position * p.inv_freq[i], &sine, &cosine);
+    cosines[i] = cosine * p.rope_factor, sines[i] = sine * p.rope_factor;
+  }
+  const int64_t slot = p.slot_mapping[token];
+  const bool there = slot >= 0 && slot < pages.pages * pages.page_size;
+  const int64_t page = slot / pages.page_size, offset = slot % pages.page_size;
+  const int partner = lane < half / V ? lane + half / V : lane < half / V * 2 ? lane - half / V : lane;
+  const bool low = lane < half / V, rotates = lane < half / V * 2;
+  wait_for_inputs();
+  let_next_start();
+  T* q = static_cast<T*>(p.q) + token * p.q_stride + channel;
+  const T* k = static_cast<const T*>(p.k) + token * p.k_stride + channel;
+  const T* v = static_cast<const T*>(p.v) + token * p.v_stride + channel;
+  const auto work = [&](int first) {
+    Vec<T, V> rows[kHeadsAhead];
+#pragma unroll
+    for (int i = 0; i < kHeadsAhead; ++i) {
+      const int head = first + i * kHeadWarps;
+      if (head >= all) break;
+      rows[i] = load<V>(head < heads              ? q + head * kHeadDim
+                        : head < heads + kv_heads ? k + (head - heads) * kHeadDim
+                                                  : v + (head - heads - kv_heads) * kHeadDim);
+    }
+    if (first < kHeadWarps) __syncthreads();  // the angles; every warp has a first head or none, and comes here
+#pragma unroll
+    for (int i = 0; i < kHeadsAhead; ++i) {
+      const int head = first + i * kHeadWarps;
+      if (head >= all) break;
+      float values[V];
+      unpack(rows[i], values);
+      const bool of_q = head < heads, of_v = head >= heads + kv_heads;
+      const int kv_head = of_v ? head - heads - kv_heads : head - heads;
+      if (!of_v) {
+        if (const float* weight = of_q ? p.q_norm : p.k_norm) {
+          float squares = 0;
+#pragma unroll
+          for (int j = 0; j < V; ++j) squares = fmaf(values[j], values[j], squares);
+#pragma unroll
+          for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(~0u, squares, distance);
+          const float inverse_rms = rsqrtf(squares / static_cast<float>(kHeadDim) + p.norm_eps);
+#pragma unroll
+          for (int j = 0; j < V; ++j) values[j] *= inverse_rms * weight[channel + j];
+        }
+#pragma unroll
+        for (int j = 0; j < V; ++j) {
+          const float other = __shfl_sync(~0u, values[j], partner);
+          if (!rotates) continue;
+          const float c = cosines[channel % half + j], s = sines[channel % half + j];
+          values[j] = low ? values[j] * c - other * s : values[j] * c + other * s;
+        }
+      }
+      if (of_q) {
+        store(q + head * kHeadDim, pack<T, V>(values));
+      } else if (there) {
+        P* to = static_cast<P*>(of_v ? pages.v : pages.k) + page * (of_v ? pages.v_page_stride : pages.k_page_stride);
+        store_page(to + (kv_head * pages.page_size + offset) * kHeadDim + channel, values,
+                   1 / (of_v ? pages.v_scale : pages.k_scale));
+      }
+    }
+  };
+  work(thread / 32);
+  for (int first = thread / 32 + kHeadsAhead * kHeadWarps; first < all; first += kHeadsAhead * kHeadWarps) work(first);
+}
+
 // Few tokens are a matter of latency: as many heads a block as it has warps.
 template <class T, class P, int V>
 void launch_rope(const RopeStoreKvParams& p, Context& context) {
   const auto all = static_cast<int>(p.heads + p.pages.kv_heads);
   const bool normed = p.q_norm != nullptr || p.k_norm != nullptr;
+  if constexpr (V == 8) {
+    if (normed && p.tokens > kFewTokens && p.pages.head_dim == 32 * V && p.rotary_dim > 0) {
+      return launch(context, {.grid = static_cast<unsigned>(p.tokens), .block = kHeadWarps * 32},
+                    rope_heads_kernel<T, P, V>, p);
+    }
+  }
   const int each = normed && p.tokens <= kFewTokens ? std::min(all, kRopeThreads / 32) : all;
   LaunchShape shape = {.grid = dim3(static_cast<unsigned>(p.tokens), static_cast<unsigned>(ceil_div(all, each))),
                        .block = kRopeThreads};

@@ -25,6 +25,7 @@ using lab::Buffer;
 // kAll: for every type, with a gate and without; otherwise one combination, which suffices to time.
 template <class Shape, bool kGated, bool kAll = true>
 bool walk(const GroupedLinearParams& p, Context& context) {
+  if (p.k <= grouped::kStageK * (Shape::kWarpgroups - 1)) return false;  // results pass through so many stages
   const int64_t half = p.n / 2;
   const auto map = encode_tensor_map<5>(p.weight, p.weight_dtype, {p.k, 8, 2, p.n / 16, p.experts},
                                         {p.k, kGated ? half * p.k : 8 * p.k, kGated ? 8 * p.k : 16 * p.k,

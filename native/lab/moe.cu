@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "cuda/kernels.h"
+#include "cuda/moe_combine.h"
 #include "lab/lab.cuh"
 
 namespace {
@@ -134,6 +135,46 @@ void check_combine(cuda::Context& context, int64_t tokens, int64_t k, int64_t wi
   verdict(errors.bad == 0, "moe_combine: %ld tokens, %ld of each, width %ld", tokens, k, width);
 }
 
+void check_combine_shared(cuda::Context& context, int64_t tokens, int64_t k, int64_t width, DType type, DType to,
+                          bool gated) {
+  lab::Random random{13};
+  const int64_t pairs = tokens * k, stride = width + 8;
+  Host y(type, pairs * width), w(DType::f32, pairs), before(to, tokens * width), beside(type, tokens * width),
+      x(type, tokens * stride), gate(type, width);
+  y.fill_normal(random), w.fill_uniform(random, 0, 1), before.fill_normal(random), beside.fill_normal(random);
+  x.fill_normal(random), gate.fill_normal(random, 1 / std::sqrt(static_cast<double>(width)));
+  std::vector<int32_t> q;
+  for (int64_t i = 0; i < pairs; ++i) q.push_back(i % 7 == 5 ? -1 : static_cast<int32_t>(random.below(pairs)));
+  const Buffer by(y), bw(w), bq(q), out(before), bb(beside), bx(x), bg(gate);
+  const MoeCombineParams p = {tokens,           k,        pairs, width, by.data, width, bw.as<float>(),
+                              bq.as<int32_t>(), out.data, width, 0.5f,  true,    type,  to};
+  const cuda::SharedRows shared = {
+      .y = bb.data, .x = gated ? bx.data : nullptr, .x_stride = gated ? stride : 0, .gate = gated ? bg.data : nullptr};
+  if (!cuda::combines_shared(p, shared)) return verdict(false, "moe_combine with a shared row: does not fit");
+  cuda::run_moe_combine_shared(p, shared, context);
+  LAB_CHECK(cudaStreamSynchronize(context.stream));
+  const Host got = out.download(to);
+  lab::Errors errors;
+  for (int64_t t = 0; t < tokens; ++t) {
+    double logit = 0;
+    for (int64_t c = 0; gated && c < width; ++c) logit += x.get(t * stride + c) * gate.get(c);
+    const double factor = gated ? 1 / (1 + std::exp(-logit)) : 1;
+    for (int64_t c = 0; c < width; ++c) {
+      double sum = factor * beside.get(t * width + c);
+      for (int64_t j = 0; j < k; ++j) {
+        const int64_t pair = t * k + j;
+        if (q[pair] >= 0) sum += w.get(pair) * y.get(q[pair] * width + c);
+      }
+      // The logit is rounded.
+      const double allowed =
+          2e-6 * static_cast<double>(k) +
+          (gated ? std::abs(logit * factor * (1 - factor) * beside.get(t * width + c)) : 0) * lab::rounding(type);
+      errors.add(got.get(t * width + c), 0.5 * sum + before.get(t * width + c), allowed, lab::rounding(to));
+    }
+  }
+  verdict(errors.bad == 0, "moe_combine with a shared row: %ld tokens, %ld of each, width %ld", tokens, k, width);
+}
+
 void check_pointwise(cuda::Context& context, int64_t rows, int64_t width, DType type, DType to) {
   lab::Random random{11};
   Host x(type, rows * width), up(type, rows * width), before(to, rows * width);
@@ -207,40 +248,62 @@ int main(int argc, char** argv) {
   for (const bool one : {false, true}) {
     check_sort(context, 1, 6, 128, one), check_sort(context, 64, 6, 128, one);
     check_sort(context, 900, 6, 128, one), check_sort(context, 2000, 22, 512, one), check_sort(context, 3, 1, 1, one);
+    check_sort(context, 8192, 8, 256, one), check_sort(context, 777, 9, 1024, one);
   }
   check_combine(context, 1, 6, 2688, DType::bf16, DType::f32, true);
   check_combine(context, 65, 22, 17, DType::f16, DType::f16, true);
   check_combine(context, 300, 3, 96, DType::bf16, DType::bf16, false);
+  for (const bool gated : {false, true}) {
+    check_combine_shared(context, 65, 8, 2048, DType::bf16, DType::f32, gated);
+    check_combine_shared(context, 33, 5, 264, DType::f16, DType::f16, gated);
+    check_combine_shared(context, 9, 3, 4096, DType::f32, DType::f32, gated);
+  }
   check_pointwise(context, 33, 264, DType::bf16, DType::bf16), check_pointwise(context, 33, 45, DType::f32, DType::f32);
   check_pointwise(context, 300, 96, DType::f16, DType::f32);
   std::printf("%d checks failed\n", failures);
-  for (const int64_t tokens : {1, 64, 8192}) {
-    const int64_t pairs = tokens * 6;
-    lab::Random random{1};
-    Host logits(DType::f32, tokens * 128);
-    logits.fill_normal(random);
-    Host weights(DType::f32, pairs);
-    const auto size = static_cast<size_t>(pairs);
-    const Buffer l(logits), ids(size * 4), w(weights), token(size * 4), offsets(129 * 4), positions(size * 4),
-        y(size * 2688 * 2), out(static_cast<size_t>(tokens) * 2688 * 4);
-    RouteParams p = soft;
-    p.tokens = tokens, p.logits = l.as<float>(), p.logits_stride = 128, p.ids = ids.as<int32_t>();
-    p.weights = w.as<float>();
-    const lab::Times a = bench.time([&](cudaStream_t) { context.early = false, cuda::run_route(p, context); });
-    const lab::Times b = bench.time([&](cudaStream_t) {
-      context.early = false;
-      cuda::run_sort_by_expert(
-          {pairs, 6, 128, ids.as<int32_t>(), token.as<int32_t>(), offsets.as<int32_t>(), positions.as<int32_t>()},
-          context);
-    });
-    const lab::Times c = bench.time([&](cudaStream_t) {
-      context.early = false;
-      cuda::run_moe_combine({tokens, 6, pairs, 2688, y.data, 2688, w.as<float>(), positions.as<int32_t>(), out.data,
-                             2688, 1, true, DType::bf16, DType::f32},
-                            context);
-    });
-    std::printf("tokens %5ld: route %.2f us, sort_by_expert %.2f, moe_combine %.2f (empty %.2f)\n",
-                static_cast<long>(tokens), a.event, b.event, c.event, bench.empty().event);
+  struct Shape {
+    int64_t experts, k, width;
+  };
+  for (const auto& [experts, k, width] : {Shape{128, 6, 2688}, Shape{256, 8, 2048}}) {
+    for (const int64_t tokens : {1, 64, 512, 1193, 8192}) {
+      const int64_t pairs = tokens * k;
+      lab::Random random{1};
+      Host logits(DType::f32, tokens * experts);
+      logits.fill_normal(random);
+      Host weights(DType::f32, pairs);
+      const auto size = static_cast<size_t>(pairs), row = static_cast<size_t>(width);
+      const Buffer l(logits), ids(size * 4), w(weights), token(size * 4), offsets(static_cast<size_t>(experts + 1) * 4),
+          positions(size * 4), y(size * row * 2), out(static_cast<size_t>(tokens) * row * 4);
+      RouteParams p = soft;
+      p.tokens = tokens, p.experts = experts, p.k = k;
+      p.logits = l.as<float>(), p.logits_stride = experts, p.ids = ids.as<int32_t>(), p.weights = w.as<float>();
+      const auto time = [&](auto&& run) {
+        return bench.time([&](cudaStream_t) { context.early = false, run(); }).event;
+      };
+      const double a = time([&] { cuda::run_route(p, context); });
+      const auto sort = [&] {
+        cuda::run_sort_by_expert(
+            {pairs, k, experts, ids.as<int32_t>(), token.as<int32_t>(), offsets.as<int32_t>(), positions.as<int32_t>()},
+            context);
+      };
+      const double b = time(sort);
+      const double c = time([&] {
+        cuda::run_moe_combine({tokens, k, pairs, width, y.data, width, w.as<float>(), positions.as<int32_t>(), out.data,
+                               width, 1, true, DType::bf16, DType::f32},
+                              context);
+      });
+      const Buffer shared(static_cast<size_t>(tokens) * row * 2), x(shared.bytes), gate(row * 2);
+      const double d = time([&] {
+        cuda::run_moe_combine_shared({tokens, k, pairs, width, y.data, width, w.as<float>(), positions.as<int32_t>(),
+                                      out.data, width, 1, true, DType::bf16, DType::f32},
+                                     {shared.data, x.data, width, gate.data}, context);
+      });
+      std::printf(
+          "%ld experts, tokens %5ld: route %.2f us, sort_by_expert %.2f, moe_combine %.2f, with a gated row %.2f "
+          "(empty "
+          "%.2f)\n",
+          static_cast<long>(experts), static_cast<long>(tokens), a, b, c, d, bench.empty().event);
+    }
   }
   return failures > 0;
 }

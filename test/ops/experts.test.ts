@@ -64,6 +64,10 @@ const table = cases(expertsBase, [
     { ...row, ...expertsBf16, outDtype: "bf16", accumulate: false },
   ]),
   { ...expertsBf16, padding: true, shared: 80 },
+  { ...expertsBf16, tokens: 40, shared: 96, sharedGate: true, alpha: 0.22, padding: true },
+  { ...expertsBf16, tokens: 40, k: 5, shared: 96, xPad: 8, outPad: 8, outDtype: "bf16", accumulate: false },
+  { ...expertsBf16, tokens: 40, k: 1, shared: 96, sharedGate: true }, // less between an expert's projections than in a row
+  { ...expertsBf16, dtype: "f16", weightDtype: "f16", tokens: 40, width: 264, size: 160, shared: 40, sharedGate: true },
   { ...expertsBf16, ids: "one" }, // one expert several times
   { ...expertsBf16, ids: "last", k: 8 }, // every expert
   { ...expertsBf16, ids: "none" }, // padding adds nothing

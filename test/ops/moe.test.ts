@@ -57,6 +57,9 @@ const sortTable = cases(sortBase, [
   { padding: true, tokens: 300 },
   ...product<SortRow>({ experts: [128], k: [6], tokens: [64, 900], ids: ["random", "one"] }),
   { experts: 512, k: 22, tokens: 40 },
+  { experts: 256, k: 8, tokens: 1200, padding: true },
+  { experts: 1024, k: 5, tokens: 1000 },
+  { experts: 4, k: 2, tokens: 66_000 }, // more pairs than warps keep
 ]);
 
 const combineTable = cases(combineBase, [

@@ -53,6 +53,7 @@ const gatedTable = cases(gatedBase, [
   { normBeforeGate: true }, // the gate is a factor of the norm
   { normBeforeGate: true, dtype: "bf16", width: 4096, groupSize: 128, gatePad: 160 }, // a gated delta net's heads
   { normBeforeGate: true, dtype: "bf16", width: 4096, groupSize: 128, rows: 131 }, // of many rows
+  { dtype: "f16", width: 2048, groupSize: 64, rows: 131, gatePad: 8, inPlace: true }, // as many, half as wide
   { normBeforeGate: true, dtype: "f16", width: 51, groupSize: 17, gatePad: 3, shift: 1, inPlace: true },
   { scale: 0 }, // zeros: eps keeps it finite
   { scale: 1e4 }, // large

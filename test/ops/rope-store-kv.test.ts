@@ -44,6 +44,12 @@ const base: RopeRow = {
   shift: 0,
 };
 
+/** Twelve tokens, of which the last is padding. */
+const twelve = {
+  positions: Array.from({ length: 12 }, (_, i) => 3 * i),
+  slots: Array.from({ length: 12 }, (_, i) => (i < 11 ? 40 - 3 * i : -1)),
+};
+
 const table = cases(base, [
   {},
   { positions: [7], slots: [3] }, // one token
@@ -68,6 +74,8 @@ const table = cases(base, [
   { norms: "k", rotaryDim: 16 },
   { norms: "qk", rotaryDim: 0 },
   { norms: "qk", headDim: 256, rotaryDim: 64, heads: 16, dtype: "bf16", packed: true }, // Qwen3.5's attention
+  { ...twelve, norms: "qk", headDim: 256, rotaryDim: 64, heads: 16, dtype: "bf16", packed: true }, // for more tokens
+  { ...twelve, norms: "k", headDim: 256, rotaryDim: 256, heads: 27, kvHeads: 3, dtype: "f16", e4m3: true },
   { norms: "qk", headDim: 80, rotaryDim: 20, dtype: "f16" }, // halves of no whole vector
   { norms: "qk", rotaryDim: 32, e4m3: true, slots: [-1, 33, -1, 1, -1] },
   { norms: "qk", packed: true, pad: 3, shift: 1 },
