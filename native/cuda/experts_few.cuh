@@ -104,6 +104,9 @@ __global__ void __launch_bounds__(kThreads) route_few_kernel(const __grid_consta
 #pragma unroll
     for (int i = 0; i < Pieces; ++i) w[r][i] = weight_piece(p.weight + row * p.width, i * kPiece + lane * 8, p.width);
   }
+  float biases[kExperts / 32] = {};
+  if (rank == 0 && warp == 0) load_biases(p.route, biases);
+  const bool padding = p.route.slots && p.route.slots[token] < 0;
   wait_for_inputs();
   let_next_start();
   const bf16* row = p.x + token * p.x_stride;
@@ -125,13 +128,13 @@ __global__ void __launch_bounds__(kThreads) route_few_kernel(const __grid_consta
   if (rank > 0 || warp > 0) return;
   int32_t* ids = p.route.ids + token * p.route.k;
   float* weights = p.route.weights + token * p.route.k;
-  if (p.route.slots && p.route.slots[token] < 0) return choose_none(p.route, ids, weights);
+  if (padding) return choose_none(p.route, ids, weights);
   float scores[kExperts / 32];
 #pragma unroll
   for (int i = 0; i < kExperts / 32; ++i) {
     scores[i] = i * 32 + lane < experts ? number_or_lowest(logits[i * 32 + lane]) : lowest();
   }
-  choose_experts(p.route, scores, group_memory, ids, weights);
+  choose_experts(p.route, scores, biases, group_memory, ids, weights);
 }
 
 // A block's warps have adjacent outputs. Depth: pieces of a row on their way.

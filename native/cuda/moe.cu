@@ -2,7 +2,7 @@
 //
 // route. A warp has a token, lane l the experts l, l + 32, ... in registers. The k best are found one by one: two
 // reductions of the warp, for the largest score and for its lowest expert. Groups go through shared memory, where a
-// lane has a group. Bound. The latency of the 2 k reductions, some 10 us for k = 22; with many tokens, the logits.
+// lane has a group. Bound. The latency of the 2 k reductions; with many tokens, the logits.
 //
 // sort_by_expert. expert_sort.cuh.
 //
@@ -33,6 +33,8 @@ __global__ void __launch_bounds__(kWarps * 32) route_kernel(const __grid_constan
   extern __shared__ float route_memory[];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, experts = static_cast<int>(p.experts);
   const int64_t token = int64_t{blockIdx.x} * kWarps + warp;
+  float biases[Each];
+  load_biases(p, biases);
   let_next_start();
   wait_for_inputs();
   if (token >= p.tokens) return;
@@ -45,7 +47,7 @@ __global__ void __launch_bounds__(kWarps * 32) route_kernel(const __grid_constan
   for (int i = 0; i < Each; ++i) {
     scores[i] = i * 32 + lane < experts ? number_or_lowest(logits[i * 32 + lane]) : lowest();
   }
-  choose_experts(p, scores, route_memory + warp * 2 * experts, ids, weights);
+  choose_experts(p, scores, biases, route_memory + warp * 2 * experts, ids, weights);
 }
 
 template <int Each>

@@ -1,5 +1,9 @@
 #pragma once
 // A warp chooses the experts of one token: moe.cu says how.
+//
+// For one token the time is a lone warp's, which runs most of this once: what is done for each expert is as little as
+// it can be. Where the weights of the chosen are normalised, a softmax takes the exponents of those only, and their
+// order is that of the logits.
 #include "cuda/vec.cuh"
 #include "ops/moe.h"
 
@@ -57,13 +61,28 @@ __host__ __device__ inline size_t groups_bytes(const RouteParams& p) {
   return p.groups > 1 ? sizeof(float) * 2 * static_cast<size_t>(p.experts) : 0;
 }
 
+// What the experts of a lane, lane, lane + 32, ..., have added for the selection: weights, so they may be read early.
+template <int Each>
+__device__ __forceinline__ void load_biases(const RouteParams& p, float (&biases)[Each]) {
+#pragma unroll
+  for (int i = 0; i < Each; ++i) {
+    const int expert = i * 32 + static_cast<int>(threadIdx.x) % 32;
+    biases[i] = p.bias && expert < p.experts ? __ldg(p.bias + expert) : 0.0f;
+  }
+}
+
 // `scores`: on entry the logits of experts lane, lane + 32, ..., the lowest float where there is none. `memory`:
 // groups_bytes of shared memory.
 template <int Each>
-__device__ __forceinline__ void choose_experts(const RouteParams& p, float (&scores)[Each], float* memory, int32_t* ids,
-                                               float* weights) {
-  const int lane = threadIdx.x % 32, experts = static_cast<int>(p.experts);
-  if (p.score == RouterScore::softmax) {
+__device__ __forceinline__ void choose_experts(const RouteParams& p, float (&scores)[Each], const float (&biases)[Each],
+                                               float* memory, int32_t* ids, float* weights) {
+  const int lane = threadIdx.x % 32, experts = static_cast<int>(p.experts), k = static_cast<int>(p.k);
+  // Then the logits' order is the choice, and what is not chosen does not count.
+  const bool of_chosen = p.score == RouterScore::softmax && p.normalise && !p.bias && p.groups == 1 && k <= 32;
+  if (p.score == RouterScore::sigmoid) {
+#pragma unroll
+    for (int i = 0; i < Each; ++i) scores[i] = __fdividef(1.0f, 1.0f + expf(-scores[i]));
+  } else if (!of_chosen) {
     float peak = lowest(), total = 0;
 #pragma unroll
     for (int i = 0; i < Each; ++i) peak = fmaxf(peak, scores[i]);
@@ -76,53 +95,65 @@ __device__ __forceinline__ void choose_experts(const RouteParams& p, float (&sco
     total = warp_sum(total);
 #pragma unroll
     for (int i = 0; i < Each; ++i) scores[i] /= total;
-  } else {
-#pragma unroll
-    for (int i = 0; i < Each; ++i) scores[i] = 1.0f / (1.0f + expf(-scores[i]));
   }
   uint32_t ranked[Each];  // 0: taken, dropped or no expert
-  const Groups groups = {p, memory, memory + experts};
 #pragma unroll
   for (int i = 0; i < Each; ++i) {
-    const int e = i * 32 + lane;
-    const float value = number_or_lowest(p.bias && e < experts ? scores[i] + __ldg(p.bias + e) : scores[i]);
-    ranked[i] = e < experts ? ordered(value) : 0;
-    if (p.groups > 1 && e < experts) groups.ranked[e] = value;
+    ranked[i] = i * 32 + lane < experts ? ordered(number_or_lowest(scores[i] + biases[i])) : 0;
   }
   if (p.groups > 1) {
+    const Groups groups = {p, memory, memory + experts};
+    const int size = experts / static_cast<int>(p.groups);
+#pragma unroll
+    for (int i = 0; i < Each; ++i) {
+      const int e = i * 32 + lane;
+      if (e < experts) groups.ranked[e] = number_or_lowest(scores[i] + biases[i]);
+    }
     __syncwarp();
     groups.score(lane);
-    const int size = static_cast<int>(p.experts / p.groups);
 #pragma unroll
     for (int i = 0; i < Each; ++i) {
       const int e = i * 32 + lane;
       if (e < experts && groups.ranked[e / size] == 0.0f) ranked[i] = 0;
     }
   }
-  float total = 0, mine = 0;  // mine, chosen: the lane-th of the choice
-  int32_t chosen = -1;
-  for (int64_t j = 0; j < p.k; ++j) {
-    uint32_t best = 0, expert = kWholeWarp;
+  const auto score_of = [&](uint32_t expert) {  // lanes may ask for different ones
+    float score = 0;
 #pragma unroll
     for (int i = 0; i < Each; ++i) {
+      const float of_lane = __shfl_sync(kWholeWarp, scores[i], expert % 32);
+      if (expert / 32 == i) score = of_lane;
+    }
+    return score;
+  };
+  uint32_t chosen = 0;  // the lane-th of the choice
+  float beyond = 0;     // the sum of those that no lane has
+#pragma unroll 1
+  for (int j = 0; j < k; ++j) {
+    uint32_t best = ranked[0], expert = lane;
+#pragma unroll
+    for (int i = 1; i < Each; ++i) {
       if (ranked[i] > best) best = ranked[i], expert = i * 32 + lane;
     }
     const uint32_t most = __reduce_max_sync(kWholeWarp, best);
     expert = __reduce_min_sync(kWholeWarp, best == most ? expert : kWholeWarp);
-    float weight = 0;
 #pragma unroll
     for (int i = 0; i < Each; ++i) {
-      if (i * 32 + lane == expert) weight = scores[i], ranked[i] = 0;
+      if (i * 32 + lane == expert) ranked[i] = 0;
     }
-    weight = __shfl_sync(kWholeWarp, weight, expert % 32);
-    total += weight;
-    if (lane == j) chosen = static_cast<int32_t>(expert), mine = weight;
-    if (j >= 32 && lane == 0) ids[j] = static_cast<int32_t>(expert), weights[j] = weight;
+    if (lane == j) chosen = expert;
+    if (j < 32) continue;
+    const float weight = score_of(expert);
+    beyond += weight;
+    if (lane == 0) ids[j] = static_cast<int32_t>(expert), weights[j] = weight;
   }
-  __syncwarp();
+  float mine = score_of(chosen);
+  if (of_chosen) mine = expf(mine - __shfl_sync(kWholeWarp, mine, 0));
+  const float total = warp_sum(lane < k ? mine : 0.0f) + beyond;
   const float factor = p.normalise ? p.scale / (total + 1e-20f) : p.scale;
-  if (lane < p.k) ids[lane] = chosen, weights[lane] = mine * factor;
-  for (int64_t j = 32 + lane; j < p.k; j += 32) weights[j] *= factor;
+  __syncwarp();
+  if (lane < k) ids[lane] = static_cast<int32_t>(chosen), weights[lane] = mine * factor;
+  for (int j = 32 + lane; j < k; j += 32) weights[j] *= factor;
 }
 
 // The same for a token of padding.
