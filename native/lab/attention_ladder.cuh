@@ -39,11 +39,12 @@ inline const Version kWalks[] = {
     WALK(256, 80, 2, 2, 2, 1),  WALK(256, 64, 2, 2, 2, 1),
 };
 inline const Version kDecodes[] = {
-    DECODE(false, 64, 32, 8, 3),  DECODE(false, 64, 64, 4, 3),  DECODE(false, 128, 32, 4, 3),
-    DECODE(false, 128, 32, 7, 2), DECODE(false, 128, 16, 7, 4), DECODE(false, 128, 64, 3, 2),
-    DECODE(false, 256, 32, 3, 2), DECODE(false, 256, 16, 7, 2), DECODE(true, 64, 32, 14, 2),
-    DECODE(true, 128, 64, 4, 3),  DECODE(true, 128, 32, 8, 3),  DECODE(true, 128, 32, 14, 2),
-    DECODE(true, 128, 64, 7, 2),  DECODE(true, 256, 32, 4, 3),  DECODE(true, 256, 32, 7, 2),
+    DECODE(false, 64, 32, 8, 3),  DECODE(false, 64, 64, 4, 3),   DECODE(false, 128, 32, 4, 3),
+    DECODE(false, 128, 32, 7, 2), DECODE(false, 128, 16, 7, 4),  DECODE(false, 128, 64, 3, 2),
+    DECODE(false, 128, 32, 6, 2), DECODE(false, 128, 16, 12, 2), DECODE(false, 256, 32, 3, 2),
+    DECODE(false, 256, 16, 7, 2), DECODE(true, 64, 32, 14, 2),   DECODE(true, 128, 64, 4, 3),
+    DECODE(true, 128, 32, 8, 3),  DECODE(true, 128, 32, 14, 2),  DECODE(true, 128, 64, 7, 2),
+    DECODE(true, 256, 32, 4, 3),  DECODE(true, 256, 32, 7, 2),
 };
 #undef WALK
 #undef DECODE
