@@ -33,9 +33,16 @@ import { type StepLoad, sumWork, type Work } from "./work";
 export interface AttentionProjections {
   /** null: rows are given. */
   readonly qkv: Projection | null;
-  readonly out: Linear;
+  /** null: rows are taken before it. */
+  readonly out: Linear | null;
   /** Both f32 [headDim]. */
   readonly norms?: { readonly q: Tensor; readonly k: Tensor };
+}
+
+/** Buffers of the caller's. */
+interface GivenRows {
+  readonly qkv?: Tensor;
+  readonly attended?: Tensor;
 }
 
 /**
@@ -82,7 +89,14 @@ export class Attention {
   }
 
   /** With projections of its own, between rows of hiddenSize. */
-  static load(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Attention {
+  static load(
+    config: AttentionConfig,
+    hiddenSize: number,
+    build: ModelBuild,
+    weights: WeightScope,
+    /** `joined`: the caller projects back, and calls forwardJoined. */
+    { joined = false }: { joined?: boolean } = {},
+  ): Attention {
     const { heads, headDim, bias, headNorm, inputScale, outputScale = 1, givenScale } = config;
     const norm = (name: string) => normWeight(build, weights.scope(name), headDim, headNorm!.weight);
     const projections = {
@@ -92,10 +106,12 @@ export class Attention {
           : config.outputGate
             ? gatedQkv(config, hiddenSize, build, weights)
             : Linear.stacked(build, qkvParts(config, build, weights), hiddenSize, bias, { inputScale }),
-      out: Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, {
-        ...{ outputScale: outputScale * (givenScale ?? 1), role: "residual" },
-        ...attentionSum(config, build),
-      }),
+      out: joined
+        ? null
+        : Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, {
+            ...{ outputScale: outputScale * (givenScale ?? 1), role: "residual" },
+            ...attentionSum(config, build),
+          }),
       ...(headNorm && { norms: { q: norm("q_norm"), k: norm("k_norm") } }),
     };
     return new Attention(config, build, projections, loadScales(build, weights));
@@ -103,21 +119,26 @@ export class Attention {
 
   /** residual [tokens, hidden] += the attention of x. */
   forward(f: Forward, x: Input, residual: Tensor): void {
-    if (this.counts) this.projections.out.addTo(f, this.attended(f, x), residual);
+    if (this.counts) this.projections.out!.addTo(f, this.attended(f, x), residual);
   }
 
   /** The same without a residual. */
   forwardInto(f: Forward, x: Input, out: Tensor): void {
-    if (this.counts) this.projections.out.of(f, this.attended(f, x), out);
+    if (this.counts) this.projections.out!.of(f, this.attended(f, x), out);
     else f.stream.fill(out, 0);
   }
 
   /** residual [tokens, hidden] += the attention of rows of q, k and v, the same tensor in all layers of a step. */
   forwardProjected(f: Forward, qkv: Tensor, residual: Tensor): void {
-    if (this.counts) this.projections.out.addTo(f, this.attended(f, null, qkv), residual);
+    if (this.counts) this.projections.out!.addTo(f, this.attended(f, null, { qkv }), residual);
   }
 
-  private attended(f: Forward, x: Input | null, given?: Tensor): Tensor {
+  /** The rows before the projection back into `attended` [tokens, heads headDim], the same tensor in all layers of a step, too. */
+  forwardJoined(f: Forward, qkv: Tensor, attended: Tensor): void {
+    this.attended(f, null, { qkv, attended });
+  }
+
+  private attended(f: Forward, x: Input | null, given?: GivenRows): Tensor {
     const { qkv, attended, gate, rope, prefill, decode } = f.once(this.config, () => this.prepare(f, given));
     const { scale, config } = this;
     const { norms } = this.projections;
@@ -180,14 +201,14 @@ export class Attention {
     return attended;
   }
 
-  /** The buffers of a step and their parts; `given` is somebody else's qkv. */
-  private prepare(f: Forward, given?: Tensor) {
+  /** The buffers of a step and their parts; `given` are somebody else's. */
+  private prepare(f: Forward, given: GivenRows = {}) {
     const { heads, kvHeads, headDim, outputGate = false } = this.config;
     const { numTokens, numPrefillTokens } = f;
     const gates = outputGate ? heads * headDim : 0;
     const ungated = (heads + 2 * kvHeads) * headDim;
-    const qkv = given ?? f.arena.tensor(this.dtype, [numTokens, ungated + gates]);
-    const attended = f.arena.tensor(this.dtype, [numTokens, heads * headDim]);
+    const qkv = given.qkv ?? f.arena.tensor(this.dtype, [numTokens, ungated + gates]);
+    const attended = given.attended ?? f.arena.tensor(this.dtype, [numTokens, heads * headDim]);
     const q = qkv.columns(0, [heads, headDim]);
     const k = qkv.columns(heads * headDim, [kvHeads, headDim]);
     const v = qkv.columns((heads + kvHeads) * headDim, [kvHeads, headDim]);
@@ -234,6 +255,7 @@ export class Attention {
       flops: 4 * pairs * heads * headDim,
     };
     const { qkv, out } = this.projections;
-    return sumWork([...(qkv ? [qkv.work({ tokens })] : []), out.work({ tokens }), attend]);
+    const products = [qkv, out].filter((product) => product !== null);
+    return sumWork([...products.map((product) => product.work({ tokens })), attend]);
   }
 }

@@ -42,7 +42,8 @@ type MixerPools = Readonly<Record<"conv" | "ssm", Tensor> & Record<string, Tenso
  */
 export class Mamba2Mixer {
   private readonly inProj: Linear | null;
-  private readonly outProj: Linear;
+  /** null: the caller projects. */
+  private readonly outProj: Linear | null;
   private readonly norm: GatedRmsNorm | null;
   private readonly split: SplitNorm | null;
   private readonly conv: CausalConv;
@@ -60,9 +61,14 @@ export class Mamba2Mixer {
     weights: WeightScope,
     /**
      * `projected`: in_proj is a part of a product of the caller's, who calls forwardProjected. `beside`: other branches add to the
-     * same rows before they are summed over the ranks.
+     * same rows before they are summed over the ranks. `joined`: out_proj is a part of a product of the caller's as well, who calls
+     * forwardInto; for a mixer without a norm.
      */
-    { projected = false, beside = projected }: { projected?: boolean; beside?: boolean } = {},
+    {
+      projected = false,
+      beside = projected,
+      joined = false,
+    }: { projected?: boolean; beside?: boolean; joined?: boolean } = {},
   ) {
     const share = build.share(all, mixerShare);
     const { config } = share;
@@ -93,10 +99,12 @@ export class Mamba2Mixer {
     const own = { channels, counts: this.counts };
     this.split = norm && share.splitsNorm ? splitNorm(build, normed, width, norm, own, beside) : null;
     this.norm = norm && !share.splitsNorm ? GatedRmsNorm.load(build, normed, width, norm, channels) : null;
-    this.outProj = Linear.load(build, weights.scope("out_proj"), [hiddenSize, width], config.outProjBias, {
-      ...{ outputScale, role: "residual" },
-      ...{ columns: channels, summed: true },
-    });
+    this.outProj = joined
+      ? null
+      : Linear.load(build, weights.scope("out_proj"), [hiddenSize, width], config.outProjBias, {
+          ...{ outputScale, role: "residual" },
+          ...{ columns: channels, summed: true },
+        });
     this.cache = build.cache(
       slotCache({
         conv: this.conv.state,
@@ -120,7 +128,7 @@ export class Mamba2Mixer {
   forward(f: Forward, x: Input, residual: Tensor): void {
     const step = f.once(this.config, () => mixerStep(f, this.shape));
     this.inProj!.of(f, x, step.zxbcdt);
-    this.mix(f, step, residual);
+    this.addMixed(f, step, residual);
   }
 
   partNorm(f: Forward): PartNorm | null {
@@ -129,14 +137,24 @@ export class Mamba2Mixer {
 
   /** The same of rows that are projected already: inProjPart with inProjScales, the same tensor in all layers of a step. */
   forwardProjected(f: Forward, zxbcdt: Tensor, residual: Tensor): void {
-    this.mix(
+    const step = f.once(this.config, () => mixerStep(f, this.shape, { zxbcdt }));
+    this.addMixed(f, step, residual);
+  }
+
+  /** The rows before out_proj into y [tokens, inner], the same tensor in all layers of a step, too. */
+  forwardInto(f: Forward, zxbcdt: Tensor, y: Tensor): void {
+    this.mixed(
       f,
-      f.once(this.config, () => mixerStep(f, this.shape, zxbcdt)),
-      residual,
+      f.once(this.config, () => mixerStep(f, this.shape, { zxbcdt, y })),
     );
   }
 
-  private mix(f: Forward, step: MixerStep, residual: Tensor): void {
+  private addMixed(f: Forward, step: MixerStep, residual: Tensor): void {
+    const rows = this.mixed(f, step);
+    if (this.counts) this.outProj!.addTo(f, rows, residual);
+  }
+
+  private mixed(f: Forward, step: MixerStep): Input {
     const { prefill, decode, z, dt } = step;
     const pools = f.cache(this.cache);
     const rest = restScales(this.config);
@@ -144,8 +162,7 @@ export class Mamba2Mixer {
     if (rest.dt !== 1) scale(f.stream, { out: dt, x: dt, alpha: rest.dt });
     if (prefill !== null) this.scanPrefill(f, prefill, pools);
     if (decode !== null) this.updateDecode(f, decode, pools);
-    const gated = this.gated(f, step);
-    if (this.counts) this.outProj.addTo(f, gated, residual);
+    return this.gated(f, step);
   }
 
   // Arguments are written out, here and below: to spread two objects into a third takes longer than the call of an op.
@@ -222,7 +239,8 @@ export class Mamba2Mixer {
   /** Counts the matrices and the states; the rest is in caches or small beside them. */
   work({ tokens, sequences }: StepLoad): Work {
     const states = { bytes: 2 * sequences * this.cache.spec.bytesPerSequence, flops: 0 };
-    return sumWork([...(this.inProj ? [this.inProj.work({ tokens })] : []), this.outProj.work({ tokens }), states]);
+    const products = [this.inProj, this.outProj].filter((product) => product !== null);
+    return sumWork([...products.map((product) => product.work({ tokens })), states]);
   }
 }
 

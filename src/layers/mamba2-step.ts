@@ -57,15 +57,19 @@ export interface MixerShape {
   readonly snapshots: StepField<keyof Snapshots, Snapshots>;
 }
 
-/** The buffers of a step and their parts; `given` is somebody else's zxbcdt. */
-export function mixerStep(f: Forward, shape: MixerShape, given?: Tensor): MixerStep {
+/** The buffers of a step and their parts; `given` are somebody else's. */
+export function mixerStep(
+  f: Forward,
+  shape: MixerShape,
+  given: { readonly zxbcdt?: Tensor; readonly y?: Tensor } = {},
+): MixerStep {
   const { heads, headDim, groups, stateSize, dtype } = shape;
   const { numTokens } = f;
   const inner = heads * headDim;
   const convDim = inner + 2 * groups * stateSize;
-  const zxbcdt = given ?? f.arena.tensor(dtype, [numTokens, inner + convDim + heads]);
+  const zxbcdt = given.zxbcdt ?? f.arena.tensor(dtype, [numTokens, inner + convDim + heads]);
   const xbc = f.arena.tensor(dtype, [numTokens, convDim]);
-  const y = f.arena.tensor(dtype, [numTokens, inner]);
+  const y = given.y ?? f.arena.tensor(dtype, [numTokens, inner]);
   const z = zxbcdt.columns(0, [inner]);
   const dt = zxbcdt.columns(inner + convDim, [heads]);
   const part = (begin: number, end: number) => {

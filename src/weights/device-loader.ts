@@ -5,6 +5,7 @@ import { type DType, sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import { WeightFile } from "../tensor/weight-file";
+import { valuesOf } from "./beside";
 import {
   dummiesOf,
   isQuantized,
@@ -15,7 +16,7 @@ import {
   type WeightDtype,
 } from "./descriptor";
 import { copyDummies, DUMMY_PERIOD, type DummyPart, dummyValues, fillDummy } from "./dummy";
-import { fromBits, toBits } from "./float-bits";
+import { toBits } from "./float-bits";
 import { type PackedForm, packedForm, type QuantizeFormat, tableDtype } from "./packed-form";
 import { equalParts, type FilePart } from "./part";
 import { floatsOfCodes, readQuantized } from "./quantized-rows";
@@ -118,7 +119,7 @@ export class DeviceLoader implements WeightLoader {
   }
 
   vector(weight: WeightDescriptor, { change = (values) => values, shape }: VectorOptions = {}): Tensor {
-    const values = change(this.values(weight));
+    const values = change(valuesOf(weight, readPart));
     const tensor = this.device.tensor("f32", shape ?? [values.length]);
     this.count(weight);
     this.device.stream.upload(tensor, values);
@@ -127,7 +128,7 @@ export class DeviceLoader implements WeightLoader {
 
   scalar(weight: WeightDescriptor): number {
     this.count(weight);
-    return this.values(weight)[0]!;
+    return valuesOf(weight, readPart)[0]!;
   }
 
   constant(values: readonly number[]): Tensor {
@@ -148,13 +149,6 @@ export class DeviceLoader implements WeightLoader {
     this.drawn.clear();
     for (const file of this.files.values()) file.close();
     this.files.clear();
-  }
-
-  private values(weight: WeightDescriptor): Float32Array {
-    if ("dummy" in weight.source) return dummyValues(weight.source.dummy, sizeOf(weight.dtype));
-    if ("values" in weight.source) return weight.source.values(readPart);
-    const raw = Buffer.concat(partsOf(weight).map(readPart));
-    return fromBits(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength), weight.dtype);
   }
 
   /** Memory of a dummy weight, good until the next one. Of large ones the values are converted before they are repeated. */
