@@ -44,12 +44,6 @@ struct DecodeMaps {
   CUtensorMap k, v;  // (16-bit word of a token, offset in the page, head, page) in boxes of 64 x box_rows x 1 x 1
 };
 
-__device__ __forceinline__ uint32_t transposed(uint32_t matrix) {
-  uint32_t r;
-  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(matrix));
-  return r;
-}
-
 // A warp's walk over tiles of its units, one after the other.
 template <class Shape>
 struct DecodeWalk {
@@ -271,8 +265,8 @@ struct DecodeWarp {
     }
 #pragma unroll
     for (int m = 0; m < kKeys / 16; ++m) {
-      const uint32_t low = transposed(hopper::pack<T>(scores[m][0], scores[m][1]));
-      const uint32_t high = transposed(hopper::pack<T>(scores[m][2], scores[m][3]));
+      const uint32_t low = hopper::transposed(hopper::pack<T>(scores[m][0], scores[m][1]));
+      const uint32_t high = hopper::transposed(hopper::pack<T>(scores[m][2], scores[m][3]));
 #pragma unroll
       for (int c = 0; c < kD; c += kGroup) {
         Channels left[kGroup / 32];

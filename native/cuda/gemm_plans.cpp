@@ -10,10 +10,13 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/error.h"
+#include "cuda/kernels.h"
 #include "cuda/linear_rows.h"
+#include "cuda/linear_walk.h"
 #include "cuda/product_trial.h"
 #include "cuda/status.h"
 
@@ -21,6 +24,7 @@ namespace mamba::cuda {
 namespace {
 
 constexpr int kCandidates = 8;
+constexpr size_t kWalkCandidates = 3;
 constexpr int kRuns = 3;  // of each, after one that loads its code
 
 void check(cublasStatus_t status, const char* what) {
@@ -134,27 +138,50 @@ struct Shape {
   auto operator<=>(const Shape&) const = default;
 };
 
+// One of the library's algorithms, or a cut for the kernel of linear_walk.cuh.
+using Way = std::variant<cublasLtMatmulAlgo_t, WalkPlan>;
+
+bool is_capturing(const Context& context) {
+  cudaStreamCaptureStatus status;
+  mamba::cuda::check(cudaStreamIsCapturing(context.stream, &status), "cudaStreamIsCapturing");
+  return status != cudaStreamCaptureStatusNone;
+}
+
 }  // namespace
 
 struct GemmPlans::Library {
   cublasLtHandle_t handle = nullptr;
-  std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> plans;  // none: the library has no algorithm
+  std::map<Shape, std::optional<Way>> plans;             // none: there is no algorithm
+  std::map<Shape, std::optional<WalkPlan>> activations;  // none: two launches are faster
 
   ~Library() {
     if (handle) cublasLtDestroy(handle);
   }
 
-  cublasStatus_t launch(const LinearParams& p, const Operands& operands, const cublasLtMatmulAlgo_t& algorithm,
-                        Context& context) const {
+  cublasStatus_t launch(const LinearParams& p, const Operands& operands, const Way& way, Context& context) const {
+    if (const auto* plan = std::get_if<WalkPlan>(&way)) {
+      return run_linear_walk(p, *plan, context) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+    }
     const float beta = p.accumulate ? 1.0f : 0.0f;
     context.early = true;
     return cublasLtMatmul(handle, operands.product.handle, &p.alpha, p.weight, operands.weight.handle, p.x,
-                          operands.x.handle, &beta, p.out, operands.out.handle, p.out, operands.out.handle, &algorithm,
-                          context.workspace, kGemmWorkspaceBytes, context.stream);
+                          operands.x.handle, &beta, p.out, operands.out.handle, p.out, operands.out.handle,
+                          &std::get<cublasLtMatmulAlgo_t>(way), context.workspace, kGemmWorkspaceBytes, context.stream);
   }
 
-  std::vector<cublasLtMatmulAlgo_t> candidates(const LinearParams& p, const CodeScales* scales,
-                                               const Shape& shape) const {
+  // The library's first.
+  std::vector<Way> candidates(const LinearParams& p, const CodeScales* scales, const Shape& shape,
+                              const Context& context) const {
+    std::vector<Way> ways = algorithms(p, scales, shape);
+    // The memory adds (red.global.add) and flushes subnormal sums, which chains keep.
+    const bool exact = !p.accumulate || !shape.deterministic;
+    if (!scales && p.m > kMostRows && exact && walk_fits(p, context)) {
+      for (const WalkPlan& plan : walk_plans(p, false, kWalkCandidates, context)) ways.push_back(plan);
+    }
+    return ways;
+  }
+
+  std::vector<Way> algorithms(const LinearParams& p, const CodeScales* scales, const Shape& shape) const {
     const Operands operands(p, scales, shape.m);
     Preference preference;
     check(cublasLtMatmulPreferenceCreate(&preference.handle), "preference for a product");
@@ -177,21 +204,24 @@ struct GemmPlans::Library {
         operands.out.handle, preference.handle, kCandidates, found.data(), &count);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return {};
     check(status, "cublasLtMatmulAlgoGetHeuristic");
-    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    std::vector<Way> ways;
     for (int i = 0; i < count; ++i) {
       if (found[static_cast<size_t>(i)].state == CUBLAS_STATUS_SUCCESS) {
-        algorithms.push_back(found[static_cast<size_t>(i)].algo);
+        ways.push_back(found[static_cast<size_t>(i)].algo);
       }
     }
-    return algorithms;
+    return ways;
   }
 
   // The median of a few runs, each after the workspace has pushed everything else out of the L2; infinite where run()
   // is refused.
   template <class Run>
-  float milliseconds(const Run& run, Context& context, cudaEvent_t begin, cudaEvent_t end) const {
+  float milliseconds(const Run& run, Context& context) const {
     std::array<float, kRuns> times;
     if (!run()) return INFINITY;
+    cudaEvent_t begin, end;
+    mamba::cuda::check(cudaEventCreate(&begin), "event");
+    mamba::cuda::check(cudaEventCreate(&end), "event");
     for (float& time : times) {
       mamba::cuda::check(cudaMemsetAsync(context.workspace, 0, context.workspace_bytes, context.stream), "memset");
       mamba::cuda::check(cudaEventRecord(begin, context.stream), "event");
@@ -200,14 +230,15 @@ struct GemmPlans::Library {
       mamba::cuda::check(cudaEventSynchronize(end), "measurement of a product");
       mamba::cuda::check(cudaEventElapsedTime(&time, begin, end), "measurement of a product");
     }
+    cudaEventDestroy(begin);
+    cudaEventDestroy(end);
     std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
     return times[kRuns / 2];
   }
 
   // None where a deterministic stream's own kernel is faster than all.
-  std::optional<cublasLtMatmulAlgo_t> fastest(LinearParams p, const CodeScales* scales,
-                                              const std::vector<cublasLtMatmulAlgo_t>& algorithms,
-                                              Context& context) const {
+  std::optional<Way> fastest(LinearParams p, const CodeScales* scales, const std::vector<Way>& ways,
+                             Context& context) const {
     const Operands operands(p, scales, p.m);
     void* scratch = nullptr;  // what is added to would grow with each run
     if (p.accumulate) {
@@ -216,76 +247,94 @@ struct GemmPlans::Library {
       mamba::cuda::check(cudaMemsetAsync(scratch, 0, bytes, context.stream), "memset");
       p.out = scratch;
     }
-    cudaEvent_t begin, end;
-    mamba::cuda::check(cudaEventCreate(&begin), "event");
-    mamba::cuda::check(cudaEventCreate(&end), "event");
-    std::optional<size_t> best;
+    std::optional<Way> best;
     float least = INFINITY;
     if (context.deterministic) {
-      least = milliseconds([&] { return run_linear_chains(p, context); }, context, begin, end);
+      least = milliseconds([&] { return run_linear_chains(p, context); }, context);
     } else {
-      best = 0;
+      best = ways.front();
     }
-    for (size_t i = 0; i < algorithms.size(); ++i) {
-      const auto run = [&] { return launch(p, operands, algorithms[i], context) == CUBLAS_STATUS_SUCCESS; };
-      const float time = milliseconds(run, context, begin, end);
-      if (time < least) best = i, least = time;
+    for (const Way& way : ways) {
+      const auto run = [&] { return launch(p, operands, way, context) == CUBLAS_STATUS_SUCCESS; };
+      const float time = milliseconds(run, context);
+      if (time < least) best = way, least = time;
     }
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
     cudaFree(scratch);
-    return best ? std::optional(algorithms[*best]) : std::nullopt;
+    return best;
   }
 
-  // Removes the algorithms that give other bits than run_linear_chains(); all, where there is no memory to try them.
-  void keep_chains(LinearParams p, const Shape& shape, std::vector<cublasLtMatmulAlgo_t>& algorithms,
-                   Context& context) const {
+  // Removes the ways that give other bits than run_linear_chains(); all, where there is no memory to try them.
+  void keep_chains(LinearParams p, const Shape& shape, std::vector<Way>& ways, Context& context) const {
     p.m = shape.m, p.x_stride = shape.x_stride, p.out_stride = shape.out_stride;
     const ProductTrial trial(p, context);
-    if (!trial.ready()) return algorithms.clear();
+    if (!trial.ready()) return ways.clear();
     p = trial.operands();
     const Operands operands(p, nullptr, p.m);
-    std::erase_if(algorithms, [&](const cublasLtMatmulAlgo_t& algorithm) {
+    std::erase_if(ways, [&](const Way& way) {
       trial.reset();
-      return launch(p, operands, algorithm, context) != CUBLAS_STATUS_SUCCESS || !trial.same_bits();
+      return launch(p, operands, way, context) != CUBLAS_STATUS_SUCCESS || !trial.same_bits();
     });
   }
 
-  const std::optional<cublasLtMatmulAlgo_t>& plan(const LinearParams& p, const CodeScales* scales, Context& context) {
+  static Shape shape_of(const LinearParams& p, const CodeScales* scales, const Context& context) {
     // One plan for all few rows: the weight is read once for 64 of them as for one.
-    const Shape shape = {context.deterministic ? std::max<int64_t>(64, bucket_of(p.m)) : bucket_of(p.m),
-                         p.n,
-                         p.k,
-                         stride_of_x(p),
-                         stride_of_out(p),
-                         p.x_dtype,
-                         p.out_dtype,
-                         p.bias != nullptr,
-                         p.accumulate,
-                         {alignment(p.weight), alignment(p.x), alignment(p.out)},
-                         p.alpha,
-                         context.deterministic,
-                         scales ? std::optional(scales->share) : std::nullopt};
+    return {context.deterministic ? std::max<int64_t>(64, bucket_of(p.m)) : bucket_of(p.m),
+            p.n,
+            p.k,
+            stride_of_x(p),
+            stride_of_out(p),
+            p.x_dtype,
+            p.out_dtype,
+            p.bias != nullptr,
+            p.accumulate,
+            {alignment(p.weight), alignment(p.x), alignment(p.out)},
+            p.alpha,
+            context.deterministic,
+            scales ? std::optional(scales->share) : std::nullopt};
+  }
+
+  const std::optional<Way>& plan(const LinearParams& p, const CodeScales* scales, Context& context) {
+    const Shape shape = shape_of(p, scales, context);
     const auto known = plans.find(shape);
     if (known != plans.end()) return known->second;
-    cudaStreamCaptureStatus status;
-    mamba::cuda::check(cudaStreamIsCapturing(context.stream, &status), "cudaStreamIsCapturing");
-    const bool capturing = status != cudaStreamCaptureStatusNone;
-    static const std::optional<cublasLtMatmulAlgo_t> none;
+    const bool capturing = is_capturing(context);
+    static const std::optional<Way> none;
     if (shape.deterministic && capturing) return none;
-    std::vector<cublasLtMatmulAlgo_t> algorithms = candidates(p, scales, shape);
-    if (shape.deterministic) keep_chains(p, shape, algorithms, context);
-    std::optional<cublasLtMatmulAlgo_t>& chosen = plans[shape];
-    if (algorithms.empty()) return chosen;
-    if (shape.deterministic) return chosen = fastest(p, scales, algorithms, context);
-    chosen = algorithms.size() == 1 || capturing ? algorithms.front() : fastest(p, scales, algorithms, context);
+    std::vector<Way> ways = candidates(p, scales, shape, context);
+    if (shape.deterministic) keep_chains(p, shape, ways, context);
+    std::optional<Way>& chosen = plans[shape];
+    if (ways.empty()) return chosen;
+    if (shape.deterministic) return chosen = fastest(p, scales, ways, context);
+    chosen = ways.size() == 1 || capturing ? ways.front() : fastest(p, scales, ways, context);
     return chosen;
+  }
+
+  bool run_activation(const LinearActivationParams& p, Context& context) {
+    if (p.linear.m <= kMostRows || !walk_fits(p, context)) return false;
+    const Shape shape = shape_of(p.linear, nullptr, context);
+    auto known = activations.find(shape);
+    if (known == activations.end()) {
+      if (is_capturing(context)) return false;
+      const auto two = [&] {
+        if (!run(p.linear, nullptr, context)) return false;
+        mamba::cuda::run_activation(p.activation, context);
+        return true;
+      };
+      float least = milliseconds(two, context);
+      std::optional<WalkPlan> best;
+      for (const WalkPlan& plan : walk_plans(p.linear, true, kWalkCandidates, context)) {
+        const float time = milliseconds([&] { return run_linear_walk(p, plan, context); }, context);
+        if (time < least) best = plan, least = time;
+      }
+      known = activations.emplace(shape, best).first;
+    }
+    return known->second && run_linear_walk(p, *known->second, context);
   }
 
   bool run(const LinearParams& p, const CodeScales* scales, Context& context) {
     if (p.m == 0 || p.n == 0 || p.k == 0) return false;
     if (stride_of_x(p) < p.k || stride_of_out(p) < p.n) return false;
-    const std::optional<cublasLtMatmulAlgo_t>& chosen = plan(p, scales, context);
+    const std::optional<Way>& chosen = plan(p, scales, context);
     if (!chosen) return false;
     check(launch(p, Operands(p, scales, p.m), *chosen, context), "cublasLtMatmul");
     return true;
@@ -301,6 +350,10 @@ GemmPlans::~GemmPlans() = default;
 bool GemmPlans::run(const LinearParams& params, Context& context) {
   if (params.x_dtype != params.weight_dtype || (params.bias && params.out_dtype != DType::f32)) return false;
   return library_->run(params, nullptr, context);
+}
+
+bool GemmPlans::run(const LinearActivationParams& params, Context& context) {
+  return library_->run_activation(params, context);
 }
 
 bool GemmPlans::run(const LinearParams& params, const CodeScales& scales, Context& context) {

@@ -1,9 +1,10 @@
 #pragma once
-// The library's matrix products (cuBLASLt), and which of its algorithms serves which shape.
+// The library's matrix products (cuBLASLt), and which of its algorithms, or which cut for the kernel of
+// linear_walk.cuh, serves which shape.
 #include <memory>
 
 #include "cuda/context.h"
-#include "ops/linear.h"
+#include "ops/linear_activation.h"
 
 namespace mamba::cuda {
 
@@ -27,14 +28,19 @@ class GemmPlans {
 
   // Launches the product and returns true, or false if the library has none for these operands: x and weight must be of
   // one type, and a bias needs a float out. The first product of a shape outside of a capture measures what the library
-  // offers, on these operands, and waits for it; within a capture it takes the library's first choice. A shape keeps
-  // its algorithm, so that the same inputs give the same bits as long as the process lives. For one thread at a time.
-  // For a deterministic stream only algorithms count that do not split k, whose bits of random operands were those of
-  // run_linear_chains(), and that are faster; a shape that was not seen before has none within a capture. Of the
-  // unsplit algorithms that an H200 was offered for six shapes and nine numbers of rows, 394 of 396 gave those bits.
+  // offers, and for more than 64 rows three cuts, on these operands, and waits for it; within a capture it takes the
+  // library's first choice. A shape keeps its algorithm, so that the same inputs give the same bits as long as the
+  // process lives. For one thread at a time. For a deterministic stream only those count that do not split k,
+  // whose bits of random operands were those of run_linear_chains(), and that are faster; a shape that was not seen
+  // before has none within a capture. Of the unsplit algorithms that an H200 was offered for six shapes and nine
+  // numbers of rows, 394 of 396 gave those bits.
   bool run(const LinearParams& params, Context& context);
-  // The same of codes, on a stream that is not deterministic and without a bias; neither they nor their scales may lie
-  // in the workspace.
+  // The product of a gate and its activation in one launch, where that was measured to be faster than run_linear() and
+  // run_activation(); false, with nothing launched, where not, and for up to 64 rows. On a stream that is not
+  // deterministic.
+  bool run(const LinearActivationParams& params, Context& context);
+  // The same as the first, of codes, on a stream that is not deterministic and without a bias; neither they nor their
+  // scales may lie in the workspace.
   bool run(const LinearParams& params, const CodeScales& scales, Context& context);
 
  private:

@@ -157,6 +157,12 @@ __device__ __forceinline__ void store_transposed(uint32_t row_address, uint32_t 
                "r"(b), "r"(c), "r"(d)
                : "memory");
 }
+// A matrix in a warp's registers, in the order of a product's sums.
+__device__ __forceinline__ uint32_t transposed(uint32_t matrix) {
+  uint32_t r;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(matrix));
+  return r;
+}
 // Two floats as one register of 16-bit elements, and back.
 template <class T>
 __device__ __forceinline__ uint32_t pack(float low, float high);

@@ -1,7 +1,7 @@
 // linear and the packing of its weight. The weight is row-major [n, k], for both of the paths that read it fast:
 //   fragments   up to 16 rows of x (decode), and any number with a small weight: linear.cuh
 //   rows        9 to 64 rows and a large weight whose shape suits a Hopper GPU: linear_rows.cuh
-//   library     other rows, or float: cuBLASLt (gemm_plans.h)
+//   library     other rows, or float: cuBLASLt, or tiles of linear_walk.cuh where they are faster (gemm_plans.h)
 //   general     what neither takes: x and weight of two types, an odd k, a library without an algorithm
 // Each but the library adds up an output's products in an order that depends on n and k alone, so within one of them a
 // row of x gives the same bits whatever rows lie beside it; the library promises that for the same number of rows only.

@@ -1,5 +1,5 @@
 // linear_activation: an MLP's projection up and its activation, one launch for few rows and a large weight: up to 8
-// rows here, more in linear_rows.cuh.
+// rows here, more in linear_rows.cuh; and for more than 64 where linear_walk.cuh was measured to be faster.
 //
 // Idea. linear.cuh's kernel, whose block has all of an output's products: it can finish them. With a gate a block reads
 // 16 rows of the gate and as many of the up-projection. The decode step of an MLP loses a launch and the products their
@@ -10,6 +10,7 @@
 //
 // Bound. The weight's bytes.
 #include "cuda/activation.cuh"
+#include "cuda/gemm_plans.h"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
 #include "cuda/linear_rows.h"
@@ -121,7 +122,7 @@ void run_linear_activation(const LinearActivationParams& p, Context& context) {
   if (!context.deterministic) {
     if (fits(p, context))
       return p.linear.x_dtype == DType::bf16 ? run_activated<bf16>(p, context) : run_activated<f16>(p, context);
-    if (run_linear_rows_activation(p, context)) return;
+    if (run_linear_rows_activation(p, context) || context.gemm_plans->run(p, context)) return;
   }
   run_linear(p.linear, context);
   run_activation(p.activation, context);

@@ -1,8 +1,8 @@
 // Ladder of the linear op at decode batch sizes: out[m, n] = x[m, k] W[n, k]^T, m = 1 to 64, bf16 in, sums in float.
 //
 //   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/linear.cu
-//       native/cuda/linear.cu native/cuda/linear_rows.cu native/cuda/gemm_plans.cpp native/cuda/staging.cpp
-//       native/cuda/status.cpp -lcublasLt -o linear
+//       native/cuda/{activation,linear,linear_rows,linear_walk,product_trial,quantized_linear,quantized_ring}.cu
+//       native/cuda/{gemm_plans,staging,status}.cpp -lcublasLt -o linear
 //   ./linear [--json FILE --commit SHA] [--check [--quick] | --time]
 //
 // `op` is run_linear and `library` GemmPlans::run, as the engine calls them. `frag` is the op's kernel in sizes of its

@@ -1,8 +1,8 @@
 // linear for 17 to 64 rows (cuda/linear_rows.cuh): check, and times of how a product can be cut.
 //
 //   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/linear_rows.cu
-//       native/cuda/linear_rows.cu native/cuda/linear.cu native/cuda/gemm_plans.cpp native/cuda/staging.cpp
-//       native/cuda/status.cpp -lcublasLt -o linear_rows
+//       native/cuda/{activation,linear,linear_rows,linear_walk,product_trial,quantized_linear,quantized_ring}.cu
+//       native/cuda/{gemm_plans,staging,status}.cpp -lcublasLt -o linear_rows
 //   ./linear_rows [--json FILE --commit SHA] [--check [--quick] | --time]
 //
 // A cut is named by its tile's outputs (N), the blocks that share x (C) and those that share k (S). `library` is

@@ -1,5 +1,5 @@
 #pragma once
-// What linear.cu and linear_rows.cu launch with: a context as the engine's stream has it.
+// What linear.cu, linear_rows.cu and linear_walk.cu launch with: a context as the engine's stream has it.
 #include "cuda/gemm_plans.h"
 #include "cuda/staging.h"
 #include "lab/lab.cuh"

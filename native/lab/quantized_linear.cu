@@ -2,7 +2,7 @@
 // bytes of the weight.
 //
 //   nvcc -std=c++20 -O3 -gencode=arch=compute_90a,code=sm_90a -lineinfo -Inative native/lab/quantized_linear.cu
-//       native/cuda/{linear,linear_rows,product_trial,quantized_ring}.cu
+//       native/cuda/{activation,linear,linear_rows,linear_walk,product_trial,quantized_ring}.cu
 //       native/cuda/{gemm_plans,staging,status}.cpp -lcublasLt -o quantized_linear
 //   ./quantized_linear [--json FILE --commit SHA] [--check | --time]
 //

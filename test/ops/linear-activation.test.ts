@@ -41,6 +41,11 @@ const table = cases(linearActivationBase, [
   { ...bf16, width: 9216, k: 64, m: 40, scale: 0.35, activation: "geluTanh", outPad: 8 },
   { ...bf16, width: 12288, k: 72, m: 12, xPad: 8, outPad: 5 },
   { dtype: "f16", weightDtype: "f16", width: 12283, k: 200, m: 64 },
+  ...product<LinearActivationRow>({ m: [65, 150, 300], outPad: [0, 8] }).map((row) => ({
+    ...{ ...bf16, width: 1040, k: 264, scale: 0.35 },
+    ...row,
+  })),
+  { dtype: "f16", weightDtype: "f16", width: 2048, k: 328, m: 130, xPad: 8 },
 ]);
 
 describeEachBackend((backend) => {

@@ -50,6 +50,9 @@ const table = cases(linearBase, [
   { ...linearF16, m: 33, n: 45, k: 131, bias: true }, // f16, multiples of nothing
   { ...linearF16, k: 1 }, // f16, a single product
   { ...linearF16, m: 130, n: 300, k: 2048 }, // f16 prefill
+  // Rows and weights that take long enough for tiles of many outputs.
+  { ...linearBf16, m: 150, n: 2080, k: 1032, xPad: 8, outPad: 8 },
+  { ...linearF16, m: 300, n: 1040, k: 520, alpha: 0.5 },
   { xPad: 17 }, // x is a slice of a wider row
   { outPad: 9 }, // out is a slice of a wider row
   { xPad: 7, outPad: 5, shift: 1, bias: true }, // nothing is aligned
@@ -74,6 +77,7 @@ const table = cases(linearBase, [
     { ...linearF16, accumulate: true, ...row }, // nor of what it is added to
   ]),
   // Decode batches with weights of the size of a model's, which a GPU may cut up in its own way.
+  { ...linearBf16, outDtype: "f32", accumulate: true, m: 150, n: 2080, k: 1032, outPad: 4 },
   { ...linearBf16, outDtype: "f32", accumulate: true, m: 40, n: 2601, k: 5120, outPad: 7 },
   { ...linearBf16, m: 17, n: 10601, k: 1280, bias: true },
   { ...linearBf16, outDtype: "f32", accumulate: true, m: 1, n: 3600, k: 5120, xPad: 7 },
