@@ -1,6 +1,10 @@
 #pragma once
 // The chains that linear.cu and linear_rows.cu time: models' in_proj and out_proj, with stand-ins for the small kernels
 // of a layer between, and the floor: a kernel that only reads.
+#include <functional>
+
+#include "cuda/linear.cuh"
+#include "lab/lab.cuh"
 
 namespace {
 
@@ -68,9 +72,9 @@ __global__ void __launch_bounds__(256) move_kernel(const uint4* from, uint4* to,
 }
 
 // `linear(i, second)` launches a layer's in_proj or out_proj; between them what a layer launches, without its sense.
-void run_layers(const Model& model, int64_t m, const lab::Buffer& x, const lab::Buffer& out, const lab::Buffer& state,
-                mamba::cuda::Context& context, bool early,
-                const std::function<void(mamba::cuda::Context&, int64_t, bool)>& linear) {
+[[maybe_unused]] void run_layers(const Model& model, int64_t m, const lab::Buffer& x, const lab::Buffer& out,
+                                 const lab::Buffer& state, mamba::cuda::Context& context, bool early,
+                                 const std::function<void(mamba::cuda::Context&, int64_t, bool)>& linear) {
   const auto vectors = [&](int64_t elements) { return static_cast<int>(elements / 8); };
   const auto row = [&](const lab::Buffer& at, int64_t width) {
     context.early = context.early && early;

@@ -7,11 +7,11 @@
 //   ./quantized_linear [--json FILE --commit SHA] [--check | --time]
 //
 // A version is named by its tiles of 16 outputs (T), steps in flight (D) and blocks of a multiprocessor (B); `ring` is
-// quantized_ring.cuh, where the backend takes it.
+// quantized_ring.cuh, where the backend takes it, `row ring` quantized_row_ring.cuh with so many KB.
 #include <memory>
 
 #include "cuda/quantized_linear.cu"
-#include "lab/linear_workspace.cuh"
+#include "lab/quantized_row_check.cuh"
 
 namespace {
 
@@ -246,6 +246,12 @@ void time_codes(lab::Bench& bench, lab::Report& report, lab::LinearWorkspace& wo
         time(version.name, version.run);
       }
       if (run_quantized_ring(p, workspace.context)) time("ring", run_quantized_ring);
+      if (m > 1 || C == DType::e2m1 || codes::tiles_of(n) < workspace.context.multiprocessors) continue;
+      for (const uint32_t kilobytes : {120u, 190u}) {
+        time(("row ring " + std::to_string(kilobytes)).c_str(), [=](const LinearParams& params, Context& context) {
+          codes::run_row_ring<bf16, void>(params, {}, {kilobytes}, context);
+        });
+      }
     }
   }
 }
@@ -321,7 +327,7 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const lab::Options options(argc, argv);
   lab::LinearWorkspace workspace;
-  if (options.check && !check_all(workspace)) return 1;
+  if (options.check && !(check_all(workspace) & check_rows(workspace))) return 1;
   if (!options.time) return 0;
   lab::Bench bench;
   lab::Report report(options);
@@ -331,5 +337,8 @@ int main(int argc, char** argv) {
   time_codes<DType::u4>(bench, report, workspace);
   time_codes<DType::e2m1>(bench, report, workspace);
   time_codes<DType::i8>(bench, report, workspace);
+  time_row_layers<DType::e4m3, DType::e4m3>(bench, report, workspace);
+  time_row_layers<DType::u4, DType::u4>(bench, report, workspace);
+  time_row_layers<DType::u4, DType::i8>(bench, report, workspace);
   return 0;
 }
