@@ -104,7 +104,8 @@ export function sorted(ids: readonly number[], experts: number, k: number) {
   const rows = pairs.sort((a, b) => ids[a]! - ids[b]! || a - b);
   const rowToken = ids.map((_, r) => (r < rows.length ? Math.floor(rows[r]! / k) : -1));
   const offsets = Array.from({ length: experts + 1 }, (_, e) => rows.filter((i) => ids[i]! < e).length);
-  const positions = ids.map((_, i) => rows.indexOf(i));
+  const rowOf = new Map(rows.map((pair, row) => [pair, row]));
+  const positions = ids.map((_, i) => rowOf.get(i) ?? -1);
   return { rowToken, offsets, positions };
 }
 
