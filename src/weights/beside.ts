@@ -1,18 +1,9 @@
 import { EngineError } from "../errors";
 import { sizeOf } from "../tensor/dtype";
 import { dummiesOf, partsOf, storedBytes, type WeightDescriptor } from "./descriptor";
-import { dummyValues } from "./dummy";
 import { fromBits, toBits } from "./float-bits";
 import { type Part, pickParts, type ReadPart } from "./part";
-
-/** All values, as f32; of dummies as they are drawn. */
-export function valuesOf(weight: WeightDescriptor, read: ReadPart): Float32Array {
-  const { source, dtype } = weight;
-  if ("dummy" in source) return dummyValues(source.dummy, sizeOf(dtype));
-  if ("values" in source) return source.values(read);
-  const raw = Buffer.concat(source.parts.map(read));
-  return fromBits(raw.buffer.slice(raw.byteOffset, raw.byteOffset + raw.byteLength), dtype);
-}
+import { valuesOf } from "./values";
 
 /** Dummies as if they were stored. */
 function stored({ source, dtype }: WeightDescriptor, values: Float32Array): Float32Array {

@@ -5,7 +5,6 @@ import { type DType, sizeOf } from "../tensor/dtype";
 import { elementsOf } from "../tensor/shape";
 import type { Tensor } from "../tensor/tensor";
 import { WeightFile } from "../tensor/weight-file";
-import { valuesOf } from "./beside";
 import {
   dummiesOf,
   isQuantized,
@@ -21,6 +20,7 @@ import { type PackedForm, packedForm, type QuantizeFormat, tableDtype } from "./
 import { equalParts, type FilePart } from "./part";
 import { floatsOfCodes, readQuantized } from "./quantized-rows";
 import { readPart } from "./read-part";
+import { valuesOf } from "./values";
 import { type ExpertsView, packedBytes, type WeightView } from "./view";
 import type { ComputeDtype, MatrixOptions, VectorOptions, WeightLoader } from "./weight-loader";
 
