@@ -125,15 +125,15 @@ function checkLayout(file: string, tensors: ReadonlyMap<string, TensorInfo>, fil
   let end = 0;
   let last = "";
   for (const [name, { offset, bytes }] of [...tensors].sort(([, a], [, b]) => a.offset - b.offset)) {
-    if (bytes === 0) continue;
     const what = `tensor ${JSON.stringify(name)}`;
+    if (offset + bytes > fileBytes) {
+      const problem = `${what}: expected ${bytes} bytes at offset ${offset}, got a file of ${fileBytes}`;
+      rejectFile(file, problem, "the file is cut off: download it again");
+    }
+    if (bytes === 0) continue;
     if (offset < end)
       rejectFile(file, `${what}: expected data of its own, got some of ${JSON.stringify(last)}`, damaged);
     end = offset + bytes;
     last = name;
-    if (end > fileBytes) {
-      const problem = `${what}: expected ${bytes} bytes at offset ${offset}, got a file of ${fileBytes}`;
-      rejectFile(file, problem, "the file is cut off: download it again");
-    }
   }
 }

@@ -213,6 +213,7 @@ describe("refused", () => {
     ["a size that overflows", [...head(1n, 0n), ...info([2n ** 40n, 2n ** 40n], 0, 0n)], "overflows"],
     ["a dimension that overflows", [...head(1n, 0n), ...info([max], 0, 0n)], "a dimension: expected at most"],
     ["data that is missing", [...head(1n, 0n), ...info([1000n], 0, 0n)], "the file is cut off"],
+    ["no data, but beyond the end", [...head(1n, 0n), ...info([0n], 0, 1024n)], "expected 0 bytes at offset"],
     ["a tensor twice", [...head(2n, 0n), ...info([1n], 0, 0n), ...info([1n], 0, 32n)], 'tensor "x": expected it once'],
     [
       "data of two tensors in one place",
