@@ -15,6 +15,7 @@
 #include "cuda/linear_rows.cuh"
 #include "cuda/linear_rows.h"
 #include "lab/lab.cuh"
+#include "lab/linear_exact.cuh"
 #include "lab/linear_layers.cuh"
 #include "lab/linear_workspace.cuh"
 

@@ -13,30 +13,12 @@ struct Case {
   int x_pad = 0, out_pad = 0, shift = 0;  // elements; the shift is of out's first element
 };
 
-// Copies by one thread of each block after a while, and lets the next kernel start before.
-__global__ void late_copy_kernel(uint32_t* x, const uint32_t* x_from, int64_t x_words, uint32_t* out,
-                                 const uint32_t* out_from, int64_t out_words) {
-  mamba::cuda::let_next_start();
-  mamba::cuda::wait_for_inputs();
-  const int64_t first = blockIdx.x * int64_t{blockDim.x} + threadIdx.x, step = int64_t{gridDim.x} * blockDim.x;
-  const int64_t begin = clock64();
-  while (clock64() - begin < 30000) {
-  }
-  for (int64_t i = first; i < x_words; i += step) x[i] = x_from[i];
-  for (int64_t i = first; i < out_words; i += step) out[i] = out_from[i];
-}
-
 // The product, and the sum of its terms' sizes.
 __global__ void reference_kernel(const LinearParams p, double* values, double* sizes) {
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (i >= p.m * p.n) return;
   const int64_t row = i / p.n, n = i % p.n;
-  double value = 0, size = 0;
-  for (int64_t k = 0; k < p.k; ++k) {
-    const double term = static_cast<double>(mamba::cuda::load_any(p.x, p.x_dtype, row * p.x_stride + k)) *
-                        static_cast<double>(mamba::cuda::load_any(p.weight, p.weight_dtype, n * p.k + k));
-    value += term, size += std::abs(term);
-  }
+  auto [value, size] = lab::exact_sum(p, row, n);
   if (p.bias) value += p.bias[n];
   if (p.accumulate) value += mamba::cuda::load_any(p.out, p.out_dtype, row * p.out_stride + n);
   values[i] = value, sizes[i] = size;
@@ -118,7 +100,7 @@ struct Checks {
     Context context = workspace.context;
     for (int i = 0; i < times; ++i) {
       context.early = context.early && early;
-      mamba::cuda::launch(context, {.grid = dim3(64), .block = 256}, late_copy_kernel, x.data.as<uint32_t>(),
+      mamba::cuda::launch(context, {.grid = dim3(64), .block = 256}, lab::late_copy_kernel, x.data.as<uint32_t>(),
                           x.from.as<const uint32_t>(), x.words(), out.data.as<uint32_t>(),
                           out.from.as<const uint32_t>(), out.words());
       context.early = context.early && early;

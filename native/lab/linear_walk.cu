@@ -15,6 +15,7 @@
 #include "cuda/linear_walk.h"
 #include "cuda/vec.cuh"
 #include "lab/lab.cuh"
+#include "lab/linear_exact.cuh"
 #include "lab/linear_workspace.cuh"
 
 using lab::Buffer;

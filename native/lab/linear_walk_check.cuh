@@ -12,29 +12,12 @@ struct Case {
   bool gated = false;
 };
 
-__global__ void late_copy_kernel(uint32_t* x, const uint32_t* x_from, int64_t x_words, uint32_t* out,
-                                 const uint32_t* out_from, int64_t out_words) {
-  mamba::cuda::let_next_start();
-  mamba::cuda::wait_for_inputs();
-  const int64_t first = blockIdx.x * int64_t{blockDim.x} + threadIdx.x, step = int64_t{gridDim.x} * blockDim.x;
-  const int64_t begin = clock64();
-  while (clock64() - begin < 20000) {
-  }
-  for (int64_t i = first; i < x_words; i += step) x[i] = x_from[i];
-  for (int64_t i = first; i < out_words; i += step) out[i] = out_from[i];
-}
-
 // The products, and the sums of their terms' sizes.
 __global__ void products_kernel(const LinearParams p, double* values, double* sizes) {
   const int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x;
   if (i >= p.m * p.n) return;
   const int64_t row = i / p.n, n = i % p.n;
-  double value = 0, size = 0;
-  for (int64_t k = 0; k < p.k; ++k) {
-    const double term = static_cast<double>(mamba::cuda::load_any(p.x, p.x_dtype, row * p.x_stride + k)) *
-                        static_cast<double>(mamba::cuda::load_any(p.weight, p.weight_dtype, n * p.k + k));
-    value += term, size += fabs(term);
-  }
+  const auto [value, size] = lab::exact_sum(p, row, n);
   values[i] = value, sizes[i] = size;
 }
 
@@ -98,7 +81,7 @@ bool check_case(const Case& c, DType type, uint64_t seed, Workspace& workspace, 
     x.poison(), out.poison();
     LAB_CHECK(cudaDeviceSynchronize());
     for (int i = 0; i < times; ++i) {
-      mamba::cuda::launch(context, {.grid = dim3(64), .block = 256}, late_copy_kernel, x.as<uint32_t>(),
+      mamba::cuda::launch(context, {.grid = dim3(64), .block = 256}, lab::late_copy_kernel, x.as<uint32_t>(),
                           x_from.as<const uint32_t>(), static_cast<int64_t>(x.bytes / 4), out.as<uint32_t>(),
                           out_from.as<const uint32_t>(), static_cast<int64_t>(out.bytes / 4));
       run(context);
