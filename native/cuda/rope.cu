@@ -38,6 +38,18 @@ __device__ __forceinline__ void store_page(uint8_t* to, const float (&values)[V]
   *reinterpret_cast<Codes*>(to) = codes;
 }
 
+// Of a token, by all of a block's threads.
+template <int kThreads>
+__device__ __forceinline__ void take_angles(const RopeStoreKvParams& p, int64_t token, float* cosines, float* sines) {
+  const int half = static_cast<int>(p.rotary_dim) / 2;
+  const auto position = static_cast<float>(p.positions[token]);
+  for (int i = static_cast<int>(threadIdx.x); i < half; i += kThreads) {
+    float sine, cosine;
+    sincosf(position * p.inv_freq[i], &sine, &cosine);
+    cosines[i] = cosine * p.rope_factor, sines[i] = sine * p.rope_factor;
+  }
+}
+
 template <class T, class P, int V, bool kNormed>
 __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __grid_constant__ RopeStoreKvParams p,
                                                                      int heads_of_block) {
@@ -49,12 +61,7 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
   const int half = static_cast<int>(p.rotary_dim) / 2, heads = static_cast<int>(p.heads);
   const int kv_heads = static_cast<int>(pages.kv_heads);
   const int first = static_cast<int>(blockIdx.y) * heads_of_block, end = min(first + heads_of_block, heads + kv_heads);
-  const auto position = static_cast<float>(p.positions[token]);
-  for (int i = thread; i < half; i += kRopeThreads) {
-    float sine, cosine;
-    sincosf(position * p.inv_freq[i], &sine, &cosine);
-    cosines[i] = cosine * p.rope_factor, sines[i] = sine * p.rope_factor;
-  }
+  take_angles<kRopeThreads>(p, token, cosines, sines);
   const int64_t slot = p.slot_mapping[token];
   const bool there = slot >= 0 && slot < pages.pages * pages.page_size;
   const int64_t page = slot / pages.page_size, offset = slot % pages.page_size;
@@ -154,12 +161,7 @@ __global__ __launch_bounds__(kHeadWarps * 32) void rope_heads_kernel(const __gri
   const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, channel = lane * V;
   const int half = static_cast<int>(p.rotary_dim) / 2, heads = static_cast<int>(p.heads);
   const int kv_heads = static_cast<int>(pages.kv_heads), all = heads + 2 * kv_heads;
-  const auto position = static_cast<float>(p.positions[token]);
-  for (int i = thread; i < half; i += kHeadWarps * 32) {
-    float sine, cosine;
-    sincosf(position * p.inv_freq[i], &sine, &cosine);
-    cosines[i] = cosine * p.rope_factor, sines[i] = sine * p.rope_factor;
-  }
+  take_angles<kHeadWarps * 32>(p, token, cosines, sines);
   const int64_t slot = p.slot_mapping[token];
   const bool there = slot >= 0 && slot < pages.pages * pages.page_size;
   const int64_t page = slot / pages.page_size, offset = slot % pages.page_size;
