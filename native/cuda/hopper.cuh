@@ -47,6 +47,15 @@ __device__ __forceinline__ void store_at(uint32_t there, float4 v) {
   asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(there), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
                : "memory");
 }
+// A thread's place in a ring of stages.
+struct RingPlace {
+  int index = 0;
+  uint32_t phase = 0;
+  __device__ __forceinline__ void advance(int stages) {
+    if (++index == stages) index = 0, phase ^= 1;
+  }
+};
+
 // Waits until the phase of this parity is complete.
 __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
   asm volatile(

@@ -86,15 +86,6 @@ struct Share {
   }
 };
 
-// A thread's place in the ring.
-struct Place {
-  int index = 0;
-  uint32_t phase = 0;
-  __device__ __forceinline__ void advance(int stages) {
-    if (++index == stages) index = 0, phase ^= 1;
-  }
-};
-
 // full: a stage's bytes are there. empty: this block has used it. given: all columns have used it. sums: the other
 // blocks' are there.
 struct Barriers {
@@ -124,7 +115,7 @@ struct WeightCopy {
   const Barriers& barriers;
   const Share& share;
   int first_n, first_up;  // rows of the weight
-  Place place = {}, used = {}, arrived = {};
+  hopper::RingPlace place = {}, used = {}, arrived = {};
 
   // In order, from the first stage on.
   __device__ __forceinline__ void copy_stages(int begin, int end) {
@@ -153,7 +144,7 @@ __device__ __forceinline__ void copy_x(const Maps& maps, const Ring& ring, uint8
                                        const Share& share, int column, int split) {
   const int row = column * ring.box_rows;
   const auto blocks = static_cast<uint16_t>(((1u << ring.columns) - 1) << (split * ring.columns));
-  Place place, used;
+  hopper::RingPlace place, used;
   for (int i = 0; i < share.count; ++i, place.advance(kStagesX)) {
     if (i >= kStagesX) {
       hopper::barrier_wait(barriers.given + used.index, used.phase);
@@ -178,7 +169,7 @@ __device__ __forceinline__ void multiply(float (&sums)[kTile / 2], const uint8_t
   using namespace hopper;
   const uint32_t first_x = smem_address(memory), first_w = first_x + ring.weight;
   const int lane = threadIdx.x % 32;
-  Place of_w, of_x;
+  hopper::RingPlace of_w, of_x;
   for (int i = 0; i < count; ++i, of_w.advance(ring.stages), of_x.advance(kStagesX)) {
     const uint64_t w = describe_along_sum(first_w + static_cast<uint32_t>(of_w.index) * stage_bytes(kTile));
     const uint64_t x = describe_along_sum(first_x + stage_bytes(of_x.index * ring.box_rows * ring.boxes));

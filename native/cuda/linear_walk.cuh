@@ -68,15 +68,6 @@ struct Unit {
 };
 __device__ __forceinline__ int steps_of(int64_t k) { return static_cast<int>((k + kStageK - 1) / kStageK); }
 
-// A thread's place in the ring.
-struct Place {
-  int index = 0;
-  uint32_t phase = 0;
-  __device__ __forceinline__ void advance(int stages) {
-    if (++index == stages) index = 0, phase ^= 1;
-  }
-};
-
 __device__ __forceinline__ void meet_cluster() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
@@ -89,7 +80,7 @@ struct Copies {
   uint8_t* stages;
   uint64_t *full, *empty;
   int rank;
-  Place place = {0, 1};
+  hopper::RingPlace place = {0, 1};
 
   __device__ __forceinline__ void x(int stage, int step, int tile) const {
     constexpr int kRows = Tile::kRowsOfX;
@@ -259,7 +250,7 @@ __device__ __forceinline__ void multiply(const LinearParams& p, const Cut& cut, 
                                          uint64_t* empty, int warpgroup, int rank, int pair, int pairs) {
   const int lane = threadIdx.x % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4;
   const uint32_t first_stage = hopper::smem_address(stages);
-  Place place;
+  hopper::RingPlace place;
   const auto release = [&](int stage) {
     if (lane < 2) hopper::barrier_arrive_at(empty + stage, lane);
   };
