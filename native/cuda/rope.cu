@@ -38,7 +38,7 @@ __device__ __forceinline__ void store_page(uint8_t* to, const float (&values)[V]
   *reinterpret_cast<Codes*>(to) = codes;
 }
 
-// Of a token, by all of a block's threads.
+// The cosines and sines of a token at its position, by all threads of a block.
 template <int kThreads>
 __device__ __forceinline__ void take_angles(const RopeStoreKvParams& p, int64_t token, float* cosines, float* sines) {
   const int half = static_cast<int>(p.rotary_dim) / 2;
