@@ -10,6 +10,7 @@ import { readHuggingFaceMamba2 } from "./config/huggingface";
 import { ConfigFile } from "./config/json-file";
 import type { Mamba2Config } from "./config/mamba2";
 import { type NemotronHConfig, readNemotronH } from "./config/nemotron-h";
+import { readQuantization } from "./config/quantization";
 import { type Qwen35Config, type Qwen35MoeConfig, readQwen35, readQwen35Moe } from "./config/qwen3-5";
 import { type Qwen3NextConfig, readQwen3Next } from "./config/qwen3-next";
 import { isStateSpaces, readStateSpacesMamba2 } from "./config/state-spaces";
@@ -66,6 +67,7 @@ export function loadModelConfig(dir: string): ModelConfig {
     throw new EngineError("ERR_MODEL_NOT_FOUND", message, { subject: dir });
   }
   const config = readConfig(ConfigFile.read(join(dir, "config.json")));
+  readQuantization(dir);
   const generationPath = join(dir, "generation_config.json");
   return existsSync(generationPath) ? mergeGeneration(config, ConfigFile.read(generationPath)) : config;
 }

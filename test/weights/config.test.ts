@@ -168,6 +168,7 @@ describe("values", () => {
     ["dtype with a prefix", { dtype: "torch.bfloat16" }, { torchDtype: "bfloat16" }],
     ["dtype of the state", { mamba_ssm_cache_dtype: "float32" }, { mambaSsmCacheDtype: "float32" }],
     ["no quantisation", { quantization_config: null }, { hiddenSize: 768 }],
+    ["a method that is read", { quantization_config: { quant_method: "gptq", bits: 4 } }, { hiddenSize: 768 }],
   ])("%s", (_, changes, expected) => {
     expect(load(withChanges(changes))).toMatchObject(expected);
   });

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { flag, integer, orElse, size, tokenIds, torchDtype } from "./fields";
-import { type ConfigFile, isPresent } from "./json-file";
+import type { ConfigFile } from "./json-file";
 
 export type TorchDtype = "float32" | "bfloat16" | "float16";
 
@@ -70,9 +70,8 @@ export function attentionModelFields(tied: boolean) {
 
 const languageModelSchema = z.object(languageModelFields);
 
-/** Throws ERR_MODEL_UNSUPPORTED for quantised weights. */
+/** Throws ERR_CONFIG for token ids outside the vocabulary. */
 export function checkedLanguageModel(file: ConfigFile, fields: z.output<typeof languageModelSchema>) {
-  refuseQuantization(file);
   return {
     vocabSize: fields.vocab_size,
     hiddenSize: fields.hidden_size,
@@ -81,10 +80,6 @@ export function checkedLanguageModel(file: ConfigFile, fields: z.output<typeof l
     ...tokens(file, fields),
     generationDefaults: {},
   };
-}
-
-export function refuseQuantization(file: ConfigFile): void {
-  if (isPresent(file.value.quantization_config)) file.unsupported("quantization_config", "unquantised weights");
 }
 
 function tokens(file: ConfigFile, fields: z.output<typeof languageModelSchema>) {

@@ -1,6 +1,6 @@
 import { checkSilu, checkSsm, type SsmGeometry } from "./geometry";
 import type { ConfigFile } from "./json-file";
-import { type LanguageModelConfig, refuseQuantization } from "./language-model";
+import type { LanguageModelConfig } from "./language-model";
 
 /** A Mamba-2 language model, whatever dialect its config.json is written in. Checked: sizes fit each other. */
 export interface Mamba2Config extends LanguageModelConfig {
@@ -35,7 +35,6 @@ export function checkedMamba2(file: ConfigFile, draft: Mamba2Draft): Mamba2Confi
     convKernel: keys.convKernel,
   });
   checkSilu(file, keys.activation, draft.activation);
-  refuseQuantization(file);
   const convDim = inner + 2 * ssm.groups * ssm.stateSize;
   return { modelType: "mamba2", ...config, ssm: { ...ssm, inner, convDim }, generationDefaults: {} };
 }

@@ -2,7 +2,6 @@ import { z } from "zod";
 import { flag, orElse, text } from "./fields";
 import type { MlpGeometry, MoeGeometry } from "./geometry";
 import { type ConfigFile, isPresent } from "./json-file";
-import { refuseQuantization } from "./language-model";
 import { type QwenHybridConfig, readQwenHybrid, readQwenMlp, readQwenMoe } from "./qwen3-next";
 
 /** Qwen3.5 and its successors: the text model, whether it is published alone or inside a model of text and images. */
@@ -36,7 +35,6 @@ const gateSchema = z.object({
 
 function textOf(root: ConfigFile): ConfigFile {
   const nested = isPresent(root.value.text_config);
-  if (nested) refuseQuantization(root);
   const file = (nested ? root.under("text_config") : root).respelled({
     mamba_ssm_cache_dtype: ["mamba_ssm_cache_dtype", "mamba_ssm_dtype"],
   });
