@@ -1,6 +1,6 @@
 import { wholeMatrix } from "../descriptor";
 import { bytesOf, expectTensor, readWords, type WeightFormat } from "./format";
-import { int4Scales, inWord, scalesOfRows, wordColumns } from "./int4";
+import { floatsOfGroups, int4Scales, inWord, scalesOfRows, unorderedGroups, wordColumns } from "./int4";
 
 const inOrder = [0, 1, 2, 3, 4, 5, 6, 7];
 
@@ -15,37 +15,21 @@ export const gptq: WeightFormat = (module, [n, k], { plainZeroPoints }) => {
   expectTensor(qweight, ["I32"], [k / inWord, n]);
   const stored = int4Scales(module, qweight, [n, k], inOrder, plainZeroPoints ? 0 : 1);
   const { group, groups } = stored;
-  const index = module.get("g_idx");
-  if (index !== null) expectTensor(index, ["I32"], [k]);
-  const groupOf = index === null ? null : readWords(module.read, index);
-  if (groupOf?.some((g, i) => g !== Math.floor(i / group))) {
-    return {
-      name: module.weight,
-      dtype: "f32",
-      shape: [n, k],
-      source: {
-        values: (read) => {
-          const { scales, offsets } = stored.read(read);
-          const words = readWords(read, qweight);
-          const values = new Float32Array(n * k);
-          for (let column = 0; column < n; column++) {
-            for (let i = 0; i < k; i++) {
-              const at = column * groups + Math.min(groupOf[i]!, groups - 1);
-              const code = (words[Math.floor(i / inWord) * n + column]! >>> (4 * (i % inWord))) & 15;
-              values[column * k + i] = scales[at]! * code + offsets[at]!;
-            }
-          }
-          return values;
-        },
-      },
-    };
+  const unordered = unorderedGroups(module, "g_idx", k, group);
+  if (unordered !== null) {
+    return floatsOfGroups(module.weight, [n, k], unordered, groups, (read) => {
+      const words = readWords(read, qweight);
+      const codeAt = (row: number, column: number) =>
+        (words[Math.floor(column / inWord) * n + row]! >>> (4 * (column % inWord))) & 15;
+      return { ...stored.read(read), codeAt };
+    });
   }
   return wholeMatrix({
     name: module.weight,
     codes: "u4",
     group,
     shape: [n, k],
-    bytes: bytesOf([qweight, ...stored.tensors, index]),
+    bytes: bytesOf([qweight, ...stored.tensors]),
     read: (read, [begin, end]) => {
       // A word's codes are those of its column in order: the words are transposed.
       const words = wordColumns(read, qweight, [begin, end]);

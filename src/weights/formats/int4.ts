@@ -1,6 +1,8 @@
+import type { WeightDescriptor } from "../descriptor";
 import { columnsOfPart, type ReadPart } from "../part";
 import type { Range } from "../range";
 import {
+  expectTensor,
   type ModuleTensors,
   needTensor,
   readFloats,
@@ -23,7 +25,7 @@ export interface Int4Scales {
 }
 
 /** For a value scale * code + offset: [n, groups] of each. */
-interface RowScales {
+export interface RowScales {
   readonly scales: Float32Array;
   readonly offsets: Float32Array;
 }
@@ -62,9 +64,7 @@ export function int4Scales(
   if (zeros.dtype !== "I32" || `${zeros.shape}` !== `${[groups, n / inWord]}`) {
     return rejectTensor(zeros, `I32 [${groups}, ${n / inWord}]`);
   }
-  // A group size is a power of two, or all of k: the last group may be shorter.
-  const group = groups === 1 ? k : 2 ** Math.ceil(Math.log2(k / groups));
-  if (Math.ceil(k / group) !== groups) rejectTensor(scale, `groups of a power of two in ${k}`);
+  const group = groupOf(scale, k, groups);
   const read = (readPart: ReadPart) => {
     const stored = readFloats(readPart, scale);
     const words = new Uint32Array(readPart(zeros.part).buffer);
@@ -84,4 +84,42 @@ export function int4Scales(
     return { scales, offsets };
   };
   return { tensors: [scale, zeros], group, groups, read };
+}
+
+/** How many of k share one of a row's scales: a power of two, or all of them; the last group may be shorter. */
+export function groupOf(scale: StoredTensor, k: number, groups: number): number {
+  const group = groups === 1 ? k : 2 ** Math.ceil(Math.log2(k / groups));
+  if (Math.ceil(k / group) !== groups) rejectTensor(scale, `groups of a power of two in ${k}`);
+  return group;
+}
+
+/** The group of each of k by a tensor of I32 [k]; null where groups are as they would be without it, in order. */
+export function unorderedGroups(module: ModuleTensors, name: string, k: number, group: number): Uint32Array | null {
+  const index = module.get(name);
+  if (index === null) return null;
+  expectTensor(index, ["I32"], [k]);
+  const groups = readWords(module.read, index);
+  return groups.some((g, i) => g !== Math.floor(i / group)) ? groups : null;
+}
+
+/** A matrix [n, k] of codes whose groups do not lie beside each other (act-order), as floats. */
+export function floatsOfGroups(
+  name: string,
+  [n, k]: readonly [number, number],
+  groupOfColumn: Uint32Array,
+  groups: number,
+  stored: (read: ReadPart) => RowScales & { codeAt(row: number, column: number): number },
+): WeightDescriptor {
+  const values = (read: ReadPart) => {
+    const { scales, offsets, codeAt } = stored(read);
+    const all = new Float32Array(n * k);
+    for (let row = 0, i = 0; row < n; row++) {
+      for (let column = 0; column < k; column++, i++) {
+        const at = row * groups + Math.min(groupOfColumn[column]!, groups - 1);
+        all[i] = scales[at]! * codeAt(row, column) + offsets[at]!;
+      }
+    }
+    return all;
+  };
+  return { name, dtype: "f32", shape: [n, k], source: { values } };
 }

@@ -4,9 +4,10 @@ import type { ModuleTensors, QuantizationSettings, WeightFormat } from "./format
 import { fp8 } from "./fp8";
 import { gptq } from "./gptq";
 import { nvfp4 } from "./nvfp4";
+import { packedIntegers } from "./packed-integers";
 
 /** AWQ takes what GPTQ leaves of the names that both have. */
-const formats: readonly WeightFormat[] = [fp8, nvfp4, gptq, awq];
+const formats: readonly WeightFormat[] = [fp8, nvfp4, packedIntegers, gptq, awq];
 
 /** The names in place of a `weight`. */
 export const weightNames = ["weight", "weight_packed", "qweight"] as const;
