@@ -8,10 +8,10 @@ import { loadModelConfig, type ModelConfig } from "../models/config";
 import type { Drafter } from "../models/drafter";
 import type { Model } from "../models/model";
 import { loadModel } from "../models/registry";
-import { openWeights, type StoredWeights } from "../models/stored-weights";
+import { dummyWeights, openWeights, type StoredWeights } from "../models/stored-weights";
 import type { Device } from "../tensor/device";
 import { DeviceLoader } from "../weights/device-loader";
-import { WeightScope } from "../weights/scope";
+import type { WeightScope } from "../weights/scope";
 import { modelPath } from "./bundled-model";
 
 export interface WeightOptions
@@ -87,7 +87,7 @@ interface OpenedWeights {
 
 function openStored(dir: string, { loadFormat }: WeightOptions): OpenedWeights {
   const stored = loadFormat === "dummy" ? null : openWeights(dir);
-  return { dir, stored, weights: stored?.scope() ?? WeightScope.ofDummy() };
+  return { dir, stored, weights: stored?.scope() ?? dummyWeights(dir) };
 }
 
 /** The smaller model, in the types of the one that it guesses for. */

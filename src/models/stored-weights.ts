@@ -2,6 +2,7 @@ import { GgufFile, isGguf } from "../gguf/gguf-file";
 import { Checkpoint } from "../weights/checkpoint";
 import { WeightScope } from "../weights/scope";
 import { readQuantization } from "./config/quantization";
+import { readStoredCodes } from "./config/stored-codes";
 import { ggufWeights } from "./gguf/architectures";
 
 /** The weights of a model on a disk, of which only headers have been read. */
@@ -39,4 +40,12 @@ export function openWeights(path: string): StoredWeights {
     files: checkpoint.files,
     totalBytes: checkpoint.totalBytes,
   };
+}
+
+/**
+ * Random weights as the model directory's checkpoint would have them, codes where its config says so. Of a file in GGUF they are
+ * floats. Throws ERR_CONFIG, and ERR_MODEL_UNSUPPORTED for codes that are not read.
+ */
+export function dummyWeights(path: string): WeightScope {
+  return WeightScope.ofDummy(isGguf(path) ? {} : { codesOf: readStoredCodes(path) });
 }

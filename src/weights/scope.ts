@@ -5,6 +5,7 @@ import { elementsOf } from "../tensor/shape";
 import type { Checkpoint, CheckpointEntry } from "./checkpoint";
 import type { MatrixDescriptor, WeightDescriptor, WeightDtype } from "./descriptor";
 import { dummyPart, type Initial, initial } from "./dummy";
+import { type CodesOf, dummyCodes } from "./dummy-codes";
 import { type QuantizationSettings, type StoredTensor, usualSettings } from "./formats/format";
 import { recogniseMatrix, weightNames } from "./formats/recognise";
 import { GgufStore } from "./gguf/store";
@@ -18,6 +19,8 @@ export interface DummyOptions {
   readonly seed?: number;
   /** Type of the tensors that published checkpoints do not keep in f32; default bf16. */
   readonly dtype?: WeightDtype;
+  /** Which matrices are codes; default none. */
+  readonly codesOf?: CodesOf;
 }
 
 const weightDtypes: Partial<Record<SafetensorsDtype, WeightDtype>> = { F32: "f32", BF16: "bf16", F16: "f16" };
@@ -55,8 +58,8 @@ export class WeightScope {
     return new WeightScope(GgufStore.of(file, weights), "");
   }
 
-  static ofDummy(options: DummyOptions = {}): WeightScope {
-    return new WeightScope(new DummyStore(options.seed ?? 0, options.dtype ?? "bf16"), "");
+  static ofDummy({ seed = 0, dtype = "bf16", codesOf = () => null }: DummyOptions = {}): WeightScope {
+    return new WeightScope(new DummyStore(seed, dtype, codesOf), "");
   }
 
   /** All of the checkpoint's tensors, by the model's names. Throws ERR_WEIGHTS if two of them get the same. */
@@ -199,14 +202,16 @@ class DummyStore implements Store {
   constructor(
     private readonly seed: number,
     private readonly dtype: WeightDtype,
+    private readonly codesOf: CodesOf,
   ) {}
 
   named(): DummyStore {
     return this;
   }
 
-  matrix(name: string, shape: readonly [number, number]): WeightDescriptor {
-    return this.tensor(name, shape, initial.matrix);
+  matrix(name: string, shape: readonly [number, number]): MatrixDescriptor {
+    const form = this.codesOf(name.slice(0, -".weight".length));
+    return form === null ? this.tensor(name, shape, initial.matrix) : dummyCodes(name, shape, form, this.seed);
   }
 
   tensor(name: string, shape: readonly number[], { law, f32 = false }: Initial): WeightDescriptor {

@@ -1,6 +1,7 @@
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadEngine } from "../../src/llm/load-engine";
+import { loadWeights } from "../../src/llm/load-weights";
 import { loadModelConfig } from "../../src/models/config";
 import { linear } from "../../src/ops/linear";
 import { Device } from "../../src/tensor/device";
@@ -11,9 +12,12 @@ import type { QuantizeFormat } from "../../src/weights/packed-form";
 import { testDevices } from "../helpers/backends";
 import { fromBf16, fromE4m3, toBf16, toE4m3 } from "../helpers/bits";
 import { dequantized, packedRows, randomCodes } from "../helpers/codes";
+import { makeRequest } from "../helpers/engine-request";
 import { goldens, relativeError } from "../helpers/golden";
 import { ModelHarness } from "../helpers/model-harness";
+import { tokensOf } from "../helpers/random-serving";
 import { Rng } from "../helpers/rng";
+import { goldenConfig } from "../weights/configs";
 import { makeTestDir, type TestDir, withLength } from "../weights/files";
 
 const named = (name: string) => goldens.find((golden) => golden.name === name)!;
@@ -99,6 +103,9 @@ test("--quantize int8 makes its own codes of those that no kernel has", async ()
   device.close();
 });
 
+/** What checkpoints in blocks of 128 x 128 say in config.json. */
+const blocks = { quant_method: "fp8", activation_scheme: "dynamic", weight_block_size: [128, 128] };
+
 describe("a checkpoint of fp8 blocks, in part", () => {
   let dir: TestDir;
   beforeEach(() => {
@@ -107,8 +114,8 @@ describe("a checkpoint of fp8 blocks, in part", () => {
   afterEach(() => dir.remove());
 
   /** Writes the model twice: with these matrices as codes in blocks, and with what the codes mean. */
-  function write(source: string, isQuantized: (name: string) => boolean): { codes: string; floats: string } {
-    const checkpoint = Checkpoint.open(source);
+  function write(model: string, isQuantized: (name: string) => boolean): { codes: string; floats: string } {
+    const checkpoint = Checkpoint.open(named(model).modelDir);
     const header: Record<string, object> = {};
     const plain: Record<string, object> = {};
     const [data, plainData]: [Uint8Array[], Uint8Array[]] = [[], []];
@@ -155,8 +162,8 @@ describe("a checkpoint of fp8 blocks, in part", () => {
       );
       add(plain, plainData, name, "BF16", shape, new Uint8Array(meant.buffer));
     }
-    const save = (to: string, tensors: object, parts: readonly Uint8Array[]) => {
-      cpSync(source, join(dir.path, to), { recursive: true });
+    const save = (to: string, config: object, tensors: object, parts: readonly Uint8Array[]) => {
+      dir.write(`${to}/config.json`, config);
       const json = Buffer.from(JSON.stringify(tensors));
       writeFileSync(
         join(dir.path, to, "model.safetensors"),
@@ -164,18 +171,62 @@ describe("a checkpoint of fp8 blocks, in part", () => {
       );
       return join(dir.path, to);
     };
-    return { codes: save("codes", header, data), floats: save("floats", plain, plainData) };
+    return {
+      codes: save("codes", goldenConfig(model, { quantization_config: blocks }), header, data),
+      floats: save("floats", goldenConfig(model), plain, plainData),
+    };
   }
 
   test.each([
     ["mamba2", /_proj\.weight$/],
+    ["bamba", /_proj\.weight$/],
+    ["granitemoehybrid_dense", /(_proj|_linear)\.weight$/],
+    ["falcon_h1", /_proj\.weight$/],
+    ["nemotron_h_moe", /mixer\.(in_proj|out_proj|(experts\.\d+|shared_experts)\.\w+_proj)\.weight$/],
+    ["qwen3_next", /(in_proj_qkvz|out_proj|[qkvo]_proj)\.weight$/],
     ["qwen3_5_text", /(in_proj_(qkv|z)|out_proj|[qkvo]_proj|(gate|up|down)_proj)\.weight$/], // but not b and a
     ["qwen3_5_moe_text", /(experts\.\d+|shared_expert)\.\w+_proj\.weight$/],
   ])("%s gives the logits of the model with the codes' values", async (name, pattern) => {
-    const golden = named(name);
-    const prompt = golden.ids("input_ids.2").slice(0, 140);
-    const { codes, floats } = write(golden.modelDir, (tensor) => pattern.test(tensor));
+    const prompt = named(name).ids("input_ids.2").slice(0, 140);
+    const { codes, floats } = write(name, (tensor) => pattern.test(tensor));
     const error = relativeError(await logitsOf(codes, prompt), await logitsOf(floats, prompt));
     expect(error).toBeLessThan(2e-4);
+  });
+});
+
+describe("dummy weights come as the config says that the checkpoint is stored", () => {
+  let dir: TestDir;
+  beforeEach(() => {
+    dir = makeTestDir();
+  });
+  afterEach(() => dir.remove());
+
+  test.each([
+    ["mamba2", { quant_method: "gptq", bits: 4, group_size: 64 }],
+    ["granitemoehybrid", blocks],
+    ["nemotron_h_moe", { quant_method: "modelopt", quant_algo: "NVFP4", ignore: ["lm_head"] }],
+    [
+      "qwen3_5_text",
+      { quant_method: "compressed-tensors", config_groups: { a: { weights: { type: "float", num_bits: 8 } } } },
+    ],
+  ])("%s as %j", async (name, quantization_config) => {
+    const load = async (own: object) => {
+      dir.write("config.json", goldenConfig(name, own));
+      const modelConfig = loadModelConfig(dir.path);
+      const options = { device: testDevices[0]!, loadFormat: "dummy", maxNumSeqs: 2, maxModelLen: 256 } as const;
+      const device = Device.open({ kind: options.device });
+      const { bytes, parameters } = await loadWeights(dir.path, modelConfig, device, options);
+      device.close();
+      const { client } = await loadEngine(dir.path, modelConfig, options);
+      const request = makeRequest({ prompt: [1, 2, 3, 4, 5], maxTokens: 4, logprobs: 1 });
+      const tokens = await tokensOf(client, request);
+      await client.close();
+      return { bytes, parameters, tokens };
+    };
+    const [floats, codes] = [await load({}), await load({ quantization_config })];
+    expect(codes.parameters).toBe(floats.parameters);
+    expect(codes.bytes / floats.bytes).toBeLessThan(0.85);
+    expect(codes.tokens).toHaveLength(4);
+    for (const { logprobs } of codes.tokens) expect(Number.isFinite(logprobs!.top[0]!.logprob)).toBe(true);
   });
 });

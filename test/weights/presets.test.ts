@@ -16,11 +16,13 @@ const expected: Readonly<Record<string, readonly [number, number, number, number
   "granite-4.0-h-tiny": [6_939_037_248, 1_465_470_528, 54.7, 8192],
   "granite-4.0-micro": [3_402_836_480, 3_402_836_480, 0, 81_920],
   "mamba-codestral-7b": [7_285_403_648, 7_285_403_648, 259.8, 0],
+  "mamba-codestral-7b-w4a16": [7_285_403_648, 7_285_403_648, 259.8, 0],
   "mamba2-130m": [128_989_632, 128_989_632, 18.2, 0],
   "mamba2-2.7b": [2_702_599_680, 2_702_599_680, 162, 0],
   "nemotron-3-nano-30b-a3b": [31_577_940_288, 3_580_076_352, 46.8, 6144],
   "nemotron-3-super-120b-a12b": [120_668_707_840, 12_770_237_440, 162.3, 8192],
   "nemotron-3.5-lightning-30b-a3b": [31_577_940_288, 3_580_076_352, 46.8, 6144],
+  "nemotron-3.5-lightning-30b-a3b-nvfp4": [31_577_940_288, 3_580_076_352, 46.8, 6144],
   // The first of this is in the description of the published checkpoint.
   "nemotron-nano-9b-v2": [8_888_227_328, 8_888_227_328, 136.9, 16_384],
   // Both of the published checkpoint, without its head for multi-token prediction.
