@@ -75,7 +75,7 @@ describe("rejects", () => {
     [
       "ERR_MODEL_UNSUPPORTED",
       { quantization_config: { bits: 4 } },
-      "quantization_config.quant_method: expected one of fp8, modelopt, compressed-tensors, gptq, awq, got nothing",
+      "quantization_config.quant_method: expected one of fp8, modelopt, compressed-tensors, gptq, awq, auto-round, got nothing",
     ],
     ["ERR_CONFIG", { dtype: "int8" }, 'dtype: expected one of float32, bfloat16, float16, got "int8"'],
     ["ERR_CONFIG", { mamba_ssm_cache_dtype: 16 }, "mamba_ssm_cache_dtype: expected one of float32"],

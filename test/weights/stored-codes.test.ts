@@ -38,6 +38,7 @@ test.each([
   ["gptq: no head", { quant_method: "gptq" }, "lm_head", floats],
   ["gptq with its head", { quant_method: "gptq", lm_head: true }, "lm_head", u4(128)],
   ["awq", { quant_method: "awq", modules_to_not_convert: ["x"] }, "layers.0.mixer.out_proj", u4(128)],
+  ["auto-round", { quant_method: "auto-round", bits: 4, group_size: 128 }, "layers.0.mixer.out_proj", u4(128)],
   ["compressed fp8", compressed({ a: { weights: float(8), input_activations: float(8) } }), "lm_head", fp8(true)],
   ["its weights alone", compressed({ a: { weights: float(8) } }), "layers.0.mlp", fp8(false)],
   [

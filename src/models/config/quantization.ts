@@ -7,7 +7,7 @@ import { orElse, size, text } from "./fields";
 import { ConfigFile, isPresent } from "./json-file";
 
 /** Values of quant_method whose tensors are read; how each tensor is stored is told by the tensors. */
-const methods = ["fp8", "modelopt", "compressed-tensors", "gptq", "awq"] as const;
+const methods = ["fp8", "modelopt", "compressed-tensors", "gptq", "awq", "auto-round"] as const;
 export type QuantizationMethod = (typeof methods)[number];
 
 /** The kinds of format of ModelOpt's own file. */

@@ -73,6 +73,7 @@ const readers: Readonly<Record<QuantizationMethod, (file: ConfigFile) => CodesOf
   },
   gptq: readInt4,
   awq: readInt4,
+  "auto-round": readInt4,
   modelopt(file) {
     const { quant_algo, quantized_layers, exclude_modules, ignore } = file.fields(fields.modelOpt);
     const formOf = (algorithm: string) => modelOptForms[algorithm] ?? file.unsupported("quant_algo", "FP8 or NVFP4");
