@@ -33,6 +33,7 @@ test.each([
   ["a listed module", { quant_method: "fp8", modules_to_not_convert: ["model.layers.0.mlp"] }, "layers.0.mlp", floats],
   ["below it", { quant_method: "fp8", modules_to_not_convert: ["model.layers.0"] }, "layers.0.mlp.up_proj", floats],
   ["its neighbour", { quant_method: "fp8", modules_to_not_convert: ["layers.1"] }, "layers.10.mlp", fp8(true)],
+  ["as vLLM lists it", { quant_method: "fp8", ignored_layers: ["layers.0.mlp"] }, "layers.0.mlp.up_proj", floats],
   ["gptq", { quant_method: "gptq", bits: 4, group_size: 64 }, "layers.0.mixer.out_proj", u4(64)],
   ["gptq with a scale for a row", { quant_method: "gptq", group_size: -1 }, "layers.0.mixer.out_proj", u4(null)],
   ["gptq: no head", { quant_method: "gptq" }, "lm_head", floats],
@@ -59,6 +60,7 @@ test.each([
   ["what no group names", compressed({ a: { targets: ["re:.*mlp"], weights: float(4) } }), "layers.0.o_proj", floats],
   ["what is ignored", compressed({ a: { weights: float(8) } }, ["re:.*head$"]), "lm_head", floats],
   ["modelopt fp8", { quant_method: "modelopt", quant_algo: "FP8" }, "layers.0.mixer.in_proj", fp8(true)],
+  ["modelopt fp8 in blocks", { quant_method: "modelopt", quant_algo: "FP8_PB_WO" }, "layers.0.mlp.up", fp8(false, 128)],
   ["a glob", { quant_method: "modelopt", quant_algo: "NVFP4", ignore: ["*o_proj*"] }, "layers.9.mixer.o_proj", floats],
   ["beside it", { quant_method: "modelopt", quant_algo: "NVFP4", ignore: ["*o_proj*"] }, "layers.9.mixer.up", nvfp4],
 ])("%s", (_, config, module, form) => {

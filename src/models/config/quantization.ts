@@ -11,7 +11,14 @@ const methods = ["fp8", "modelopt", "compressed-tensors", "gptq", "awq", "auto-r
 export type QuantizationMethod = (typeof methods)[number];
 
 /** The kinds of format of ModelOpt's own file. */
-const modelOptAlgorithms = ["FP8", "NVFP4", "W4A16_NVFP4", "MIXED_PRECISION"] as const;
+const modelOptAlgorithms = [
+  "FP8",
+  "FP8_PER_CHANNEL_PER_TOKEN",
+  "FP8_PB_WO",
+  "NVFP4",
+  "W4A16_NVFP4",
+  "MIXED_PRECISION",
+] as const;
 
 /** How compressed-tensors rounds one side of a product. */
 const args = z

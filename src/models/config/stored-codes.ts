@@ -12,7 +12,13 @@ const integers = (codes: "u4" | "i8", groupSize: number | null = null): CodesFor
   quantizeX: false,
 });
 
-const modelOptForms: Readonly<Record<string, CodesForm>> = { FP8: fp8(true), NVFP4: nvfp4, W4A16_NVFP4: nvfp4 };
+const modelOptForms: Readonly<Record<string, CodesForm>> = {
+  FP8: fp8(true),
+  FP8_PER_CHANNEL_PER_TOKEN: fp8(true),
+  FP8_PB_WO: fp8(false, 128),
+  NVFP4: nvfp4,
+  W4A16_NVFP4: nvfp4,
+};
 
 const names = z.array(text().refine(isPattern, { error: "a regular expression after re:" }), {
   error: "a list of names of modules",
@@ -33,6 +39,7 @@ const fields = {
   fp8: z.object({
     weight_block_size: block.nullish(),
     modules_to_not_convert: noNames,
+    ignored_layers: noNames,
   }),
   int4: z.object({
     bits: orElse(integer(4, 4, "4"), 4),
@@ -68,8 +75,9 @@ const fields = {
 
 const readers: Readonly<Record<QuantizationMethod, (file: ConfigFile) => CodesOf>> = {
   fp8(file) {
-    const { weight_block_size, modules_to_not_convert } = file.fields(fields.fp8);
-    return allBut(["lm_head", ...modules_to_not_convert], () => fp8(true, weight_block_size?.[1]));
+    const { weight_block_size, modules_to_not_convert, ignored_layers } = file.fields(fields.fp8);
+    const floats = ["lm_head", ...modules_to_not_convert, ...ignored_layers];
+    return allBut(floats, () => fp8(true, weight_block_size?.[1]));
   },
   gptq: readInt4,
   awq: readInt4,

@@ -44,14 +44,14 @@ export const fp8: WeightFormat = (module, [n, k], settings) => {
   });
 };
 
-/** Rows and columns that share a scale. */
+/** Rows and columns that share a scale; ModelOpt's FP8_PB_WO has those of blocks as [rows, 1, columns, 1]. */
 function blockOf(
   scale: StoredTensor,
   [n, k]: readonly [number, number],
   [rows, columns]: readonly [number, number],
 ): readonly [rows: number, columns: number] {
   if (!scaleTypes.includes(scale.dtype)) return rejectTensor(scale, scaleTypes.join(" or "));
-  const { shape } = scale;
+  const shape = scale.shape.length === 4 ? scale.shape.filter((_, i) => i % 2 === 0) : scale.shape;
   if (elementsOf(shape) === 1) return [n, k];
   if (`${shape}` === `${[n]}` || `${shape}` === `${[n, 1]}`) return [1, k];
   const blocks = [Math.ceil(n / rows), Math.ceil(k / columns)];

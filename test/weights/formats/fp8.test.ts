@@ -45,6 +45,14 @@ test("blocks of another size that the settings name", () => {
   );
 });
 
+test("blocks of ModelOpt, whose scales have two dimensions more", () => {
+  const scales = Float32Array.from({ length: 2 * 3 }, (_, i) => 1 + i);
+  const scope = scopeOf({ weight: ["F8_E4M3", [n, k], values], weight_scale: ["F32", [2, 1, 3, 1], scales] });
+  expect(valuesOf(scope.matrix([n, k]))).toEqual(
+    want((row, column) => scales[Math.floor(row / 128) * 3 + Math.floor(column / 128)]!),
+  );
+});
+
 test("one scale, with one of inputs beside it, which says no more than that they are rounded", () => {
   const scope = scopeOf({
     weight: ["F8_E4M3", [n, k], values],
