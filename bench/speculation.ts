@@ -92,7 +92,6 @@ async function measure(engine: Engine, requests: readonly EngineRequest[]): Prom
 function withAcceptance({ runner }: PreparedRunner, share: number, vocabSize: number) {
   const rng = new Rng(1);
   return {
-    score: runner.score.bind(runner),
     transfer: runner.transfer.bind(runner),
     async step(batch: ScheduledBatch) {
       const result = await runner.step(batch);

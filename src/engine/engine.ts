@@ -2,14 +2,19 @@ import { performance } from "node:perf_hooks";
 import { EngineError } from "../errors";
 import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
-import type { PromptScores } from "./draw/prompt-scores";
 import type { StepResult } from "./model-runner";
 import type { EngineConfig } from "./policy/config";
 import { configuredProposer } from "./policy/configured-proposer";
 import { KvPages } from "./policy/kv-pages";
 import { PrefixCache } from "./policy/prefix-cache";
 import type { Proposer } from "./policy/proposer";
-import type { EngineClient, EngineRequest, EngineStats, EngineToken, TokenLogprobs } from "./policy/request";
+import {
+  type EngineClient,
+  type EngineRequest,
+  type EngineStats,
+  type EngineToken,
+  greedyRequest,
+} from "./policy/request";
 import { type ScheduledOutput, Scheduler } from "./policy/scheduler";
 import { CompositeMemory, type SequenceMemory } from "./policy/sequence-memory";
 import { StateSlots } from "./policy/state-slots";
@@ -21,6 +26,7 @@ import { QueueTimes } from "./queue-times";
 import type { Runner } from "./runner";
 import { StepCounts } from "./step-counts";
 import type { StepTrace } from "./step-trace";
+import { PromptLogprobs, readLogprobs } from "./token-logprobs";
 
 export interface EngineExtras {
   readonly trace?: StepTrace;
@@ -58,12 +64,12 @@ export class Engine implements EngineClient {
   private readonly trace: StepTrace | null;
   private readonly compile: (constraint: Constraint) => TokenConstraint;
   private readonly channels = new Map<string, TokenChannel>();
-  /** Scores of prompts that are not complete, by request. */
-  private readonly promptScores = new Map<string, TokenLogprobs[]>();
+  private readonly promptLogprobs = new PromptLogprobs();
   /** Copies of states that are on their way. */
   private readonly transfers = new Set<Promise<void>>();
   private loop: Promise<void> | null = null;
   private closing: Promise<void> | null = null;
+  private numScored = 0;
   private promptTokens = 0;
   private generatedTokens = 0;
   private readonly stepCounts = new StepCounts();
@@ -73,7 +79,7 @@ export class Engine implements EngineClient {
 
   /** `free` gives up the device; called once, when nothing runs any more. */
   constructor(
-    private readonly runner: Pick<Runner, "step" | "score" | "transfer">,
+    private readonly runner: Pick<Runner, "step" | "transfer">,
     config: EngineConfig,
     private readonly free: () => void,
     { trace, compile = noConstraints, proposer, stepCosts }: EngineExtras = {},
@@ -113,21 +119,18 @@ export class Engine implements EngineClient {
     this.settle(id);
   }
 
-  /** See ModelRunner.score(). Throws ERR_OVERLOADED while requests run. */
+  /**
+   * Natural log probability of each token after the first, given all before it. Throws what submit() does, and what a request fails
+   * with.
+   */
   async score(tokens: readonly number[]): Promise<Float32Array> {
-    if (this.closing !== null) throw new EngineError("ERR_CLOSED", "the engine is closed");
-    if (this.loop !== null)
-      throw new EngineError("ERR_OVERLOADED", "scoring needs an idle engine; wait for running requests");
-    let scores: Float32Array | undefined;
-    this.loop = this.runner.score(tokens).then((result) => {
-      scores = result;
-    });
-    try {
-      await this.loop;
-    } finally {
-      this.loop = null;
+    this.numScored += 1;
+    const request = { ...greedyRequest(`score ${this.numScored}`, tokens, 1), promptLogprobs: 0 };
+    // The scores come with a token, which nobody asked for.
+    for await (const { promptLogprobs = [] } of this.submit(request)) {
+      return Float32Array.from(promptLogprobs, ({ logprob }) => logprob);
     }
-    return scores!;
+    throw new EngineError("ERR_CLOSED", "the engine was closed while it scored a text");
   }
 
   stats(): EngineStats {
@@ -231,7 +234,10 @@ export class Engine implements EngineClient {
     const { result } = settled;
     const [now, before] = [performance.now(), this.lastEnd];
     this.lastEnd = now;
-    for (const scores of result.prompts) this.keepPromptScores(scores);
+    for (const scores of result.prompts) {
+      const { id, numGenerated } = scores.sequence;
+      if (numGenerated === 0 && this.channels.has(id)) this.promptLogprobs.add(scores);
+    }
     const ms = Number.isNaN(before) ? undefined : now - before;
     const outputs = this.scheduler.commit(batch, result.tokens, ms, result.ids);
     return () => {
@@ -249,8 +255,7 @@ export class Engine implements EngineClient {
     this.generatedTokens += 1;
     const { logprobs: top } = sequence.request;
     const logprobs = top === null || result.logprobs === null ? null : readLogprobs(result.logprobs, logitsRow, top);
-    const promptLogprobs = this.promptScores.get(sequence.id);
-    this.promptScores.delete(sequence.id);
+    const promptLogprobs = this.promptLogprobs.take(sequence.id);
     const isFirst = sequence.numGenerated === 1;
     const details = {
       ...(isFirst ? { queuedMs: this.queueTimes.of(sequence.id) } : {}),
@@ -262,37 +267,11 @@ export class Engine implements EngineClient {
     if (finishReason !== null) this.settle(sequence.id);
   }
 
-  /** A prompt comes in pieces, and once more from its beginning after a preemption. */
-  private keepPromptScores({ sequence, first, values, ids, columns }: PromptScores): void {
-    if (!this.channels.has(sequence.id) || sequence.numGenerated > 0) return;
-    const kept = this.promptScores.get(sequence.id) ?? [];
-    this.promptScores.set(sequence.id, kept);
-    for (let row = kept.length + 1 - first; row < values.length / columns; row++) {
-      kept.push(readLogprobs({ values, ids, columns }, row, columns - 1));
-    }
-  }
-
   /** Ends a request's iterable. */
   private settle(id: string, error?: unknown): void {
-    this.promptScores.delete(id);
+    this.promptLogprobs.take(id);
     this.queueTimes.forget(id);
     this.channels.get(id)?.end(error);
     this.channels.delete(id);
   }
-}
-
-function readLogprobs(
-  { values, ids, columns }: NonNullable<StepResult["logprobs"]>,
-  row: number,
-  top: number,
-): TokenLogprobs {
-  const at = row * columns;
-  return {
-    logprob: values[at]!,
-    rank: ids[at]!,
-    top: Array.from({ length: Math.min(top, columns - 1) }, (_, i) => ({
-      id: ids[at + 1 + i]!,
-      logprob: values[at + 1 + i]!,
-    })),
-  };
 }

@@ -15,7 +15,6 @@ import { NO_SLOT } from "./policy/state-slots";
 import { StepGraphs } from "./policy/step-graphs";
 import { batchOf, noDrafts, ON_DEVICE, type ScheduledBatch } from "./policy/step-plan";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/steps-in-flight";
-import { Scorer } from "./scorer";
 import { StateTransfers } from "./state-transfers";
 import type { StepForward } from "./step-forward";
 import { StepLauncher } from "./step-launcher";
@@ -53,7 +52,6 @@ const partsOfDrafts: readonly Part[] = [...parts, "step", "follow"];
 export class ModelRunner {
   private readonly launcher: StepLauncher;
   private readonly drafts: DraftPasses | null;
-  private readonly scorer: Scorer;
   private readonly transfers: StateTransfers;
   private readonly stages: readonly DrawStage[];
   /** By part and the shape of the step's metadata. */
@@ -90,7 +88,6 @@ export class ModelRunner {
     this.drafts = drafter && new DraftPasses(target, drafter, { maxNumSeqs, rowTokens, graphSizes }, limits);
     this.launcher = new StepLauncher(target, limits, this.stages, rowTokens, this.drafts);
     this.transfers = new StateTransfers(target);
-    this.scorer = new Scorer(this.launcher, maxNumBatchedTokens);
     this.drawn = Array.from({ length: MAX_STEPS_IN_FLIGHT }, () => new Int32Array(maxDrawsOf(config)));
     const { capturesPrefills = target.device.choosesKernels } = options;
     this.sizes = new StepGraphs(graphSizes, capturesPrefills ? prefillSizes(maxNumBatchedTokens) : []);
@@ -184,11 +181,6 @@ export class ModelRunner {
     this.trace?.launched();
     await Promise.all(draw.pending);
     return { tokens, ids, logprobs: draw.logprobs, prompts: draw.prompts };
-  }
-
-  /** See Scorer. Nothing else may run. */
-  score(tokens: readonly number[]): Promise<Float32Array> {
-    return this.scorer.score(tokens);
   }
 
   /** See StateTransfers. */

@@ -8,7 +8,7 @@ import type { StepTrace } from "./step-trace";
 /** What runs a model's steps: on one device, or a share of each on several. */
 export type Runner = Pick<
   ModelRunner,
-  "arenaBytes" | "trace" | "warmUp" | "captureAll" | "step" | "score" | "transfer" | "launchOf" | "free"
+  "arenaBytes" | "trace" | "warmUp" | "captureAll" | "step" | "transfer" | "launchOf" | "free"
 >;
 
 /**
@@ -49,10 +49,6 @@ export class GroupRunner implements Runner {
 
   step(batch: ScheduledBatch): Promise<StepResult> {
     return this.onAll((runner) => runner.step(batch));
-  }
-
-  score(tokens: readonly number[]): Promise<Float32Array> {
-    return this.onAll((runner) => runner.score(tokens));
   }
 
   transfer(transfers: readonly Transfer[]): Promise<void>[] {

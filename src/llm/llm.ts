@@ -97,7 +97,7 @@ export class LLM implements LanguageModel {
     return new TextGeneration(id, () => this.start(id, prompt, params), params.signal);
   }
 
-  /** Natural log probability of each token after the first, given all before it. Needs an idle engine. */
+  /** Natural log probability of each token after the first, given all before it. They count against the context, as a prompt. */
   score(ids: readonly number[]): Promise<Float32Array> {
     this.checkIds(ids);
     if (ids.length < 2) throw new EngineError("ERR_REQUEST", `scoring takes at least 2 tokens, got ${ids.length}`);

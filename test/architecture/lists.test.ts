@@ -182,7 +182,7 @@ describe("places of a new field, stage or kind of cache (src/README.md)", () => 
     [
       "src/engine/draw/",
       () => true,
-      /^src\/engine\/(draw\/stages|model-runner|engine|scorer|prepare-runner|step-launcher)\.ts$/,
+      /^src\/engine\/(draw\/stages|model-runner|engine|token-logprobs|prepare-runner|step-launcher)\.ts$/,
     ],
     ["src/layers/", isCache, /^src\/(layers|models)\//],
   ];

@@ -1,3 +1,4 @@
+import type { PromptScores } from "../../src/engine/draw/prompt-scores";
 import { Engine } from "../../src/engine/engine";
 import type { StepResult } from "../../src/engine/model-runner";
 import type { EngineToken } from "../../src/engine/policy/request";
@@ -23,14 +24,16 @@ class FakeRunner {
     }
     const rows = batch.rows.filter((row) => row.draws > 0);
     const tokens = Int32Array.from(rows, (row) => this.draw(row.sequence.id, row.start + row.numTokens));
-    return { tokens, ids: null, logprobs: null, prompts: [] };
+    const prompts = batch.rows.flatMap(({ sequence, start, numTokens }): PromptScores[] => {
+      const { prompt, promptLogprobs } = sequence.request;
+      if (promptLogprobs === undefined) return [];
+      const values = Float32Array.from(prompt.slice(start + 1, start + 1 + numTokens), (token) => -token);
+      return [{ sequence, first: start + 1, values, ids: new Int32Array(values.length), columns: 1 }];
+    });
+    return { tokens, ids: null, logprobs: null, prompts };
   }
 
   transfer = () => [];
-
-  async score(tokens: readonly number[]): Promise<Float32Array> {
-    return new Float32Array(tokens.length - 1);
-  }
 }
 
 async function collect(tokens: AsyncIterable<EngineToken>): Promise<EngineToken[]> {
@@ -177,11 +180,18 @@ describe.each([{ overlap: true }, { overlap: false }])("%j", ({ overlap }) => {
     await expect(engine.score([1, 2])).rejects.toMatchObject({ code: "ERR_CLOSED" });
   });
 
-  test("scoring needs an idle engine and leaves it usable", async () => {
+  test("a text is scored beside requests, in as many steps as it takes", async () => {
+    const text = Array.from({ length: 99 }, (_, i) => i);
     const running = collect(engine.submit(makeRequest({ id: "a", maxTokens: 5 })));
-    await expect(engine.score([1, 2])).rejects.toMatchObject({ code: "ERR_OVERLOADED" });
-    await running;
-    expect(await engine.score([1, 2, 3])).toHaveLength(2);
-    expect(ids(await collect(engine.submit(makeRequest({ id: "b", maxTokens: 1 }))))).toEqual([3]);
+    const scores = await Promise.all([engine.score(text), engine.score([1, 2, 3]), engine.score([7])]);
+    expect(scores.map((of) => [...of])).toEqual([text.slice(1).map((token) => -token), [-2, -3], []]);
+    expect(ids(await running)).toEqual([3, 4, 5, 6, 7]);
+    await expect(engine.score(new Array(100).fill(1))).rejects.toMatchObject({ code: "ERR_TOO_LONG" });
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, slotsUsed: 0 });
+  });
+
+  test("a text that is being scored when the engine closes has no scores", async () => {
+    const scores = engine.score(Array.from({ length: 99 }, (_, i) => i));
+    await Promise.all([expect(scores).rejects.toMatchObject({ code: "ERR_CLOSED" }), engine.close()]);
   });
 });

@@ -50,7 +50,6 @@ export async function serve(
 ) {
   const recomputed = new Map<string, number[]>(requests.map(({ id }) => [id, []]));
   const watched = {
-    score: runner.score.bind(runner),
     transfer: runner.transfer.bind(runner),
     step: (batch: ScheduledBatch) => {
       for (const { sequence, start, restoredFrom = -1 } of batch.rows.slice(0, batch.numPrefills)) {

@@ -31,6 +31,19 @@ function tolerancesOf(name: string): Readonly<Record<"f32" | "f16" | "bf16", num
   return name.startsWith("mamba2") || name === "storyteller-6m" ? tolerances : hybridTolerances;
 }
 
+/** Log probabilities of the last tokens of a text by the logits [rows, vocabulary] of its last positions. */
+function scoresOf(
+  { values, shape }: { values: Float32Array; shape: readonly number[] },
+  ids: readonly number[],
+): number[] {
+  const [rows, vocabSize] = shape as readonly [number, number];
+  return ids.slice(ids.length - rows + 1).map((id, row) => {
+    const logits = values.subarray(row * vocabSize, (row + 1) * vocabSize);
+    const most = Math.max(...logits);
+    return logits[id]! - most - Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
+  });
+}
+
 describe.each([...goldens, ...variants])("$name", (golden) => {
   const prompts = Array.from({ length: golden.numPrompts }, (_, i) => i);
 
@@ -50,8 +63,8 @@ describe.each([...goldens, ...variants])("$name", (golden) => {
     harness.close();
   });
 
-  test("greedy tokens in float32 are the reference's, one prompt after the other and all at once", async () => {
-    const { client } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), {
+  test("greedy tokens in float32 are the reference's, one prompt after the other and all at once, and scores of texts", async () => {
+    const { client, score } = await loadEngine(golden.modelDir, loadModelConfig(golden.modelDir), {
       device: testDevices[0]!,
       dtype: "float32",
       maxNumSeqs: 4,
@@ -67,6 +80,14 @@ describe.each([...goldens, ...variants])("$name", (golden) => {
     };
     for (const i of prompts) await generate(i, "alone");
     await Promise.all(prompts.map((i) => generate(i, "together")));
+    for (const i of prompts) {
+      const ids = golden.ids(`input_ids.${i}`);
+      const expected = scoresOf(golden.floats(`logits.${i}`), ids);
+      const scores = await score(ids);
+      for (const [j, value] of expected.entries()) {
+        expect(scores[scores.length - expected.length + j]).toBeCloseTo(value, 2);
+      }
+    }
     await client.close();
   });
 });

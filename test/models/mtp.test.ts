@@ -62,7 +62,6 @@ describe.each(mtpGoldens)("$name", ({ golden, reference, write }) => {
     const { runner, config: limits } = await prepareRunner([{ device, model, drafter }], config, options);
     const guesses = new Map<string, number[]>();
     const watched = {
-      score: runner.score.bind(runner),
       transfer: runner.transfer.bind(runner),
       async step(batch: ScheduledBatch) {
         const result = await runner.step(batch);

@@ -37,7 +37,6 @@ describe.each(goldens)("$name", (golden) => {
     const { runner } = prepared;
     let recomputed = false;
     const watched = {
-      score: runner.score.bind(runner),
       transfer: runner.transfer.bind(runner),
       step: (batch: ScheduledBatch) => {
         const prefills = batch.rows.slice(0, batch.numPrefills);

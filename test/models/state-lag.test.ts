@@ -32,7 +32,6 @@ async function serve(modelDir: string, lags: boolean) {
   const { runner, config: engineConfig } = await prepareRunner([{ device, model }], config, options);
   let numLagging = 0;
   const counting = {
-    score: runner.score.bind(runner),
     transfer: runner.transfer.bind(runner),
     step: (batch: ScheduledBatch) => {
       numLagging += batch.rows.filter(({ replay }) => replay?.settles === settles.nothing).length;

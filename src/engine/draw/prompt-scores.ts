@@ -1,6 +1,4 @@
 import type { Model } from "../../models/model";
-import type { Arena } from "../../tensor/arena";
-import type { Stream } from "../../tensor/stream";
 import type { Tensor } from "../../tensor/tensor";
 import type { Sequence } from "../policy/sequence";
 import type { ScheduledRow } from "../policy/step-plan";
@@ -18,49 +16,20 @@ export interface PromptScores {
   readonly columns: number;
 }
 
-/** What hidden states are scored with. */
+/** Where logits and targets of hidden states go while they are scored. */
 export interface ScoreBuffers {
-  readonly stream: Stream;
-  readonly arena: Arena;
-  /** f32 [rows, vocab] and i32 [rows]: as many rows are scored at a time. Their content is lost. */
   readonly logits: Tensor;
   readonly tokens: Tensor;
-}
-
-/**
- * Log probabilities of `targets`, one for each row of hidden states, and of the most likely tokens in all columns after the
- * first: values and ids [targets, columns] hold them once `pending` has settled.
- */
-export function launchScores(
-  model: Pick<Model, "logits">,
-  { stream, arena, logits, tokens }: ScoreBuffers,
-  hidden: Tensor,
-  targets: Int32Array,
-  { values, ids, columns }: { values: Float32Array; ids: Int32Array | null; columns: number },
-  pending: Promise<void>[],
-): void {
-  const most = logits.size(0);
-  for (let begin = 0; begin < targets.length; begin += most) {
-    const end = Math.min(begin + most, targets.length);
-    arena.scope(() => {
-      const part = { logits: logits.rows(0, end - begin), tokens: tokens.rows(0, end - begin) };
-      stream.upload(part.tokens, targets.subarray(begin, end));
-      model.logits({ stream }, hidden.rows(begin, end), part.logits);
-      const out = launchLogprobs({ stream, arena }, part, columns - 1);
-      pending.push(stream.download(out.values, values.subarray(begin * columns, end * columns)));
-      if (ids !== null) pending.push(stream.download(out.ids, ids.subarray(begin * columns, end * columns)));
-    });
-  }
 }
 
 /** Scores the tokens of prompts whose requests ask for it. It takes the logits and tokens of the step, before they are drawn. */
 export class PromptScoreStage implements DrawStage {
   readonly at = "hidden";
 
-  /** `buffers`: the logits and tokens of the largest step. */
+  /** `buffers`: f32 [rows, vocab] and i32 [rows] of the largest step. As many rows are scored at a time. */
   constructor(
     private readonly model: Pick<Model, "logits">,
-    private readonly buffers: () => Pick<ScoreBuffers, "logits" | "tokens">,
+    private readonly buffers: () => ScoreBuffers,
   ) {}
 
   wants({ sequence: { request }, start }: ScheduledRow): boolean {
@@ -71,8 +40,7 @@ export class PromptScoreStage implements DrawStage {
   reserve(): void {}
 
   launch(draw: Draw): void {
-    const buffers = { stream: draw.stream, arena: draw.arena, ...this.buffers() };
-    const scores: PromptScores[] = [];
+    const found: PromptScores[] = [];
     let packed = 0;
     for (const row of draw.batch.rows) {
       const { sequence, start, numTokens } = row;
@@ -85,11 +53,28 @@ export class PromptScoreStage implements DrawStage {
       const columns = promptLogprobs! + 1;
       const values = new Float32Array(count * columns);
       const ids = new Int32Array(count * columns);
-      const targets = Int32Array.from(prompt.slice(start + 1, start + 1 + count));
-      const hidden = draw.hidden!.rows(begin, begin + count);
-      launchScores(this.model, buffers, hidden, targets, { values, ids, columns }, draw.pending);
-      scores.push({ sequence, first: start + 1, values, ids, columns });
+      const scores = { sequence, first: start + 1, values, ids, columns };
+      this.score(draw, draw.hidden!.rows(begin, begin + count), scores);
+      found.push(scores);
     }
-    draw.prompts = scores;
+    draw.prompts = found;
+  }
+
+  /** Of `hidden`, one row for each token from the first on. */
+  private score({ stream, arena, pending }: Draw, hidden: Tensor, scores: PromptScores): void {
+    const { sequence, first, values, ids, columns } = scores;
+    const { logits, tokens } = this.buffers();
+    const [count, most] = [hidden.size(0), logits.size(0)];
+    for (let begin = 0; begin < count; begin += most) {
+      const end = Math.min(begin + most, count);
+      arena.scope(() => {
+        const part = { logits: logits.rows(0, end - begin), tokens: tokens.rows(0, end - begin) };
+        stream.upload(part.tokens, Int32Array.from(sequence.request.prompt.slice(first + begin, first + end)));
+        this.model.logits({ stream }, hidden.rows(begin, end), part.logits);
+        const out = launchLogprobs({ stream, arena }, part, columns - 1);
+        pending.push(stream.download(out.values, values.subarray(begin * columns, end * columns)));
+        pending.push(stream.download(out.ids, ids.subarray(begin * columns, end * columns)));
+      });
+    }
   }
 }

@@ -11,7 +11,7 @@ import type { DrawStage } from "./stage";
 export function drawStages(
   { device, model, vocabSize }: LoadedModel,
   slots: number,
-  buffers: () => Pick<ScoreBuffers, "logits" | "tokens">,
+  buffers: () => ScoreBuffers,
 ): readonly DrawStage[] {
   return [
     new PromptScoreStage(model, buffers),
