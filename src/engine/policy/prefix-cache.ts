@@ -63,6 +63,8 @@ export class PrefixCache implements SequenceMemory {
   /** Waiting sequences for which a state was copied from the host: once, for it may be gone again before they run. */
   private readonly fetched = new WeakSet<Sequence>();
   private readonly leaders = new WeakMap<Sequence, Leader>();
+  /** Sequences of steps that did not run to their end: their states are undefined in the next steps, too. */
+  private readonly failed = new WeakSet<Sequence>();
 
   constructor(
     { chunkSize, ...tiers }: PrefixCacheConfig,
@@ -167,7 +169,10 @@ export class PrefixCache implements SequenceMemory {
   /** A step has run: its snapshots are there, and its sequences still have their pages. */
   store(rows: readonly ScheduledRow[]): void {
     for (const { sequence, snapshots = [] } of rows) {
-      for (const snapshot of snapshots) this.insert(sequence, snapshot);
+      for (const snapshot of snapshots) {
+        if (this.failed.has(sequence)) this.tiers.giveBack(snapshot.slot);
+        else this.insert(sequence, snapshot);
+      }
       const reuse = this.sequences.get(sequence);
       if (reuse !== undefined && snapshots.at(-1)?.position === reuse.coming) reuse.coming = 0;
     }
@@ -175,7 +180,10 @@ export class PrefixCache implements SequenceMemory {
 
   /** A step has not run to its end, and nobody knows what else it has written. */
   discard(rows: readonly ScheduledRow[]): void {
-    for (const { snapshots = [] } of rows) for (const { slot } of snapshots) this.tiers.giveBack(slot);
+    for (const { sequence, snapshots = [] } of rows) {
+      this.failed.add(sequence);
+      for (const { slot } of snapshots) this.tiers.giveBack(slot);
+    }
     this.clear();
   }
 

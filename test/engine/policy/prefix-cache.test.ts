@@ -195,6 +195,27 @@ describe("with a host tier", () => {
   });
 });
 
+test("a sequence whose step failed leaves nothing in the steps that were launched after it", () => {
+  const prefills = new Prefills();
+  const { cache } = prefills;
+  const sequence = prefills.admit(promptOf(1, 9))!;
+  const launched = [4, 5].map((chunks) => {
+    const [start, numTokens] = [sequence.numScheduled, chunks * CHUNK];
+    const prefix = cache.take(sequence, numTokens);
+    sequence.numInFlight += numTokens;
+    return { sequence, start, numTokens, draws: 0, draw: -1, drafts: [], ...prefix };
+  });
+  expect(launched.map(({ snapshots }) => snapshots.map(({ position }) => position / CHUNK))).toEqual([
+    [1, 2, 4],
+    [8, 9],
+  ]);
+  cache.discard(launched.slice(0, 1));
+  cache.store(launched.slice(1));
+  expect([cache.isEmpty, cache.tiers.numOnDevice]).toEqual([true, 0]);
+  prefills.release(sequence);
+  expect(prefills.run(promptOf(1, 9))).toEqual({ cached: 0, left: [1, 2, 4, 8, 9] });
+});
+
 test("salts share nothing", () => {
   const prefills = new Prefills();
   prefills.run(promptOf(1, 2), "a");
