@@ -13,6 +13,13 @@ export interface RowDrafts {
   readonly proposed: number;
 }
 
+/** What a step has left for its decodes. */
+export interface DecodeRoom {
+  readonly tokens: number;
+  /** Besides those of prompts that may end in it. */
+  readonly draws: number;
+}
+
 /** What may be gained in a row: the odds that a guess is right, given that those before it were, and how many there are. */
 interface Chance {
   readonly odds: number;
@@ -56,9 +63,9 @@ export class DraftPlan {
    * Whether the decodes wait for the tokens of the step in flight, because it pays to guess what follows those. Not where one of
    * them could go on: each step would find another that waits.
    */
-  waits(decodes: readonly Sequence[], spare: number): boolean {
+  waits(decodes: readonly Sequence[], room: DecodeRoom): boolean {
     if (decodes.some(({ numPending }) => numPending === 0)) return false;
-    const guesses = this.longest(decodes, spare);
+    const guesses = this.longest(decodes, room);
     if (guesses < 1) return false;
     return this.pays(decodes, guesses, (sequence) => this.proposer.odds(sequence));
   }
@@ -89,9 +96,9 @@ export class DraftPlan {
     return takesDrafts && (isFollowed || !this.onDevice);
   }
 
-  /** The guesses of each of `decodes`, which have `spare` tokens of the step's budget together. */
-  of(decodes: readonly Sequence[], spare: number): (sequence: Sequence) => RowDrafts {
-    const most = this.longest(decodes, spare);
+  /** The guesses of each of `decodes`, which have the room together. */
+  of(decodes: readonly Sequence[], room: DecodeRoom): (sequence: Sequence) => RowDrafts {
+    const most = this.longest(decodes, room);
     if (most < 1) return () => none;
     const proposals = new Map<Sequence, readonly number[]>();
     const chances: Chance[] = [];
@@ -150,13 +157,13 @@ export class DraftPlan {
     }
   }
 
-  /** Guesses for which each row has room: in its sequence, and in the step's budget. */
-  private longest(decodes: readonly Sequence[], spare: number): number {
+  /** Guesses for which each row has room: in its sequence, and in the step. */
+  private longest(decodes: readonly Sequence[], { tokens, draws }: DecodeRoom): number {
     // One that computes drawn tokens again goes on one by one.
     if (decodes.length === 0 || decodes.some(({ numScheduled, length }) => numScheduled + 1 < length)) return 0;
     return decodes.reduce(
       (most, sequence) => Math.min(most, sequence.maxLength - sequence.length - 1),
-      Math.min(Math.floor(spare / decodes.length) - 1, this.roomOf(decodes.length)),
+      Math.min(Math.floor(Math.min(tokens, draws) / decodes.length) - 1, this.roomOf(decodes.length)),
     );
   }
 

@@ -6,8 +6,9 @@ import type { Proposer } from "./proposer";
 import { insertByRank, remove } from "./rank";
 import { type Drafts, type EngineRequest, type FinishReason, noSpeculation, type SpeculationStats } from "./request";
 import { checkSchedulerConfig, type SchedulerConfig } from "./scheduler-config";
-import { Sequence } from "./sequence";
+import { checkLengths, Sequence } from "./sequence";
 import type { SequenceMemory } from "./sequence-memory";
+import { maxDrawsOf } from "./speculative-config";
 import { StateSlots } from "./state-slots";
 import { type ScheduledBatch, StepPlan } from "./step-plan";
 import type { StepCosts } from "./step-times";
@@ -83,21 +84,14 @@ export class Scheduler {
   }
 
   /**
-   * Queues a request, with its constraint at its start. Throws ERR_REQUEST (empty prompt, maxTokens below 1, id in use), ERR_TOO_LONG (the prompt leaves no
-   * room for a token) or ERR_OVERLOADED (maxQueue requests wait already).
+   * Queues a request, with its constraint at its start. Throws ERR_REQUEST (empty prompt, maxTokens below 1, id in use), ERR_TOO_LONG
+   * (the prompt leaves no room for a token) or ERR_OVERLOADED (maxQueue requests wait already).
    */
   add(request: EngineRequest, constraint: ConstraintState | null = null): Sequence {
-    const { id, prompt, maxTokens } = request;
+    const { id } = request;
     const { maxModelLen, maxQueue } = this.config;
     if (this.alive.has(id)) throw new EngineError("ERR_REQUEST", `request id "${id}" is in use`, { subject: "id" });
-    if (prompt.length === 0) throw new EngineError("ERR_REQUEST", "the prompt has no token", { subject: "prompt" });
-    if (!(maxTokens >= 1)) {
-      throw new EngineError("ERR_REQUEST", `maxTokens must be at least 1, got ${maxTokens}`, { subject: "maxTokens" });
-    }
-    if (prompt.length >= maxModelLen) {
-      const message = `the prompt has ${prompt.length} tokens; the context of ${maxModelLen} needs room for one more`;
-      throw new EngineError("ERR_TOO_LONG", message, { subject: "prompt" });
-    }
+    checkLengths(request, maxModelLen);
     if (this.waiting.length >= maxQueue) {
       throw new EngineError("ERR_OVERLOADED", `${maxQueue} requests are waiting already; try again later`);
     }
@@ -205,10 +199,12 @@ export class Scheduler {
       if (sequence.isPrefill) prefills.push(sequence);
       else if (!sequence.waitsForToken) decodes.push(sequence);
     }
-    if (this.drafts?.waits(decodes, plan.spare)) return prefills;
+    const prompts = prefills.length + Math.min(this.waiting.length, this.config.maxNumSeqs - this.running.length);
+    const room = { tokens: plan.spare, draws: maxDrawsOf(this.config) - prompts };
+    if (this.drafts?.waits(decodes, room)) return prefills;
     plan.follows = this.drafts?.follows(decodes) ?? false;
     plan.lags = decodes.length >= (this.config.laggingRows ?? Number.POSITIVE_INFINITY);
-    const draftsOf = this.drafts?.of(decodes, plan.spare);
+    const draftsOf = this.drafts?.of(decodes, room);
     for (const sequence of decodes) {
       if (plan.rests(sequence)) continue;
       const { tokens, proposed } = draftsOf?.(sequence) ?? {};

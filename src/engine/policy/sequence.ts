@@ -1,7 +1,20 @@
+import { EngineError } from "../../errors";
 import type { ConstraintState } from "../../grammar/constraint";
 import { PageList } from "./page-list";
 import type { EngineRequest, FinishReason } from "./request";
 import { NO_SLOT } from "./state-slots";
+
+/** Throws ERR_REQUEST for an empty prompt or no new token, and ERR_TOO_LONG where the prompt leaves no room for one. */
+export function checkLengths({ prompt, maxTokens }: EngineRequest, maxModelLen: number): void {
+  if (prompt.length === 0) throw new EngineError("ERR_REQUEST", "the prompt has no token", { subject: "prompt" });
+  if (!(maxTokens >= 1)) {
+    throw new EngineError("ERR_REQUEST", `maxTokens must be at least 1, got ${maxTokens}`, { subject: "maxTokens" });
+  }
+  if (prompt.length >= maxModelLen) {
+    const message = `the prompt has ${prompt.length} tokens; the context of ${maxModelLen} needs room for one more`;
+    throw new EngineError("ERR_TOO_LONG", message, { subject: "prompt" });
+  }
+}
 
 /**
  * One request while the engine works on it. Prompt and generated tokens are one list: the state has taken the first

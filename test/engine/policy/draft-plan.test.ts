@@ -2,11 +2,12 @@
 
 import { AdaptiveProposer } from "../../../src/engine/policy/adaptive-proposer";
 import type { SchedulerConfig } from "../../../src/engine/policy/scheduler-config";
+import { maxDrawsOf } from "../../../src/engine/policy/speculative-config";
 import { type ScheduledBatch, settles } from "../../../src/engine/policy/step-plan";
 import { MAX_STEPS_IN_FLIGHT } from "../../../src/engine/policy/steps-in-flight";
 import { makeRequest } from "../../helpers/engine-request";
 import { Rng } from "../../helpers/rng";
-import { SlotScheduler } from "../../helpers/slot-scheduler";
+import { free, SlotScheduler } from "../../helpers/slot-scheduler";
 
 const speculative = { method: "ngram", numSpeculativeTokens: 3, promptLookupMin: 1, promptLookupMax: 1 } as const;
 
@@ -119,6 +120,27 @@ test("rows without guesses settle, and states that do not lag take the plain upd
     if (length === 1 && (i === 0 || steps[i - 1]!.length === 1)) expect(lags).toBe(false);
   }
   expect(settles.all).toBe(2);
+});
+
+test("guesses leave room for the draws of prompts that end in the same step", () => {
+  const config = {
+    ...{ maxNumSeqs: 128, maxNumBatchedTokens: 4096, chunkSize: 8, maxModelLen: 4096, maxQueue: 1000 },
+    speculative,
+  };
+  const proposer = new AdaptiveProposer((_, most) => new Array<number>(most).fill(1));
+  const scheduler = new SlotScheduler(config, { proposer, stepCosts: free });
+  const add = (id: string, maxTokens: number) => scheduler.add(makeRequest({ id, prompt: [1, 2, 3], maxTokens }));
+  for (let i = 0; i < 64; i++) add(`long ${i}`, 500);
+  const full = maxDrawsOf(config);
+  const step = () => {
+    const batch = scheduler.schedule()!;
+    scheduler.commit(batch, new Array<number>(batch.numDraws).fill(1), 1);
+    return { draws: batch.numDraws, ofDecodes: batch.rows.at(-1)!.draws };
+  };
+  step(); // the prompts of those
+  expect(step()).toEqual({ draws: full, ofDecodes: 4 });
+  for (const id of ["short 0", "short 1"]) add(id, 1);
+  expect(step()).toEqual({ draws: 64 * 3 + 2, ofDecodes: 3 });
 });
 
 describe("a drafter on the device", () => {
