@@ -101,11 +101,12 @@ export class DraftPasses {
   /** Takes a step's tokens along, those that it drew included. */
   follow(f: StepForward, views: StepViews, { buffers }: Pick<DraftRoom, "buffers">): void {
     const { drafter } = this;
+    const { stream, arena, numTokens } = f;
     if (drafter.kind === "draft_model") {
-      drafter.model.forward(f);
+      // A pass of its own: the buffers that layers share are of the other model's sizes.
+      drafter.model.forward(new StepForward(stream, arena, numTokens, f.numPrefillTokens, views, this.target.pools));
       return;
     }
-    const { stream, arena, numTokens } = f;
     const { hidden, kept } = buffers.drafts!.mtp!;
     const ids = views.get(nextIds)!;
     placeDrawnTokens(stream, { ids, drawn: buffers.drawn });
