@@ -31,6 +31,9 @@ export function orElse<T>(field: z.ZodType<T>, fallback: T) {
   return field.nullish().transform((value) => value ?? fallback);
 }
 
+/** Tokens of a chunk of a scan, at whose end a state may be kept: the convolution's last inputs, three at most, are of the same chunk. */
+export const chunkSize = integer(4, 65_536, "an integer from 4 to 65536");
+
 /** Inner size over hidden size. */
 export const expansion = within(Number.MIN_VALUE, 64, "a number above 0 and at most 64");
 

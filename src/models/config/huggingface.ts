@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { expansion, flag, normEpsilon, orElse, size, text, timeStepLimit } from "./fields";
+import { chunkSize, expansion, flag, normEpsilon, orElse, size, text, timeStepLimit } from "./fields";
 import type { ConfigFile } from "./json-file";
 import { checkedLanguageModel, languageModelFields, layerCount } from "./language-model";
 import { checkedMamba2, type Mamba2Config } from "./mamba2";
@@ -13,7 +13,7 @@ const schema = z.object({
   n_groups: size(65_536),
   expand: orElse(expansion, 2),
   conv_kernel: orElse(size(65_536), 4),
-  chunk_size: orElse(size(65_536), 256),
+  chunk_size: orElse(chunkSize, 256),
   layer_norm_epsilon: orElse(normEpsilon, 1e-5),
   use_bias: orElse(flag(), false),
   use_conv_bias: orElse(flag(), true),

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { expansion, flag, orElse, size, text, timeStepLimit } from "./fields";
+import { chunkSize, expansion, flag, orElse, size, text, timeStepLimit } from "./fields";
 import { checkSilu, checkSsm, type GatedNormGeometry, type SsmGeometry } from "./geometry";
 import type { ConfigFile } from "./json-file";
 
@@ -13,7 +13,7 @@ const schema = z.object({
   mamba_d_conv: orElse(size(65_536), 4),
   mamba_d_ssm: size(1_048_576).nullish(),
   mamba_expand: orElse(expansion, 2),
-  mamba_chunk_size: orElse(size(65_536), 256),
+  mamba_chunk_size: orElse(chunkSize, 256),
   mamba_conv_bias: orElse(flag(), true),
   mamba_proj_bias: orElse(flag(), false),
   hidden_act: orElse(text(), "silu"),

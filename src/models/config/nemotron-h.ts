@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { readAttention } from "./attention";
-import { flag, multiplier, normEpsilon, orElse, size, text } from "./fields";
+import { chunkSize, flag, multiplier, normEpsilon, orElse, size, text } from "./fields";
 import {
   type AttentionGeometry,
   checkSilu,
@@ -76,7 +76,7 @@ const ssmSchema = z.object({
   ssm_state_size: size(4096),
   n_groups: size(65_536),
   conv_kernel: orElse(size(65_536), 4),
-  chunk_size: orElse(size(65_536), 128),
+  chunk_size: orElse(chunkSize, 128),
   use_bias: orElse(flag(), false),
   use_conv_bias: orElse(flag(), true),
   mamba_hidden_act: orElse(text(), "silu"),

@@ -88,7 +88,7 @@ export function readQwenHybrid(root: ConfigFile, file: ConfigFile): QwenHybridCo
     layers,
     normEps,
     gdn: gdnOf(file, fields),
-    attention: readAttention(file, { hiddenSize, maxPositions, partialRotaryFactor: 0.25 }),
+    attention: readAttention(file, { hiddenSize, maxPositions, partialRotaryFactor: 0.25, headDim: 256 }),
   };
 }
 

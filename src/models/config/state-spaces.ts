@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { expansion, flag, integer, orElse, size, text, timeStepLimit } from "./fields";
+import { chunkSize, expansion, flag, integer, orElse, size, text, timeStepLimit } from "./fields";
 import type { ConfigFile } from "./json-file";
 import { checkedMamba2, type Mamba2Config } from "./mamba2";
 
@@ -12,7 +12,7 @@ const mixerSchema = z.object({
   expand: orElse(expansion, 2),
   headdim: orElse(size(4096), 64),
   ngroups: orElse(size(65_536), 1),
-  chunk_size: orElse(size(65_536), 256),
+  chunk_size: orElse(chunkSize, 256),
   rmsnorm: orElse(flag(), true),
   norm_before_gate: orElse(flag(), false),
   activation: orElse(text(), "swish"),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { checkHeadDim } from "./attention";
-import { expansion, flag, normEpsilon, orElse, size, text } from "./fields";
+import { chunkSize, expansion, flag, normEpsilon, orElse, size, text } from "./fields";
 import { type AttentionGeometry, checkSsm, type MlpGeometry, type SsmGeometry } from "./geometry";
 import type { ConfigFile } from "./json-file";
 import { type AttentionModelConfig, attentionModelFields, checkedLanguageModel } from "./language-model";
@@ -34,7 +34,7 @@ const schema = z.object({
   mamba_d_conv: orElse(size(65_536), 4),
   mamba_expand: orElse(expansion, 2),
   mamba_ngroups: orElse(size(65_536), 1),
-  chunk_size: orElse(size(65_536), 256),
+  chunk_size: orElse(chunkSize, 256),
   add_bias_linear: orElse(flag(), false),
   num_attention_heads: size(65_536),
   num_key_value_heads: size(65_536).nullish(),

@@ -55,7 +55,7 @@ const malformed: [string, object, string][] = [
   ],
   ["nemotron_h", { mamba_n_groups: 3 }, "mamba_n_groups: expected a divisor of the 2 heads, got 3"],
   ["nemotron_h", { n_groups: 3 }, "config.json: n_groups: expected a divisor of the 2 heads, got 3"],
-  ["nemotron_h", { mamba_chunk_size: 0 }, "mamba_chunk_size: expected an integer from 1"],
+  ["nemotron_h", { mamba_chunk_size: 3 }, "mamba_chunk_size: expected an integer from 4 to 65536, got 3"],
   ["nemotron_h_latent", { n_group: 3 }, "n_group: expected a divisor of the 8 experts, got 3"],
   ["nemotron_h_latent", { topk_group: 3 }, "topk_group: expected at most the 2 groups of n_group, got 3"],
   [

@@ -45,6 +45,7 @@ describe("qwen", () => {
         attention: { rope: { theta: 1e7, rotaryDim: 16 } },
       },
     ],
+    ["the class's head size", { head_dim: undefined }, { attention: { headDim: 256, rope: { rotaryDim: 64 } } }],
     ["MLPs by step", { decoder_sparse_step: 2 }, { feedForwards: ["mlp", "moe", "mlp", "moe"], mlp: { size: 128 } }],
     ["MLPs by layer", { mlp_only_layers: [0] }, { feedForwards: ["mlp", "moe", "moe", "moe"] }],
     ["no experts", { num_experts: 0 }, { feedForwards: Array(4).fill("mlp"), moe: null }],
