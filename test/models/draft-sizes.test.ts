@@ -37,7 +37,7 @@ async function generate(dir: string, speculativeConfig?: EngineOptions["speculat
   return { tokens, drafts };
 }
 
-/** Of half the width. */
+/** The smaller one has half the width. */
 test.each([
   ["zamba2", { n_mamba_heads: 1 }],
   ["granitemoehybrid", { mamba_n_heads: 1 }],
