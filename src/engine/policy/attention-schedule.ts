@@ -1,7 +1,7 @@
 /** How the keys of each row of a decode step are cut into the items of `pagedAttention`. */
 
 /** What a row's cut depends on besides lengths. */
-export interface AttentionGeometry {
+export interface SplitGeometry {
   readonly kvHeads: number;
   readonly headDim: number;
   /** Tokens of a row and step. */
@@ -45,7 +45,7 @@ const roundedUp = (tokens: number) => Math.ceil(tokens / grain) * grain;
  * Tokens of a row's splits but for the first and the last: as many splits as keep a GPU busy with this row alone. Depends on
  * that row alone, so a batch changes no bits of it.
  */
-export function splitTokens(attended: number, { kvHeads }: AttentionGeometry): number {
+export function splitTokens(attended: number, { kvHeads }: SplitGeometry): number {
   const least = attended > shortContext ? 2 * shortestSplit : shortestSplit;
   return Math.max(least, roundedUp(Math.max((attended * kvHeads) / workers, attended / mostSplits)));
 }
@@ -65,7 +65,7 @@ function teamOf(units: number, most: number): number {
  * 58 39 38 36 44, 4 of 256 91 115 97 105 117, 32 of 224 503 485 482 499 542; a row of 65,536, 8 of 128: in 16
  * splits 85.1, in 33 85.9, in 57 88.6; one of 32,768: in 16 53.6, in 32 55.2. So more splits must be clearly faster.
  */
-export function sharedTokens(total: number, rows: number, geometry: AttentionGeometry): number {
+export function sharedTokens(total: number, rows: number, geometry: SplitGeometry): number {
   const { kvHeads, headDim, queryLen } = geometry;
   const [ofEach, enough] = headDim > wideHead ? [wideWarps, wideEnough] : [warps, enoughWorkers];
   const most = ofEach * multiprocessors;
@@ -94,13 +94,13 @@ function sharedSplit(attended: number, share: number): number {
 }
 
 /** Items of rows that share a device at most; it grows with their number. Times queryLen it is about as large for all of these. */
-export function mostSharedItems(rows: number, { kvHeads, queryLen, window }: AttentionGeometry): number {
+export function mostSharedItems(rows: number, { kvHeads, queryLen, window }: SplitGeometry): number {
   const shared = Math.floor((2 * workers) / (kvHeads * queryLen));
   return (window > 0 ? 2 : 1) * rows + Math.max(rows, Math.floor((4 * shared) / 3));
 }
 
 /** The first position that any of a row's queries attends to. */
-function firstPosition(kvLen: number, { queryLen, window }: AttentionGeometry): number {
+function firstPosition(kvLen: number, { queryLen, window }: SplitGeometry): number {
   return window > 0 ? Math.max(0, kvLen - queryLen + 1 - window) : 0;
 }
 
@@ -109,7 +109,7 @@ export function attentionItemCapacity(
   rows: number,
   maxKvLen: number,
   totalTokens: number,
-  geometry: AttentionGeometry,
+  geometry: SplitGeometry,
 ): number {
   let most = 0; // of a row: of all lengths with one size of split the longest has the most
   for (let len = maxKvLen; len > 0; ) {
@@ -128,7 +128,7 @@ export function attentionItemCapacity(
 }
 
 /** What rows that share a device have to attend to, as sharedTokens takes it; 0 tokens where no row has any. */
-function attendedBy(kvLens: ArrayLike<number>, geometry: AttentionGeometry): { total: number; rows: number } {
+function attendedBy(kvLens: ArrayLike<number>, geometry: SplitGeometry): { total: number; rows: number } {
   let total = 0;
   let rows = 0;
   for (let row = 0; row < kvLens.length; row++) {
@@ -145,7 +145,7 @@ function attendedBy(kvLens: ArrayLike<number>, geometry: AttentionGeometry): { t
  */
 export function attentionSchedule(
   kvLens: ArrayLike<number>,
-  geometry: AttentionGeometry,
+  geometry: SplitGeometry,
   { splitItems, splitStart }: AttentionSchedule,
   alone = true,
 ): number {

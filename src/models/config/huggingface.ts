@@ -56,8 +56,8 @@ export function readHuggingFaceMamba2(file: ConfigFile): Mamba2Config {
     expand: fields.expand,
     activation: fields.hidden_act,
     keys: {
-      numHeads: "num_heads",
-      numGroups: "n_groups",
+      heads: "num_heads",
+      groups: "n_groups",
       convKernel: "conv_kernel",
       activation: "hidden_act",
     },

@@ -1,6 +1,7 @@
 import { z } from "zod";
+import type { GatedNorm } from "../../layers/rms-norm";
 import { chunkSize, expansion, flag, orElse, size, text, timeStepLimit } from "./fields";
-import { checkSilu, checkSsm, type GatedNormGeometry, type SsmGeometry } from "./geometry";
+import { checkSilu, type SsmGeometry, ssmGeometry } from "./geometry";
 import type { ConfigFile } from "./json-file";
 
 /** The mixer's keys as Bamba, Granite 4 and Falcon-H1 spell them. */
@@ -26,7 +27,7 @@ export interface MambaKeysOptions {
   readonly obeysDSsm: boolean;
   /** The bias of out_proj, where mamba_proj_bias is of in_proj only. */
   readonly outProjBias?: boolean;
-  readonly norm: (groups: number) => GatedNormGeometry | null;
+  readonly norm: (groups: number) => GatedNorm | null;
 }
 
 export function readMambaKeys(file: ConfigFile, options: MambaKeysOptions): SsmGeometry {
@@ -38,22 +39,14 @@ export function readMambaKeys(file: ConfigFile, options: MambaKeysOptions): SsmG
   const given = fields.mamba_d_head;
   const headDim = typeof given === "number" ? given : Math.floor(inner / heads);
   const { mamba_n_groups: groups, mamba_d_state: stateSize, mamba_d_conv: convKernel } = fields;
-  const from = typeof own === "number" ? "mamba_d_ssm" : "mamba_expand * hidden_size";
-  checkSsm(file, { heads, headDim, groups, convKernel }, inner, from, {
-    heads: "mamba_n_heads",
-    groups: "mamba_n_groups",
-    convKernel: "mamba_d_conv",
-  });
   checkSilu(file, "hidden_act", fields.hidden_act);
-  return {
+  const ssm = {
     heads,
     headDim,
     groups,
     stateSize,
     convKernel,
     chunkSize: fields.mamba_chunk_size,
-    inner,
-    convDim: inner + 2 * groups * stateSize,
     inProjBias: fields.mamba_proj_bias,
     outProjBias: options.outProjBias ?? fields.mamba_proj_bias,
     convBias: fields.mamba_conv_bias,
@@ -61,4 +54,7 @@ export function readMambaKeys(file: ConfigFile, options: MambaKeysOptions): SsmG
     dtMax: fields.time_step_limit?.max ?? Number.POSITIVE_INFINITY,
     norm: options.norm(groups),
   };
+  const from = typeof own === "number" ? "mamba_d_ssm" : "mamba_expand * hidden_size";
+  const keys = { heads: "mamba_n_heads", groups: "mamba_n_groups", convKernel: "mamba_d_conv" };
+  return ssmGeometry(file, ssm, { inner, from }, keys);
 }

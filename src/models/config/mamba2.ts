@@ -1,4 +1,4 @@
-import { checkSilu, checkSsm, type SsmGeometry } from "./geometry";
+import { checkSilu, type SsmGeometry, ssmGeometry } from "./geometry";
 import type { ConfigFile } from "./json-file";
 import type { LanguageModelConfig } from "./language-model";
 
@@ -17,24 +17,14 @@ export interface Mamba2Draft {
   readonly ssm: Omit<SsmGeometry, "inner" | "convDim">;
   readonly expand: number;
   readonly activation: string;
-  readonly keys: {
-    readonly numHeads: string;
-    readonly numGroups: string;
-    readonly convKernel: string;
-    readonly activation: string;
-  };
+  readonly keys: Readonly<Record<"heads" | "groups" | "convKernel" | "activation", string>>;
 }
 
 /** Throws ERR_CONFIG for sizes that contradict each other and ERR_MODEL_UNSUPPORTED for options without a kernel. */
 export function checkedMamba2(file: ConfigFile, draft: Mamba2Draft): Mamba2Config {
-  const { config, ssm, keys } = draft;
+  const { config, keys } = draft;
   const inner = Math.trunc(draft.expand * config.hiddenSize);
-  checkSsm(file, ssm, inner, "expand * hidden size", {
-    heads: keys.numHeads,
-    groups: keys.numGroups,
-    convKernel: keys.convKernel,
-  });
+  const ssm = ssmGeometry(file, draft.ssm, { inner, from: "expand * hidden size" }, keys);
   checkSilu(file, keys.activation, draft.activation);
-  const convDim = inner + 2 * ssm.groups * ssm.stateSize;
-  return { modelType: "mamba2", ...config, ssm: { ...ssm, inner, convDim }, generationDefaults: {} };
+  return { modelType: "mamba2", ...config, ssm, generationDefaults: {} };
 }

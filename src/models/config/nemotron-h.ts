@@ -4,10 +4,10 @@ import { chunkSize, flag, multiplier, normEpsilon, orElse, size, text } from "./
 import {
   type AttentionGeometry,
   checkSilu,
-  checkSsm,
   type MlpGeometry,
   type MoeGeometry,
   type SsmGeometry,
+  ssmGeometry,
 } from "./geometry";
 import { type ConfigFile, isPresent } from "./json-file";
 import { type AttentionModelConfig, attentionModelFields, checkedLanguageModel } from "./language-model";
@@ -147,28 +147,22 @@ function layersOf(file: ConfigFile): readonly NemotronHLayer[] {
 function ssmOf(file: ConfigFile, eps: number): SsmGeometry {
   const fields = file.fields(ssmSchema);
   const { mamba_num_heads: heads, mamba_head_dim: headDim, n_groups: groups, conv_kernel: convKernel } = fields;
-  const inner = heads * headDim;
-  checkSsm(file, { heads, headDim, groups, convKernel }, inner, "mamba_num_heads * mamba_head_dim", {
-    heads: "mamba_num_heads",
-    groups: "n_groups",
-    convKernel: "conv_kernel",
-  });
   checkSilu(file, "mamba_hidden_act", fields.mamba_hidden_act);
-  return {
+  const ssm = {
     heads,
     headDim,
     groups,
     stateSize: fields.ssm_state_size,
     convKernel,
     chunkSize: fields.chunk_size,
-    inner,
-    convDim: inner + 2 * groups * fields.ssm_state_size,
     inProjBias: fields.use_bias,
     outProjBias: fields.use_bias,
     convBias: fields.use_conv_bias,
     ...timeStepBounds(file),
     norm: { groups, eps, beforeGate: false },
   };
+  const keys = { heads: "mamba_num_heads", groups: "n_groups", convKernel: "conv_kernel" };
+  return ssmGeometry(file, ssm, { inner: heads * headDim, from: "mamba_num_heads * mamba_head_dim" }, keys);
 }
 
 function mlpsOf(file: ConfigFile, count: number, bias: boolean): readonly MlpGeometry[] {

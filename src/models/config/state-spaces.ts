@@ -78,8 +78,8 @@ export function readStateSpacesMamba2(file: ConfigFile): Mamba2Config {
     expand: mixer.expand,
     activation: mixer.activation,
     keys: {
-      numHeads: "ssm_cfg.headdim",
-      numGroups: "ssm_cfg.ngroups",
+      heads: "ssm_cfg.headdim",
+      groups: "ssm_cfg.ngroups",
       convKernel: "ssm_cfg.d_conv",
       activation: "ssm_cfg.activation",
     },

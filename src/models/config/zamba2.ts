@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { checkHeadDim } from "./attention";
 import { chunkSize, expansion, flag, normEpsilon, orElse, size, text } from "./fields";
-import { type AttentionGeometry, checkSsm, type MlpGeometry, type SsmGeometry } from "./geometry";
+import { type AttentionGeometry, type MlpGeometry, type SsmGeometry, ssmGeometry } from "./geometry";
 import type { ConfigFile } from "./json-file";
 import { type AttentionModelConfig, attentionModelFields, checkedLanguageModel } from "./language-model";
 import { readLayerList } from "./layer-list";
@@ -89,26 +89,21 @@ function ssmOf(file: ConfigFile, fields: Fields): SsmGeometry {
   const { n_mamba_heads: heads, mamba_ngroups: groups, mamba_d_conv: convKernel, mamba_d_state: stateSize } = fields;
   const inner = Math.trunc(fields.mamba_expand * fields.hidden_size);
   const headDim = Math.floor(inner / heads);
-  checkSsm(file, { heads, headDim, groups, convKernel }, inner, "mamba_expand * hidden_size", {
-    heads: "n_mamba_heads",
-    groups: "mamba_ngroups",
-    convKernel: "mamba_d_conv",
-  });
-  return {
+  const ssm = {
     heads,
     headDim,
     groups,
     stateSize,
     convKernel,
     chunkSize: fields.chunk_size,
-    inner,
-    convDim: inner + 2 * groups * stateSize,
     inProjBias: fields.add_bias_linear,
     outProjBias: fields.add_bias_linear,
     convBias: true,
     ...timeStepBounds(file),
     norm: { groups, eps: 1e-5, beforeGate: false },
   };
+  const keys = { heads: "n_mamba_heads", groups: "mamba_ngroups", convKernel: "mamba_d_conv" };
+  return ssmGeometry(file, ssm, { inner, from: "mamba_expand * hidden_size" }, keys);
 }
 
 function attentionOf(file: ConfigFile, fields: Fields, maxPositions: number): AttentionGeometry {

@@ -1,8 +1,8 @@
 import {
-  type AttentionGeometry,
   attentionItemCapacity,
   attentionSchedule,
   mostSharedItems,
+  type SplitGeometry,
 } from "../../engine/policy/attention-schedule";
 import type { Tensor } from "../../tensor/tensor";
 import type { StepField } from "../field";
@@ -19,12 +19,11 @@ export interface DecodeAttention extends KvContext {
 }
 
 /** Items of `rows` decode rows at most where rows share a device, rounded up as those of a step are. */
-export const mostItems = (rows: number, geometry: AttentionGeometry): number =>
-  roundedUp(mostSharedItems(rows, geometry));
+export const mostItems = (rows: number, geometry: SplitGeometry): number => roundedUp(mostSharedItems(rows, geometry));
 
 /** Keys of decode rows in items for layers of `kvHeads`; as many items as there are, rounded up so that graphs are few. */
 export function decodeAttention(
-  geometry: Omit<AttentionGeometry, "queryLen">,
+  geometry: Omit<SplitGeometry, "queryLen">,
 ): StepField<Exclude<keyof DecodeAttention, "shared">, DecodeAttention> {
   const { kvHeads, headDim, window } = geometry;
   return {

@@ -1,15 +1,15 @@
 import * as fc from "fast-check";
 import {
-  type AttentionGeometry,
   type AttentionSchedule,
   attentionItemCapacity,
   attentionSchedule,
   mostSharedItems,
+  type SplitGeometry,
   sharedTokens,
   splitTokens,
 } from "../../../src/engine/policy/attention-schedule";
 
-const geometry: AttentionGeometry = { kvHeads: 8, headDim: 128, queryLen: 1, window: 0 };
+const geometry: SplitGeometry = { kvHeads: 8, headDim: 128, queryLen: 1, window: 0 };
 
 const geometries = fc.record({
   kvHeads: fc.integer({ min: 1, max: 32 }),
@@ -21,7 +21,7 @@ const lengths = fc.array(fc.oneof(fc.integer({ min: 0, max: 3000 }), fc.integer(
   maxLength: 20,
 });
 
-function scheduleOf(kvLens: readonly number[], capacity: number, g: AttentionGeometry): AttentionSchedule {
+function scheduleOf(kvLens: readonly number[], capacity: number, g: SplitGeometry): AttentionSchedule {
   const schedule = { splitItems: new Int32Array(3 * capacity).fill(-1), splitStart: new Int32Array(kvLens.length + 1) };
   expect(attentionSchedule(kvLens, g, schedule)).toBe(schedule.splitStart.at(-1));
   return schedule;
@@ -37,7 +37,7 @@ function itemsOf({ splitItems, splitStart }: AttentionSchedule, row: number): nu
   return items;
 }
 
-function capacityOf(kvLens: readonly number[], g: AttentionGeometry): number {
+function capacityOf(kvLens: readonly number[], g: SplitGeometry): number {
   const total = kvLens.reduce((a, b) => a + b, 0);
   return attentionItemCapacity(kvLens.length, Math.max(0, ...kvLens), total, g);
 }
