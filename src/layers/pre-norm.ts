@@ -1,8 +1,9 @@
 import type { Tensor } from "../tensor/tensor";
+import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
 import { type PartNorm, RankSum } from "./rank-sum";
-import { type Input, Normed, type RmsNorm } from "./rms-norm";
+import { type Input, Normed, type NormWeight, RmsNorm } from "./rms-norm";
 import { type StepLoad, sumWork, type Work } from "./work";
 
 /** What adds to a residual stream: a mixer, attention, an MLP, experts. */
@@ -26,10 +27,21 @@ export class PreNorm {
     this.sum = new RankSum(build);
   }
 
+  /** With the norm whose weight is this one. */
+  static load(
+    build: ModelBuild,
+    norm: WeightScope,
+    { hiddenSize, normEps }: { readonly hiddenSize: number; readonly normEps: number },
+    branch: Branch,
+    form?: NormWeight,
+  ): PreNorm {
+    return new PreNorm(build, RmsNorm.load(build, norm, hiddenSize, normEps, form), branch);
+  }
+
   forward(f: Forward, residual: Tensor): void {
-    const { branch } = this;
-    const launch = (out: Tensor) => branch.forward(f, this.norm.of(residual), out);
-    this.sum.addTo(f, residual, launch, () => branch.partNorm?.(f) ?? null);
+    const part = this.sum.part(f, residual);
+    this.branch.forward(f, this.norm.of(residual), part);
+    this.sum.addTo(f, residual, part, this.branch.partNorm?.(f) ?? null);
   }
 
   work(load: StepLoad): Work {

@@ -1,5 +1,4 @@
 import { allReduce } from "../ops/collectives";
-import type { DType } from "../tensor/dtype";
 import type { Tensor } from "../tensor/tensor";
 import type { ModelBuild } from "./build";
 import type { Forward } from "./forward";
@@ -16,39 +15,29 @@ export interface PartNorm {
   readonly eps: number;
 }
 
-/** What the ranks' shares of a layer give together. Of one rank it is what the layer gives. */
+/** What the ranks' shares of a layer give together. A layer of one rank writes where the sum is wanted. */
 export class RankSum {
   constructor(private readonly build: ModelBuild) {}
 
-  /** residual += the sum of what `launch` adds to its argument [rows, width] on each rank. */
-  addTo(f: Forward, residual: Tensor, launch: (out: Tensor) => void, norm?: (f: Forward) => PartNorm | null): void {
-    if (this.build.place.ranks === 1) {
-      launch(residual);
-      return;
-    }
-    const part = this.part(f, residual.dtype, residual.size(1));
-    launch(part);
-    allReduce(f.stream, { out: residual, x: part, ...norm?.(f), accumulate: true, clear: true });
-  }
-
-  /** out = the sum of what `launch` writes to its argument [rows, width] on each rank. */
-  into(f: Forward, out: Tensor, launch: (out: Tensor) => void): void {
-    if (this.build.place.ranks === 1) {
-      launch(out);
-      return;
-    }
-    const part = this.part(f, out.dtype, out.size(1));
-    launch(part);
-    allReduce(f.stream, { out, x: part, clear: true });
-  }
-
-  /** Zeros, which each sum leaves behind for the next one of the step. */
-  private part(f: Forward, dtype: DType, width: number): Tensor {
-    const key = this.build.shared(`a rank's part of rows of ${dtype} ${width}`);
-    return f.once(key, () => {
+  /** What a rank's share [rows, width] is written to, or added to, in place of `out`: zeros, which each sum leaves behind for the next. */
+  part(f: Forward, out: Tensor): Tensor {
+    if (this.build.place.ranks === 1) return out;
+    const { dtype } = out;
+    const width = out.size(1);
+    return f.once(this.build.shared(`a rank's part of rows of ${dtype} ${width}`), () => {
       const part = f.arena.tensor(dtype, [f.numTokens, width]);
       f.stream.fill(part, 0);
       return part;
     });
+  }
+
+  /** out = the sum of the parts of all ranks. */
+  into({ stream }: Forward, out: Tensor, part: Tensor): void {
+    if (part !== out) allReduce(stream, { out, x: part, clear: true });
+  }
+
+  /** residual += the same. */
+  addTo({ stream }: Forward, residual: Tensor, part: Tensor, norm: PartNorm | null): void {
+    if (part !== residual) allReduce(stream, { out: residual, x: part, ...norm, accumulate: true, clear: true });
   }
 }

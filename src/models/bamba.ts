@@ -3,7 +3,6 @@ import type { ModelBuild } from "../layers/build";
 import { Mamba2Mixer } from "../layers/mamba2-mixer";
 import { Mlp } from "../layers/mlp";
 import { type Branch, PreNorm } from "../layers/pre-norm";
-import { RmsNorm } from "../layers/rms-norm";
 import type { WeightScope } from "../weights/scope";
 import type { BambaConfig } from "./config/bamba";
 import { Decoder } from "./decoder";
@@ -15,21 +14,16 @@ export function bambaName(name: string): string {
 
 /** Bamba (IBM, Princeton, CMU and UIUC 2024): layers of a Mamba-2 mixer or attention, and an MLP after each. */
 export function loadBamba(config: BambaConfig, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
-  const { hiddenSize, normEps, layers, attention } = config;
+  const { hiddenSize, layers, attention } = config;
   const mixer = { ...config.ssm, hiddenSize };
   const mlp = { ...config.mlp, hiddenSize };
   const options = { embeddings: "embed_tokens", norm: "final_layernorm" };
-  return Decoder.load(config, build, checkpoint.named(bambaName), options, (layer, i) => {
-    const behind = (norm: string, branch: Branch) =>
-      new PreNorm(build, RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
-    return [
-      behind(
-        "input_layernorm",
-        layers[i] === "attention"
-          ? Attention.load(attention, hiddenSize, build, layer.scope("self_attn"))
-          : new Mamba2Mixer(mixer, build, layer.scope("mamba")),
-      ),
-      behind("pre_ff_layernorm", Mlp.load(mlp, build, layer.scope("feed_forward"))),
-    ];
-  });
+  const mixerOf = (layer: WeightScope, i: number): Branch =>
+    layers[i] === "attention"
+      ? Attention.load(attention, hiddenSize, build, layer.scope("self_attn"))
+      : new Mamba2Mixer(mixer, build, layer.scope("mamba"));
+  return Decoder.load(config, build, checkpoint.named(bambaName), options, (layer, i) => [
+    PreNorm.load(build, layer.scope("input_layernorm"), config, mixerOf(layer, i)),
+    PreNorm.load(build, layer.scope("pre_ff_layernorm"), config, Mlp.load(mlp, build, layer.scope("feed_forward"))),
+  ]);
 }

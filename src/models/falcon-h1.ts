@@ -3,8 +3,7 @@ import type { ModelBuild } from "../layers/build";
 import { Mamba2Mixer } from "../layers/mamba2-mixer";
 import { Mlp } from "../layers/mlp";
 import { besideMixer, ParallelMixers } from "../layers/parallel-mixers";
-import { type Branch, Parallel, PreNorm } from "../layers/pre-norm";
-import { RmsNorm } from "../layers/rms-norm";
+import { Parallel, PreNorm } from "../layers/pre-norm";
 import type { WeightScope } from "../weights/scope";
 import type { FalconH1Config } from "./config/falcon-h1";
 import { Decoder } from "./decoder";
@@ -16,7 +15,7 @@ export function falconH1Name(name: string): string {
 
 /** Falcon-H1 (TII 2025, arXiv 2507.22448): in each layer attention and a Mamba-2 mixer side by side, then an MLP. */
 export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
-  const { hiddenSize, normEps, multipliers: factors } = config;
+  const { hiddenSize, multipliers: factors } = config;
   const mixer = {
     ...config.ssm,
     hiddenSize,
@@ -39,8 +38,6 @@ export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoi
     logitsScale: factors.lmHead,
   };
   return Decoder.load(config, build, checkpoint.named(falconH1Name), options, (layer) => {
-    const behind = (norm: string, branch: Branch) =>
-      new PreNorm(build, RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
     const parts = { mixer: layer.scope("mamba"), attention: layer.scope("self_attn") };
     const mixers = joined
       ? new ParallelMixers({ mixer, attention: joined }, build, parts)
@@ -49,8 +46,8 @@ export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoi
           Attention.load(attention, hiddenSize, build, parts.attention),
         ]);
     return [
-      behind("input_layernorm", mixers),
-      behind("pre_ff_layernorm", Mlp.load(mlp, build, layer.scope("feed_forward"))),
+      PreNorm.load(build, layer.scope("input_layernorm"), config, mixers),
+      PreNorm.load(build, layer.scope("pre_ff_layernorm"), config, Mlp.load(mlp, build, layer.scope("feed_forward"))),
     ];
   });
 }

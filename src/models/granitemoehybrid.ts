@@ -4,7 +4,6 @@ import { Mamba2Mixer } from "../layers/mamba2-mixer";
 import { Mlp } from "../layers/mlp";
 import { Moe } from "../layers/moe";
 import { type Branch, PreNorm } from "../layers/pre-norm";
-import { RmsNorm } from "../layers/rms-norm";
 import type { WeightScope } from "../weights/scope";
 import type { GraniteMoeHybridConfig } from "./config/granite-moe-hybrid";
 import { Decoder } from "./decoder";
@@ -30,7 +29,7 @@ export function loadGraniteMoeHybrid(
   build: ModelBuild,
   checkpoint: WeightScope,
 ): Promise<Model> {
-  const { hiddenSize, normEps, layers, moe } = config;
+  const { hiddenSize, layers, moe } = config;
   const sizes = { hiddenSize, outputScale: config.residualMultiplier };
   const mixer = config.ssm && { ...config.ssm, ...sizes };
   const attention = config.attention && { ...config.attention, outputScale: config.residualMultiplier };
@@ -38,6 +37,10 @@ export function loadGraniteMoeHybrid(
   const shared = moe === null ? config.mlp : moe.shared && { kind: moe.kind, size: moe.shared.size, bias: false };
   const mlp = shared && { ...shared, ...sizes };
 
+  const mixerOf = (layer: WeightScope, i: number): Branch =>
+    layers[i] === "attention"
+      ? Attention.load(attention!, hiddenSize, build, layer.scope("self_attn"))
+      : new Mamba2Mixer(mixer!, build, layer.scope("mamba"));
   const feedForward = (layer: WeightScope): Branch => {
     const dense = mlp && Mlp.load(mlp, build, layer.scope("shared_mlp"));
     if (dense === null) layer.ignore("shared_mlp"); // transformers writes one of no rows
@@ -52,17 +55,8 @@ export function loadGraniteMoeHybrid(
     embeddingScale: config.embeddingMultiplier,
     logitsScale: 1 / config.logitsScaling,
   };
-  return Decoder.load(config, build, checkpoint.named(graniteMoeHybridName), options, (layer, i) => {
-    const behind = (norm: string, branch: Branch) =>
-      new PreNorm(build, RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps), branch);
-    return [
-      behind(
-        "input_layernorm",
-        layers[i] === "attention"
-          ? Attention.load(attention!, hiddenSize, build, layer.scope("self_attn"))
-          : new Mamba2Mixer(mixer!, build, layer.scope("mamba")),
-      ),
-      behind("post_attention_layernorm", feedForward(layer)),
-    ];
-  });
+  return Decoder.load(config, build, checkpoint.named(graniteMoeHybridName), options, (layer, i) => [
+    PreNorm.load(build, layer.scope("input_layernorm"), config, mixerOf(layer, i)),
+    PreNorm.load(build, layer.scope("post_attention_layernorm"), config, feedForward(layer)),
+  ]);
 }

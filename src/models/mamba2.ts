@@ -1,7 +1,6 @@
 import type { ModelBuild } from "../layers/build";
 import { Mamba2Mixer } from "../layers/mamba2-mixer";
 import { PreNorm } from "../layers/pre-norm";
-import { RmsNorm } from "../layers/rms-norm";
 import type { WeightScope } from "../weights/scope";
 import type { Mamba2Config } from "./config";
 import { Decoder } from "./decoder";
@@ -18,7 +17,7 @@ export function mamba2Name(name: string): string {
 
 /** Mamba-2 (Dao & Gu 2024, arXiv 2405.21060): layers of a norm and a mixer. */
 export function loadMamba2(config: Mamba2Config, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
-  const { hiddenSize, normEps, residualInFp32 } = config;
+  const { hiddenSize, residualInFp32 } = config;
   const mixer = { ...config.ssm, hiddenSize };
   const options = {
     embeddings: "embeddings",
@@ -26,10 +25,6 @@ export function loadMamba2(config: Mamba2Config, build: ModelBuild, checkpoint: 
     residualDtype: residualInFp32 ? ("f32" as const) : build.dtype,
   };
   return Decoder.load(config, build, checkpoint.named(mamba2Name), options, (layer) => [
-    new PreNorm(
-      build,
-      RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps),
-      new Mamba2Mixer(mixer, build, layer.scope("mixer")),
-    ),
+    PreNorm.load(build, layer.scope("norm"), config, new Mamba2Mixer(mixer, build, layer.scope("mixer"))),
   ]);
 }

@@ -4,7 +4,6 @@ import { Mamba2Mixer } from "../layers/mamba2-mixer";
 import { Mlp } from "../layers/mlp";
 import { Moe } from "../layers/moe";
 import { type Branch, PreNorm } from "../layers/pre-norm";
-import { RmsNorm } from "../layers/rms-norm";
 import type { WeightScope } from "../weights/scope";
 import type { NemotronHConfig } from "./config/nemotron-h";
 import { type Block, Decoder, type DecoderEnds } from "./decoder";
@@ -42,11 +41,7 @@ export function loadNemotronH(config: NemotronHConfig, build: ModelBuild, checkp
     }
   };
   const block = (kind: (typeof layers)[number], layer: WeightScope): Block =>
-    new PreNorm(
-      build,
-      RmsNorm.load(build, layer.scope("norm"), hiddenSize, normEps),
-      branch(kind, layer.scope("mixer")),
-    );
+    PreNorm.load(build, layer.scope("norm"), config, branch(kind, layer.scope("mixer")));
   const mtp = (ends: DecoderEnds): MtpHead => {
     const own = weights.scope("mtp").scope("layers");
     const [first, last] = [own.scope(0), own.scope(config.mtpLayers.length - 1)];

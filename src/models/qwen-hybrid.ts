@@ -5,7 +5,6 @@ import { Linear } from "../layers/linear";
 import { Mlp } from "../layers/mlp";
 import { Moe } from "../layers/moe";
 import { type Branch, PreNorm } from "../layers/pre-norm";
-import { RmsNorm } from "../layers/rms-norm";
 import type { MatrixDescriptor } from "../weights/descriptor";
 import type { WeightScope } from "../weights/scope";
 import type { GdnGeometry, MlpGeometry, MoeGeometry } from "./config/geometry";
@@ -61,11 +60,10 @@ export function loadQwenHybrid(
     return new Moe(geometry, build, { router: own.scope("gate"), experts: own.scope("experts") }, expert);
   };
 
-  const blocksOf = (layer: WeightScope, mixer: Branch, i: number): Block[] => {
-    const behind = (norm: string, branch: Branch) =>
-      new PreNorm(build, RmsNorm.load(build, layer.scope(norm), hiddenSize, normEps, weight), branch);
-    return [behind("input_layernorm", mixer), behind("post_attention_layernorm", feedForwardOf(layer, i))];
-  };
+  const blocksOf = (layer: WeightScope, mixer: Branch, i: number): Block[] => [
+    PreNorm.load(build, layer.scope("input_layernorm"), config, mixer, weight),
+    PreNorm.load(build, layer.scope("post_attention_layernorm"), config, feedForwardOf(layer, i), weight),
+  ];
   const mtp = (ends: DecoderEnds): MtpHead => {
     const own = weights.scope("mtp");
     const parts = {

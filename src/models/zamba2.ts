@@ -41,8 +41,8 @@ export function loadZamba2(config: Zamba2Config, build: ModelBuild, checkpoint: 
   };
   return Decoder.load(config, build, weights, options, (layer, i) => {
     if (layers[i] === "mamba") {
-      const { norm, mixer: branch } = mambaOf(layer);
-      return [new PreNorm(build, norm, branch)];
+      const { norm, mixer } = mambaOf(layer);
+      return [new PreNorm(build, norm, mixer)];
     }
     const use = uses++;
     // The first layers with a block hold its weights; files may repeat them in others.
@@ -170,14 +170,20 @@ class HybridLayer implements Block {
 
   forward(f: Forward, residual: Tensor): void {
     const { attentionNorm, attention, mlpNorm, mlp } = this.block;
+    const { sum } = this;
     const { attended, transformed, input } = f.once(this.key, () => this.prepare(f));
-    this.sum.into(f, attended, (out) => attention.forwardInto(f, attentionNorm.of(this.stream.rows(f)), out));
-    this.sum.into(f, transformed, (out) => mlp.forwardInto(f, mlpNorm.of(attended), out));
+    const ofAttention = sum.part(f, attended);
+    attention.forwardInto(f, attentionNorm.of(this.stream.rows(f)), ofAttention);
+    sum.into(f, attended, ofAttention);
+    const ofMlp = sum.part(f, transformed);
+    mlp.forwardInto(f, mlpNorm.of(attended), ofMlp);
+    sum.into(f, transformed, ofMlp);
     this.back.of(f, transformed, input);
-    this.mamba.norm.forwardSumInto(f, residual, input, transformed);
-    const { mixer } = this.mamba;
-    const launch = (out: Tensor) => mixer.forward(f, transformed, out);
-    this.sum.addTo(f, residual, launch, () => mixer.partNorm(f));
+    const { norm, mixer } = this.mamba;
+    norm.forwardSumInto(f, residual, input, transformed);
+    const ofMixer = sum.part(f, residual);
+    mixer.forward(f, transformed, ofMixer);
+    sum.addTo(f, residual, ofMixer, mixer.partNorm(f));
   }
 
   /** All [tokens, hidden]. */
