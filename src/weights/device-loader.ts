@@ -75,11 +75,10 @@ export class DeviceLoader implements WeightLoader {
   }
 
   /** Dummy values come in the type that they are packed in, or quantized from. */
-  private packing(weight: MatrixDescriptor, { dtype: to, group, quantizeX }: PackedForm): Packing {
+  private packing(weight: MatrixDescriptor, { dtype: to, group, quantizeX, isRequantized }: PackedForm): Packing {
     this.count(weight);
     if (isQuantized(weight)) {
-      const isKept = to === weight.codes && group === weight.group;
-      if (!isKept && group !== 0) {
+      if (isRequantized) {
         return { source: floatsOfCodes(weight.rows, readPart), from: "f32", to, quantization: { group, quantizeX } };
       }
       const { codes, scales, offsets } = readQuantized(weight);

@@ -14,10 +14,12 @@ export interface PackedForm {
   readonly group: number;
   /** Whether a GPU may round many rows of inputs to e4m3 as well. */
   readonly quantizeX: boolean;
+  /** Whether these codes are made of what others stand for. */
+  readonly isRequantized: boolean;
 }
 
 /** Codes that share a scale: one for a whole row is enough for fp8, whose steps grow with a value. */
-const quantized: Readonly<Record<QuantizeFormat, (k: number) => PackedForm>> = {
+const quantized: Readonly<Record<QuantizeFormat, (k: number) => Omit<PackedForm, "isRequantized">>> = {
   fp8: (k) => ({ dtype: "e4m3", group: k, quantizeX: false }),
   "fp8-dynamic": (k) => ({ dtype: "e4m3", group: k, quantizeX: true }),
   int8: (k) => ({ dtype: "i8", group: Math.min(128, k), quantizeX: false }),
@@ -30,7 +32,7 @@ const groupUnits: Readonly<Record<DeviceKind, Readonly<Record<CodeDtype, number>
   cuda: { i8: 128, e4m3: 128, u4: 32, e2m1: 16 },
 };
 
-const floats = (dtype: PackedDtype): PackedForm => ({ dtype, group: 0, quantizeX: false });
+const floats = (dtype: PackedDtype): PackedForm => ({ dtype, group: 0, quantizeX: false, isRequantized: false });
 
 /**
  * Codes stay what they are, unless their groups are of a size that no kernel has: then they count as floats. Floats become the
@@ -46,13 +48,15 @@ export function packedForm(
   const k = weight.shape.at(-1)!;
   if (isQuantized(weight)) {
     const { codes, group, quantizeX } = weight;
-    if (group >= k || group % groupUnits[device][codes] === 0) return { dtype: codes, group, quantizeX };
+    if (group >= k || group % groupUnits[device][codes] === 0) {
+      return { dtype: codes, group, quantizeX, isRequantized: false };
+    }
   }
   const stored = isQuantized(weight) ? compute : weight.dtype;
   if (role === "exact") return floats(stored);
   // Half of what four bits cost of a model's perplexity is lost in what adds to its residual stream.
   const format = quantize === "int4" && role === "residual" ? "int8" : quantize;
-  if (format !== null) return quantized[format](k);
+  if (format !== null) return { ...quantized[format](k), isRequantized: isQuantized(weight) };
   return floats(compute === "f32" ? stored : compute);
 }
 

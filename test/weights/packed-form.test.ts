@@ -7,7 +7,7 @@ const codes = (type: CodeDtype, group: number): QuantizedDescriptor => ({
   ...{ name: "w", codes: type, group, quantizeX: false, shape, rows: [] },
 });
 const floats: MatrixDescriptor = { name: "w", dtype: "f32", shape, source: { parts: [] } };
-const form = (dtype: string, group = 0) => ({ dtype, group, quantizeX: false });
+const form = (dtype: string, group = 0, isRequantized = false) => ({ dtype, group, quantizeX: false, isRequantized });
 
 test.each([
   // as GGUF's Q6_K has them
@@ -26,7 +26,7 @@ test.each([
 
 test("codes that fit no kernel are quantized as floats are", () => {
   expect(packedForm(codes("i8", 16), "bf16", "int8", {}, "cpu")).toEqual(form("i8", 16));
-  expect(packedForm(codes("i8", 16), "bf16", "int8", {}, "cuda")).toEqual(form("i8", 128));
-  expect(packedForm(codes("i8", 24), "bf16", "int4", { role: "residual" })).toEqual(form("i8", 128));
+  expect(packedForm(codes("i8", 16), "bf16", "int8", {}, "cuda")).toEqual(form("i8", 128, true));
+  expect(packedForm(codes("i8", 24), "bf16", "int4", { role: "residual" })).toEqual(form("i8", 128, true));
   expect(packedForm(codes("i8", 24), "f32", "int4", { role: "exact" })).toEqual(form("f32"));
 });
