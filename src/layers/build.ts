@@ -6,6 +6,21 @@ import type { WeightLoader } from "../weights/weight-loader";
 import type { CacheHandle, CacheSpec, Pools } from "./cache";
 import { onlyRank, type Rank } from "./share";
 
+export interface BuildOptions {
+  /** Type of recurrent states. */
+  readonly stateDtype: DType;
+  /** Type of keys and values, u8 where they are codes of e4m3; default the activations'. */
+  readonly kvDtype?: DType | undefined;
+  /** Tokens of a decode row at most. Above 1 the later ones may be taken back, so recurrent states keep a history. Default 1. */
+  readonly rowTokens?: number;
+  /** Whether the checkpoint's head of multi-token prediction is loaded too. Default false. */
+  readonly withMtp?: boolean | undefined;
+  /** Which share of each layer is built; default all of it. */
+  readonly place?: Rank | undefined;
+  /** Whether states may lag behind plain decodes, where a layer gains by that. Default false. */
+  readonly lags?: boolean;
+}
+
 /** What a model is built with: the weights' loader, and the record of what its layers need in a step. */
 export class ModelBuild {
   /** In the order of their handles. */
@@ -19,21 +34,31 @@ export class ModelBuild {
   private readonly keys = new Map<string, object>();
   private readonly shares = new Map<object, object>();
 
-  /**
-   * `stateDtype`: the type of recurrent states; `kvDtype`: of keys and values, u8 where they are codes of e4m3; `rowTokens`:
-   * tokens of a decode row at most. Above 1 the later ones may be taken back, so recurrent states keep a history. `withMtp`:
-   * whether the checkpoint's head of multi-token prediction is loaded too. `place`: which share of each layer is built. `lags`:
-   * whether states may lag behind plain decodes, where a layer gains by that.
-   */
+  readonly stateDtype: DType;
+  readonly kvDtype: DType;
+  readonly rowTokens: number;
+  readonly withMtp: boolean;
+  readonly place: Rank;
+  readonly lags: boolean;
+
   constructor(
     readonly loader: WeightLoader,
-    readonly stateDtype: DType,
-    readonly kvDtype: DType = loader.dtype,
-    readonly rowTokens = 1,
-    readonly withMtp = false,
-    readonly place: Rank = onlyRank,
-    readonly lags = false,
-  ) {}
+    {
+      stateDtype,
+      kvDtype = loader.dtype,
+      rowTokens = 1,
+      withMtp = false,
+      place = onlyRank,
+      lags = false,
+    }: BuildOptions,
+  ) {
+    this.stateDtype = stateDtype;
+    this.kvDtype = kvDtype;
+    this.rowTokens = rowTokens;
+    this.withMtp = withMtp;
+    this.place = place;
+    this.lags = lags;
+  }
 
   /** The type of activations. */
   get dtype(): DType {

@@ -58,15 +58,14 @@ export async function loadWeights(
   const dtypes = resolveDtypes(options, config);
   const onProgress = (bytes: number) => options.onProgress?.(bytes, total);
   const loader = new DeviceLoader(device, dtypes.compute, onProgress, resolveQuantize(options));
-  const build = new ModelBuild(
-    loader,
-    dtypes.state,
-    dtypes.kv,
-    rowTokensOf({ speculative }),
-    speculative?.method === "mtp",
-    options.place,
-    lagsStates(device.kind, dtypes.state, wantedSequences(options, device.kind)),
-  );
+  const build = new ModelBuild(loader, {
+    stateDtype: dtypes.state,
+    kvDtype: dtypes.kv,
+    rowTokens: rowTokensOf({ speculative }),
+    withMtp: speculative?.method === "mtp",
+    place: options.place,
+    lags: lagsStates(device.kind, dtypes.state, wantedSequences(options, device.kind)),
+  });
   try {
     const model = await loadModel(config, build, own.weights);
     refuseUnused(dir, own.weights.unused());

@@ -49,7 +49,7 @@ export interface ModelPlan {
 /** The model that a config describes, built without weights and without a device. */
 export async function planModel(config: ModelConfig, dtype: ComputeDtype, stateDtype: DType): Promise<ModelPlan> {
   const loader = new PlannedLoader(dtype);
-  const build = new ModelBuild(loader, stateDtype);
+  const build = new ModelBuild(loader, { stateDtype });
   const model = await loadModel(config, build, WeightScope.ofDummy());
   return {
     model,

@@ -74,7 +74,7 @@ async function load(checkpoint: Checkpoint): Promise<void> {
   const device = Device.open({ kind: "cpu", threads: 1 });
   try {
     const loader = new DeviceLoader(device, "bf16");
-    await loadModel(config, new ModelBuild(loader, "f32"), WeightScope.ofCheckpoint(checkpoint));
+    await loadModel(config, new ModelBuild(loader, { stateDtype: "f32" }), WeightScope.ofCheckpoint(checkpoint));
     loader.close();
   } finally {
     device.close();

@@ -73,7 +73,7 @@ export class ModelHarness {
     const device = rank?.device ?? Device.open({ kind, threads });
     const loader = new DeviceLoader(device, dtype, undefined, options.quantize);
     const { stateDtype = "f32", kvDtype, withMtp } = options;
-    const build = new ModelBuild(loader, stateDtype, kvDtype, 1, withMtp, rank?.place);
+    const build = new ModelBuild(loader, { stateDtype, kvDtype, withMtp, place: rank?.place });
     const model = await loadModel(config, build, openWeights(dir).scope());
     loader.close();
     return new ModelHarness(device, config, model, createPools({ device, model }, { slots: MAX_SEQS, pages: PAGES }));

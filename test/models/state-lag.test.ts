@@ -5,7 +5,6 @@ import { LAGGING_ROWS } from "../../src/engine/policy/state-lag";
 import { type ScheduledBatch, settles } from "../../src/engine/policy/step-plan";
 import { prepareRunner } from "../../src/engine/prepare-runner";
 import { ModelBuild } from "../../src/layers/build";
-import { onlyRank } from "../../src/layers/share";
 import { loadModelConfig } from "../../src/models/config";
 import { loadModel } from "../../src/models/registry";
 import { openWeights } from "../../src/models/stored-weights";
@@ -26,7 +25,7 @@ async function serve(modelDir: string, lags: boolean) {
   const device = Device.open({ kind, threads: 2 });
   const config = loadModelConfig(modelDir);
   const loader = new DeviceLoader(device, "f32");
-  const build = new ModelBuild(loader, "f32", "f32", 1, false, onlyRank, lags);
+  const build = new ModelBuild(loader, { stateDtype: "f32", lags });
   const model = await loadModel(config, build, openWeights(modelDir).scope());
   loader.close();
   const { runner, config: engineConfig } = await prepareRunner([{ device, model }], config, options);
