@@ -83,8 +83,15 @@ export function qkvParts(config: AttentionConfig, build: ModelBuild, weights: We
   ];
 }
 
-/** The same with the gates behind them; q_proj has a head's queries, then its gates. */
-export function gatedQkv(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Linear {
+/** The projections as one, to rows of q, k, v and the gates. */
+export function qkvOf(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Linear {
+  if (config.outputGate) return gatedQkv(config, hiddenSize, build, weights);
+  const { bias, inputScale } = config;
+  return Linear.stacked(build, qkvParts(config, build, weights), hiddenSize, bias, { inputScale });
+}
+
+/** q_proj has a head's queries, then its gates. */
+function gatedQkv(config: AttentionConfig, hiddenSize: number, build: ModelBuild, weights: WeightScope): Linear {
   const { headDim, bias, inputScale } = config;
   const [q, k, v] = qkvParts(config, build, weights) as [LinearPart, LinearPart, LinearPart];
   const [first, end] = build.share(config, attentionShare).share.heads;

@@ -15,11 +15,10 @@ import {
   type AttentionConfig,
   attentionShare,
   attentionSum,
-  gatedQkv,
   type KvScales,
   loadScales,
   noScales,
-  qkvParts,
+  qkvOf,
 } from "./attention-parts";
 import type { ModelBuild } from "./build";
 import type { CacheHandle } from "./cache";
@@ -60,7 +59,7 @@ export class Attention {
   private readonly decodeField: ReturnType<typeof decodeAttention>;
   /** This rank's. */
   private readonly config: AttentionConfig;
-  private readonly counts: boolean;
+  private readonly contributes: boolean;
 
   /**
    * `all`, of all ranks, is the same object for all layers of one shape: they share a step's buffers. Layers may share
@@ -74,7 +73,7 @@ export class Attention {
   ) {
     const { config, share } = build.share(all, attentionShare);
     this.config = config;
-    this.counts = share.counts;
+    this.contributes = share.contributes;
     const { kvHeads, headDim, rope, givenScale = 1 } = config;
     this.scale = config.scale * givenScale ** 2;
     this.invFreq = rope === null ? undefined : build.loader.constant(rope.invFreq);
@@ -97,15 +96,10 @@ export class Attention {
     /** `joined`: the caller projects back, and calls forwardJoined. */
     { joined = false }: { joined?: boolean } = {},
   ): Attention {
-    const { heads, headDim, bias, headNorm, inputScale, outputScale = 1, givenScale } = config;
+    const { heads, headDim, bias, headNorm, outputScale = 1, givenScale } = config;
     const norm = (name: string) => normWeight(build, weights.scope(name), headDim, headNorm!.weight);
     const projections = {
-      qkv:
-        givenScale !== undefined
-          ? null
-          : config.outputGate
-            ? gatedQkv(config, hiddenSize, build, weights)
-            : Linear.stacked(build, qkvParts(config, build, weights), hiddenSize, bias, { inputScale }),
+      qkv: givenScale === undefined ? qkvOf(config, hiddenSize, build, weights) : null,
       out: joined
         ? null
         : Linear.load(build, weights.scope("o_proj"), [hiddenSize, heads * headDim], bias, {
@@ -119,18 +113,18 @@ export class Attention {
 
   /** residual [tokens, hidden] += the attention of x. */
   forward(f: Forward, x: Input, residual: Tensor): void {
-    if (this.counts) this.projections.out!.addTo(f, this.attended(f, x), residual);
+    if (this.contributes) this.projections.out!.addTo(f, this.attended(f, x), residual);
   }
 
   /** The same without a residual. */
   forwardInto(f: Forward, x: Input, out: Tensor): void {
-    if (this.counts) this.projections.out!.of(f, this.attended(f, x), out);
+    if (this.contributes) this.projections.out!.of(f, this.attended(f, x), out);
     else f.stream.fill(out, 0);
   }
 
   /** residual [tokens, hidden] += the attention of rows of q, k and v, the same tensor in all layers of a step. */
   forwardProjected(f: Forward, qkv: Tensor, residual: Tensor): void {
-    if (this.counts) this.projections.out!.addTo(f, this.attended(f, null, { qkv }), residual);
+    if (this.contributes) this.projections.out!.addTo(f, this.attended(f, null, { qkv }), residual);
   }
 
   /** The rows before the projection back into `attended` [tokens, heads headDim], the same tensor in all layers of a step, too. */

@@ -57,7 +57,7 @@ export class GatedDeltaNet {
   private readonly shape: DeltaShape;
 
   private readonly config: GatedDeltaNetConfig;
-  private readonly counts: boolean;
+  private readonly contributes: boolean;
 
   /**
    * `all`, of all ranks, is the same object for all layers of one shape: they share a step's buffers. `inProj` are the rows of the
@@ -71,7 +71,7 @@ export class GatedDeltaNet {
     const perHead = (name: string, start: Initial) =>
       build.rows(weights.tensor(name, [all.valueHeads], start), [share.heads]);
     this.config = config;
-    this.counts = share.counts;
+    this.contributes = share.contributes;
     this.inProj = Linear.of(build, build.place.ranks === 1 ? inProj : rowsOfStack(inProj, channels), null);
     const taps = { all: sum(sizesOf(all).slice(0, 3)), channels: channels.slice(0, 3) };
     this.conv = CausalConv.load(build, weights.scope("conv1d"), taps, convKernel, false);
@@ -104,7 +104,7 @@ export class GatedDeltaNet {
     if (prefill !== null) this.prefill(f, prefill, pools);
     if (decode !== null) this.decode(f, decode, pools);
     this.norm.forward(f, y, z);
-    if (this.counts) this.outProj.addTo(f, y, residual);
+    if (this.contributes) this.outProj.addTo(f, y, residual);
   }
 
   // Arguments are written out, here and below: to spread two objects into a third takes longer than the call of an op.

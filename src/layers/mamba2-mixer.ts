@@ -52,7 +52,7 @@ export class Mamba2Mixer {
   private readonly shape: MixerShape;
   /** This rank's. */
   private readonly config: Mamba2MixerConfig;
-  private readonly counts: boolean;
+  private readonly contributes: boolean;
 
   /** `all`, of all ranks, is the same object for all mixers of one shape: they share a step's buffers. */
   constructor(
@@ -62,7 +62,7 @@ export class Mamba2Mixer {
     /**
      * `projected`: in_proj is a part of a product of the caller's, who calls forwardProjected. `beside`: other branches add to the
      * same rows before they are summed over the ranks. `joined`: out_proj is a part of a product of the caller's as well, who calls
-     * forwardInto; for a mixer without a norm.
+     * forwardJoined; for a mixer without a norm.
      */
     {
       projected = false,
@@ -79,7 +79,7 @@ export class Mamba2Mixer {
     const perHead = (name: string, start: Initial) =>
       build.rows(weights.tensor(name, [all.heads], start), [share.heads.heads]);
     this.config = config;
-    this.counts = share.heads.counts;
+    this.contributes = share.heads.contributes;
     const inProj = inProjPart(all, build, weights);
     this.inProj = projected ? null : Linear.stacked(build, [inProj], hiddenSize, inProjBias, inProjScales(config));
     const taps = { all: sizesOf(all).convDim, channels: convChannels(all, share.heads) };
@@ -96,7 +96,7 @@ export class Mamba2Mixer {
     };
     const { inner: width } = sizesOf(all);
     const normed = weights.scope("norm");
-    const own = { channels, counts: this.counts };
+    const own = { channels, contributes: this.contributes };
     this.split = norm && share.splitsNorm ? splitNorm(build, normed, width, norm, own, beside) : null;
     this.norm = norm && !share.splitsNorm ? GatedRmsNorm.load(build, normed, width, norm, channels) : null;
     this.outProj = joined
@@ -142,7 +142,7 @@ export class Mamba2Mixer {
   }
 
   /** The rows before out_proj into y [tokens, inner], the same tensor in all layers of a step, too. */
-  forwardInto(f: Forward, zxbcdt: Tensor, y: Tensor): void {
+  forwardJoined(f: Forward, zxbcdt: Tensor, y: Tensor): void {
     this.mixed(
       f,
       f.once(this.config, () => mixerStep(f, this.shape, { zxbcdt, y })),
@@ -151,7 +151,7 @@ export class Mamba2Mixer {
 
   private addMixed(f: Forward, step: MixerStep, residual: Tensor): void {
     const rows = this.mixed(f, step);
-    if (this.counts) this.outProj!.addTo(f, rows, residual);
+    if (this.contributes) this.outProj!.addTo(f, rows, residual);
   }
 
   private mixed(f: Forward, step: MixerStep): Input {

@@ -43,8 +43,8 @@ export function mixerShare(config: Mamba2MixerConfig, place: Rank): MixerShare {
   const { norm } = config;
   const groupHeads = config.heads / (norm?.groups ?? 1);
   const isWhole = (rank: number) => {
-    const { heads: some, counts } = headShare(config.heads, config.groups, { ...place, rank });
-    return counts && some.every((head) => head % groupHeads === 0);
+    const { heads: some, contributes } = headShare(config.heads, config.groups, { ...place, rank });
+    return contributes && some.every((head) => head % groupHeads === 0);
   };
   const splitsNorm = norm !== null && !Array.from({ length: place.ranks }, (_, rank) => isWhole(rank)).every(Boolean);
   return { config: own, heads, splitsNorm };

@@ -90,7 +90,7 @@ export class ParallelMixers implements Branch {
       attention.forwardProjected(f, qkv, residual);
     } else {
       attention.forwardJoined(f, qkv, given.attended);
-      mixer.forwardInto(f, zxbcdt, given.y);
+      mixer.forwardJoined(f, zxbcdt, given.y);
       outProj!.addTo(f, given.rows, residual);
     }
   }

@@ -15,7 +15,7 @@ export interface HeadShare {
   readonly heads: Range;
   readonly groups: Range;
   /** False where there are fewer heads than ranks: such a rank computes a head of another's, and adds nothing. */
-  readonly counts: boolean;
+  readonly contributes: boolean;
 }
 
 /**
@@ -26,15 +26,15 @@ export function headShare(heads: number, groups: number, { rank, ranks }: Rank):
   const inGroup = heads / groups;
   if (groups >= ranks) {
     const own = part(groups, rank, ranks);
-    return { groups: own, heads: times(own, inGroup), counts: true };
+    return { groups: own, heads: times(own, inGroup), contributes: true };
   }
   const group = Math.floor((rank * groups) / ranks);
   const first = Math.ceil((group * ranks) / groups);
   const sharers = Math.ceil(((group + 1) * ranks) / groups) - first;
   const [begin, end] = part(inGroup, rank - first, sharers);
-  const counts = end > begin;
-  const own: Range = [group * inGroup + begin, group * inGroup + (counts ? end : begin + 1)];
-  return { groups: [group, group + 1], heads: own[1] > heads ? [heads - 1, heads] : own, counts };
+  const contributes = end > begin;
+  const own: Range = [group * inGroup + begin, group * inGroup + (contributes ? end : begin + 1)];
+  return { groups: [group, group + 1], heads: own[1] > heads ? [heads - 1, heads] : own, contributes };
 }
 
 /** A rank's part of something that is parted at multiples of `unit` only, as all_gather parts columns. */

@@ -11,10 +11,10 @@ import type { PartNorm } from "./rank-sum";
 import { channelWeight, type GatedNorm, type Input, RmsNorm } from "./rms-norm";
 import { length } from "./share";
 
-/** The channels of a gated norm that are a rank's; `counts` as in HeadShare. */
+/** The channels of a gated norm that are a rank's; `contributes` as in HeadShare. */
 export interface NormShare {
   readonly channels: Range;
-  readonly counts: boolean;
+  readonly contributes: boolean;
 }
 
 /** A gated norm whose groups of channels lie on several ranks. */
@@ -51,8 +51,8 @@ export class NormOfSum implements SplitNorm {
   }
 
   partNorm(f: Forward): PartNorm {
-    const { channels, counts } = this.share;
-    return { squares: this.squares(f), channels: counts ? length(channels) : 0, eps: this.eps };
+    const { channels, contributes } = this.share;
+    return { squares: this.squares(f), channels: contributes ? length(channels) : 0, eps: this.eps };
   }
 
   private squares(f: Forward): Tensor {
@@ -89,7 +89,7 @@ export class NormOfSums implements SplitNorm {
     const { share, groupSize, weight, config } = this;
     const [first] = share.channels;
     const { own, all } = f.once(this.key, () => this.prepare(f));
-    if (share.counts) squareSums(stream, { sums: own, x, groupSize, first });
+    if (share.contributes) squareSums(stream, { sums: own, x, groupSize, first });
     else stream.fill(own, 0);
     allReduce(stream, { out: all, x: own });
     rmsNormOfSums(stream, { out: x, x, sums: all, weight, groupSize, first, eps: config.eps });

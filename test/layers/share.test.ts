@@ -18,7 +18,7 @@ test("every head counts on one rank, whose groups are those that its heads need"
     fc.property(places, fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 9 }), (ranks, groups, inGroup) => {
       const heads = groups * inGroup;
       const shares = ofAll(ranks, (rank) => headShare(heads, groups, { rank, ranks }));
-      const counted = shares.filter(({ counts }) => counts);
+      const counted = shares.filter(({ contributes }) => contributes);
       expect(
         covers(
           counted.map((share) => share.heads),
@@ -31,7 +31,7 @@ test("every head counts on one rank, whose groups are those that its heads need"
         // All of a rank's groups have as many heads there.
         expect(length(own) % length(needed)).toBe(0);
       }
-      expect(shares.every(({ counts }) => counts)).toBe(groups >= ranks || counted.length === ranks);
+      expect(shares.every(({ contributes }) => contributes)).toBe(groups >= ranks || counted.length === ranks);
     }),
   );
 });
