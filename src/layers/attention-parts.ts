@@ -1,6 +1,8 @@
 import { EngineError } from "../errors";
-import { concatRows, type MatrixDescriptor, pickRows } from "../weights/descriptor";
+import { concatRows } from "../weights/concat-rows";
+import type { MatrixDescriptor } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
+import { pickRows } from "../weights/pick";
 import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";
 import type { ModelBuild } from "./build";

@@ -1,6 +1,7 @@
 import type { AnyField } from "../step/field";
 import type { DType } from "../tensor/dtype";
-import { type MatrixDescriptor, pickColumns, pickRows } from "../weights/descriptor";
+import type { MatrixDescriptor } from "../weights/descriptor";
+import { pickColumns, pickRows } from "../weights/pick";
 import type { Range } from "../weights/range";
 import type { WeightLoader } from "../weights/weight-loader";
 import type { CacheHandle, CacheSpec, Pools } from "./cache";

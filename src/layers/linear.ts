@@ -1,7 +1,8 @@
 import { linear, rmsNormLinear } from "../ops/linear";
 import type { Stream } from "../tensor/stream";
 import type { Tensor } from "../tensor/tensor";
-import { concatRows, type MatrixDescriptor, runsOf, type WeightDescriptor } from "../weights/descriptor";
+import { concatRows, runsOf } from "../weights/concat-rows";
+import type { MatrixDescriptor, WeightDescriptor } from "../weights/descriptor";
 import { initial } from "../weights/dummy";
 import type { Range } from "../weights/range";
 import type { WeightScope } from "../weights/scope";

@@ -1,5 +1,6 @@
 import type { ModelBuild } from "../layers/build";
-import { type MatrixDescriptor, pickRows } from "../weights/descriptor";
+import type { MatrixDescriptor } from "../weights/descriptor";
+import { pickRows } from "../weights/pick";
 import type { WeightScope } from "../weights/scope";
 import type { GdnGeometry } from "./config/geometry";
 import type { Qwen3NextConfig } from "./config/qwen3-next";

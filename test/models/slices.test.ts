@@ -2,17 +2,10 @@
 import { linear } from "../../src/ops/linear";
 import { groupedLinear } from "../../src/ops/moe";
 import type { Tensor } from "../../src/tensor/tensor";
-import {
-  concatRows,
-  type MatrixDescriptor,
-  pickColumns,
-  pickRows,
-  pickRowsOfEach,
-  reshaped,
-  storedBytes,
-  type WeightDescriptor,
-} from "../../src/weights/descriptor";
+import { concatRows } from "../../src/weights/concat-rows";
+import { type MatrixDescriptor, reshaped, storedBytes, type WeightDescriptor } from "../../src/weights/descriptor";
 import { DeviceLoader } from "../../src/weights/device-loader";
+import { pickColumns, pickRows, pickRowsOfEach } from "../../src/weights/pick";
 import { PlannedLoader } from "../../src/weights/planned-loader";
 import type { Range } from "../../src/weights/range";
 import { WeightScope } from "../../src/weights/scope";

@@ -1,5 +1,6 @@
 import { beside } from "../../src/weights/beside";
-import { pickColumns, storedBytes, type WeightDescriptor } from "../../src/weights/descriptor";
+import { storedBytes, type WeightDescriptor } from "../../src/weights/descriptor";
+import { pickColumns } from "../../src/weights/pick";
 import { valuesOf } from "./descriptor-values";
 import { engineError, makeTestDir, type TestDir } from "./files";
 import { storedMatrices } from "./stored-matrices";

@@ -1,15 +1,13 @@
 import { sizeOf } from "../../src/tensor/dtype";
+import { concatRows } from "../../src/weights/concat-rows";
 import {
-  concatRows,
   isQuantized,
   type MatrixDescriptor,
-  pickColumns,
-  pickRows,
-  pickRowsOfEach,
   type QuantizedRows,
   reshaped,
   storedBytes,
 } from "../../src/weights/descriptor";
+import { pickColumns, pickRows, pickRowsOfEach } from "../../src/weights/pick";
 import type { Range } from "../../src/weights/range";
 import { readPart } from "../../src/weights/read-part";
 import { valuesOf } from "./descriptor-values";

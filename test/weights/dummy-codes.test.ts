@@ -1,5 +1,7 @@
-import { concatRows, isQuantized, pickRows, type QuantizedDescriptor } from "../../src/weights/descriptor";
+import { concatRows } from "../../src/weights/concat-rows";
+import { isQuantized, type QuantizedDescriptor } from "../../src/weights/descriptor";
 import type { CodesForm } from "../../src/weights/dummy-codes";
+import { pickRows } from "../../src/weights/pick";
 import { floatsOfCodes } from "../../src/weights/quantized-rows";
 import { readPart } from "../../src/weights/read-part";
 import { WeightScope } from "../../src/weights/scope";

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { Checkpoint } from "../../src/weights/checkpoint";
-import { concatRows, dummiesOf, partsOf } from "../../src/weights/descriptor";
+import { concatRows } from "../../src/weights/concat-rows";
+import { dummiesOf, partsOf } from "../../src/weights/descriptor";
 import { type Initial, initial } from "../../src/weights/dummy";
 import { equalParts } from "../../src/weights/part";
 import { WeightScope } from "../../src/weights/scope";

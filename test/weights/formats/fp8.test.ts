@@ -1,5 +1,7 @@
-import { type MatrixDescriptor, pickRows, runsOf } from "../../../src/weights/descriptor";
+import { runsOf } from "../../../src/weights/concat-rows";
+import type { MatrixDescriptor } from "../../../src/weights/descriptor";
 import { type QuantizationSettings, usualSettings } from "../../../src/weights/formats/format";
+import { pickRows } from "../../../src/weights/pick";
 import { meaning, randomCodes } from "../../helpers/codes";
 import { Rng } from "../../helpers/rng";
 import { valuesOf } from "../descriptor-values";

@@ -1,4 +1,4 @@
-import { pickRows } from "../../../src/weights/descriptor";
+import { pickRows } from "../../../src/weights/pick";
 import { fromBf16 } from "../../helpers/bits";
 import { dequantized, randomCodes } from "../../helpers/codes";
 import { Rng } from "../../helpers/rng";

@@ -2,9 +2,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GgufFile } from "../../../src/gguf/gguf-file";
-import { isQuantized, type MatrixDescriptor, pickRows } from "../../../src/weights/descriptor";
+import { isQuantized, type MatrixDescriptor } from "../../../src/weights/descriptor";
 import { blockTypes } from "../../../src/weights/gguf/block-types";
 import { floatsOf, type GgufWeight, matrixOf } from "../../../src/weights/gguf/weight";
+import { pickRows } from "../../../src/weights/pick";
 import { readSafetensorsHeader } from "../../../src/weights/safetensors";
 import * as descriptor from "../descriptor-values";
 
