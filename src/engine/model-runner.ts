@@ -149,6 +149,21 @@ export class ModelRunner {
 
   /** Launches a step at once; the promise settles with its tokens. At most MAX_STEPS_IN_FLIGHT at a time, in order. */
   async step(scheduled: ScheduledBatch): Promise<StepResult> {
+    const pending: Promise<void>[] = [];
+    try {
+      const result = this.launchStep(scheduled, pending);
+      this.trace?.launched();
+      await Promise.all(pending);
+      return result;
+    } catch (error) {
+      // A device that is lost fails the downloads before the launch that throws, too: nobody else waits for them.
+      for (const download of pending) download.catch(() => {});
+      throw error;
+    }
+  }
+
+  /** What it gives is there once `pending` has settled. */
+  private launchStep(scheduled: ScheduledBatch, pending: Promise<void>[]): StepResult {
     const { batch, captured } = this.sizes.fit(scheduled);
     const { stream } = this.target.device;
     const { launcher } = this;
@@ -162,10 +177,10 @@ export class ModelRunner {
     const graph = captured ? this.graphFor(batch, wanted, follows) : null;
     const tokens = this.drawn[this.turn]!.subarray(0, scheduled.numDraws);
     this.turn = (this.turn + 1) % this.drawn.length;
-    const draw = launcher.arena.scope(() => {
+    return launcher.arena.scope(() => {
       launcher.upload();
       this.trace?.begin(stream);
-      const draw = this.drawOf(batch, wanted);
+      const draw = this.drawOf(batch, wanted, pending);
       launcher.launchRestores(draw.views);
       const f = graph === null ? this.launchForward(draw, wanted, takesDraws(batch)) : undefined;
       if (graph !== null) stream.replay(graph.graph);
@@ -174,13 +189,10 @@ export class ModelRunner {
       if (follows && graph?.part === "forward") stream.replay(this.graph(batch, "follow"));
       else if (follows && graph === null) launcher.launchFollow(batch, draw.views, f);
       this.trace?.end(stream);
-      if (ids !== null) draw.pending.push(stream.download(launcher.ids(draw.views), ids));
-      draw.pending.push(scheduled.numDraws > 0 ? stream.download(launcher.buffers.tokens, tokens, 0) : stream.done());
-      return draw;
+      if (ids !== null) pending.push(stream.download(launcher.ids(draw.views), ids));
+      pending.push(scheduled.numDraws > 0 ? stream.download(launcher.buffers.tokens, tokens, 0) : stream.done());
+      return { tokens, ids, logprobs: draw.logprobs, prompts: draw.prompts };
     });
-    this.trace?.launched();
-    await Promise.all(draw.pending);
-    return { tokens, ids, logprobs: draw.logprobs, prompts: draw.prompts };
   }
 
   /** See StateTransfers. */
@@ -204,14 +216,14 @@ export class ModelRunner {
     this.launcher.free();
   }
 
-  private drawOf(batch: ScheduledBatch, wanted: readonly DrawStage[]): Draw {
+  private drawOf(batch: ScheduledBatch, wanted: readonly DrawStage[], pending: Promise<void>[]): Draw {
     const { logits, tokens } = this.launcher.buffers;
     const { stream } = this.target.device;
     const changed = wanted.some(({ at }) => at === "logits");
     return {
       ...{ stream, arena: this.launcher.arena, batch, views: this.launcher.views(), hidden: null, changed },
       ...{ logits: logits.rows(0, batch.numDraws), tokens: tokens.rows(0, batch.numDraws) },
-      ...{ pending: [], logprobs: null, prompts: noScores },
+      ...{ pending, logprobs: null, prompts: noScores },
     };
   }
 
@@ -228,7 +240,7 @@ export class ModelRunner {
   /** A step in which no row wants more than a token; a part of it, for a graph. Tokens may stand for draws of the last step. */
   private launchAll(batch: ScheduledBatch, part: Part): void {
     this.launcher.arena.scope(() => {
-      const draw = this.drawOf(batch, []);
+      const draw = this.drawOf(batch, [], []);
       const f = part === "follow" ? undefined : this.launchForward(draw, [], true);
       if ((part === "step" || part === "drawn") && batch.numDraws > 0) sample.launch(draw);
       if (part === "step" || part === "follow") this.launcher.launchFollow(batch, draw.views, f);
