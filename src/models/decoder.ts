@@ -52,21 +52,29 @@ export interface DecoderEnds {
   readonly lmHead: LmHead;
 }
 
+/** What it is made of, in the order of a pass. */
+interface DecoderParts extends DecoderEnds {
+  readonly blocks: readonly Block[];
+  readonly norm: RmsNorm;
+  readonly mtp: MtpHead | null;
+}
+
 /** A language model: an embedding, blocks around a residual stream, a final norm and a head. */
 export class Decoder implements Model {
+  readonly caches: readonly CacheSpec[];
+  readonly fields: readonly AnyField[];
+  readonly statesLag: boolean;
+
   private constructor(
     private readonly config: DecoderConfig,
     private readonly options: DecoderOptions,
-    private readonly residualDtype: DType,
-    readonly caches: readonly CacheSpec[],
-    readonly fields: readonly AnyField[],
-    readonly statesLag: boolean,
-    private readonly embeddings: Embedding,
-    private readonly blocks: readonly Block[],
-    private readonly norm: RmsNorm,
-    private readonly lmHead: LmHead,
-    readonly mtp: MtpHead | null,
-  ) {}
+    { caches, fields, statesLag }: ModelBuild,
+    private readonly parts: DecoderParts,
+  ) {
+    this.caches = caches;
+    this.fields = fields;
+    this.statesLag = statesLag;
+  }
 
   /** `blocksOf` builds the blocks of one layer from the weights under layers.N. */
   static async load(
@@ -89,28 +97,32 @@ export class Decoder implements Model {
     if (tieWordEmbeddings) weights.ignore("lm_head.weight");
     const mtp = build.withMtp ? (options.mtp?.({ embeddings, lmHead }) ?? null) : null;
     await build.loader.settle();
-    const residual = options.residualDtype ?? "f32";
-    const { caches, fields, statesLag } = build;
-    return new Decoder(config, options, residual, caches, fields, statesLag, embeddings, blocks, norm, lmHead, mtp);
+    return new Decoder(config, options, build, { embeddings, blocks, norm, lmHead, mtp });
+  }
+
+  get mtp(): MtpHead | null {
+    return this.parts.mtp;
   }
 
   forward(f: Forward, out?: Tensor): Tensor {
-    const { embeddingScale = 1, place = (_, embedded) => embedded } = this.options;
-    const embedded = f.arena.tensor(this.residualDtype, [f.numTokens, this.config.hiddenSize]);
-    this.embeddings.forwardInto(f, f.view(tokenIds)!, embedded);
+    const { embeddings, blocks, norm } = this.parts;
+    const { embeddingScale = 1, residualDtype = "f32", place } = this.options;
+    const embedded = f.arena.tensor(residualDtype, [f.numTokens, this.config.hiddenSize]);
+    embeddings.forwardInto(f, f.view(tokenIds)!, embedded);
     if (embeddingScale !== 1) scale(f.stream, { out: embedded, x: embedded, alpha: embeddingScale });
-    const residual = place(f, embedded);
-    for (const block of this.blocks) block.forward(f, residual);
-    if (out === undefined) return this.norm.of(residual).value(f);
-    this.norm.forwardInto(f, residual, out);
+    const residual = place?.(f, embedded) ?? embedded;
+    for (const block of blocks) block.forward(f, residual);
+    if (out === undefined) return norm.of(residual).value(f);
+    norm.forwardInto(f, residual, out);
     return out;
   }
 
   logits(f: Pick<Forward, "stream">, hidden: Tensor, out: Tensor): void {
-    this.lmHead.forwardInto(f, hidden, out);
+    this.parts.lmHead.forwardInto(f, hidden, out);
   }
 
   work(load: StepLoad): Work {
-    return sumWork([...this.blocks.map((block) => block.work(load)), this.lmHead.work({ tokens: load.sequences })]);
+    const { blocks, lmHead } = this.parts;
+    return sumWork([...blocks.map((block) => block.work(load)), lmHead.work({ tokens: load.sequences })]);
   }
 }
