@@ -19,7 +19,7 @@ describe("rejects", () => {
     ["an empty file", "ERR_CONFIG", "", "expected JSON"],
     ["a trailing comma", "ERR_CONFIG", '{"model_type": "mamba2",}', "expected JSON"],
     ["invalid UTF-8", "ERR_CONFIG", Buffer.from([0x7b, 0xff, 0x7d]), "cannot be read"],
-    ["more than 1 MB", "ERR_CONFIG", " ".repeat(1_048_577), "at most 1048576 bytes, got 1048577"],
+    ["more than 16 MB", "ERR_CONFIG", " ".repeat(16_777_217), "at most 16777216 bytes, got 16777217"],
     ["1 MB of quotes and backslashes", "ERR_CONFIG", '"\\'.repeat(500_000), "expected JSON"],
     ["deep nesting", "ERR_CONFIG", "[".repeat(500_000), "expected JSON"],
     ["null", "ERR_CONFIG", "null", "expected an object, got null"],

@@ -58,6 +58,14 @@ test.each([
   expect(read(config)).toMatchObject({ fp8Inputs });
 });
 
+test("a list of the modules of many experts is read", () => {
+  const name = (i: number) => `backbone.layers.${i % 40}.mixer.experts.${i}.up_proj`;
+  const layers = Array.from({ length: 40_960 }, (_, i) => [name(i), { quant_algo: "NVFP4", group_size: 16 }]);
+  const config = { quant_algo: "MIXED_PRECISION", quantized_layers: Object.fromEntries(layers) };
+  expect(read({ quant_method: "modelopt", ...config })).toMatchObject({ fp8Inputs: false });
+  expect(read(null, config)).toMatchObject({ fp8Inputs: false });
+});
+
 test("refuses what is malformed, and methods that are not read", () => {
   const refused = (config: object) => engineError("ERR_CONFIG", () => read(config)).message;
   expect(refused({ quant_method: "fp8", activation_scheme: 3 })).toContain("activation_scheme: expected a string");

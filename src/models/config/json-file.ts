@@ -3,7 +3,8 @@ import type { z } from "zod";
 import { EngineError, type ErrorCode } from "../../errors";
 import { isObject } from "../../json/value";
 
-const maxBytes = 1_048_576;
+/** ModelOpt lists each quantized module by its name: 40 layers of 512 experts are 5 MB. */
+const maxBytes = 16 * 2 ** 20;
 
 /**
  * A JSON file that holds one object, with the errors that readers of it throw.
@@ -19,7 +20,7 @@ export class ConfigFile {
     private readonly nameOf: (key: string) => string = (key) => key,
   ) {}
 
-  /** Throws ERR_CONFIG: no such file, over 1 MB, not UTF-8, not JSON, not an object. */
+  /** Throws ERR_CONFIG: no such file, over 16 MB, not UTF-8, not JSON, not an object. */
   static read(path: string): ConfigFile {
     const value = parseJson(path, readText(path));
     if (!isObject(value)) throw configError(path, `expected an object, got ${described(value)}`);
