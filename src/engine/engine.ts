@@ -4,10 +4,7 @@ import type { Constraint } from "../grammar/compile";
 import type { TokenConstraint } from "../grammar/constraint";
 import type { StepResult } from "./model-runner";
 import type { EngineConfig } from "./policy/config";
-import { configuredProposer } from "./policy/configured-proposer";
-import { KvPages } from "./policy/kv-pages";
-import { PrefixCache } from "./policy/prefix-cache";
-import type { Proposer } from "./policy/proposer";
+import { Planner, type PlannerExtras } from "./policy/planner";
 import {
   type EngineClient,
   type EngineRequest,
@@ -15,11 +12,8 @@ import {
   type EngineToken,
   greedyRequest,
 } from "./policy/request";
-import { type ScheduledOutput, Scheduler } from "./policy/scheduler";
-import { CompositeMemory, type SequenceMemory } from "./policy/sequence-memory";
-import { StateSlots } from "./policy/state-slots";
+import type { ScheduledOutput } from "./policy/scheduler";
 import type { ScheduledBatch } from "./policy/step-plan";
-import type { StepCosts } from "./policy/step-times";
 import { MAX_STEPS_IN_FLIGHT } from "./policy/steps-in-flight";
 import { TokenChannel } from "./policy/token-channel";
 import { QueueTimes } from "./queue-times";
@@ -28,14 +22,10 @@ import { StepCounts } from "./step-counts";
 import type { StepTrace } from "./step-trace";
 import { PromptLogprobs, readLogprobs } from "./token-logprobs";
 
-export interface EngineExtras {
+export interface EngineExtras extends PlannerExtras {
   readonly trace?: StepTrace;
   /** Throws ERR_REQUEST. Default: every constraint is refused. */
   readonly compile?: (constraint: Constraint) => TokenConstraint;
-  /** What guesses next tokens, where the config has guesses. Default: what it names. */
-  readonly proposer?: Proposer;
-  /** By which it is decided how many tokens are guessed. Default: as measured. */
-  readonly stepCosts?: StepCosts;
 }
 
 function noConstraints(): never {
@@ -56,10 +46,8 @@ interface Launched {
  * before it have come, so that the device does not wait for the host; the tokens are the same.
  */
 export class Engine implements EngineClient {
-  private readonly slots: StateSlots;
-  private readonly pages: KvPages;
-  private readonly prefixes: PrefixCache | null;
-  private readonly scheduler: Scheduler;
+  private planner: Planner;
+  private readonly newPlanner: () => Planner;
   private readonly maxStepsInFlight: number;
   private readonly trace: StepTrace | null;
   private readonly compile: (constraint: Constraint) => TokenConstraint;
@@ -82,30 +70,19 @@ export class Engine implements EngineClient {
     private readonly runner: Pick<Runner, "step" | "transfer">,
     config: EngineConfig,
     private readonly free: () => void,
-    { trace, compile = noConstraints, proposer, stepCosts }: EngineExtras = {},
+    { trace, compile = noConstraints, ...extras }: EngineExtras = {},
   ) {
     this.trace = trace ?? null;
     this.compile = compile;
-    this.slots = new StateSlots(config.maxNumSeqs);
-    this.pages = new KvPages(config.numPages);
-    this.prefixes = config.numSnapshots > 0 ? new PrefixCache(config, this.pages) : null;
-    const parts: SequenceMemory[] = [this.slots];
-    if (this.prefixes !== null) parts.unshift(this.prefixes); // what is known takes no page of a new sequence
-    if (config.numPages > 0) parts.push(this.pages);
-    const { speculative = null } = config;
-    this.scheduler = new Scheduler(config, {
-      memory: new CompositeMemory(parts),
-      prefixes: this.prefixes,
-      proposer: speculative && (proposer ?? configuredProposer(speculative)),
-      stepCosts,
-    });
+    this.newPlanner = () => new Planner(config, extras);
+    this.planner = this.newPlanner();
     this.maxStepsInFlight = config.overlap ? MAX_STEPS_IN_FLIGHT : 1;
   }
 
   submit(request: EngineRequest): AsyncIterableIterator<EngineToken> {
     if (this.closing !== null) throw new EngineError("ERR_CLOSED", "the engine is closed");
     const constraint = request.constraint === undefined ? null : this.compile(request.constraint).start();
-    this.scheduler.add(request, constraint);
+    this.planner.scheduler.add(request, constraint);
     this.promptTokens += request.prompt.length;
     this.queueTimes.arrived(request.id);
     const channel = new TokenChannel(() => this.abort(request.id));
@@ -115,7 +92,7 @@ export class Engine implements EngineClient {
   }
 
   abort(id: string): void {
-    this.scheduler.abort(id);
+    this.planner.scheduler.abort(id);
     this.settle(id);
   }
 
@@ -135,23 +112,10 @@ export class Engine implements EngineClient {
 
   stats(): EngineStats {
     return {
-      running: this.scheduler.numRunning,
-      waiting: this.scheduler.numWaiting,
-      slotsUsed: this.slots.numUsed,
-      slotsTotal: this.slots.numSlots,
-      pagesUsed: this.pages.numUsed,
-      pagesTotal: this.pages.numPages,
+      ...this.planner.stats(),
+      ...this.stepCounts.all(),
       promptTokens: this.promptTokens,
       generatedTokens: this.generatedTokens,
-      ...this.stepCounts.all(),
-      preemptions: this.scheduler.numPreemptions,
-      prefixCacheQueries: this.prefixes?.queries ?? 0,
-      prefixCacheHits: this.prefixes?.hits ?? 0,
-      snapshotsUsed: this.prefixes?.tiers.numOnDevice ?? 0,
-      snapshotsTotal: this.prefixes?.tiers.capacity ?? 0,
-      hostSnapshotsUsed: this.prefixes?.tiers.numOnHost ?? 0,
-      hostSnapshotsTotal: this.prefixes?.tiers.hostCapacity ?? 0,
-      speculation: structuredClone(this.scheduler.speculation),
     };
   }
 
@@ -175,7 +139,7 @@ export class Engine implements EngineClient {
     try {
       for (;;) {
         while (inFlight.length < this.maxStepsInFlight) {
-          const batch = this.scheduler.schedule();
+          const batch = this.planner.scheduler.schedule();
           this.trace?.scheduled();
           if (batch !== null) inFlight.push(this.launch(batch));
           this.beginTransfers(); // after the step: it may read what they write
@@ -190,9 +154,10 @@ export class Engine implements EngineClient {
         else break;
       }
     } catch (error) {
-      // A fault of the policy itself: nobody may wait for ever, and the process goes on.
+      // A fault of the policy itself: nobody may wait for ever, and what it has become decides nothing more.
+      await Promise.allSettled([...inFlight.map(({ outcome }) => outcome), ...this.transfers]);
       for (const id of [...this.channels.keys()]) this.settle(id, error);
-      await Promise.all(inFlight.map(({ outcome }) => outcome));
+      this.planner = this.newPlanner();
     } finally {
       this.loop = null;
     }
@@ -208,10 +173,11 @@ export class Engine implements EngineClient {
   }
 
   private beginTransfers(): void {
-    const transfers = this.prefixes?.tiers.takeTransfers() ?? [];
-    if (transfers.length === 0) return;
+    const { prefixes } = this.planner;
+    const transfers = prefixes?.tiers.takeTransfers() ?? [];
+    if (prefixes === null || transfers.length === 0) return;
     for (const [i, copied] of this.runner.transfer(transfers).entries()) {
-      const settle = (failed: boolean) => this.prefixes!.tiers.transferred(transfers[i]!, failed);
+      const settle = (failed: boolean) => prefixes.tiers.transferred(transfers[i]!, failed);
       const done: Promise<void> = copied
         .then(
           () => settle(false),
@@ -227,7 +193,7 @@ export class Engine implements EngineClient {
     const settled = await outcome;
     this.trace?.received();
     if ("error" in settled) {
-      for (const { id } of this.scheduler.fail(batch)) this.settle(id, settled.error);
+      for (const { id } of this.planner.scheduler.fail(batch)) this.settle(id, settled.error);
       return nothing;
     }
     this.stepCounts.add(batch);
@@ -239,7 +205,7 @@ export class Engine implements EngineClient {
       if (numGenerated === 0 && this.channels.has(id)) this.promptLogprobs.add(scores);
     }
     const ms = Number.isNaN(before) ? undefined : now - before;
-    const outputs = this.scheduler.commit(batch, result.tokens, ms, result.ids);
+    const outputs = this.planner.scheduler.commit(batch, result.tokens, ms, result.ids);
     return () => {
       for (const output of outputs) this.deliver(output, result);
       this.trace?.delivered();

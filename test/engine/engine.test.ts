@@ -122,9 +122,14 @@ describe.each([{ overlap: true }, { overlap: false }])("%j", ({ overlap }) => {
     expect(ids(await collect(tokens))).toEqual([3, 4]);
   });
 
-  test("a fault of the policy fails the requests instead of leaving them to wait", async () => {
-    runner.step = async () => ({ tokens: new Int32Array(0), ids: null, logprobs: null, prompts: [] }); // fewer than the step draws
-    await expect(collect(engine.submit(makeRequest()))).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+  test("a fault of the policy fails the requests instead of leaving them to wait, and the next one works", async () => {
+    const step = runner.step.bind(runner);
+    runner.step = async (batch) => ({ ...(await step(batch)), tokens: new Int32Array(0) }); // fewer than the step draws
+    const failed = ["a", "b", "c"].map((id) => collect(engine.submit(makeRequest({ id }))));
+    for (const result of failed) await expect(result).rejects.toMatchObject({ code: "ERR_ARGUMENT" });
+    runner.step = step;
+    expect(ids(await collect(engine.submit(makeRequest({ id: "a", maxTokens: 3 }))))).toEqual([3, 4, 5]);
+    expect(engine.stats()).toMatchObject({ running: 0, waiting: 0, slotsUsed: 0 });
   });
 
   test("with overlap, the next step is launched before the last one's tokens have come", async () => {
