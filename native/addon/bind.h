@@ -10,18 +10,9 @@
 
 #include "addon/guard.h"
 #include "addon/state.h"
+#include "addon/values.h"
 
 namespace mamba::addon {
-
-inline void expect(napi_status status, const char* type) {
-  if (status != napi_ok) throw Error(ErrorCode::Argument, "native", std::string("expected a ") + type);
-}
-
-inline Handle read_handle(napi_env env, napi_value value) {
-  Handle handle;
-  expect(napi_get_value_int32(env, value, &handle), "handle");
-  return handle;
-}
 
 template <class T>
 T read_argument(State& state, DeviceEntry& device, napi_env env, napi_value value);
@@ -41,24 +32,22 @@ inline std::optional<Tensor> read_argument<std::optional<Tensor>>(State& state, 
 
 template <>
 inline int64_t read_argument<int64_t>(State&, DeviceEntry&, napi_env env, napi_value value) {
-  int64_t number;
-  expect(napi_get_value_int64(env, value, &number), "number");
-  return number;
+  return read_integer(env, value);
 }
 
 template <>
 inline double read_argument<double>(State&, DeviceEntry&, napi_env env, napi_value value) {
-  double number;
-  expect(napi_get_value_double(env, value, &number), "number");
-  return number;
+  return read_number(env, value);
 }
 
 template <>
 inline bool read_argument<bool>(State&, DeviceEntry&, napi_env env, napi_value value) {
-  bool flag;
-  expect(napi_get_value_bool(env, value, &flag), "boolean");
-  return flag;
+  return read_flag(env, value);
 }
+
+// `text` and `arguments`: the names of an op and of its arguments in ops.def.
+template <auto op>
+struct Names;
 
 template <auto op, class Function = decltype(op)>
 struct Binding;
@@ -66,9 +55,6 @@ struct Binding;
 template <auto op, class... Args>
 struct Binding<op, void (*)(Stream&, Args...)> {
   static constexpr size_t arity = sizeof...(Args);
-  // For messages; set when the op is registered.
-  static inline const char* name;
-  static inline std::array<const char*, arity> arguments;
 
   // (device, the op's arguments). The function's data is the State.
   static napi_value call(napi_env env, napi_callback_info info) {
@@ -79,7 +65,7 @@ struct Binding<op, void (*)(Stream&, Args...)> {
       napi_get_cb_info(env, info, &count, values.data(), nullptr, &data);
       State& state = *static_cast<State*>(data);
       if (count != values.size()) {
-        throw Error(ErrorCode::Argument, name,
+        throw Error(ErrorCode::Argument, Names<op>::text,
                     "takes " + std::to_string(values.size()) + " arguments, " + std::to_string(count) + " came");
       }
       invoke(state, state.device(read_handle(env, values[0])), env, values.data() + 1,
@@ -97,7 +83,8 @@ struct Binding<op, void (*)(Stream&, Args...)> {
     try {
       return read_argument<T>(state, device, env, values[i]);
     } catch (const Error& error) {
-      throw Error(error.code(), name, std::string("argument ") + arguments[i] + ": " + error.detail());
+      throw Error(error.code(), Names<op>::text,
+                  std::string("argument ") + Names<op>::arguments[i] + ": " + error.detail());
     }
   }
 

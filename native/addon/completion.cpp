@@ -10,7 +10,7 @@ namespace mamba::addon {
 struct Completion::Item {
   std::shared_ptr<Event> event;
   Napi::Promise::Deferred deferred;
-  Napi::ObjectReference keep;
+  std::unique_ptr<Landing> landing;
   std::exception_ptr error;
 };
 
@@ -34,10 +34,10 @@ Completion::~Completion() {
   to_js_.Abort();
 }
 
-Napi::Promise Completion::promise(Napi::Env env, std::shared_ptr<Event> event, Napi::Object keep, LaneName name) {
+Napi::Promise Completion::promise(Napi::Env env, std::shared_ptr<Event> event, std::unique_ptr<Landing> landing,
+                                  LaneName name) {
   Lane& lane = lanes_[name];
-  auto* item = new Item{std::move(event), Napi::Promise::Deferred::New(env), {}, nullptr};
-  if (!keep.IsEmpty()) item->keep = Napi::Persistent(keep);
+  auto* item = new Item{std::move(event), Napi::Promise::Deferred::New(env), std::move(landing), nullptr};
   const Napi::Promise promise = item->deferred.Promise();
   if (pending_++ == 0) to_js_.Ref(env);
   {
@@ -73,10 +73,12 @@ void Completion::settle(Napi::Env env, Item* item) {
   std::unique_ptr<Item> owned(item);
   if (env == nullptr) return;
   if (--pending_ == 0) to_js_.Unref(env);
-  if (owned->error) {
-    owned->deferred.Reject(to_js_error(env, owned->error).Value());
-  } else {
+  try {
+    if (owned->error) std::rethrow_exception(owned->error);
+    if (owned->landing) owned->landing->deliver();
     owned->deferred.Resolve(env.Undefined());
+  } catch (...) {
+    owned->deferred.Reject(to_js_error(env, std::current_exception()).Value());
   }
 }
 

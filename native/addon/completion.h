@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "addon/landing.h"
 #include "core/device.h"
 
 namespace mamba::addon {
@@ -24,9 +25,9 @@ class Completion {
   Completion(const Completion&) = delete;
   Completion& operator=(const Completion&) = delete;
 
-  // A promise that settles with the event. `keep` (an ArrayBuffer that the work writes to, or empty) stays alive until
-  // then.
-  Napi::Promise promise(Napi::Env env, std::shared_ptr<Event> event, Napi::Object keep = {}, LaneName lane = work);
+  // A promise that settles with the event, after what the work wrote to `landing`, if any, is in its typed array.
+  Napi::Promise promise(Napi::Env env, std::shared_ptr<Event> event, std::unique_ptr<Landing> landing = nullptr,
+                        LaneName lane = work);
 
  private:
   struct Item;

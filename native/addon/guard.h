@@ -11,8 +11,8 @@
 namespace mamba::addon {
 
 // By the function that setErrorFactory() was given: (code, message, subject) -> an Error.
-inline Napi::Error make_js_error(Napi::Env env, const char* code, const std::string& subject,
-                                 const std::string& message) {
+inline Napi::Error make_js_error(Napi::Env env, const char* code, const std::string& message,
+                                 const std::string& subject) {
   const Napi::FunctionReference& factory = state_of(env).error_factory;
   if (factory.IsEmpty()) return Napi::Error::New(env, message);
   return Napi::Error(env, factory.Call({Napi::String::New(env, code), Napi::String::New(env, message),
@@ -25,11 +25,11 @@ inline Napi::Error to_js_error(Napi::Env env, const std::exception_ptr& failure)
   } catch (const Napi::Error& error) {
     return error;
   } catch (const Error& error) {
-    return make_js_error(env, error_code_text(error.code()), error.op(), error.what());
+    return make_js_error(env, error_code_text(error.code()), error.what(), error.op());
   } catch (const std::bad_alloc&) {
-    return make_js_error(env, error_code_text(ErrorCode::Memory), "native", "out of host memory");
+    return make_js_error(env, error_code_text(ErrorCode::Memory), "out of host memory", "native");
   } catch (const std::exception& error) {
-    return make_js_error(env, error_code_text(ErrorCode::Internal), "native", error.what());
+    return make_js_error(env, error_code_text(ErrorCode::Internal), error.what(), "native");
   }
 }
 

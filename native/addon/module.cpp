@@ -1,15 +1,10 @@
 #include <napi.h>
 
-#include "addon/ops.h"
-#include "addon/packing.h"
-#include "addon/runtime.h"
+#include "addon/exports.h"
 #include "addon/state.h"
 #include "core/error.h"
 
 namespace mamba::addon {
-
-State& state_of(Napi::Env env) { return *env.GetInstanceData<State>(); }
-
 namespace {
 
 Napi::Value live_handles(const Napi::CallbackInfo& info) {
@@ -37,9 +32,12 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("errorCodes", codes);
   exports.Set("setErrorFactory", Napi::Function::New(env, set_error_factory, "setErrorFactory"));
   exports.Set("liveHandles", Napi::Function::New(env, live_handles, "liveHandles"));
-  register_runtime(env, exports);
-  register_packing(env, exports);
-  register_ops(env, exports);
+  export_devices(exports);
+  export_tensors(exports);
+  export_transfers(exports);
+  export_graphs(exports);
+  export_packing(exports);
+  export_ops(exports);
   return exports;
 }
 

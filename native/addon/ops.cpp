@@ -1,10 +1,19 @@
-#include "addon/ops.h"
-
 #include <cctype>
 
 #include "addon/bind.h"
+#include "addon/exports.h"
 
 namespace mamba::addon {
+
+#define ARG(type, name, role) #name,
+#define OP(op, Params, ...)                                   \
+  template <>                                                 \
+  struct Names<&mamba::op> {                                  \
+    static constexpr const char* text = #op;                  \
+    static constexpr const char* arguments[] = {__VA_ARGS__}; \
+  };
+#include "ops/ops.def"
+
 namespace {
 
 // causal_conv1d_update -> causalConv1dUpdate
@@ -17,13 +26,12 @@ std::string camel_case(const std::string& name) {
 }
 
 template <auto op>
-void add(Napi::Env env, Napi::Object exports, const char* name, decltype(Binding<op>::arguments) arguments) {
-  Binding<op>::name = name;
-  Binding<op>::arguments = arguments;
-  const std::string text = camel_case(name);
+void add_op(Napi::Object exports) {
+  const Napi::Env env = exports.Env();
+  const std::string name = camel_case(Names<op>::text);
   napi_value function;
-  napi_create_function(env, text.c_str(), text.size(), Binding<op>::call, &state_of(env), &function);
-  exports.Set(text, function);
+  expect(napi_create_function(env, name.c_str(), name.size(), Binding<op>::call, &state_of(env), &function), "an op");
+  exports.Set(name, function);
 }
 
 #define ARG(type, name, role) " " #type " " #name
@@ -34,9 +42,8 @@ constexpr const char* rows =
 
 }  // namespace
 
-void register_ops(Napi::Env env, Napi::Object exports) {
-#define ARG(type, name, role) #name,
-#define OP(op, Params, ...) add<&mamba::op>(env, exports, #op, {__VA_ARGS__});
+void export_ops(Napi::Object exports) {
+#define OP(op, Params, ...) add_op<&mamba::op>(exports);
 #include "ops/ops.def"
   exports.Set("opRows", rows);
 }

@@ -1,10 +1,10 @@
-#include "addon/packing.h"
-
+// Weights in the order that linear and grouped_linear read.
 #include <algorithm>
 #include <array>
 #include <cstring>
 
 #include "addon/arguments.h"
+#include "addon/exports.h"
 #include "core/codes.h"
 
 namespace mamba::addon {
@@ -116,6 +116,8 @@ struct Packing {
   // With the source at args i, see parts(), and behind it scales and offsets.
   Napi::Value run(const Arguments& args, size_t i) const {
     check();
+    // A recording would keep the caller's array, and the weight's memory is nobody's but its own.
+    if (device.stream->capturing()) throw Error(ErrorCode::Capture, op, "is not allowed while capturing");
     const size_t files = args.bytes(i + 1).second / (2 * sizeof(double));
     const auto source = parts(args, i, files);
     const auto scale = scales(args, i + 2, is_code(source_dtype));
@@ -156,7 +158,7 @@ struct Packing {
 Napi::Value pack_linear_weight(const Arguments& args) {
   return Packing{"pack_linear_weight", args.device(0),
                  args.dtype(1),        args.dtype(6),
-                 args.integer(2),      args.integer(3) != 0,
+                 args.integer(2),      args.flag(3),
                  /*stacked=*/false,    1,
                  args.integer(4),      args.integer(5)}
       .run(args, 7);
@@ -165,17 +167,16 @@ Napi::Value pack_linear_weight(const Arguments& args) {
 // (device, dtype, group, whether x may be quantized, experts, n, k, source dtype, source, places of parts, scales,
 // offsets of codes): a weight for grouped_linear.
 Napi::Value pack_expert_weights(const Arguments& args) {
-  return Packing{"pack_expert_weights", args.device(0),       args.dtype(1),   args.dtype(7),
-                 args.integer(2),       args.integer(3) != 0,
-                 /*stacked=*/true,      args.integer(4),      args.integer(5), args.integer(6)}
+  return Packing{"pack_expert_weights", args.device(0),  args.dtype(1),   args.dtype(7),  args.integer(2), args.flag(3),
+                 /*stacked=*/true,      args.integer(4), args.integer(5), args.integer(6)}
       .run(args, 8);
 }
 
 }  // namespace
 
-void register_packing(Napi::Env env, Napi::Object exports) {
-  exports.Set("packLinearWeight", Napi::Function::New(env, bound<pack_linear_weight>, "packLinearWeight"));
-  exports.Set("packExpertWeights", Napi::Function::New(env, bound<pack_expert_weights>, "packExpertWeights"));
+void export_packing(Napi::Object exports) {
+  add<pack_linear_weight>(exports, "packLinearWeight");
+  add<pack_expert_weights>(exports, "packExpertWeights");
 }
 
 }  // namespace mamba::addon

@@ -16,12 +16,14 @@ namespace mamba::addon {
 struct DeviceEntry {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Stream> stream;
-  // Between the device and its pinned memory; made when it is first needed.
-  std::unique_ptr<Stream> transfers;
+  std::unique_ptr<Stream> transfers;  // null until transfer_stream() makes it
   // Memory that the running capture has touched: the graph keeps it alive.
   std::vector<std::shared_ptr<Memory>> captured;
   // Not read yet.
   std::vector<std::shared_ptr<Event>> marks;
+
+  // Between the device and its pinned memory.
+  Stream& transfer_stream();
 };
 
 struct TensorEntry {

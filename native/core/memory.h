@@ -16,7 +16,9 @@ class Memory {
   static std::shared_ptr<Memory> pinned(Device& device, Stream& stream, size_t bytes) {
     return std::shared_ptr<Memory>(new Memory(device, stream, device.allocate_pinned(bytes), bytes));
   }
-  static Memory* measuring(Device& device, Stream& stream) { return new Memory(device, stream); }
+  static std::shared_ptr<Memory> measuring(Device& device, Stream& stream) {
+    return std::shared_ptr<Memory>(new Memory(device, stream));
+  }
 
   ~Memory() {
     if (measuring_) return;

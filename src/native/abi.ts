@@ -20,8 +20,8 @@ export interface Addon extends OpFunctions {
   setErrorFactory(make: (code: string, message: string, subject: string) => Error): void;
   liveHandles(): number;
 
-  /** `deterministic`: 1 for a stream whose ops give a row the same bits whatever they are launched with, else 0. */
-  openDevice(kind: string, threads: number, deterministic: number, index: number): DeviceHandle;
+  /** `deterministic`: the stream's ops give a row the same bits whatever they are launched with. */
+  openDevice(kind: string, threads: number, deterministic: boolean, index: number): DeviceHandle;
   closeDevice(device: DeviceHandle): void;
   /** Devices of one kind compute together from now on, each with its place as its rank. */
   joinGroup(devices: Int32Array): void;
@@ -81,13 +81,13 @@ export interface Addon extends OpFunctions {
   /**
    * `source` is the matrix in a typed array or, with places, the files of as many equal parts: a place is an offset in bytes, and the
    * bytes from one row's beginning to the next one's (0: a row's own). Of codes: `group` share a
-   * scale, and `quantizeX` (0 or 1) says whether x may be rounded to codes; where the source has them, its `scales` f32 [n, groups], and `offsets` of u4, else empty.
+   * scale, and `quantizeX` says whether x may be rounded to codes; where the source has them, its `scales` f32 [n, groups], and `offsets` of u4, else empty.
    */
   packLinearWeight(
     device: DeviceHandle,
     dtype: number,
     group: number,
-    quantizeX: number,
+    quantizeX: boolean,
     n: number,
     k: number,
     sourceDtype: number,
@@ -101,7 +101,7 @@ export interface Addon extends OpFunctions {
     device: DeviceHandle,
     dtype: number,
     group: number,
-    quantizeX: number,
+    quantizeX: boolean,
     experts: number,
     n: number,
     k: number,

@@ -19,7 +19,7 @@ export function packExpertWeights(
     stream.handle,
     codeOf(to),
     group,
-    Number(quantizeX),
+    quantizeX,
     experts,
     n,
     k,

@@ -60,15 +60,6 @@ export function packLinearWeight(
 ): Tensor {
   const { group = 0, quantizeX = false } = quantization;
   const args = sourceArgs(source, quantization);
-  const handle = addon().packLinearWeight(
-    stream.handle,
-    codeOf(to),
-    group,
-    Number(quantizeX),
-    n,
-    k,
-    codeOf(from),
-    ...args,
-  );
+  const handle = addon().packLinearWeight(stream.handle, codeOf(to), group, quantizeX, n, k, codeOf(from), ...args);
   return new Tensor(handle, to, [n, k]);
 }

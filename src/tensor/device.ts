@@ -65,7 +65,7 @@ export class Device {
 
   /** Throws ERR_NOT_BUILT where the backend is missing, ERR_NO_DEVICE where the machine has no such device. */
   static open({ kind, threads = 0, deterministic = false, index = 0 }: DeviceOptions): Device {
-    return new Device(addon().openDevice(kind, threads, deterministic ? 1 : 0, index), kind);
+    return new Device(addon().openDevice(kind, threads, deterministic, index), kind);
   }
 
   /**
