@@ -58,7 +58,9 @@ size_t meminfo(const std::string& key) {
 
 }  // namespace
 
-CpuBackend::CpuBackend(int threads) : threads_(threads > 0 ? threads : usable_cores()) {}
+CpuBackend::CpuBackend(int threads) : threads_(threads > 0 ? threads : usable_cores()) {
+  kernels();  // a set that is named and not there is told here, and not by the first step
+}
 
 std::string CpuBackend::describe() const {
   return "{\"kind\":\"cpu\",\"isa\":\"" + std::string(kernels().isa) + "\",\"threads\":" + std::to_string(threads_) +

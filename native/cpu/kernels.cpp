@@ -1,7 +1,9 @@
 #include "cpu/kernels.h"
 
 #include <cstdlib>
-#include <cstring>
+#include <string>
+
+#include "core/error.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -37,6 +39,8 @@ extern const Kernels table;
 #endif
 
 namespace {
+
+constexpr const char* kVariable = "MAMBA_SERVE_CPU_ISA";
 
 struct Choice {
   const Kernels* kernels;
@@ -80,14 +84,15 @@ const Kernels& choose() {
 #else
   const Choice choices[] = {{&scalar::table, true}};
 #endif
-  const char* wanted = std::getenv("MAMBA_SERVE_CPU_ISA");
-  const Kernels* best = nullptr;
+  const char* named = std::getenv(kVariable);
+  const std::string wanted = named ? named : "";
+  std::string known;
   for (const Choice& choice : choices) {
     if (!choice.supported) continue;
-    if (wanted && std::strcmp(wanted, choice.kernels->isa) == 0) return *choice.kernels;
-    if (!best) best = choice.kernels;
+    if (wanted.empty() || wanted == choice.kernels->isa) return *choice.kernels;
+    known += (known.empty() ? "" : ", ") + std::string(choice.kernels->isa);
   }
-  return *best;
+  throw Error(ErrorCode::Argument, kVariable, "\"" + wanted + "\", expected what this machine can run: " + known);
 }
 
 }  // namespace

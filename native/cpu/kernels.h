@@ -79,7 +79,7 @@ struct Kernels {
 };
 
 // The best table this machine can run, or the one named by MAMBA_SERVE_CPU_ISA (scalar, avx2, avx512, avx512bf16, amx,
-// neon).
+// neon). Throws ErrorCode::Argument where it cannot run that one.
 const Kernels& kernels();
 
 }  // namespace mamba::cpu

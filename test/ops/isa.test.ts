@@ -29,3 +29,12 @@ test.each([
   expect(report.isa).toBe(isa);
   expect(report.checked).toBeGreaterThan(40); // cases
 });
+
+test("a set that is not there is refused when a device is opened", async () => {
+  const env = { ...process.env, MAMBA_SERVE_CPU_ISA: "avx9" };
+  const open = 'require("./src/tensor/device.ts").Device.open({ kind: "cpu" })';
+  const ran = run(process.execPath, ["-r", register, "-e", open], { env, cwd: join(__dirname, "..", "..") });
+  await expect(ran).rejects.toMatchObject({
+    stderr: expect.stringMatching(/MAMBA_SERVE_CPU_ISA: "avx9", expected what this machine can run: .*scalar/),
+  });
+});
