@@ -42,7 +42,9 @@ void* Scratch::get(size_t bytes) {
   return data_.get();
 }
 
-ThreadPool::ThreadPool(int threads) : scratch_(static_cast<size_t>(threads > 1 ? threads : 1)) {
+// Delegating: where a thread cannot be started, the destructor ends those that were.
+ThreadPool::ThreadPool(int threads) : ThreadPool() {
+  scratch_.resize(static_cast<size_t>(threads > 1 ? threads : 1));
   for (size_t i = 1; i < scratch_.size(); ++i) workers_.emplace_back([this, i] { worker_loop(i); });
 }
 

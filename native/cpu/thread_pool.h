@@ -29,7 +29,7 @@ class Scratch {
 
 class ThreadPool {
  public:
-  // `threads` counts the caller.
+  // `threads` counts the caller. Throws std::system_error where the system gives no more of them.
   explicit ThreadPool(int threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -56,6 +56,7 @@ class ThreadPool {
   }
 
  private:
+  ThreadPool() = default;
   using Function = void (*)(void*, int64_t, Scratch&);
   void run(int64_t tasks, Function function, void* body);
   void work(Scratch& scratch);
