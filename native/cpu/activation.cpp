@@ -1,6 +1,6 @@
 #include "cpu/activation.h"
 
-#include "cpu/for_rows.h"
+#include "cpu/cut.h"
 #include "cpu/kernels.h"
 
 namespace mamba::cpu {

@@ -3,17 +3,20 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu/kernels.h"
-#include "cpu/thread_pool.h"
+#include "cpu/cut.h"
+#include "cpu/metadata.h"
 
 namespace mamba::cpu {
 namespace {
 
-// About 10 us of work: less is not worth a fork.
-constexpr int64_t kSmallAttention = 1 << 18;  // multiply-adds
-constexpr int64_t kSmallRope = 16384;         // elements
+// Multiply-adds that take about 10 us: fewer are not worth a fork.
+constexpr int64_t kSmallAttention = 1 << 18;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// No row has more tokens than its pages could hold, or a kernel would look for them for minutes.
+template <class Params>
+void check_context(const char* op, const Params& p) {
+  check_indices(op, "kv_lens", p.context.kv_lens, p.rows, 0, p.context.max_pages * p.pages.page_size + 1);
+}
 
 // The queries [first_row, last_row) of a sequence and KV head, some at a time.
 template <class Params>
@@ -59,7 +62,7 @@ void attend(const Params& p, AttentionRows rows, int64_t begin, int64_t end, Scr
 // A task is a token, or several if they are short. The functions of the C library reduce any angle exactly.
 void run_rope_store_kv(const RopeStoreKvParams& p, ThreadPool& pool) {
   const int64_t half = p.rotary_dim / 2, width = (p.heads + 2 * p.pages.kv_heads) * p.pages.head_dim;
-  const int64_t tokens = std::max<int64_t>(1, kSmallRope / std::max<int64_t>(1, width));
+  const int64_t tokens = std::max<int64_t>(1, kTaskElements / std::max<int64_t>(1, width));
   pool.parallel_for(ceil_div(p.tokens, tokens), [&](int64_t task, Scratch& scratch) {
     auto* cosines = static_cast<float*>(scratch.get(static_cast<size_t>(p.rotary_dim) * sizeof(float)));
     float* sines = cosines + half;
@@ -76,6 +79,10 @@ void run_rope_store_kv(const RopeStoreKvParams& p, ThreadPool& pool) {
 
 // A task is kAttentionRows queries of one tile and KV head. The last ones attend to the most keys, so they come first.
 void run_attention_varlen(const AttentionVarlenParams& p, ThreadPool& pool) {
+  constexpr const char* kOp = "attention_varlen";
+  check_starts(kOp, "query_start_loc", p.query_start_loc, p.rows, p.tokens);
+  check_indices(kOp, "tile_offset", p.tile_offset, p.tiles, 0, p.tokens);
+  check_context(kOp, p);
   const int64_t group = p.heads / p.pages.kv_heads, tile_rows = attention_tile(p.pages.head_dim) * group;
   const int64_t per_head = ceil_div(tile_rows, kAttentionRows);
   const int64_t per_tile = p.pages.kv_heads * per_head, tasks = p.tiles * per_tile;
@@ -93,6 +100,7 @@ void run_attention_varlen(const AttentionVarlenParams& p, ThreadPool& pool) {
 
 // A task is all queries of one row and KV head, over all keys: splits would change a token's bits.
 void run_paged_attention(const PagedAttentionParams& p, ThreadPool& pool) {
+  check_context("paged_attention", p);
   const int64_t group = p.heads / p.pages.kv_heads;
   const int64_t work = 2 * p.rows * p.query_len * p.heads * p.pages.head_dim;
   const bool small = work * kAttentionKeys < kSmallAttention;

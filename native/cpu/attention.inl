@@ -17,8 +17,8 @@ namespace attn {
 
 inline constexpr int kRowTile = 4;
 
-// --- e4m3: sign, four bits of exponent (bias 7), three of mantissa; no infinities, 0x7f is NaN
-// ------------------------
+// --- e4m3 ------------------------------------------------------------------------------------------------------------
+// Sign, four bits of exponent (bias 7), three of mantissa; no infinities, and 0x7f is NaN.
 struct E4m3Values {
   float of[256];
   constexpr E4m3Values() : of() {

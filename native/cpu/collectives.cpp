@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "core/float_type.h"
-#include "cpu/for_rows.h"
+#include "cpu/cut.h"
 #include "cpu/group.h"
 
 namespace mamba::cpu {
@@ -60,7 +60,7 @@ void reduce(const AllReduceParams& p, const std::vector<GroupRows>& parts, Range
 }  // namespace
 
 void run_all_reduce(const AllReduceParams& p, ThreadPool& pool) {
-  const GroupRows own = {p.x, p.x_stride, p.rows, p.width, p.squares, p.channels};
+  const GroupRows own = {p.x, p.x_dtype, p.x_stride, p.rows, p.width, p.squares, p.channels};
   group_of(p.membership).meet(p.membership.rank, own, [&](const std::vector<GroupRows>& parts) {
     for_rows(pool, p.rows, p.width, [&](Range rows, Scratch& scratch) {
       const size_t floats = static_cast<size_t>(p.width) + parts.size();
@@ -78,7 +78,7 @@ void run_all_reduce(const AllReduceParams& p, ThreadPool& pool) {
 }
 
 void run_all_gather(const AllGatherParams& p, ThreadPool& pool) {
-  const GroupRows own = {p.out, p.out_stride, p.rows, p.width};
+  const GroupRows own = {p.out, p.dtype, p.out_stride, p.rows, p.width};
   const size_t element = size_of(p.dtype);
   group_of(p.membership).meet(p.membership.rank, own, [&](const std::vector<GroupRows>& parts) {
     for_rows(pool, p.rows, p.width, [&](Range rows, Scratch&) {

@@ -1,33 +1,25 @@
 #include "cpu/embedding.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "core/float_type.h"
+#include "cpu/cut.h"
 
 namespace mamba::cpu {
 namespace {
-
-constexpr int64_t kRowsPerTask = 64;
-
-template <class Row>
-void for_rows(ThreadPool& pool, int64_t rows, Row&& row) {
-  pool.parallel_for((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, Scratch&) {
-    const int64_t end = std::min(rows, (task + 1) * kRowsPerTask);
-    for (int64_t r = task * kRowsPerTask; r < end; ++r) row(r);
-  });
-}
 
 template <class In, class Out>
 void embed(const EmbeddingParams& p, ThreadPool& pool) {
   const In* weight = static_cast<const In*>(p.weight);
   Out* out = static_cast<Out*>(p.out);
-  for_rows(pool, p.tokens, [&](int64_t t) {
-    const int64_t id = p.ids[t];
-    Out* row = out + t * p.hidden;
-    if (id < 0 || id >= p.vocab) {
-      std::memset(row, 0, static_cast<size_t>(p.hidden) * sizeof(Out));
-    } else {
+  for_rows(pool, p.tokens, p.hidden, [&](Range tokens, Scratch&) {
+    for (int64_t t = tokens.begin; t < tokens.end; ++t) {
+      const int64_t id = p.ids[t];
+      Out* row = out + t * p.hidden;
+      if (id < 0 || id >= p.vocab) {
+        std::memset(row, 0, static_cast<size_t>(p.hidden) * sizeof(Out));
+        continue;
+      }
       const In* source = weight + id * p.hidden;
       for (int64_t i = 0; i < p.hidden; ++i) row[i] = from_float<Out>(to_float(source[i]));
     }
@@ -45,13 +37,15 @@ void run_embedding(const EmbeddingParams& p, ThreadPool& pool) {
 void run_gather_rows(const GatherRowsParams& p, ThreadPool& pool) {
   const size_t bytes = static_cast<size_t>(p.width) * size_of(p.dtype);
   const size_t stride = static_cast<size_t>(p.x_stride) * size_of(p.dtype);
-  for_rows(pool, p.rows, [&](int64_t r) {
-    char* row = static_cast<char*>(p.out) + static_cast<size_t>(r) * bytes;
-    const int64_t source = p.index[r];
-    if (source < 0 || source >= p.source_rows) {
-      std::memset(row, 0, bytes);
-    } else {
-      std::memcpy(row, static_cast<const char*>(p.x) + static_cast<size_t>(source) * stride, bytes);
+  for_rows(pool, p.rows, p.width, [&](Range rows, Scratch&) {
+    for (int64_t r = rows.begin; r < rows.end; ++r) {
+      char* row = static_cast<char*>(p.out) + static_cast<size_t>(r) * bytes;
+      const int64_t source = p.index[r];
+      if (source < 0 || source >= p.source_rows) {
+        std::memset(row, 0, bytes);
+      } else {
+        std::memcpy(row, static_cast<const char*>(p.x) + static_cast<size_t>(source) * stride, bytes);
+      }
     }
   });
 }

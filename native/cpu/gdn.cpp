@@ -2,20 +2,16 @@
 
 #include <algorithm>
 
-#include "cpu/kernels.h"
-#include "cpu/thread_pool.h"
+#include "cpu/cut.h"
+#include "cpu/metadata.h"
 
 namespace mamba::cpu {
 namespace {
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // About 20 us of work on one core: less is not worth a fork.
 constexpr int64_t kSmallChunk = 1 << 20;     // multiply-adds
 constexpr int64_t kSmallUpdate = 256 << 10;  // bytes of state
-// Enough for the threads to end together although one of them was disturbed.
-constexpr int64_t kTasksPerThread = 2;
-constexpr int64_t kPanel = 32;  // channels, at least as many as a kernel takes at once
+constexpr int64_t kPanel = 32;               // channels, at least as many as a kernel takes at once
 
 }  // namespace
 
@@ -35,10 +31,8 @@ size_t gdn_replay_scratch_bytes(const GdnReplayParams& p) {
 // few for that, their channels are cut too.
 void run_gdn_chunk(const GdnChunkParams& p, ThreadPool& pool) {
   if (p.tokens == 0 || p.value_heads == 0) return;
-  int64_t longest = 0;
-  for (int64_t s = 0; s < p.sequences; ++s) {
-    longest = std::max<int64_t>(longest, p.query_start_loc[s + 1] - p.query_start_loc[s]);
-  }
+  check_chunks("gdn_chunk", p);
+  const int64_t longest = longest_of(p.query_start_loc, p.sequences);
   const int64_t group = p.value_heads / p.key_heads;
   const int64_t fair =
       pool.threads() == 1 ? 1 : ceil_div(kTasksPerThread * pool.threads() * longest, p.tokens * p.key_heads);

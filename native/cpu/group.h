@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/dtype.h"
 #include "core/error.h"
 #include "core/group.h"
 #include "core/wait.h"
@@ -14,9 +15,15 @@ namespace mamba::cpu {
 // What a rank brings to a collective op: rows in its memory, and the squares that some are yet to be normed by.
 struct GroupRows {
   void* data = nullptr;
+  DType dtype = DType::f32;
   int64_t stride = 0, rows = 0, width = 0;
   const float* squares = nullptr;  // [rows], of so many channels
   int64_t channels = 0;
+
+  // Whether what another rank brings can be read as this.
+  bool matches(const GroupRows& other) const {
+    return dtype == other.dtype && rows == other.rows && width == other.width && !squares == !other.squares;
+  }
 };
 
 // Streams of one process, which meet in the memory that all of them see.
@@ -28,19 +35,12 @@ class CpuGroup : public Group {
   // ErrorCode::DeviceLost where a rank has failed.
   template <class Body>
   void meet(int rank, const GroupRows& own, Body&& body) {
-    {
-      std::unique_lock lock(mutex_);
-      if (failed_) fail_waiting();  // others may still look at the rows of the last meeting
-      rows_[static_cast<size_t>(rank)] = own;
-      wait_for_all(lock);
-    }
+    wait_for_all(rank, own);
+    const Reading reading(*this);
     for (const GroupRows& other : rows_) {
-      if (other.rows == own.rows && other.width == own.width) continue;
-      throw Error(ErrorCode::Internal, "group", "the ranks came with different rows");
+      if (!own.matches(other)) throw Error(ErrorCode::Internal, "group", "the ranks came with different rows");
     }
     body(std::as_const(rows_));
-    std::unique_lock lock(mutex_);
-    wait_for_all(lock);
   }
 
   void fail() noexcept override {
@@ -50,10 +50,31 @@ class CpuGroup : public Group {
   }
 
  private:
-  void wait_for_all(std::unique_lock<std::mutex>& lock) {
+  // Between the meeting of the ranks and the end of the last one's body. Whatever fails meanwhile, nobody's rows go
+  // before that: another rank may be reading them.
+  class Reading {
+   public:
+    explicit Reading(CpuGroup& group) : group_(group) {}
+    ~Reading() {
+      std::unique_lock lock(group_.mutex_);
+      if (--group_.reading_ == 0) group_.all_done_.notify_all();
+      wait_until(group_.all_done_, lock, [&] { return group_.reading_ == 0; });
+    }
+    Reading(const Reading&) = delete;
+    Reading& operator=(const Reading&) = delete;
+
+   private:
+    CpuGroup& group_;
+  };
+
+  void wait_for_all(int rank, const GroupRows& own) {
+    std::unique_lock lock(mutex_);
+    if (failed_) fail_waiting();
+    rows_[static_cast<size_t>(rank)] = own;
     const uint64_t meeting = meeting_;
-    if (!failed_ && ++here_ == ranks()) {
+    if (++here_ == ranks()) {
       here_ = 0;
+      reading_ = ranks();
       ++meeting_;
       all_here_.notify_all();
     }
@@ -66,9 +87,9 @@ class CpuGroup : public Group {
   }
 
   std::mutex mutex_;
-  std::condition_variable all_here_;
+  std::condition_variable all_here_, all_done_;
   std::vector<GroupRows> rows_;
-  int here_ = 0;
+  int here_ = 0, reading_ = 0;  // ranks
   uint64_t meeting_ = 0;
   bool failed_ = false;
 };

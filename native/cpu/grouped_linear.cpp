@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "cpu/kernels.h"
+#include "cpu/cut.h"
 #include "cpu/linear.h"
 
 namespace mamba::cpu {
@@ -16,8 +16,6 @@ struct Share {
   LinearCut cut;
   int64_t row_blocks;
 };
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
@@ -40,7 +38,7 @@ void run_grouped_linear(const GroupedLinearParams& p, ThreadPool& pool) {
     const int64_t m = rows.end - rows.begin;
     if (m <= 0) continue;
     const LinearCut cut =
-        cut_linear(m, n, p.k, p.weight_dtype, p.weight_group, ceil_div(pool.threads() * kTasksPerThread, used));
+        cut_linear(m, n, p.k, p.weight_dtype, p.weight_group, ceil_div(pool.threads() * kLinearTasksPerThread, used));
     shares.push_back({e, tasks, rows, cut, ceil_div(m, cut.rows)});
     tasks += shares.back().row_blocks * ceil_div(n, cut.columns);
   }

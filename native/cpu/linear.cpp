@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <atomic>
 
-#include "cpu/kernels.h"
+#include "cpu/cut.h"
 #include "cpu/norm.h"
 #include "cpu/quantized_weight.h"
-#include "cpu/thread_pool.h"
 
 namespace mamba::cpu {
 namespace {
@@ -19,9 +18,6 @@ constexpr int64_t kStripPanels = 2;          // what the kernel for few rows tak
 constexpr int64_t kReadBytes = 512 << 10;    // of a weight's source, which then lie in an L2
 // Rows that cost so much arithmetic for each panel that reading it, even twice as often, does not show.
 constexpr int64_t kFewRows = 4 * kTileRows;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 int64_t panel_bytes(int64_t k, DType dtype, int64_t group) {
   if (is_code(dtype)) return quantized_panels(k, dtype, group).panel_bytes;
@@ -64,7 +60,7 @@ void run_linear(const LinearParams& params, ThreadPool& pool) {
   if (params.m == 0 || params.n == 0) return;
   const Kernels& table = kernels();
   const LinearCut task = cut_linear(params.m, params.n, params.k, params.weight_dtype, params.weight_group,
-                                    pool.threads() * kTasksPerThread);
+                                    pool.threads() * kLinearTasksPerThread);
   const int64_t row_blocks = ceil_div(params.m, task.rows), column_blocks = ceil_div(params.n, task.columns);
   const auto multiply = [&](int64_t row_block, int64_t column_block, Scratch& scratch, bool filled) {
     const int64_t row = row_block * task.rows, column = column_block * task.columns;
@@ -100,7 +96,7 @@ void run_pack_linear_weight(const PackLinearWeightParams& params, ThreadPool& po
   const Kernels& table = kernels();
   const int64_t panels = ceil_div(params.n, kPanelColumns);
   const int64_t row_bytes = params.k * static_cast<int64_t>(size_of(params.src_dtype));
-  const int64_t step = std::max(std::min(ceil_div(panels, pool.threads() * kTasksPerThread),
+  const int64_t step = std::max(std::min(ceil_div(panels, pool.threads() * kLinearTasksPerThread),
                                          kReadBytes / (kPanelColumns * std::max(row_bytes, int64_t{1}))),
                                 int64_t{1});
   pool.parallel_for(ceil_div(panels, step), [&](int64_t task, Scratch& scratch) {

@@ -42,7 +42,7 @@ struct LinearCut {
 LinearCut cut_linear(int64_t m, int64_t n, int64_t k, DType weight_dtype, int64_t weight_group, int64_t tasks);
 
 // A preempted thread holds the others up for an eighth of an op at most.
-inline constexpr int64_t kTasksPerThread = 8;
+inline constexpr int64_t kLinearTasksPerThread = 8;
 
 // What one task over `rows` rows needs: its rows of x in the order of the micro-kernel.
 size_t linear_scratch_bytes(int64_t rows, int64_t k);

@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <limits>
 
+#include "cpu/cut.h"
+
 namespace mamba::cpu {
 namespace {
 
-constexpr int64_t kPiece = 8192;  // tokens of the vocabulary, whole words
 static_assert(kPiece % kMaskBits == 0);
 
 void mask_piece(float* logits, const uint32_t* mask, int64_t size) {
@@ -29,13 +30,11 @@ void mask_piece(float* logits, const uint32_t* mask, int64_t size) {
 }  // namespace
 
 void run_mask_logits(const MaskLogitsParams& p, ThreadPool& pool) {
-  const int64_t pieces = (p.vocab + kPiece - 1) / kPiece;
-  pool.parallel_for(p.rows * pieces, [&](int64_t task, Scratch&) {
-    const int64_t mask = p.mask_of[task / pieces];
+  for_pieces(pool, p.rows, p.vocab, [&](int64_t row, Range tokens) {
+    const int64_t mask = p.mask_of[row];
     if (mask < 0 || mask >= p.masks) return;
-    const int64_t first = task % pieces * kPiece;
-    mask_piece(p.logits + task / pieces * p.logits_stride + first, p.table + mask * p.table_stride + first / kMaskBits,
-               std::min(kPiece, p.vocab - first));
+    mask_piece(p.logits + row * p.logits_stride + tokens.begin,
+               p.table + mask * p.table_stride + tokens.begin / kMaskBits, tokens.end - tokens.begin);
   });
 }
 

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/for_rows.h"
+#include "cpu/cut.h"
 #include "cpu/kernels.h"
 
 namespace mamba::cpu {

@@ -1,6 +1,6 @@
 #include "cpu/norm.h"
 
-#include "cpu/for_rows.h"
+#include "cpu/cut.h"
 
 namespace mamba::cpu {
 

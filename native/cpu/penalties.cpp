@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
+#include "cpu/cut.h"
+
 namespace mamba::cpu {
 namespace {
-
-constexpr int64_t kPiece = 8192;  // tokens of the vocabulary
 
 void count_row(const CountTokensParams& p, const CountedRow& row) {
   if (row.slot < 0 || row.slot >= p.slots) return;
@@ -45,14 +45,12 @@ void run_count_tokens(const CountTokensParams& p, ThreadPool& pool) {
 }
 
 void run_apply_penalties(const ApplyPenaltiesParams& p, ThreadPool& pool) {
-  const int64_t pieces = (p.vocab + kPiece - 1) / kPiece;
-  pool.parallel_for(p.rows * pieces, [&](int64_t task, Scratch&) {
-    const PenaltyRow& row = p.table[task / pieces];
+  for_pieces(pool, p.rows, p.vocab, [&](int64_t r, Range tokens) {
+    const PenaltyRow& row = p.table[r];
     if (row.slot < 0 || row.slot >= p.slots) return;
     if (row.repetition == 1 && row.presence == 0 && row.frequency == 0) return;
-    const int64_t first = task % pieces * kPiece;
-    penalise(p.logits + task / pieces * p.logits_stride + first, p.counts + row.slot * p.counts_stride + first,
-             std::min(kPiece, p.vocab - first), row);
+    penalise(p.logits + r * p.logits_stride + tokens.begin, p.counts + row.slot * p.counts_stride + tokens.begin,
+             tokens.end - tokens.begin, row);
   });
 }
 

@@ -8,9 +8,8 @@
 
 #include "core/codes.h"
 #include "core/float_type.h"
-#include "cpu/kernels.h"
+#include "cpu/cut.h"
 #include "cpu/linear.h"
-#include "cpu/thread_pool.h"
 
 namespace mamba::cpu {
 namespace {
@@ -114,7 +113,7 @@ void pack_floats(const PackLinearWeightParams& p, const Rows& rows, int64_t coun
 }  // namespace
 
 void run_pack_quantized_weight(const PackLinearWeightParams& p, ThreadPool& pool) {
-  const int64_t panels = (p.n + kPanelColumns - 1) / kPanelColumns;
+  const int64_t panels = ceil_div(p.n, kPanelColumns);
   const auto panel_bytes = static_cast<int64_t>(linear_weight_bytes(kPanelColumns, p.k, p.dst_dtype, p.group));
   pool.parallel_for(panels, [&](int64_t panel, Scratch&) {
     const int64_t row = panel * kPanelColumns, count = std::min<int64_t>(kPanelColumns, p.n - row);

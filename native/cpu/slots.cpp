@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu/thread_pool.h"
+#include "cpu/cut.h"
 
 namespace mamba::cpu {
 namespace {
@@ -14,7 +14,7 @@ constexpr int64_t kTaskBytes = 256 << 10;
 }  // namespace
 
 void run_copy_slots(const CopySlotsParams& p, ThreadPool& pool) {
-  const int64_t parts = (p.slot_bytes + kTaskBytes - 1) / kTaskBytes;
+  const int64_t parts = ceil_div(p.slot_bytes, kTaskBytes);
   pool.parallel_for(p.copies * parts, [&](int64_t task, Scratch&) {
     const int64_t from = p.from[task / parts], to = p.to[task / parts], begin = task % parts * kTaskBytes;
     if (from < 0 || from >= p.slots || to < 0 || to >= p.slots || from == to) return;

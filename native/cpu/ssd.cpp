@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "cpu/kernels.h"
-#include "cpu/thread_pool.h"
+#include "cpu/cut.h"
+#include "cpu/metadata.h"
 
 namespace mamba::cpu {
 namespace {
@@ -13,16 +13,6 @@ constexpr int64_t kSmallScan = 1 << 20;      // multiply-adds
 constexpr int64_t kSmallUpdate = 256 << 10;  // bytes of state
 // The states of a task stay in L2 from one sub-chunk to the next.
 constexpr int64_t kStateBytes = 512 << 10;
-// Enough for the threads to end together although one of them was disturbed.
-constexpr int64_t kTasksPerThread = 2;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Part i of `count` parts of n; the longer parts come first.
-Range part(int64_t n, int64_t count, int64_t i) {
-  const int64_t size = n / count, longer = n % count;
-  return {i * size + std::min(i, longer), (i + 1) * size + std::min(i + 1, longer)};
-}
 
 }  // namespace
 
@@ -34,10 +24,8 @@ size_t ssd_chunk_scan_scratch_bytes(const SsdChunkScanParams& p, int64_t heads) 
 // Many: all threads have work. So a group is cut until the longest sequence's tasks are a fair share of the whole.
 void run_ssd_chunk_scan(const SsdChunkScanParams& p, ThreadPool& pool) {
   if (p.tokens == 0 || p.heads == 0) return;
-  int64_t longest = 0;
-  for (int64_t s = 0; s < p.sequences; ++s) {
-    longest = std::max<int64_t>(longest, p.query_start_loc[s + 1] - p.query_start_loc[s]);
-  }
+  check_chunks("ssd_chunk_scan", p);
+  const int64_t longest = longest_of(p.query_start_loc, p.sequences);
   const int64_t group_heads = p.heads / p.groups;
   const int64_t state_bytes = std::max<int64_t>(1, p.head_dim * p.state_size * 4);
   const int64_t fair = ceil_div(kTasksPerThread * pool.threads() * longest, p.tokens * p.groups);

@@ -226,4 +226,17 @@ describe("all_gather", () => {
     const outcomes = await Promise.allSettled([a.stream.done(), b.stream.done()]);
     expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
   });
+
+  test.each([
+    ["types", { dtype: "bf16" as const }],
+    ["squares, of which one has none", { squares: true }],
+  ])("refuses ranks that come with different %s", async (_what, changes) => {
+    const [a, b] = openGroup(2) as [Device, Device];
+    allReduce(a.stream, rowsOn(a));
+    const { dtype = "f32", squares = false } = changes as { dtype?: FloatDType; squares?: boolean };
+    const x = placeOn(b, dtype, [2, 8]).tensor;
+    allReduce(b.stream, { ...rowsOn(b), x, ...(squares ? { squares: placeOn(b, "f32", [2, 1]).tensor } : {}) });
+    const outcomes = await Promise.allSettled([a.stream.done(), b.stream.done()]);
+    expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  });
 });
