@@ -1,6 +1,7 @@
 #include "core/check.h"
 
 #include <cctype>
+#include <cmath>
 #include <cstdlib>
 
 namespace mamba {
@@ -29,9 +30,7 @@ Checker& Checker::shape(const Tensor& t, const char* name, std::initializer_list
     for (const char* dim : dims) expected += (expected.empty() ? "" : ", ") + std::string(dim);
     return std::string(name) + " is " + t.shape_text() + ", expected [" + expected + "]";
   };
-  if (t.device != &device_) fail(ErrorCode::Device, std::string(name) + " lives on another device than the stream");
-  if (t.layout != Layout::strided)
-    fail(ErrorCode::Shape, std::string(name) + " is a packed weight; only linear takes one");
+  strided(t, name);
   if (t.rank != static_cast<int>(dims.size())) fail(ErrorCode::Shape, text());
   int i = 0;
   for (const char* dim : dims) {
@@ -47,6 +46,13 @@ Checker& Checker::shape(const Tensor& t, const char* name, std::initializer_list
       bound_.at(bound_count_++) = {dim, name, actual};
     }
   }
+  return *this;
+}
+
+Checker& Checker::strided(const Tensor& t, const char* name) {
+  if (t.device != &device_) fail(ErrorCode::Device, std::string(name) + " lives on another device than the stream");
+  if (t.layout != Layout::strided)
+    fail(ErrorCode::Shape, std::string(name) + " is a packed weight; only linear takes one");
   return *this;
 }
 
@@ -85,6 +91,26 @@ Checker& Checker::inner_contiguous(const Tensor& t, const char* name) {
   last_contiguous(t, name);
   if (t.rank > 0 && t.size(0) > 0 && !t.rows(0, 1).contiguous())
     refuse(std::string(name) + " has a gap inside it; only its first dimension may be strided");
+  return *this;
+}
+
+Checker& Checker::dense(const Tensor& t, const char* name, std::initializer_list<const char*> dims, DType type) {
+  return shape(t, name, dims).dtype(t, name, {type}).contiguous(t, name);
+}
+
+Checker& Checker::rows(const Tensor& t, const char* name, std::initializer_list<const char*> dims,
+                       std::initializer_list<DType> allowed) {
+  return shape(t, name, dims).dtype(t, name, allowed).last_contiguous(t, name);
+}
+
+Checker& Checker::apart(const Tensor& out, const Tensor& x, const char* x_name, const char* why) {
+  if (out.data == x.data && out.elements() > 0) refuse(std::string("out is ") + x_name + "; " + why);
+  return *this;
+}
+
+Checker& Checker::eps(double value, const char* name) {
+  if (!(value >= 0 && std::isfinite(value)))
+    refuse(std::string(name) + " is " + std::to_string(value) + ", expected 0 or more");
   return *this;
 }
 

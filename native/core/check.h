@@ -23,6 +23,8 @@ class Checker {
 
   // Requires rank and sizes as named. A name that is a number literal ("1") requires just that size.
   Checker& shape(const Tensor& t, const char* name, std::initializer_list<const char*> dims);
+  // Lives on the stream's device, in rows and not packed.
+  Checker& strided(const Tensor& t, const char* name);
   Checker& dtype(const Tensor& t, const char* name, std::initializer_list<DType> allowed);
   Checker& same_dtype(const Tensor& a, const char* a_name, const Tensor& b, const char* b_name);
   // The last dimension (or all, for `contiguous`) must have stride 1.
@@ -30,6 +32,14 @@ class Checker {
   Checker& contiguous(const Tensor& t, const char* name);
   // All dimensions but the first are contiguous.
   Checker& inner_contiguous(const Tensor& t, const char* name);
+  // Most tensors are one of two: contiguous and of one type, or rows that may lie apart from each other.
+  Checker& dense(const Tensor& t, const char* name, std::initializer_list<const char*> dims, DType type);
+  Checker& rows(const Tensor& t, const char* name, std::initializer_list<const char*> dims,
+                std::initializer_list<DType> allowed = kFloatTypes);
+  // `out` is other memory than `x`, which is still read when out is written: `why` says by whom.
+  Checker& apart(const Tensor& out, const Tensor& x, const char* x_name, const char* why);
+  // What is added below a root: a finite number, 0 or more.
+  Checker& eps(double value, const char* name = "eps");
   // For everything else: `if (!ok) check.refuse("...")`, so that the text is only built when it is needed.
   [[noreturn]] void refuse(const std::string& detail) const { fail(ErrorCode::Argument, detail); }
 

@@ -1,5 +1,6 @@
 #include "ops/activation.h"
 
+#include "core/check.h"
 #include "ops/backend.h"
 
 namespace mamba {
@@ -12,10 +13,10 @@ Activation checked_activation(Checker& check, int64_t code) {
 
 void activation(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> up, int64_t activation, double scale) {
   Checker check("activation", stream.device());
-  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  check.rows(out, "out", {"rows", "width"});
   if (up) check.shape(*up, "up", {"rows", "width"}).last_contiguous(*up, "up");
   const bool broadcast = up && x.rank == 2 && x.size(1) == 1;
-  check.shape(x, "x", {"rows", broadcast ? "1" : "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.rows(x, "x", {"rows", broadcast ? "1" : "width"});
   if (up) check.same_dtype(*up, "up", x, "x");
   const Activation chosen = checked_activation(check, activation);
   if (out.elements() == 0) return;
@@ -38,8 +39,8 @@ void activation(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> up, 
 
 void scale(Stream& stream, Tensor out, Tensor x, double alpha, bool accumulate) {
   Checker check("scale", stream.device());
-  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
-  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  check.rows(x, "x", {"rows", "width"});
+  check.rows(out, "out", {"rows", "width"});
   if (out.elements() == 0) return;
   backend_of(stream).scale(stream, {
                                        .rows = check.size("rows"),

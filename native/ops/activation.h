@@ -1,7 +1,11 @@
 #pragma once
-#include "core/check.h"
+#include <cstdint>
+
+#include "core/dtype.h"
 
 namespace mamba {
+
+class Checker;
 
 // The order is that of src/ops/codes.ts.
 enum class Activation : int32_t { identity = 0, silu = 1, gelu = 2, gelu_tanh = 3, relu2 = 4, sigmoid = 5 };

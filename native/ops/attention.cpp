@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/sequences.h"
 
 namespace mamba {
 namespace {
@@ -16,10 +17,6 @@ void check_heads(Checker& check, const Tensor& t, const char* name, const char* 
                  std::to_string(t.size(2)) + " (head_dim)");
 }
 
-void check_indices(Checker& check, const Tensor& t, const char* name, std::initializer_list<const char*> dims) {
-  check.shape(t, name, dims).dtype(t, name, {DType::i32}).contiguous(t, name);
-}
-
 void check_scale(Checker& check, double scale, const char* name) {
   if (!(std::isfinite(scale) && scale > 0))
     check.refuse(std::string(name) + " is " + std::to_string(scale) + ", expected a finite number > 0");
@@ -27,11 +24,7 @@ void check_scale(Checker& check, double scale, const char* name) {
 
 void check_pool(Checker& check, const Tensor& t, const char* name, const Tensor& q) {
   check.shape(t, name, {"pages", "kv_heads", "page_size", "head_dim"}).dtype(t, name, {q.dtype, DType::u8});
-  int64_t expected = 1;
-  for (int i = 3; i > 0; --i) {
-    if (t.size(i) != 1 && t.stride(i) != expected) check.refuse(std::string(name) + " has a gap inside a page");
-    expected *= t.size(i);
-  }
+  check.inner_contiguous(t, name);
 }
 
 KvPages check_pages(Checker& check, const Tensor& k_pages, const Tensor& v_pages, const Tensor& q, double k_scale,
@@ -71,8 +64,7 @@ void check_queries(Checker& check, const Tensor& out, const Tensor& q) {
   check.dtype(q, "q", kFloatTypes);
   check_heads(check, out, "out", "heads");
   check.same_dtype(out, "out", q, "q");
-  if (out.data == q.data && q.elements() > 0)
-    check.refuse("out is q; a tile reads queries that another one overwrites");
+  check.apart(out, q, "q", "a tile reads queries that another one overwrites");
 }
 
 void check_group(Checker& check) {
@@ -83,8 +75,8 @@ void check_group(Checker& check) {
 
 AttentionContext check_context(Checker& check, const Tensor& block_table, const Tensor& kv_lens, double scale,
                                int64_t window) {
-  check_indices(check, kv_lens, "kv_lens", {"rows"});
-  check_indices(check, block_table, "block_table", {"rows", "max_pages"});
+  check.dense(kv_lens, "kv_lens", {"rows"}, DType::i32);
+  check.dense(block_table, "block_table", {"rows", "max_pages"}, DType::i32);
   if (!std::isfinite(scale)) check.refuse("scale is " + std::to_string(scale) + ", expected a finite number");
   if (window < 0)
     check.refuse("window is " + std::to_string(window) + ", expected a number of tokens, or 0 for no window");
@@ -95,12 +87,6 @@ AttentionContext check_context(Checker& check, const Tensor& block_table, const 
       .scale = static_cast<float>(scale),
       .window = window,
   };
-}
-
-void check_starts(Checker& check, const Tensor& starts, const char* name) {
-  check_indices(check, starts, name, {"rows + 1"});
-  if (check.size("rows + 1") != check.size("rows") + 1)
-    check.refuse(std::string(name) + " is " + starts.shape_text() + ", expected one more than kv_lens");
 }
 
 }  // namespace
@@ -116,12 +102,11 @@ void rope_store_kv(Stream& stream, Tensor q, Tensor k, Tensor v, Tensor position
   check.same_dtype(k, "k", q, "q");
   check_heads(check, v, "v", "kv_heads");
   check.same_dtype(v, "v", q, "q");
-  check_indices(check, positions, "positions", {"tokens"});
-  check_indices(check, slot_mapping, "slot_mapping", {"tokens"});
+  check.dense(positions, "positions", {"tokens"}, DType::i32);
+  check.dense(slot_mapping, "slot_mapping", {"tokens"}, DType::i32);
   int64_t rotary_dim = 0;
   if (inv_freq) {
-    check.shape(*inv_freq, "inv_freq", {"rotary_dim / 2"}).dtype(*inv_freq, "inv_freq", {DType::f32});
-    check.contiguous(*inv_freq, "inv_freq");
+    check.dense(*inv_freq, "inv_freq", {"rotary_dim / 2"}, DType::f32);
     rotary_dim = 2 * check.size("rotary_dim / 2");
     if (rotary_dim > check.size("head_dim"))
       check.refuse("inv_freq is " + inv_freq->shape_text() +
@@ -129,9 +114,9 @@ void rope_store_kv(Stream& stream, Tensor q, Tensor k, Tensor v, Tensor position
   }
   check_scale(check, rope_factor, "rope_factor");
   for (auto [norm, name] : {std::pair{&q_norm, "q_norm"}, {&k_norm, "k_norm"}}) {
-    if (*norm) check.shape(**norm, name, {"head_dim"}).dtype(**norm, name, {DType::f32}).contiguous(**norm, name);
+    if (*norm) check.dense(**norm, name, {"head_dim"}, DType::f32);
   }
-  if (!(norm_eps >= 0)) check.refuse("norm_eps is " + std::to_string(norm_eps) + ", expected 0 or more");
+  check.eps(norm_eps, "norm_eps");
   const KvPages pages = check_pages(check, k_pages, v_pages, q, k_scale, v_scale);
   check_group(check);
   if (check.size("tokens") == 0) return;
@@ -165,9 +150,9 @@ void attention_varlen(Stream& stream, Tensor out, Tensor q, Tensor k_pages, Tens
   const KvPages pages = check_pages(check, k_pages, v_pages, q, k_scale, v_scale);
   check_group(check);
   const AttentionContext context = check_context(check, block_table, kv_lens, scale, window);
-  check_starts(check, query_start_loc, "query_start_loc");
-  check_indices(check, tile_seq, "tile_seq", {"tiles"});
-  check_indices(check, tile_offset, "tile_offset", {"tiles"});
+  check_starts(check, query_start_loc, "query_start_loc", "rows + 1", "rows", "kv_lens");
+  check.dense(tile_seq, "tile_seq", {"tiles"}, DType::i32);
+  check.dense(tile_offset, "tile_offset", {"tiles"}, DType::i32);
   if (out.elements() == 0 || check.size("tiles") == 0) return;
   backend_of(stream).attention_varlen(stream, {
                                                   .tokens = check.size("tokens"),
@@ -198,13 +183,12 @@ void paged_attention(Stream& stream, Tensor out, Tensor q, Tensor k_pages, Tenso
   const int64_t rows = check.size("rows"), tokens = check.size("tokens");
   const int64_t query_len = rows > 0 ? tokens / rows : 0;
   if (rows > 0 ? query_len * rows != tokens || query_len < 1 || query_len > kMaxQueryLen : tokens > 0)
-    check.refuse("q is " + q.shape_text() + ", expected 1 to 8 tokens for each of " + std::to_string(rows) + " rows");
-  check_indices(check, split_items, "split_items", {"items", "3"});
-  check_starts(check, split_start, "split_start");
-  check.shape(partial_out, "partial_out", {"items", "query_len * heads", "head_dim"});
-  check.dtype(partial_out, "partial_out", {DType::f32}).contiguous(partial_out, "partial_out");
-  check.shape(partial_lse, "partial_lse", {"items", "query_len * heads"});
-  check.dtype(partial_lse, "partial_lse", {DType::f32}).contiguous(partial_lse, "partial_lse");
+    check.refuse("q is " + q.shape_text() + ", expected 1 to " + std::to_string(kMaxQueryLen) + " tokens for each of " +
+                 std::to_string(rows) + " rows");
+  check.dense(split_items, "split_items", {"items", "3"}, DType::i32);
+  check_starts(check, split_start, "split_start", "rows + 1", "rows", "kv_lens");
+  check.dense(partial_out, "partial_out", {"items", "query_len * heads", "head_dim"}, DType::f32);
+  check.dense(partial_lse, "partial_lse", {"items", "query_len * heads"}, DType::f32);
   if (rows > 0 && check.size("query_len * heads") != query_len * check.size("heads"))
     check.refuse("partial_out is " + partial_out.shape_text() + ", expected [items, " +
                  std::to_string(query_len * check.size("heads")) + ", head_dim]");

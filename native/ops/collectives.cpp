@@ -17,11 +17,12 @@ const Membership& membership_of(const Stream& stream, const Checker& check) {
 void all_reduce(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> squares, int64_t channels, double eps,
                 bool accumulate, bool clear) {
   Checker check("all_reduce", stream.device());
-  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
-  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  check.rows(x, "x", {"rows", "width"});
+  check.rows(out, "out", {"rows", "width"});
+  check.apart(out, x, "x", "other ranks read x");
   if (squares) {
-    check.shape(*squares, "squares", {"rows", "1"}).dtype(*squares, "squares", {DType::f32});
-    check.contiguous(*squares, "squares");
+    check.dense(*squares, "squares", {"rows", "1"}, DType::f32);
+    check.eps(eps);
     if (channels < 0) check.refuse("channels is " + std::to_string(channels) + ", expected 0 or more");
   }
   const Membership& membership = membership_of(stream, check);
@@ -46,7 +47,7 @@ void all_reduce(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> squa
 
 void all_gather(Stream& stream, Tensor out, int64_t unit) {
   Checker check("all_gather", stream.device());
-  check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  check.rows(out, "out", {"rows", "width"});
   if (unit < 1) check.refuse("unit is " + std::to_string(unit) + ", expected 1 or more");
   const Membership& membership = membership_of(stream, check);
   if (out.elements() == 0) return;

@@ -1,5 +1,7 @@
 #include "ops/conv1d.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "ops/backend.h"
 #include "ops/sequences.h"
@@ -10,11 +12,11 @@ namespace {
 // The tensors that all forms share: weight, bias and the pool, whose slots have `entries` inputs each.
 void check_filter(Checker& check, const Tensor& state, const char* entries, const Tensor& weight,
                   const std::optional<Tensor>& bias) {
-  check.shape(weight, "weight", {"width", "dim"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
+  check.dense(weight, "weight", {"width", "dim"}, DType::f32);
   const int64_t width = check.size("width");
   if (!(width >= kMinConvWidth && width <= kMaxConvWidth))
     check.refuse("weight has width " + std::to_string(width) + ", expected 2 to 4");
-  if (bias) check.shape(*bias, "bias", {"dim"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
+  if (bias) check.dense(*bias, "bias", {"dim"}, DType::f32);
   check.shape(state, "state", {"slots", entries, "dim"}).last_contiguous(state, "state");
   check.dtype(state, "state", kFloatTypes);
 }
@@ -33,10 +35,10 @@ void check_window(Checker& check, const Tensor& state, bool whole) {
 void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
                           Tensor slots, bool silu) {
   Checker check("causal_conv1d_update", stream.device());
-  check.shape(x, "x", {"rows", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.rows(x, "x", {"rows", "dim"});
   check_filter(check, state, "window", weight, bias);
   check_window(check, state, true);
-  check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
+  check.dense(slots, "slots", {"rows"}, DType::i32);
   check.shape(out, "out", {"rows", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
   if (out.elements() == 0) return;
   backend_of(stream).causal_conv1d_update(stream, {
@@ -62,12 +64,12 @@ void causal_conv1d_update(Stream& stream, Tensor out, Tensor x, Tensor state, Te
 void causal_conv1d_replay(Stream& stream, Tensor out, Tensor x, Tensor state, Tensor weight, std::optional<Tensor> bias,
                           Tensor slots, Tensor replay, bool silu) {
   Checker check("causal_conv1d_replay", stream.device());
-  check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.rows(x, "x", {"tokens", "dim"});
   check_filter(check, state, "entries", weight, bias);
   check.inner_contiguous(state, "state");
   const int64_t tokens_per_row = check_replay(check, replay, slots, "state", check.size("width") - 2);
   check.shape(out, "out", {"tokens", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
-  if (!(out.data != x.data || out.elements() == 0)) check.refuse("out is x; a row's later tokens read its inputs");
+  check.apart(out, x, "x", "a row's later tokens read its inputs");
   if (out.elements() == 0) return;
   backend_of(stream).causal_conv1d_replay(stream, {
                                                       .rows = check.size("rows"),
@@ -97,26 +99,22 @@ void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Te
                           Tensor block_offset, int64_t block_size, bool silu, std::optional<Tensor> snapshot_ends,
                           std::optional<Tensor> snapshot_slots) {
   Checker check("causal_conv1d_varlen", stream.device());
-  check.shape(x, "x", {"tokens", "dim"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.rows(x, "x", {"tokens", "dim"});
   check_filter(check, state, "window", weight, bias);
   check_window(check, state, false);
   check_sequences(check, query_start_loc, slots, has_initial_state);
-  check.shape(block_seq, "block_seq", {"blocks"})
-      .dtype(block_seq, "block_seq", {DType::i32})
-      .contiguous(block_seq, "block_seq");
-  check.shape(block_offset, "block_offset", {"blocks"}).dtype(block_offset, "block_offset", {DType::i32});
-  check.contiguous(block_offset, "block_offset");
-  if (!(block_size >= check.size("window")))
+  check.dense(block_seq, "block_seq", {"blocks"}, DType::i32);
+  check.dense(block_offset, "block_offset", {"blocks"}, DType::i32);
+  if (!(block_size >= check.size("width") - 1))
     check.refuse("block_size is " + std::to_string(block_size) +
-                 ", expected at least width - 1 = " + std::to_string(check.size("window")));
+                 ", expected at least width - 1 = " + std::to_string(check.size("width") - 1));
   check.shape(out, "out", {"tokens", "dim"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
-  if (!(out.data != x.data || out.elements() == 0))
-    check.refuse("out is x; a block reads inputs that another one overwrites");
+  check.apart(out, x, "x", "a block reads inputs that another one overwrites");
   if (snapshot_ends.has_value() != snapshot_slots.has_value())
     check.refuse("snapshot_ends and snapshot_slots come together or not at all");
   if (snapshot_ends) {
     for (auto [t, name] : {std::pair{&*snapshot_ends, "snapshot_ends"}, {&*snapshot_slots, "snapshot_slots"}}) {
-      check.shape(*t, name, {"snapshots"}).dtype(*t, name, {DType::i32}).contiguous(*t, name);
+      check.dense(*t, name, {"snapshots"}, DType::i32);
     }
   }
   if (out.elements() == 0 || check.size("blocks") == 0) return;
@@ -128,7 +126,7 @@ void causal_conv1d_varlen(Stream& stream, Tensor out, Tensor x, Tensor state, Te
                   .dim = check.size("dim"),
                   .width = check.size("width"),
                   .slots_in_pool = check.size("slots"),
-                  .block_size = block_size,
+                  .block_size = std::min(block_size, std::max(check.size("tokens"), check.size("width"))),
                   .x = x.data,
                   .x_stride = x.stride(0),
                   .state = state.data,

@@ -9,7 +9,7 @@ void embedding(Stream& stream, Tensor out, Tensor weight, Tensor ids) {
   Checker check("embedding", stream.device());
   check.shape(weight, "weight", {"vocab", "hidden"}).dtype(weight, "weight", kFloatTypes);
   check.contiguous(weight, "weight");
-  check.shape(ids, "ids", {"tokens"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
+  check.dense(ids, "ids", {"tokens"}, DType::i32);
   check.shape(out, "out", {"tokens", "hidden"}).dtype(out, "out", kFloatTypes).contiguous(out, "out");
   if (out.elements() == 0) return;
   backend_of(stream).embedding(stream, {
@@ -27,7 +27,7 @@ void embedding(Stream& stream, Tensor out, Tensor weight, Tensor ids) {
 void gather_rows(Stream& stream, Tensor out, Tensor x, Tensor index) {
   Checker check("gather_rows", stream.device());
   check.shape(x, "x", {"source_rows", "width"}).last_contiguous(x, "x");
-  check.shape(index, "index", {"rows"}).dtype(index, "index", {DType::i32}).contiguous(index, "index");
+  check.dense(index, "index", {"rows"}, DType::i32);
   check.shape(out, "out", {"rows", "width"}).same_dtype(out, "out", x, "x").contiguous(out, "out");
   if (out.elements() == 0) return;
   backend_of(stream).gather_rows(stream, {
@@ -44,8 +44,8 @@ void gather_rows(Stream& stream, Tensor out, Tensor x, Tensor index) {
 
 void place_drawn_tokens(Stream& stream, Tensor ids, Tensor drawn) {
   Checker check("place_drawn_tokens", stream.device());
-  check.shape(ids, "ids", {"tokens"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
-  check.shape(drawn, "drawn", {"draws"}).dtype(drawn, "drawn", {DType::i32}).contiguous(drawn, "drawn");
+  check.dense(ids, "ids", {"tokens"}, DType::i32);
+  check.dense(drawn, "drawn", {"draws"}, DType::i32);
   if (ids.elements() == 0 || drawn.elements() == 0) return;
   backend_of(stream).place_drawn_tokens(stream, {
                                                     .tokens = check.size("tokens"),

@@ -7,17 +7,16 @@
 namespace mamba {
 namespace {
 
-// What both ops have; only the first dimension of the tensors of tokens may be strided.
+// What all three ops have; only the first dimension of the tensors of tokens may be strided.
 void check_operands(Checker& check, const Tensor& out, const Tensor& q, const Tensor& k, const Tensor& v,
                     const Tensor& a, const Tensor& b, const Tensor& decay, const Tensor& dt_bias, const Tensor& state) {
   check.shape(q, "q", {"tokens", "key_heads", "key_dim"}).dtype(q, "q", kFloatTypes).inner_contiguous(q, "q");
   check.shape(k, "k", {"tokens", "key_heads", "key_dim"}).same_dtype(k, "k", q, "q").inner_contiguous(k, "k");
   check.shape(v, "v", {"tokens", "value_heads", "value_dim"}).same_dtype(v, "v", q, "q").inner_contiguous(v, "v");
-  check.shape(a, "a", {"tokens", "value_heads"}).dtype(a, "a", {DType::f32, q.dtype}).last_contiguous(a, "a");
+  check.rows(a, "a", {"tokens", "value_heads"}, {DType::f32, q.dtype});
   check.shape(b, "b", {"tokens", "value_heads"}).same_dtype(b, "b", a, "a").last_contiguous(b, "b");
-  check.shape(decay, "decay", {"value_heads"}).dtype(decay, "decay", {DType::f32}).contiguous(decay, "decay");
-  check.shape(dt_bias, "dt_bias", {"value_heads"}).dtype(dt_bias, "dt_bias", {DType::f32});
-  check.contiguous(dt_bias, "dt_bias");
+  check.dense(decay, "decay", {"value_heads"}, DType::f32);
+  check.dense(dt_bias, "dt_bias", {"value_heads"}, DType::f32);
   check.shape(state, "state", {"slots", "value_heads", "value_dim", "key_dim"}).dtype(state, "state", kFloatTypes);
   check.inner_contiguous(state, "state");
   check.shape(out, "out", {"tokens", "value_heads", "value_dim"}).same_dtype(out, "out", q, "q");
@@ -125,7 +124,7 @@ void gdn_update(Stream& stream, Tensor out, Tensor q, Tensor k, Tensor v, Tensor
                 Tensor dt_bias, Tensor state, Tensor slots, double eps, double scale) {
   Checker check("gdn_update", stream.device());
   check_operands(check, out, q, k, v, a, b, decay, dt_bias, state);
-  check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
+  check.dense(slots, "slots", {"rows"}, DType::i32);
   check_eps(check, eps);
   const int64_t of_row = tokens_per_row(check, slots);
   if (out.elements() == 0) return;

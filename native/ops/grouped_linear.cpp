@@ -10,18 +10,17 @@ void grouped_linear(Stream& stream, Tensor out, Tensor x, Tensor weight, Tensor 
                     std::optional<Tensor> row_token, int64_t activation, bool gated) {
   Checker check("grouped_linear", stream.device());
   check_packed(check, weight, "weight", {"experts", "n", "k"});
-  check.shape(x, "x", {row_token ? "tokens" : "rows", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.rows(x, "x", {row_token ? "tokens" : "rows", "k"});
   if (row_token) {
-    check.shape(*row_token, "row_token", {"rows"}).dtype(*row_token, "row_token", {DType::i32});
-    check.contiguous(*row_token, "row_token");
+    check.dense(*row_token, "row_token", {"rows"}, DType::i32);
   }
-  check.shape(offsets, "offsets", {"offsets"}).dtype(offsets, "offsets", {DType::i32}).contiguous(offsets, "offsets");
+  check.dense(offsets, "offsets", {"offsets"}, DType::i32);
   if (check.size("offsets") != check.size("experts") + 1)
     check.refuse("offsets is " + offsets.shape_text() +
                  ", expected one more than experts = " + std::to_string(check.size("experts")));
   if (gated && check.size("n") % 2 != 0)
     check.refuse("a gated weight has n = " + std::to_string(check.size("n")) + " rows, expected an even number");
-  check.shape(out, "out", {"rows", "columns"}).dtype(out, "out", {DType::f32, x.dtype}).last_contiguous(out, "out");
+  check.rows(out, "out", {"rows", "columns"}, {DType::f32, x.dtype});
   const int64_t columns = check.size("n") / (gated ? 2 : 1);
   if (check.size("columns") != columns)
     check.refuse("out is " + out.shape_text() + ", expected " + std::to_string(columns) + " columns");

@@ -11,9 +11,9 @@ namespace {
 LinearParams checked(Checker& check, Tensor out, Tensor x, const char* x_name, Tensor weight,
                      std::optional<Tensor> bias, double alpha, bool accumulate) {
   check_packed(check, weight, "weight", {"n", "k"});
-  check.shape(x, x_name, {"m", "k"}).dtype(x, x_name, kFloatTypes).last_contiguous(x, x_name);
-  check.shape(out, "out", {"m", "n"}).dtype(out, "out", {DType::f32, x.dtype}).last_contiguous(out, "out");
-  if (bias) check.shape(*bias, "bias", {"n"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
+  check.rows(x, x_name, {"m", "k"});
+  check.rows(out, "out", {"m", "n"}, {DType::f32, x.dtype});
+  if (bias) check.dense(*bias, "bias", {"n"}, DType::f32);
   LinearParams params = product(out, x, weight);
   params.bias = bias ? bias->as<float>() : nullptr;
   params.alpha = static_cast<float>(alpha);
@@ -36,10 +36,9 @@ void rms_norm_linear(Stream& stream, Tensor out, Tensor x, Tensor norm_weight, d
   Checker check("rms_norm_linear", stream.device());
   const LinearParams product = checked(check, out, normed, "normed", weight, bias, alpha, accumulate);
   check.contiguous(normed, "normed");
-  check.shape(x, "x", {"m", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
-  check.shape(norm_weight, "norm_weight", {"k"})
-      .dtype(norm_weight, "norm_weight", {DType::f32})
-      .contiguous(norm_weight, "norm_weight");
+  check.rows(x, "x", {"m", "k"});
+  check.dense(norm_weight, "norm_weight", {"k"}, DType::f32);
+  check.eps(eps);
   if (out.elements() == 0) return;
   backend_of(stream).rms_norm_linear(stream, {
                                                  .x = x.data,

@@ -10,7 +10,7 @@ void linear_activation(Stream& stream, Tensor out, Tensor x, Tensor weight, int6
                        double scale) {
   Checker check("linear_activation", stream.device());
   check_packed(check, weight, "weight", {"n", "k"});
-  check.shape(x, "x", {"m", "k"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.rows(x, "x", {"m", "k"});
   check.shape(out, "out", {"m", "n"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
   const int64_t n = check.size("n"), width = gated ? n / 2 : n;
   if (gated && n % 2 != 0)

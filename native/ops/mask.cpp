@@ -7,11 +7,9 @@ namespace mamba {
 
 void mask_logits(Stream& stream, Tensor logits, Tensor masks, Tensor rows) {
   Checker check("mask_logits", stream.device());
-  check.shape(logits, "logits", {"rows", "vocab"})
-      .dtype(logits, "logits", {DType::f32})
-      .last_contiguous(logits, "logits");
-  check.shape(masks, "masks", {"masks", "words"}).dtype(masks, "masks", {DType::i32}).last_contiguous(masks, "masks");
-  check.shape(rows, "rows", {"rows"}).dtype(rows, "rows", {DType::i32}).contiguous(rows, "rows");
+  check.rows(logits, "logits", {"rows", "vocab"}, {DType::f32});
+  check.rows(masks, "masks", {"masks", "words"}, {DType::i32});
+  check.dense(rows, "rows", {"rows"}, DType::i32);
   const int64_t words = (check.size("vocab") + kMaskBits - 1) / kMaskBits;
   if (check.size("words") != words)
     check.refuse("masks is " + masks.shape_text() + ", expected [masks, " + std::to_string(words) +
@@ -31,12 +29,10 @@ void mask_logits(Stream& stream, Tensor logits, Tensor masks, Tensor rows) {
 
 void add_logit_bias(Stream& stream, Tensor logits, Tensor rows, Tensor tokens, Tensor bias) {
   Checker check("add_logit_bias", stream.device());
-  check.shape(logits, "logits", {"rows", "vocab"})
-      .dtype(logits, "logits", {DType::f32})
-      .last_contiguous(logits, "logits");
-  check.shape(rows, "rows", {"entries"}).dtype(rows, "rows", {DType::i32}).contiguous(rows, "rows");
-  check.shape(tokens, "tokens", {"entries"}).dtype(tokens, "tokens", {DType::i32}).contiguous(tokens, "tokens");
-  check.shape(bias, "bias", {"entries"}).dtype(bias, "bias", {DType::f32}).contiguous(bias, "bias");
+  check.rows(logits, "logits", {"rows", "vocab"}, {DType::f32});
+  check.dense(rows, "rows", {"entries"}, DType::i32);
+  check.dense(tokens, "tokens", {"entries"}, DType::i32);
+  check.dense(bias, "bias", {"entries"}, DType::f32);
   if (logits.elements() == 0 || rows.elements() == 0) return;
   backend_of(stream).add_logit_bias(stream, {
                                                 .entries = check.size("entries"),

@@ -31,15 +31,11 @@ void check_groups(Checker& check, int64_t groups, int64_t kept_groups) {
 RouteParams checked_route(Checker& check, Tensor ids, Tensor weights, Tensor logits, std::optional<Tensor> bias,
                           std::optional<Tensor> slots, int64_t score, int64_t groups, int64_t kept_groups,
                           bool normalise, double scale) {
-  check.shape(logits, "logits", {"tokens", "experts"})
-      .dtype(logits, "logits", {DType::f32})
-      .last_contiguous(logits, "logits");
-  check.shape(ids, "ids", {"tokens", "k"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
-  check.shape(weights, "weights", {"tokens", "k"})
-      .dtype(weights, "weights", {DType::f32})
-      .contiguous(weights, "weights");
-  if (bias) check.shape(*bias, "bias", {"experts"}).dtype(*bias, "bias", {DType::f32}).contiguous(*bias, "bias");
-  if (slots) check.shape(*slots, "slots", {"tokens"}).dtype(*slots, "slots", {DType::i32}).contiguous(*slots, "slots");
+  check.rows(logits, "logits", {"tokens", "experts"}, {DType::f32});
+  check.dense(ids, "ids", {"tokens", "k"}, DType::i32);
+  check.dense(weights, "weights", {"tokens", "k"}, DType::f32);
+  if (bias) check.dense(*bias, "bias", {"experts"}, DType::f32);
+  if (slots) check.dense(*slots, "slots", {"tokens"}, DType::i32);
   if (check.size("experts") > kMostExperts)
     check.refuse("experts = " + std::to_string(check.size("experts")) + ", expected at most " +
                  std::to_string(kMostExperts));
@@ -75,7 +71,7 @@ void route(Stream& stream, Tensor ids, Tensor weights, Tensor logits, std::optio
 
 void local_experts(Stream& stream, Tensor ids, int64_t first) {
   Checker check("local_experts", stream.device());
-  check.shape(ids, "ids", {"tokens", "k"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
+  check.dense(ids, "ids", {"tokens", "k"}, DType::i32);
   if (first < 0 || first >= kMostExperts)
     check.refuse("first is " + std::to_string(first) + ", expected 0 to " + std::to_string(kMostExperts - 1));
   if (ids.elements() == 0) return;
@@ -85,15 +81,10 @@ void local_experts(Stream& stream, Tensor ids, int64_t first) {
 
 void sort_by_expert(Stream& stream, Tensor row_token, Tensor offsets, Tensor positions, Tensor ids) {
   Checker check("sort_by_expert", stream.device());
-  check.shape(ids, "ids", {"tokens", "k"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
-  check.shape(positions, "positions", {"tokens", "k"})
-      .dtype(positions, "positions", {DType::i32})
-      .contiguous(positions, "positions");
-  check.shape(row_token, "row_token", {"rows"})
-      .dtype(row_token, "row_token", {DType::i32})
-      .contiguous(row_token, "row_token");
-  check.shape(offsets, "offsets", {"offsets"}).dtype(offsets, "offsets", {DType::i32}).contiguous(offsets, "offsets");
-  constexpr int64_t kMostPairs = int64_t{1} << 30;
+  check.dense(ids, "ids", {"tokens", "k"}, DType::i32);
+  check.dense(positions, "positions", {"tokens", "k"}, DType::i32);
+  check.dense(row_token, "row_token", {"rows"}, DType::i32);
+  check.dense(offsets, "offsets", {"offsets"}, DType::i32);
   const int64_t pairs = ids.elements(), experts = check.size("offsets") - 1;
   if (check.size("rows") != pairs || pairs > kMostPairs)
     check.refuse("row_token is " + row_token.shape_text() + ", expected tokens k = " + std::to_string(pairs) +
@@ -115,14 +106,10 @@ void sort_by_expert(Stream& stream, Tensor row_token, Tensor offsets, Tensor pos
 void moe_combine(Stream& stream, Tensor out, Tensor y, Tensor weights, Tensor positions, double alpha,
                  bool accumulate) {
   Checker check("moe_combine", stream.device());
-  check.shape(y, "y", {"rows", "width"}).dtype(y, "y", kFloatTypes).last_contiguous(y, "y");
-  check.shape(weights, "weights", {"tokens", "k"})
-      .dtype(weights, "weights", {DType::f32})
-      .contiguous(weights, "weights");
-  check.shape(positions, "positions", {"tokens", "k"})
-      .dtype(positions, "positions", {DType::i32})
-      .contiguous(positions, "positions");
-  check.shape(out, "out", {"tokens", "width"}).dtype(out, "out", kFloatTypes).last_contiguous(out, "out");
+  check.rows(y, "y", {"rows", "width"});
+  check.dense(weights, "weights", {"tokens", "k"}, DType::f32);
+  check.dense(positions, "positions", {"tokens", "k"}, DType::i32);
+  check.rows(out, "out", {"tokens", "width"});
   if (out.elements() == 0) return;
   backend_of(stream).moe_combine(stream, {
                                              .tokens = check.size("tokens"),

@@ -1,15 +1,19 @@
 #pragma once
 #include <optional>
 
-#include "core/check.h"
+#include "core/tensor.h"
 
 namespace mamba {
+
+class Checker;
 
 // What the router's logits become. The order is that of src/ops/codes.ts.
 enum class RouterScore : int32_t { softmax = 0, sigmoid = 1 };
 
 // Lanes of a warp times what each holds: the router of one token on a GPU.
 inline constexpr int64_t kMostExperts = 1024;
+// Pairs (token, one of its experts) of a step: their numbers are words.
+inline constexpr int64_t kMostPairs = int64_t{1} << 30;
 
 struct RouteParams {
   int64_t tokens, experts, k;  // k: experts of a token

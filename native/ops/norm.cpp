@@ -8,9 +8,9 @@ namespace {
 
 // This rank's channels [first, first + width) lie in `groups` groups.
 void check_groups(const Checker& check, int64_t group_size, int64_t first) {
-  const int64_t width = check.size("width"), groups = check.size("groups");
-  if (group_size > 0 && first >= 0 && width <= groups * group_size && first <= groups * group_size - width) return;
-  check.refuse("channels " + std::to_string(first) + " to " + std::to_string(first + width) + ", expected them in " +
+  const int64_t end = first + check.size("width"), groups = check.size("groups");
+  if (group_size > 0 && first >= 0 && (end + group_size - 1) / group_size <= groups) return;
+  check.refuse("channels " + std::to_string(first) + " to " + std::to_string(end) + ", expected them in " +
                std::to_string(groups) + " groups of " + std::to_string(group_size));
 }
 
@@ -18,13 +18,14 @@ void check_groups(const Checker& check, int64_t group_size, int64_t first) {
 
 void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residual, Tensor weight, double eps) {
   Checker check("rms_norm", stream.device());
-  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.rows(x, "x", {"rows", "width"});
   if (residual) {
     check.shape(*residual, "residual", {"rows", "width"}).dtype(*residual, "residual", kFloatTypes);
     check.contiguous(*residual, "residual");
   }
-  check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
+  check.dense(weight, "weight", {"width"}, DType::f32);
   check.shape(out, "out", {"rows", "width"}).dtype(out, "out", kFloatTypes).contiguous(out, "out");
+  check.eps(eps);
   if (out.elements() == 0) return;
   backend_of(stream).rms_norm(stream, {
                                           .rows = check.size("rows"),
@@ -44,13 +45,14 @@ void rms_norm(Stream& stream, Tensor out, Tensor x, std::optional<Tensor> residu
 void gated_rms_norm(Stream& stream, Tensor out, Tensor x, Tensor gate, Tensor weight, int64_t group_size, double eps,
                     bool norm_before_gate) {
   Checker check("gated_rms_norm", stream.device());
-  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
+  check.rows(x, "x", {"rows", "width"});
   check.shape(gate, "gate", {"rows", "width"}).same_dtype(gate, "gate", x, "x").last_contiguous(gate, "gate");
-  check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
+  check.dense(weight, "weight", {"width"}, DType::f32);
   check.shape(out, "out", {"rows", "width"}).same_dtype(out, "out", x, "x").contiguous(out, "out");
   if (!(group_size > 0 && check.size("width") % group_size == 0))
     check.refuse("group_size is " + std::to_string(group_size) + ", expected a divisor of width " +
                  std::to_string(check.size("width")));
+  check.eps(eps);
   if (out.elements() == 0) return;
   backend_of(stream).gated_rms_norm(stream, {
                                                 .rows = check.size("rows"),
@@ -70,8 +72,8 @@ void gated_rms_norm(Stream& stream, Tensor out, Tensor x, Tensor gate, Tensor we
 
 void square_sums(Stream& stream, Tensor sums, Tensor x, int64_t group_size, int64_t first) {
   Checker check("square_sums", stream.device());
-  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
-  check.shape(sums, "sums", {"rows", "groups"}).dtype(sums, "sums", {DType::f32}).contiguous(sums, "sums");
+  check.rows(x, "x", {"rows", "width"});
+  check.dense(sums, "sums", {"rows", "groups"}, DType::f32);
   check_groups(check, group_size, first);
   if (sums.elements() == 0) return;
   backend_of(stream).square_sums(stream, {
@@ -90,11 +92,12 @@ void square_sums(Stream& stream, Tensor sums, Tensor x, int64_t group_size, int6
 void rms_norm_of_sums(Stream& stream, Tensor out, Tensor x, Tensor sums, Tensor weight, int64_t group_size,
                       int64_t first, double eps) {
   Checker check("rms_norm_of_sums", stream.device());
-  check.shape(x, "x", {"rows", "width"}).dtype(x, "x", kFloatTypes).last_contiguous(x, "x");
-  check.shape(sums, "sums", {"rows", "groups"}).dtype(sums, "sums", {DType::f32}).contiguous(sums, "sums");
-  check.shape(weight, "weight", {"width"}).dtype(weight, "weight", {DType::f32}).contiguous(weight, "weight");
+  check.rows(x, "x", {"rows", "width"});
+  check.dense(sums, "sums", {"rows", "groups"}, DType::f32);
+  check.dense(weight, "weight", {"width"}, DType::f32);
   check.shape(out, "out", {"rows", "width"}).same_dtype(out, "out", x, "x").last_contiguous(out, "out");
   check_groups(check, group_size, first);
+  check.eps(eps);
   if (out.elements() == 0) return;
   backend_of(stream).rms_norm_of_sums(stream, {
                                                   .rows = check.size("rows"),

@@ -7,11 +7,9 @@ namespace mamba {
 
 void count_tokens(Stream& stream, Tensor counts, Tensor tokens, Tensor rows) {
   Checker check("count_tokens", stream.device());
-  check.shape(counts, "counts", {"slots", "vocab"})
-      .dtype(counts, "counts", {DType::i32})
-      .last_contiguous(counts, "counts");
-  check.shape(tokens, "tokens", {"tokens"}).dtype(tokens, "tokens", {DType::i32}).contiguous(tokens, "tokens");
-  check.shape(rows, "rows", {"rows", "5"}).dtype(rows, "rows", {DType::i32}).contiguous(rows, "rows");
+  check.rows(counts, "counts", {"slots", "vocab"}, {DType::i32});
+  check.dense(tokens, "tokens", {"tokens"}, DType::i32);
+  check.dense(rows, "rows", {"rows", "5"}, DType::i32);
   if (rows.elements() == 0) return;
   backend_of(stream).count_tokens(stream, {
                                               .rows = check.size("rows"),
@@ -27,13 +25,9 @@ void count_tokens(Stream& stream, Tensor counts, Tensor tokens, Tensor rows) {
 
 void apply_penalties(Stream& stream, Tensor logits, Tensor counts, Tensor rows) {
   Checker check("apply_penalties", stream.device());
-  check.shape(logits, "logits", {"rows", "vocab"})
-      .dtype(logits, "logits", {DType::f32})
-      .last_contiguous(logits, "logits");
-  check.shape(counts, "counts", {"slots", "vocab"})
-      .dtype(counts, "counts", {DType::i32})
-      .last_contiguous(counts, "counts");
-  check.shape(rows, "rows", {"rows", "4"}).dtype(rows, "rows", {DType::i32}).contiguous(rows, "rows");
+  check.rows(logits, "logits", {"rows", "vocab"}, {DType::f32});
+  check.rows(counts, "counts", {"slots", "vocab"}, {DType::i32});
+  check.dense(rows, "rows", {"rows", "4"}, DType::i32);
   if (logits.elements() == 0) return;
   backend_of(stream).apply_penalties(stream, {
                                                  .rows = check.size("rows"),

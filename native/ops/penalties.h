@@ -8,7 +8,7 @@ namespace mamba {
 // A token's count in a sequence: how often it was generated, and this bit if it is in the prompt.
 inline constexpr uint32_t kInPrompt = 0x80000000u;
 
-// The part of a sequence that a step adds, as src/engine/batch.ts writes it (five 32-bit words).
+// The part of a sequence that a step adds, as src/step/fields/penalties.ts writes it (five 32-bit words).
 struct CountedRow {
   int32_t slot;           // of the counts; outside [0, slots) = nothing is counted
   int32_t first, length;  // tokens [first, first + length); those outside [0, tokens) are left out
@@ -17,7 +17,7 @@ struct CountedRow {
 };
 static_assert(sizeof(CountedRow) == 20);
 
-// One row of penalties, as src/engine/batch.ts writes it (four 32-bit words).
+// One row of penalties, as src/step/fields/penalties.ts writes it (four 32-bit words).
 struct PenaltyRow {
   int32_t slot;      // of the counts; outside [0, slots) = the row stays as it is
   float repetition;  // 1 = off

@@ -1,17 +1,28 @@
 #include "ops/sampling.h"
 
+#include <limits>
+
 #include "core/check.h"
 #include "ops/backend.h"
 
 namespace mamba {
+namespace {
+
+// [rows, vocab], of as many tokens as their i32 numbers tell apart.
+void check_logits(Checker& check, const Tensor& logits) {
+  check.rows(logits, "logits", {"rows", "vocab"}, {DType::f32});
+  constexpr int64_t kMaxVocab = std::numeric_limits<int32_t>::max();
+  if (check.size("vocab") > kMaxVocab)
+    check.refuse("logits is " + logits.shape_text() + ", expected at most " + std::to_string(kMaxVocab) + " tokens");
+}
+
+}  // namespace
 
 void sample(Stream& stream, Tensor tokens, Tensor logits, Tensor params) {
   Checker check("sample", stream.device());
-  check.shape(logits, "logits", {"rows", "vocab"})
-      .dtype(logits, "logits", {DType::f32})
-      .last_contiguous(logits, "logits");
-  check.shape(params, "params", {"rows", "8"}).dtype(params, "params", {DType::i32}).contiguous(params, "params");
-  check.shape(tokens, "tokens", {"rows"}).dtype(tokens, "tokens", {DType::i32}).contiguous(tokens, "tokens");
+  check_logits(check, logits);
+  check.dense(params, "params", {"rows", "8"}, DType::i32);
+  check.dense(tokens, "tokens", {"rows"}, DType::i32);
   if (logits.elements() == 0) return;
   backend_of(stream).sample(stream, {
                                         .rows = check.size("rows"),
@@ -25,12 +36,10 @@ void sample(Stream& stream, Tensor tokens, Tensor logits, Tensor params) {
 
 void logprobs(Stream& stream, Tensor values, Tensor ids, Tensor logits, Tensor tokens) {
   Checker check("logprobs", stream.device());
-  check.shape(logits, "logits", {"rows", "vocab"})
-      .dtype(logits, "logits", {DType::f32})
-      .last_contiguous(logits, "logits");
-  check.shape(tokens, "tokens", {"rows"}).dtype(tokens, "tokens", {DType::i32}).contiguous(tokens, "tokens");
-  check.shape(values, "values", {"rows", "columns"}).dtype(values, "values", {DType::f32}).contiguous(values, "values");
-  check.shape(ids, "ids", {"rows", "columns"}).dtype(ids, "ids", {DType::i32}).contiguous(ids, "ids");
+  check_logits(check, logits);
+  check.dense(tokens, "tokens", {"rows"}, DType::i32);
+  check.dense(values, "values", {"rows", "columns"}, DType::f32);
+  check.dense(ids, "ids", {"rows", "columns"}, DType::i32);
   if (!(check.size("columns") >= 1 && check.size("columns") - 1 <= check.size("vocab")))
     check.refuse("values is " + values.shape_text() + ", expected [rows, 1 + top] with top at most the vocabulary");
   if (logits.elements() == 0) return;

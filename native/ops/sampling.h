@@ -3,7 +3,7 @@
 
 namespace mamba {
 
-// One row of sampling parameters, as src/engine/batch.ts writes it (eight 32-bit words).
+// One row of sampling parameters, as src/step/fields/draws.ts writes it (eight 32-bit words).
 struct SamplingRow {
   float temperature;  // 0 = greedy
   int32_t top_k;      // 0 = off
@@ -11,7 +11,7 @@ struct SamplingRow {
   float min_p;        // 0 = off
   uint32_t seed_low, seed_high;
   int32_t position;  // index of the token to be generated in its sequence: the random stream's counter
-  int32_t reserved;
+  int32_t unused;    // rows begin at multiples of 32 bytes
 };
 static_assert(sizeof(SamplingRow) == 32);
 

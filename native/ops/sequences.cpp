@@ -3,31 +3,27 @@
 #include "ops/replay.h"
 
 namespace mamba {
-namespace {
 
-void check_indices(Checker& check, const Tensor& t, const char* name, const char* dim) {
-  check.shape(t, name, {dim}).dtype(t, name, {DType::i32}).contiguous(t, name);
+void check_starts(Checker& check, const Tensor& starts, const char* name, const char* one_more, const char* dim,
+                  const char* counted) {
+  check.dense(starts, name, {one_more}, DType::i32);
+  if (check.size(one_more) != check.size(dim) + 1)
+    check.refuse(std::string(name) + " is " + starts.shape_text() + ", expected one more than " + counted);
 }
-
-}  // namespace
 
 void check_sequences(Checker& check, const Tensor& query_start_loc, const Tensor& slots,
                      const Tensor& has_initial_state) {
-  check_indices(check, slots, "slots", "sequences");
-  check_indices(check, has_initial_state, "has_initial_state", "sequences");
-  check_indices(check, query_start_loc, "query_start_loc", "sequences + 1");
-  if (!(check.size("sequences + 1") == check.size("sequences") + 1))
-    check.refuse("query_start_loc is " + query_start_loc.shape_text() + ", expected one more than slots");
+  check.dense(slots, "slots", {"sequences"}, DType::i32);
+  check.dense(has_initial_state, "has_initial_state", {"sequences"}, DType::i32);
+  check_starts(check, query_start_loc, "query_start_loc", "sequences + 1", "sequences", "slots");
 }
 
 void check_chunks(Checker& check, const Tensor& cu_chunk_seqlens, const Tensor& chunk_seq, const Tensor& last_chunk,
                   const std::optional<Tensor>& chunk_slots) {
-  check_indices(check, last_chunk, "last_chunk", "sequences");
-  check_indices(check, chunk_seq, "chunk_seq", "chunks");
-  if (chunk_slots) check_indices(check, *chunk_slots, "chunk_slots", "chunks");
-  check_indices(check, cu_chunk_seqlens, "cu_chunk_seqlens", "chunks + 1");
-  if (!(check.size("chunks + 1") == check.size("chunks") + 1))
-    check.refuse("cu_chunk_seqlens is " + cu_chunk_seqlens.shape_text() + ", expected one more than chunk_seq");
+  check.dense(last_chunk, "last_chunk", {"sequences"}, DType::i32);
+  check.dense(chunk_seq, "chunk_seq", {"chunks"}, DType::i32);
+  if (chunk_slots) check.dense(*chunk_slots, "chunk_slots", {"chunks"}, DType::i32);
+  check_starts(check, cu_chunk_seqlens, "cu_chunk_seqlens", "chunks + 1", "chunks", "chunk_seq");
 }
 
 void check_history(Checker& check, const Tensor& history, const Tensor& like, int64_t width) {
@@ -47,8 +43,8 @@ int64_t tokens_per_row(const Checker& check, const Tensor& slots) {
 }
 
 int64_t check_replay(Checker& check, const Tensor& replay, const Tensor& slots, const char* ring, int64_t before) {
-  check_indices(check, slots, "slots", "rows");
-  check.shape(replay, "replay", {"rows", "3"}).dtype(replay, "replay", {DType::i32}).contiguous(replay, "replay");
+  check.dense(slots, "slots", {"rows"}, DType::i32);
+  check.dense(replay, "replay", {"rows", "3"}, DType::i32);
   const int64_t of_row = tokens_per_row(check, slots), entries = check.size("entries");
   if (!(of_row <= kMostReplayTokens))
     check.refuse("a row has " + std::to_string(of_row) + " tokens, expected at most " +

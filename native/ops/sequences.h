@@ -7,6 +7,11 @@
 
 namespace mamba {
 
+// starts [one_more], which is dim + 1: where each begins of those that `counted` [dim] has, and where the last one
+// ends.
+void check_starts(Checker& check, const Tensor& starts, const char* name, const char* one_more, const char* dim,
+                  const char* counted);
+
 // query_start_loc [sequences + 1]; slots and has_initial_state [sequences].
 void check_sequences(Checker& check, const Tensor& query_start_loc, const Tensor& slots,
                      const Tensor& has_initial_state);

@@ -8,17 +8,12 @@ namespace mamba {
 void copy_slots(Stream& stream, Tensor pool, Tensor from, Tensor to) {
   Checker check("copy_slots", stream.device());
   if (pool.rank < 2) check.refuse("pool is " + pool.shape_text() + ", expected [slots, ...]");
-  int64_t elements = 1;
-  for (int i = pool.rank - 1; i > 0; --i) {
-    if (pool.size(i) != 1 && pool.stride(i) != elements)
-      check.refuse("pool has a gap inside a slot; only the slot dimension may be strided");
-    elements *= pool.size(i);
-  }
+  check.strided(pool, "pool").inner_contiguous(pool, "pool");
   for (auto [t, name] : {std::pair{&from, "from"}, {&to, "to"}}) {
-    check.shape(*t, name, {"copies"}).dtype(*t, name, {DType::i32}).contiguous(*t, name);
+    check.dense(*t, name, {"copies"}, DType::i32);
   }
   if (from.elements() == 0 || pool.elements() == 0) return;
-  const auto bytes = static_cast<int64_t>(size_of(pool.dtype));
+  const auto bytes = static_cast<int64_t>(size_of(pool.dtype)), elements = pool.elements() / pool.size(0);
   backend_of(stream).copy_slots(stream, {
                                             .copies = check.size("copies"),
                                             .slots = pool.size(0),

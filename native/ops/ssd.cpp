@@ -49,18 +49,15 @@ void ssd_chunk_scan(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, T
   Checker check("ssd_chunk_scan", stream.device());
   check.shape(x, "x", {"tokens", "heads", "head_dim"}).dtype(x, "x", kFloatTypes);
   check.inner_contiguous(x, "x");
-  check.shape(dt, "dt", {"tokens", "heads"}).dtype(dt, "dt", {DType::f32, x.dtype}).last_contiguous(dt, "dt");
-  check.shape(a, "a", {"heads"}).dtype(a, "a", {DType::f32}).contiguous(a, "a");
+  check.rows(dt, "dt", {"tokens", "heads"}, {DType::f32, x.dtype});
+  check.dense(a, "a", {"heads"}, DType::f32);
   check.shape(b, "b", {"tokens", "groups", "state_size"}).same_dtype(b, "b", x, "x");
   check.inner_contiguous(b, "b");
   check.shape(c, "c", {"tokens", "groups", "state_size"}).same_dtype(c, "c", x, "x");
   check.inner_contiguous(c, "c");
   check_groups(check);
-  if (d) check.shape(*d, "d", {"heads"}).dtype(*d, "d", {DType::f32}).contiguous(*d, "d");
-  if (dt_bias)
-    check.shape(*dt_bias, "dt_bias", {"heads"})
-        .dtype(*dt_bias, "dt_bias", {DType::f32})
-        .contiguous(*dt_bias, "dt_bias");
+  if (d) check.dense(*d, "d", {"heads"}, DType::f32);
+  if (dt_bias) check.dense(*dt_bias, "dt_bias", {"heads"}, DType::f32);
   check_pool(check, state);
   check_sequences(check, query_start_loc, slots, has_initial_state);
   check_chunks(check, cu_chunk_seqlens, chunk_seq, last_chunk, chunk_slots);
@@ -132,7 +129,7 @@ void ssd_state_update(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a,
     check.shape(*z, "z", {"rows", "heads", "head_dim"}).same_dtype(*z, "z", x, "x");
     check.inner_contiguous(*z, "z");
   }
-  check.shape(slots, "slots", {"rows"}).dtype(slots, "slots", {DType::i32}).contiguous(slots, "slots");
+  check.dense(slots, "slots", {"rows"}, DType::i32);
   check.shape(out, "out", {"rows", "heads", "head_dim"}).same_dtype(out, "out", x, "x");
   check.inner_contiguous(out, "out");
   check_limits(check, dt_min, dt_max);
@@ -186,14 +183,13 @@ void ssd_replay(Stream& stream, Tensor out, Tensor x, Tensor dt, Tensor a, Tenso
   Checker check("ssd_replay", stream.device());
   check.shape(x, "x", {"tokens", "heads", "head_dim"}).dtype(x, "x", kFloatTypes).inner_contiguous(x, "x");
   check.shape(dt, "dt", {"tokens", "heads"}).same_dtype(dt, "dt", x, "x").last_contiguous(dt, "dt");
-  check.shape(a, "a", {"heads"}).dtype(a, "a", {DType::f32}).contiguous(a, "a");
+  check.dense(a, "a", {"heads"}, DType::f32);
   check.shape(b, "b", {"tokens", "groups", "state_size"}).same_dtype(b, "b", x, "x").inner_contiguous(b, "b");
   check.shape(c, "c", {"tokens", "groups", "state_size"}).same_dtype(c, "c", x, "x").inner_contiguous(c, "c");
   check_groups(check);
-  if (d) check.shape(*d, "d", {"heads"}).dtype(*d, "d", {DType::f32}).contiguous(*d, "d");
+  if (d) check.dense(*d, "d", {"heads"}, DType::f32);
   if (dt_bias) {
-    check.shape(*dt_bias, "dt_bias", {"heads"}).dtype(*dt_bias, "dt_bias", {DType::f32});
-    check.contiguous(*dt_bias, "dt_bias");
+    check.dense(*dt_bias, "dt_bias", {"heads"}, DType::f32);
   }
   if (z) {
     check.shape(*z, "z", {"tokens", "heads", "head_dim"}).same_dtype(*z, "z", x, "x").inner_contiguous(*z, "z");

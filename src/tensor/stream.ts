@@ -20,7 +20,7 @@ export class Stream {
     addon().upload(this.handle, tensor.handle, data, at);
   }
 
-  /** The other way, into `data`, which must not be read before the promise settles. */
+  /** The other way: `data` has it when the promise settles. Rejects with ERR_ARGUMENT where its memory was transferred meanwhile. */
   download(tensor: Tensor, data: ArrayBufferView, at = ALL): Promise<void> {
     return settled(addon().download(this.handle, tensor.handle, data, at));
   }

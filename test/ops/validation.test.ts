@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ErrorCode } from "../../src/errors";
+import { sample } from "../../src/ops";
 import { Device } from "../../src/tensor/device";
 import type { DType } from "../../src/tensor/dtype";
 import { describeEachBackend } from "../helpers/backends";
@@ -138,6 +139,8 @@ describeEachBackend((backend) => {
       ["causal_conv1d_varlen", "x"],
       ["attention_varlen", "q"],
       ["paged_attention", "q"],
+      ["causal_conv1d_replay", "x"],
+      ["all_reduce", "x"],
     ])("%s in place", async (op, input) => {
       const valid = callOf(op);
       const args = materialise(backend, valid);
@@ -149,6 +152,18 @@ describeEachBackend((backend) => {
       const kPages = backend.place("f32", [4 * 2 * 16 * 16]).view([4, 2, 16, 8], [512, 256, 16, 1]);
       await expectFailure(valid, { ...materialise(backend, valid), kPages }, "ERR_ARGUMENT", "k_pages has a gap");
     });
+  });
+
+  test("more tokens than an i32 tells apart", () => {
+    const { device, stream } = backend;
+    const arena = device.measuringArena();
+    const [tokens, params] = [backend.integers([0]), backend.place("i32", [1, 8]).tensor];
+    const graph = stream.capture(() => {
+      const draw = () => sample(stream, { tokens, params, logits: arena.tensor("f32", [1, 2 ** 31]) });
+      expect(failureOf(() => arena.scope(draw))).toMatchObject({ code: "ERR_ARGUMENT", subject: "sample" });
+    });
+    graph.free();
+    arena.free();
   });
 
   test("a freed stream's device refuses every op", () => {
