@@ -6,6 +6,7 @@
 #
 #   scripts/arm64.sh build | smoke | count | test [jest's arguments]
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build=build-linux-arm64
 plain=build-linux-arm64-plain
@@ -63,5 +64,5 @@ case ${1:-} in
     shift
     node_arm64 node_modules/jest/bin/jest.js --runInBand --no-cache --testTimeout 600000 --selectProjects native "$@"
     ;;
-  *) sed -n '2,8p' "$0" && exit 1 ;;
+  *) scripts/arm64.sh --help >&2 && exit 2 ;;
 esac

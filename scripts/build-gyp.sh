@@ -2,6 +2,7 @@
 # Builds the CPU addon from binding.gyp, for machines without CMake. It works on a copy in build-gyp/, since CMake owns
 # build/; where CMake has built nothing, the addon is also put where src/native/load.ts looks for it.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # node-gyp would download Node's headers; they come with Node itself in the packages of nodejs.org and NodeSource.

@@ -4,6 +4,7 @@
 # CustomResourceDefinitions of further kinds, as KServe's and the inference extension's. Takes two minutes; the packages of the
 # schemas are installed in a temporary folder.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for tool in prometheus promtool kubectl; do
   if ! command -v "$tool" >/dev/null; then

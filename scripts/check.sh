@@ -2,6 +2,7 @@
 # The quick gates: scripts/check.sh [step...], by default all of them, side by side. Every step runs, even after a failure; the
 # exit status is the number of steps that failed. `npm run fix` repairs format and lint.
 set -uo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
 

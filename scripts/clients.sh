@@ -3,6 +3,7 @@
 # server does, so they are installed in a temporary folder, with Node 24 where the one on the PATH is older, and run there against
 # servers of this tree. The exit status is that of the tests.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version=${1:-latest}
 folder=$(mktemp -d)

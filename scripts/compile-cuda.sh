@@ -2,6 +2,7 @@
 # Compiles every CUDA file, so that none rots where no GPU can run it: the backend for all that it is built for, the
 # ladders for Hopper. Without nvcc it only says so.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mapfile -t backend < <(find native/cuda -name '*.cu' | sort)
 mapfile -t ladders < <(find native/lab -name '*.cu' | sort)

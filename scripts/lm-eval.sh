@@ -3,6 +3,7 @@
 # scripts/lm-eval.sh [python]. The bundled model, a hybrid with experts and one with gated delta nets; float32 on the CPU. The
 # harness is installed into a temporary environment; a Python that has it already can be named. The exit status is 0 if all are equal.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=$(mktemp -d)
 server=

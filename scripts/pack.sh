@@ -4,6 +4,7 @@
 # platform=FOLDER packs binaries that were built elsewhere, as linux-x64-cuda13=bundle/build/Release from a GPU machine: in it are
 # mamba_serve.node and, with CUDA, mamba_serve_cuda.so, of this very commit.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=${1:-build/tarballs}
 shift || true

@@ -2,6 +2,7 @@
 # Runs tests of the addon under GCC's sanitizers: scripts/sanitize.sh [jest arguments]. SANITIZE=thread looks for races
 # instead; the build is kept, so a second run only compiles what has changed.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 sanitize=${SANITIZE:-address,undefined}
 build=build-${sanitize%%,*}

@@ -2,6 +2,7 @@
 # Checks the tools, then installs and builds what is missing or out of date; a second run does next to nothing.
 # With CMake the build is CMakeLists.txt (through cmake-js); without it binding.gyp, which builds the CPU backend only.
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/node_modules/.bin:$PATH"
 export CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)} # make alone would compile one file at a time

@@ -2,6 +2,7 @@
 # The whole suite: set-up, format, lint, types, generated files, then every jest test. The last line is "N passed, N failed"; each
 # check that fails counts as one failure.
 set -uo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 report=build/test-report.json
 

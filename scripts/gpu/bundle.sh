@@ -6,6 +6,7 @@
 #   scripts/gpu/bundle.sh [CMAKE ARGUMENTS]    such as -DCUBLASLT_ROOT=/opt/cublas, or
 #                                              -DCUDA_GENCODE=-gencode=arch=compute_90a,code=sm_90a for a quick build
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bundle=build-gpu/bundle
 mkdir -p "$bundle"

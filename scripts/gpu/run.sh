@@ -5,6 +5,7 @@
 #   scripts/gpu/run.sh sanitize [JEST ARGUMENTS]   the op tables under compute-sanitizer; TOOL=racecheck for another tool
 #   scripts/gpu/run.sh cli ARGUMENTS               mamba-serve ARGUMENTS, such as "bench kernels --save FILE"
 set -euo pipefail
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bundle=build-gpu/bundle
 
@@ -52,7 +53,7 @@ case $what in
     ;;
   cli) node dist/cli/main.js "$@" ;;
   *)
-    sed -n '4,6p' "${BASH_SOURCE[0]}" >&2
+    scripts/gpu/run.sh --help >&2
     exit 2
     ;;
 esac

@@ -117,3 +117,16 @@ it("no comment opens with a genitive", () => {
 it.each(["/** O" + "f the step. */", "  // O" + "f a row.", " * O" + "f all tokens."])("%s would be found", (text) => {
   expect(fragments(new Map([["src/a.ts", text]]))).toEqual(["src/a.ts"]);
 });
+
+const looseScripts = (all: Files) =>
+  [...ofType(all, "sh")].flatMap(([path, script]) =>
+    /^set -e?uo pipefail$/m.test(script) && (script.includes("--help") || script.endsWith('"$@"\n')) ? [] : [path],
+  );
+
+it("every shell script stops at what is unset, and says what it is for", () => {
+  expect(looseScripts(files)).toEqual([]);
+});
+
+it("a script that goes on would be found", () => {
+  expect(looseScripts(withFile(files, "scripts/loose.sh", "#!/bin/sh\nrm -rf $1\n"))).toEqual(["scripts/loose.sh"]);
+});
