@@ -1,7 +1,9 @@
+import type { Tensor } from "../../src/tensor/tensor";
 import { describeEachBackend } from "../helpers/backends";
 import { assertSameBits } from "../helpers/close";
 import { Rng } from "../helpers/rng";
 import { cases, describePublished, full } from "../helpers/table";
+import type { Arg } from "./cases/call-arguments";
 import {
   type ConvInputs,
   type ConvSequence,
@@ -12,6 +14,8 @@ import {
   launchConv,
   packed,
 } from "./cases/causal-conv1d";
+import { materialise } from "./cases/materialise";
+import { validCalls } from "./cases/valid-calls";
 import { varlenTables } from "./published/causal-conv1d";
 
 const table = cases(convVarlenBase, [
@@ -120,6 +124,23 @@ describeEachBackend((backend) => {
       compareConv(whole, [{ out: got.out, state: got.state }]);
       assertSameBits("state", got.state, want!.state!);
     });
+  });
+
+  test("a slot may have more inputs than a block has tokens", async () => {
+    const valid = validCalls.find(({ op }) => op === "causal_conv1d_varlen")!;
+    const outs: Float32Array[] = [];
+    for (const entries of [3, 12]) {
+      const state: Arg = {
+        dtype: "f32",
+        shape: [4, entries, 16],
+        values: new Array<number>(4 * entries * 16).fill(0.5),
+      };
+      const args = materialise(backend, valid, { state, blockSize: 8 });
+      valid.call(backend.stream, args);
+      outs.push(new Float32Array(5 * 16));
+      await backend.stream.download(args.out as Tensor, outs.at(-1)!);
+    }
+    assertSameBits("out", outs[1]!, outs[0]!);
   });
 
   describe("determinism", () => {
