@@ -95,8 +95,6 @@ export async function* toCompletionEvents(shape: CompletionShape, choices: Choic
     const tokens = shownTokens(shape, index, chunk);
     const text = (texts[index] ?? "") + chunk.text;
     texts[index] = "";
-    // Tokens whose text is still withheld have nothing to show, unless their log probabilities were asked for.
-    if (text === "" && chunk.finishReason === null && !tokens?.length) continue;
     const choice = {
       index,
       text,

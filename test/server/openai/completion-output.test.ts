@@ -166,6 +166,15 @@ it("tells the usage so far in each event with continuous_usage_stats", async () 
   expect(only.map(({ usage }) => usage.completion_tokens)).toEqual([1, 2, 3]);
 });
 
+it("streams each token as it comes, also where it has no text, as with a model without a tokenizer", async () => {
+  const withheld = { stop: "x".repeat(200), return_token_ids: true };
+  const { token_ids, prompt_token_ids } = (await complete(withheld)).choices[0];
+  const choices = (await stream(withheld)).map((event) => event.choices[0]);
+  expect(choices.map((choice) => choice.token_ids)).toEqual(token_ids.map((id: number) => [id]));
+  expect(choices.map((choice) => choice.prompt_token_ids)).toEqual([prompt_token_ids, undefined, undefined]);
+  expect(await stream({ stop: withheld.stop })).toHaveLength(3);
+});
+
 it("an output that has to be empty is complete", async () => {
   expect((await complete({ regex: "" })).choices).toMatchObject([{ text: "", finish_reason: "stop" }]);
 });
