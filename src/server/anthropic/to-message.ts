@@ -49,7 +49,8 @@ function ending(
 ): Ending & { readonly text: string } {
   const told = toFinishReason(reason);
   if (told === "length") return { text, stop_reason: "max_tokens", stop_sequence: null };
-  const stop = stops.find((sequence) => text.endsWith(sequence));
+  // Where several have one end, the longest began first, and is what ended the text.
+  const [stop] = stops.filter((sequence) => text.endsWith(sequence)).sort((a, b) => b.length - a.length);
   if (stop !== undefined) {
     return { text: text.slice(0, -stop.length), stop_reason: "stop_sequence", stop_sequence: stop };
   }
@@ -172,5 +173,5 @@ class BlockEvents {
 
 export const messageEvents: EventFormat<MessageEvent> = {
   ...namedEvents,
-  error: (body) => `event: error\ndata: ${JSON.stringify(toAnthropicError(body, 500))}\n\n`,
+  error: ({ body, status }) => `event: error\ndata: ${JSON.stringify(toAnthropicError(body, status))}\n\n`,
 };

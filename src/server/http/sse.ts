@@ -2,8 +2,7 @@ import type { OutgoingHttpHeaders } from "node:http";
 import type { FastifyReply } from "fastify";
 import { stringifyJson } from "../../json/stringify";
 import type { ServerOptions } from "../options";
-import { toErrorAnswer } from "./error-body";
-import type { ErrorBody } from "./http-error";
+import { type ErrorAnswer, toErrorAnswer } from "./error-body";
 
 export type StreamOptions = Pick<ServerOptions, "pingIntervalMs" | "stallTimeoutMs" | "retryAfterSeconds">;
 
@@ -76,8 +75,8 @@ class EventStream {
 /** How events are written down, each as one server-sent event. */
 export interface EventFormat<Event> {
   event(event: Event): string;
-  /** For an error after events were sent: one that OpenAI's clients raise. */
-  error(body: ErrorBody): string;
+  /** For an error after so many events: one that the API's clients raise. */
+  error(answer: ErrorAnswer, sent: number): string;
   /** After the last event. */
   readonly end: string;
 }
@@ -85,14 +84,18 @@ export interface EventFormat<Event> {
 /** As in completions: `data:` lines, and `[DONE]`. */
 export const plainEvents: EventFormat<object> = {
   event: (event) => `data: ${JSON.stringify(event)}\n\n`,
-  error: (body) => `data: ${JSON.stringify(body)}\n\n`,
+  error: ({ body }) => `data: ${JSON.stringify(body)}\n\n`,
   end: "data: [DONE]\n\n",
 };
 
 /** As in responses: each event has a type, and the last one says that it is. Schemas in them are as the client wrote them. */
 export const namedEvents: EventFormat<{ readonly type: string }> = {
   event: (event) => `event: ${event.type}\ndata: ${stringifyJson(event)}\n\n`,
-  error: (body) => `event: error\ndata: ${JSON.stringify({ ...body.error, type: "error", ...body })}\n\n`,
+  // A client that checks events takes one without its number for none that it knows, and the answer for complete.
+  error({ body }, sent) {
+    const event = { ...body.error, type: "error", sequence_number: sent, ...body };
+    return `event: error\ndata: ${JSON.stringify(event)}\n\n`;
+  },
   end: "",
 };
 
@@ -107,18 +110,20 @@ export async function sendEvents<Event extends object>(
   format: EventFormat<Event>,
 ): Promise<void> {
   const stream = new EventStream(reply, options);
+  let sent = 0;
   try {
     for await (const event of events) {
-      const sent = stream.send(format.event(event));
+      const isSent = stream.send(format.event(event));
       // Few writes have to be waited for, and a promise per token adds up.
-      if (sent !== true && !(await sent)) return;
+      if (isSent !== true && !(await isSent)) return;
+      sent++;
     }
     if (format.end !== "") await stream.send(format.end);
   } catch (error) {
     if (!stream.opened) throw error;
-    const { status, body } = toErrorAnswer(error, options.retryAfterSeconds);
-    if (status >= 500) reply.log.error({ err: error }, "stream failed");
-    await stream.send(format.error(body) + format.end);
+    const answer = toErrorAnswer(error, options.retryAfterSeconds);
+    if (answer.status >= 500) reply.log.error({ err: error }, "stream failed");
+    await stream.send(format.error(answer, sent) + format.end);
   } finally {
     stream.end();
   }

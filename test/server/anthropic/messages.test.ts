@@ -67,6 +67,8 @@ it("names the stop sequence, whose text is not shown", async () => {
     stop_reason: "stop_sequence",
     stop_sequence: " three",
   });
+  const both = await client.messages.create({ ...request, stop_sequences: ["three", " three"] });
+  expect(both).toMatchObject({ content: [{ text: "one two" }], stop_sequence: " three" });
 });
 
 it("calls are blocks, streamed or not", async () => {
@@ -219,5 +221,14 @@ describe("errors have Anthropic's shape", () => {
     const failing = await start({ failure: { afterTokens: 2, error: new EngineError("ERR_NON_FINITE", "x") } });
     await expect(failing.client.messages.create(request)).rejects.toBeInstanceOf(Anthropic.InternalServerError);
     await expect(failing.client.messages.stream(request).finalMessage()).rejects.toBeInstanceOf(Anthropic.APIError);
+  });
+
+  it.each([
+    ["ERR_NON_FINITE", "api_error"],
+    ["ERR_ENGINE_LOST", "overloaded_error"],
+  ] as const)("in mid-stream too: %s is %s", async (code, type) => {
+    const { client } = await start({ failure: { afterTokens: 2, error: new EngineError(code, "x") } });
+    const streamed = client.messages.stream(request).finalMessage();
+    await expect(streamed).rejects.toMatchObject({ error: { type: "error", error: { type } } });
   });
 });

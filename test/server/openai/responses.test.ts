@@ -200,6 +200,10 @@ describe("the official client", () => {
     };
     expect(await failure(read())).toMatchObject({ code: "non_finite" });
     expect(events).toBeGreaterThan(4);
+    const body = await (await client.responses.create({ ...request, stream: true }).asResponse()).text();
+    const [last, name] = body.trimEnd().split("\n").reverse();
+    expect(name).toBe("event: error");
+    expect(JSON.parse(last!.replace("data: ", ""))).toMatchObject({ type: "error", sequence_number: events });
     const early = await start({ failure: { afterTokens: 0, error: new EngineError("ERR_NON_FINITE", "at /x") } });
     expect(await failure(early.client.responses.create({ ...request, stream: true }))).toMatchObject({ status: 500 });
   });
