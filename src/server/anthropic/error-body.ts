@@ -16,8 +16,9 @@ const types: Readonly<Record<number, string>> = {
   504: "timeout_error",
 };
 
-/** The same error in Anthropic's shape. */
-export function toAnthropicError({ error }: ErrorBody, status: number): AnthropicErrorBody {
+/** The same error in Anthropic's shape, which names the field at fault in its message only. */
+export function toAnthropicError({ error: { message, param } }: ErrorBody, status: number): AnthropicErrorBody {
   const type = types[status] ?? (status < 500 ? "invalid_request_error" : "api_error");
-  return { type: "error", error: { type, message: error.message } };
+  const isNamed = param === null || message.startsWith(`${param}: `);
+  return { type: "error", error: { type, message: isNamed ? message : `${param}: ${message}` } };
 }

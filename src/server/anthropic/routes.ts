@@ -47,8 +47,12 @@ export function messageRoutes(app: FastifyInstance, { model, options, running, o
   const rules = { ...model.info, strict: options.strict };
   const format = chooseFormat(options.toolFormat, model.info.chatTemplate);
   const typed = app.withTypeProvider<ZodTypeProvider>();
-  const plan = ({ tools, tool_choice }: Pick<MessageRequest, "tools" | "tool_choice">) =>
-    planTools({ tools, tool_choice: tool_choice?.choice, parallel_tool_calls: tool_choice?.isParallel }, format);
+  const plan = ({ tools: given, tool_choice }: Pick<MessageRequest, "tools" | "tool_choice">) =>
+    planTools(
+      { tools: given?.tools, tool_choice: tool_choice?.choice, parallel_tool_calls: tool_choice?.isParallel },
+      format,
+      (tool) => `tools[${given?.places[tool]}].input_schema`,
+    );
 
   const answer = {
     summary: "Answers a conversation, in Anthropic's shape",
@@ -59,9 +63,13 @@ export function messageRoutes(app: FastifyInstance, { model, options, running, o
     requireModel(body.model, model.info);
     const tools = plan(body);
     const own = body.output_config === undefined ? "output_format" : "output_config.format";
-    const ofTools = tools.constraintField?.replace("function.parameters", "input_schema");
-    const constraint = formatOf(body) === undefined ? ofTools : own;
-    const names = { ...(constraint === undefined ? {} : { constraint }), tools: constraint === "tools" };
+    const constraint = formatOf(body) === undefined ? tools.constraintField : own;
+    const { parametersOf } = tools;
+    const names = {
+      ...(constraint === undefined ? {} : { constraint }),
+      ...(constraint === "tools" ? { parametersOf } : {}),
+      prompt: "messages",
+    };
     const params = toParams(body, tools);
     const request = { prompts: [toPrompt(body)], n: 1, params, names };
     const choices = new Choices(model, request, running.begin(reply), observe(reply));

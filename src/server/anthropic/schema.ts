@@ -5,30 +5,29 @@ import type { Constraint } from "../../llm/types";
 import { readSchema } from "../openai/schemas/constraint";
 import { type BodyRules, bodyOf, field, type Issue, optional } from "../openai/schemas/field";
 import { maxNewTokens, maxStopLength } from "../openai/schemas/sampling";
-import { maxTools, readTool, refineTools, type Tool, type ToolChoice } from "../openai/schemas/tools";
+import {
+  maxTools,
+  type PlacedTools,
+  placeTools,
+  readTool,
+  refineTools,
+  type ToolChoice,
+} from "../openai/schemas/tools";
 import { messagesField, systemField } from "./input";
 
 /** Anthropic's own tools have a type; the model is not told of them, as if it never chose them. */
 const toolsField = field(
-  (input, reject): readonly Tool[] | undefined => {
-    if (!Array.isArray(input)) return reject({ message: "expected a list of tools" });
-    if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
-    const names = new Set<string>();
-    const tools = input.flatMap((item: unknown, i) => {
+  (input, reject): PlacedTools =>
+    placeTools(input, reject, (item, i) => {
       if (!isObject(item)) return reject({ message: "expected an object", path: [i] });
-      if (item.type !== undefined && item.type !== null && item.type !== "custom") return [];
+      if (item.type !== undefined && item.type !== null && item.type !== "custom") return null;
       const { name, description, input_schema: parameters } = item;
       const given = { name, ...(description === undefined ? {} : { description }), parameters };
-      const tool = readTool({ type: "function", function: given }, [i], (issue) => {
+      return readTool({ type: "function", function: given }, [i], (issue) => {
         const path = (issue.path ?? []).filter((key) => key !== "function");
         return reject({ ...issue, path: path.map((key) => (key === "parameters" ? "input_schema" : key)) });
       });
-      if (names.has(tool.function.name)) reject({ message: "two tools have this name", path: [i, "name"] });
-      names.add(tool.function.name);
-      return [tool];
-    });
-    return tools.length === 0 ? undefined : tools;
-  },
+    }),
   { type: "array", maxItems: maxTools, items: { type: "object", required: ["name"] } },
 );
 
@@ -84,7 +83,7 @@ const conversation = {
 type Fields = z.output<z.ZodObject<typeof conversation>>;
 
 function refine({ tools, tool_choice }: Fields, context: z.RefinementCtx): void {
-  refineTools({ tools, tool_choice: tool_choice?.choice, parallel_tool_calls: undefined }, context);
+  refineTools({ tools: tools?.tools, tool_choice: tool_choice?.choice, parallel_tool_calls: undefined }, context);
 }
 
 /** Body of POST /v1/messages. */

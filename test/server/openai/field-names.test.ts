@@ -28,6 +28,12 @@ const bad = (at: string) =>
 const chat = "/v1/chat/completions";
 const parameters = { type: "object", properties: { a: { not: {} } } };
 const tools = ["f", "g"].map((name) => ({ type: "function", function: { name, parameters } }));
+/** Places count tools that are left out, too. */
+const flatTools = [
+  { type: "function", name: "f", parameters },
+  { type: "web_search" },
+  { type: "function", name: "g", parameters },
+];
 const format = { type: "json_schema", json_schema: { name: "x", schema: parameters } };
 
 it.each<[string, object, string, string, string]>([
@@ -51,6 +57,20 @@ it.each<[string, object, string, string, string]>([
     "tools[1].function.parameters",
     "#/properties/a",
   ],
+  [
+    "/v1/responses",
+    { tools: flatTools, tool_choice: { type: "function", name: "g" } },
+    "#/properties/a",
+    "tools[2].parameters",
+    "#/properties/a",
+  ],
+  [
+    "/v1/responses",
+    { tools: flatTools, tool_choice: "required" },
+    "#/items/anyOf/1/properties/arguments/properties/a",
+    "tools[2].parameters",
+    "#/properties/a",
+  ],
 ])("%s %j", async (url, body, at, param, shownAt) => {
   expect(await refusal(bad(at), url, body)).toEqual({
     status: 400,
@@ -60,17 +80,37 @@ it.each<[string, object, string, string, string]>([
 });
 
 it.each([
-  [chat, { max_tokens: 5 }, "max_tokens"],
-  [chat, { max_completion_tokens: 5 }, "max_completion_tokens"],
-  ["/v1/responses", { max_output_tokens: 5 }, "max_output_tokens"],
-  ["/v1/completions", { max_tokens: 5 }, "max_tokens"],
-])("%s %j", async (url, body, name) => {
-  const error = new EngineError("ERR_TOO_LONG", "the output maxTokens = 5", { subject: "messages" });
-  expect(await refusal(error, url, body)).toEqual({
-    status: 400,
-    param: "messages",
-    message: `the output ${name} = 5`,
-  });
+  [chat, { max_tokens: 5 }, "max_tokens", "messages"],
+  [chat, { max_completion_tokens: 5 }, "max_completion_tokens", "messages"],
+  ["/v1/responses", { max_output_tokens: 5 }, "max_output_tokens", "input"],
+  ["/v1/completions", { max_tokens: 5 }, "max_tokens", "prompt"],
+])("%s %j", async (url, body, name, param) => {
+  const subject = param === "input" ? "messages" : param;
+  const error = new EngineError("ERR_TOO_LONG", "the output maxTokens = 5", { subject });
+  expect(await refusal(error, url, body)).toEqual({ status: 400, param, message: `the output ${name} = 5` });
+});
+
+it.each<[object, string, string]>([
+  [{}, "prompt", "messages: what is wrong"],
+  [{ output_format: { type: "json_schema", schema: {} } }, "constraint", "output_format: what is wrong"],
+  [
+    {
+      tools: [
+        { type: "bash_20250124", name: "bash" },
+        { name: "f", input_schema: parameters },
+      ],
+      tool_choice: { type: "tool", name: "f" },
+    },
+    "constraint",
+    "tools[1].input_schema: what is wrong",
+  ],
+])("Anthropic's clients see the field in the message: %j", async (body, subject, message) => {
+  const error = new EngineError("ERR_REQUEST", "what is wrong", { subject });
+  const app = buildApp(new FakeLanguageModel({ failure: { afterTokens: 0, error } }));
+  apps.push(app);
+  const payload = { messages: [{ role: "user", content: "x" }], max_tokens: 5, ...body };
+  const response = await app.inject({ method: "POST", url: "/v1/messages", payload });
+  expect([response.statusCode, response.json().error.message]).toEqual([400, message]);
 });
 
 it("more generations than can ever wait are refused with the limit, not as if the server were busy", async () => {

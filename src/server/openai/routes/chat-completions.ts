@@ -46,11 +46,11 @@ function toParams(
   return params;
 }
 
-function toNames(body: ChatCompletionRequest, { constraintField }: ToolPlan): FieldNames {
+function toNames(body: ChatCompletionRequest, { constraintField, parametersOf }: ToolPlan): FieldNames {
   const constraint = constraintField ?? constraintFieldOf(body);
   return {
     ...(constraint === undefined ? {} : { constraint }),
-    tools: constraintField === "tools",
+    ...(constraintField === "tools" ? { parametersOf } : {}),
     maxTokens: body.max_completion_tokens === undefined ? "max_tokens" : "max_completion_tokens",
   };
 }

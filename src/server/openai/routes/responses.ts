@@ -51,12 +51,17 @@ export function responseRoutes(app: FastifyInstance, { model, options, running, 
   app.withTypeProvider<ZodTypeProvider>().post("/v1/responses", { schema }, async ({ body }, reply) => {
     requireModel(body.model, model.info);
     const { instructions, tools: given, tool_choice, parallel_tool_calls } = body;
-    const plan = planTools({ tools: given?.tools, tool_choice, parallel_tool_calls }, format);
+    const plan = planTools(
+      { tools: given?.tools, tool_choice, parallel_tool_calls },
+      format,
+      (tool) => `tools[${given?.places[tool]}].parameters`,
+    );
     const system = instructions === undefined ? [] : [{ role: "system", content: instructions }];
     const constraintField = body.text?.constraint === undefined ? plan.constraintField : "text.format";
     const names = {
       ...(constraintField === undefined ? {} : { constraint: constraintField }),
-      tools: constraintField === "tools",
+      ...(constraintField === "tools" ? { parametersOf: plan.parametersOf } : {}),
+      prompt: "input",
       maxTokens: "max_output_tokens",
     };
     const params = toParams(body, plan, model.info.maxModelLen);

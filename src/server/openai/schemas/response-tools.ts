@@ -1,6 +1,6 @@
 import { isObject } from "../../../json/value";
 import { field } from "./field";
-import { maxTools, readTool, type Tool, type ToolChoice } from "./tools";
+import { maxTools, type PlacedTools, placeTools, readTool, type ToolChoice } from "./tools";
 
 /**
  * Tools that OpenAI's servers run, and those that clients such as Codex run without a schema of arguments, which no chat
@@ -12,30 +12,23 @@ const expected =
   'expected "function", or a type that is left out, such as "web_search", "mcp", "custom" or "local_shell"';
 
 /** Functions lie flat here; a template is shown them as in chat completions. The list as it came goes into the answer. */
-export interface ResponseTools {
+export interface ResponseTools extends PlacedTools {
   readonly given: readonly unknown[];
-  readonly tools: readonly Tool[] | undefined;
 }
 
 export const responseTools = field(
   (input, reject): ResponseTools => {
-    if (!Array.isArray(input)) return reject({ message: "expected a list of tools" });
-    if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
-    const names = new Set<string>();
-    const tools = input.flatMap((item: unknown, i) => {
-      if (isObject(item) && typeof item.type === "string" && leftOut.test(item.type)) return [];
+    const placed = placeTools(input, reject, (item, i) => {
+      if (isObject(item) && typeof item.type === "string" && leftOut.test(item.type)) return null;
       if (!isObject(item) || item.type !== "function") {
         return reject({ message: expected, path: [i, "type"] });
       }
       const { type, strict, ...definition } = item;
-      const tool = readTool({ type, function: definition }, [i], (issue) =>
+      return readTool({ type, function: definition }, [i], (issue) =>
         reject({ ...issue, path: (issue.path ?? []).filter((key) => key !== "function") }),
       );
-      if (names.has(tool.function.name)) reject({ message: "two tools have this name", path: [i, "name"] });
-      names.add(tool.function.name);
-      return [tool];
     });
-    return { given: input, tools: tools.length === 0 ? undefined : tools };
+    return { given: input as readonly unknown[], ...placed };
   },
   { type: "array", maxItems: maxTools, items: { type: "object", required: ["type"] } },
 );

@@ -15,6 +15,14 @@ export interface Tool {
   };
 }
 
+/** Functions among other tools, of which the model is not told. */
+export interface PlacedTools {
+  /** Undefined where there is no function. */
+  readonly tools: readonly Tool[] | undefined;
+  /** Where each of them stands in the list that the client sent. */
+  readonly places: readonly number[];
+}
+
 /** "auto": the model decides; "required": it calls at least one; a name: it calls this one. */
 export type ToolChoice = "none" | "auto" | "required" | { readonly name: string };
 
@@ -45,19 +53,32 @@ export function readTool(tool: unknown, path: readonly PropertyKey[], reject: Re
   return tool as unknown as Tool;
 }
 
+/** `read` gives the function at a place, null where another tool is. Refuses two of one name, which is at `nameAt` in each. */
+export function placeTools(
+  input: unknown,
+  reject: Reject,
+  read: (item: unknown, place: number) => Tool | null,
+  nameAt: readonly PropertyKey[] = ["name"],
+): PlacedTools {
+  if (!Array.isArray(input)) return reject({ message: "expected a list of tools" });
+  if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
+  const names = new Set<string>();
+  const tools: Tool[] = [];
+  const places: number[] = [];
+  for (const [place, item] of input.entries()) {
+    const tool = read(item, place);
+    if (tool === null) continue;
+    if (names.has(tool.function.name)) reject({ message: "two tools have this name", path: [place, ...nameAt] });
+    names.add(tool.function.name);
+    tools.push(tool);
+    places.push(place);
+  }
+  return { tools: tools.length === 0 ? undefined : tools, places };
+}
+
 const tools = field(
-  (input, reject): readonly Tool[] | undefined => {
-    if (!Array.isArray(input)) return reject({ message: "expected a list of tools" });
-    if (input.length > maxTools) reject({ message: `expected at most ${maxTools} tools` });
-    if (input.length === 0) return undefined;
-    const names = new Set<string>();
-    return input.map((item, i) => {
-      const tool = readTool(item, [i], reject);
-      if (names.has(tool.function.name)) reject({ message: "two tools have this name", path: [i, "function", "name"] });
-      names.add(tool.function.name);
-      return tool;
-    });
-  },
+  (input, reject): readonly Tool[] | undefined =>
+    placeTools(input, reject, (item, i) => readTool(item, [i], reject), ["function", "name"]).tools,
   { type: "array", maxItems: maxTools, items: { type: "object", required: ["type", "function"] } },
 );
 

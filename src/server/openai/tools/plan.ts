@@ -13,6 +13,8 @@ export interface ToolPlan {
   readonly constraint: Constraint | undefined;
   /** Where in the request the constraint comes from: "tools", or the parameters of the one function. */
   readonly constraintField: string | undefined;
+  /** Where in the request the parameters of a tool are, by its place among `tools`. */
+  readonly parametersOf: (tool: number) => string;
   /** Makes a parser for one output; null where no calls are looked for. */
   readonly parser: (() => ToolParser) | null;
   /** Calls beyond are left out. */
@@ -21,17 +23,23 @@ export interface ToolPlan {
 
 const anyArguments = { type: "object" };
 
+const inFunction = (tool: number) => `tools[${tool}].function.parameters`;
+
 /** Throws 400 where calls should be found in the output of a model whose format is not known. */
-export function planTools(fields: ToolFields, format: ToolFormat | null): ToolPlan {
+export function planTools(
+  fields: ToolFields,
+  format: ToolFormat | null,
+  parametersOf: ToolPlan["parametersOf"] = inFunction,
+): ToolPlan {
   const { tools, tool_choice: choice = "auto", parallel_tool_calls: isParallel = true } = fields;
   const none = { tools: undefined, constraint: undefined, constraintField: undefined, parser: null, maxCalls: 0 };
-  if (tools === undefined || choice === "none") return none;
+  if (tools === undefined || choice === "none") return { ...none, parametersOf };
   const maxCalls = isParallel ? Number.POSITIVE_INFINITY : 1;
   if (choice !== "auto") {
     const constraint = toConstraint(tools, choice, isParallel);
     const at = choice === "required" ? -1 : tools.findIndex(({ function: { name } }) => name === choice.name);
-    const constraintField = at < 0 ? "tools" : `tools[${at}].function.parameters`;
-    return { tools, constraint, constraintField, parser: () => forcedParser(choice), maxCalls };
+    const constraintField = at < 0 ? "tools" : parametersOf(at);
+    return { tools, constraint, constraintField, parametersOf, parser: () => forcedParser(choice), maxCalls };
   }
   if (format === null) {
     const message = "the model's chat template has no tools in a format known here; --tool-call-parser can name one";
@@ -41,6 +49,7 @@ export function planTools(fields: ToolFields, format: ToolFormat | null): ToolPl
     tools,
     constraint: undefined,
     constraintField: undefined,
+    parametersOf,
     parser: () => createParser(format, tools),
     maxCalls,
   };
