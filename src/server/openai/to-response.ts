@@ -1,3 +1,4 @@
+import type { Usage } from "../../llm/types";
 import type { ChoiceResult, Choices } from "./choices";
 import { toFinishReason } from "./finish-reason";
 import { type ItemEvent, newId, type OutputItem, ResponseItems, type Status } from "./response-items";
@@ -32,12 +33,17 @@ export function newResponseShape(request: ResponseRequest, output: OutputShape, 
   return { ...output, request, model, id: newId("resp"), createdAt: Math.floor(Date.now() / 1000) };
 }
 
-function toUsage({ promptTokens, completionTokens, cachedTokens }: Choices["usage"]) {
+interface ResponseUsage extends Usage {
+  /** Generated tokens up to the mark that ends the reasoning. */
+  readonly reasoningTokens: number;
+}
+
+function toUsage({ promptTokens, completionTokens, cachedTokens, reasoningTokens }: ResponseUsage) {
   return {
     input_tokens: promptTokens,
     input_tokens_details: { cached_tokens: cachedTokens },
     output_tokens: completionTokens,
-    output_tokens_details: { reasoning_tokens: 0 },
+    output_tokens_details: { reasoning_tokens: reasoningTokens },
     total_tokens: promptTokens + completionTokens,
   };
 }
@@ -50,7 +56,7 @@ function toBody(
   { request, model, id, createdAt }: ResponseShape,
   status: Status,
   output: readonly OutputItem[],
-  usage: Choices["usage"] | null,
+  usage: ResponseUsage | null,
 ): ResponseBody {
   return {
     id,
@@ -104,6 +110,7 @@ export async function* toResponseEvents(
   let reader: OutputReader | null = null;
   const items = new ResponseItems();
   let status: Status = "in_progress";
+  let [tokens, reasoningTokens] = [0, 0];
   for await (const { chunk } of choices.chunks()) {
     if (sequence === 0) {
       const response = toBody(shape, "in_progress", [], null);
@@ -112,12 +119,16 @@ export async function* toResponseEvents(
     }
     reader ??= newReader(shape, choices, 0);
     items.drawn(toChatLogprobs(chunk.logprobs ?? []).content);
+    const wasThinking = reader.isThinking;
     for (const read of reader.push(chunk.text)) yield* items.push(read).map(numbered);
+    tokens += chunk.tokenIds.length;
+    if (wasThinking || reader.isThinking) reasoningTokens = tokens; // it comes first
     if (chunk.finishReason !== null) status = toStatus(chunk.finishReason);
   }
   for (const read of reader?.end() ?? []) yield* items.push(read).map(numbered);
   yield* items.end(status).map(numbered);
   keep(items.items);
   const type = status === "incomplete" ? "response.incomplete" : "response.completed";
-  yield numbered({ type, response: toBody(shape, status, items.items, choices.usage) });
+  const usage = { ...choices.usage, reasoningTokens };
+  yield numbered({ type, response: toBody(shape, status, items.items, usage) });
 }

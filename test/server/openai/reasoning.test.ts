@@ -80,9 +80,21 @@ test("earlier reasoning reaches the template, and so does enable_thinking", asyn
   expect(params.chat).toEqual({ templateArguments: { enable_thinking: false } });
 });
 
+test("an answer that the limit cut off while the model thought can be sent back as it came", async () => {
+  const { model, post } = build({ script: "<think>\nIt is" });
+  const { message } = (await post("/v1/chat/completions", { messages })).json().choices[0];
+  const answer = await post("/v1/chat/completions", { messages: [...messages, message, ...messages] });
+  expect(answer.statusCode).toBe(200);
+  expect((model.calls[1]!.prompt as object[])[1]).toEqual({ role: "assistant", content: "", reasoning: "It is" });
+  const nothing = { ...message, reasoning_content: "" };
+  expect((await post("/v1/chat/completions", { messages: [nothing] })).json().error.param).toBe("messages[0].content");
+});
+
 test("a response has an item of it", async () => {
   const { post } = build();
-  const { output } = (await post("/v1/responses", { input: "Is it cold?" })).json();
+  const { output, usage } = (await post("/v1/responses", { input: "Is it cold?" })).json();
+  // Three characters a token; the marks count.
+  expect(usage).toMatchObject({ output_tokens: 13, output_tokens_details: { reasoning_tokens: 10 } });
   expect(output).toMatchObject([
     { type: "reasoning", summary: [], content: [{ type: "reasoning_text", text: "It is winter." }] },
     { type: "message", content: [{ type: "output_text", text: "Cold." }] },

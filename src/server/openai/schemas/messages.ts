@@ -71,13 +71,12 @@ function readMessage(message: Fields, path: Path, reject: Reject): ChatMessage {
   const role = readRole(message.role, [...path, "role"], reject);
   const toolCalls =
     role === "assistant" ? readToolCalls(message.tool_calls, [...path, "tool_calls"], reject) : undefined;
-  const isBare = toolCalls !== undefined && (message.content ?? null) === null;
+  const { reasoning_content: reasoning } = message;
+  const thought = role === "assistant" && typeof reasoning === "string" && reasoning !== "" ? { reasoning } : null;
+  // As answers are that are calls, or were cut off while the model thought.
+  const isBare = (toolCalls !== undefined || thought !== null) && (message.content ?? null) === null;
   const content = isBare ? "" : readContent(message.content, [...path, "content"], reject);
-  if (role === "assistant") {
-    const { reasoning_content: reasoning } = message;
-    const thought = typeof reasoning === "string" && reasoning !== "" ? { reasoning } : {};
-    return { role, content, ...thought, ...(toolCalls === undefined ? {} : { toolCalls }) };
-  }
+  if (role === "assistant") return { role, content, ...thought, ...(toolCalls === undefined ? {} : { toolCalls }) };
   if (role !== "tool") return { role, content };
   const { tool_call_id: toolCallId, name } = message;
   if (typeof toolCallId !== "string") return reject({ message: "expected a string", path: [...path, "tool_call_id"] });

@@ -26,6 +26,10 @@ export class OutputReader {
     return this.#calls;
   }
 
+  get isThinking(): boolean {
+    return this.#reasoning?.isThinking ?? false;
+  }
+
   push(text: string): OutputEvent[] {
     return this.#reasoning === null ? this.#read(text) : this.#answered(this.#reasoning.push(text));
   }

@@ -27,6 +27,10 @@ export class ReasoningSplitter {
     this.#place = promptEnd.trimEnd().endsWith(open) ? "reasoning" : "start";
   }
 
+  get isThinking(): boolean {
+    return this.#place === "reasoning";
+  }
+
   push(text: string): Thought[] {
     const found: Thought[] = [];
     this.#held += text;
