@@ -116,22 +116,24 @@ export class ServerMetrics implements GenerationObserver {
     const start = performance.now();
     let first = start;
     let last = start;
+    let isFirst = true;
     let tokens = 0;
     let prompt = 0;
     let queue = 0;
     return {
       received: (count, { promptTokens, queuedMs }) => {
-        if (count === 0) return;
         const now = performance.now();
-        if (tokens === 0) {
-          this.#firstToken.observe((now - start) / 1000);
-          this.recent.firstToken.add(now - start);
+        if (isFirst) {
+          isFirst = false;
           this.#promptTokens.inc(promptTokens);
           prompt = promptTokens;
           queue = queuedMs;
           this.#queue.observe(queue / 1000);
           this.#prefill.observe(Math.max(0, now - start - queue) / 1000);
           first = now;
+          // Scores of a prompt come without a token.
+          if (count > 0) this.#firstToken.observe((now - start) / 1000);
+          if (count > 0) this.recent.firstToken.add(now - start);
         } else {
           for (let i = 0; i < count; i++) this.#betweenTokens.observe((now - last) / 1000 / count);
           this.recent.betweenTokens.add((now - last) / count, count);

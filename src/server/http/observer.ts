@@ -11,7 +11,7 @@ export interface GenerationObserver {
 
 /** Follows one generation, of which a request with `n` has several. */
 export interface GenerationMeter {
-  /** Tokens came. */
+  /** Tokens came, or the scores of a prompt that is not continued, which are none. */
   received(count: number, generation: Pick<Generation, "promptTokens" | "cachedTokens" | "queuedMs">): void;
   /** Call once, at the end. */
   ended(reason: FinishReason | "error"): void;

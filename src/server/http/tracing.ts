@@ -129,13 +129,12 @@ class RequestSpan implements GenerationObserver {
     let isFirst = true;
     return {
       received: (count: number, generation: { promptTokens: number; cachedTokens: number; queuedMs: number }) => {
-        if (count === 0) return;
         this.#outputTokens += count;
         if (!isFirst) return;
         isFirst = false;
         this.#inputTokens += generation.promptTokens;
         this.#cachedTokens += generation.cachedTokens;
-        if (this.#timesToFirst !== null) return;
+        if (count === 0 || this.#timesToFirst !== null) return;
         this.#timesToFirst = { queue: generation.queuedMs, first: performance.now() - this.#start };
         this.#span.addEvent("first token");
       },

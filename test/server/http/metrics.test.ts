@@ -55,6 +55,17 @@ it("counts tokens, choices and endings, streamed or not", async () => {
   ).toEqual([3, 0]);
 });
 
+it("counts the prompts that are scored and not continued", async () => {
+  const { post, scrape } = build();
+  await post({ text_1: "the river", text_2: [" a", " of stone"] }, "/score");
+  await post({ echo: true, max_tokens: 0 });
+  const found = await scrape();
+  const values = (...names: string[]) => names.map((name) => found.get(`mamba_serve:${name}`));
+  expect(values("prompt_tokens_total", "request_prompt_tokens_sum")).toEqual([3 + 4 + 2, 3 + 4 + 2]);
+  expect(values("request_prefill_time_seconds_count", "request_queue_time_seconds_count")).toEqual([3, 3]);
+  expect(values("generation_tokens_total", "time_to_first_token_seconds_count")).toEqual([0, 0]);
+});
+
 it("measures latencies that add up", async () => {
   const { post, scrape } = build({ delayMs: 20 });
   await post({ max_tokens: 4, ignore_eos: true });

@@ -102,6 +102,12 @@ it("a request's span belongs to its traceparent, and says what was asked and giv
   expect(resource).toMatchObject({ "service.name": "mamba-serve", "service.version": "1.2.3" });
 });
 
+it("a score's span has the tokens of its prompts, and no first token", async () => {
+  const [span] = await spansOf({ url: "/score", payload: { text_1: "the river", text_2: " of stone" } });
+  expect(record(span!.attributes)).toMatchObject({ "gen_ai.usage.input_tokens": 4, "gen_ai.usage.output_tokens": 0 });
+  expect(span!.events).toEqual([]);
+});
+
 it("one without begins a trace, also where it streams; texts are in none", async () => {
   const payload = { messages: [{ role: "user", content: "a secret" }], max_tokens: 2, stream: true };
   const [span] = await spansOf({ url: "/v1/chat/completions", payload });
