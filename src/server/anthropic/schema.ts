@@ -1,9 +1,10 @@
 import { z } from "zod";
-import { isObject } from "../../json/value";
+import { isObject, toNumber } from "../../json/value";
 import { MAX_STOPS } from "../../llm/param-rules";
 import type { Constraint } from "../../llm/types";
 import { readSchema } from "../openai/schemas/constraint";
 import { type BodyRules, bodyOf, field, type Issue, optional } from "../openai/schemas/field";
+import { withoutEffect } from "../openai/schemas/other-fields";
 import { maxNewTokens, maxStopLength } from "../openai/schemas/sampling";
 import {
   maxTools,
@@ -63,7 +64,7 @@ const outputConfig = field((input, reject): Constraint | undefined => {
 
 const outputFormat = field((input, reject): Constraint | undefined => readFormat(input, [], reject));
 
-const anything = z.unknown().meta({ description: "Accepted; it does not change the answer." }).optional();
+const anything = z.unknown().meta(withoutEffect).optional();
 
 const conversation = {
   model: optional(z.string()),
@@ -91,10 +92,12 @@ export const messageRequest = ({ strict }: BodyRules) =>
   bodyOf(
     {
       ...conversation,
-      max_tokens: z.int().min(1).max(maxNewTokens),
+      max_tokens: z.preprocess(toNumber, z.int().min(1).max(maxNewTokens)).meta({ description: "New tokens at most." }),
       temperature: optional(z.number().min(0).max(1)),
       top_p: optional(z.number().gt(0).max(1)),
-      top_k: optional(z.int().min(0).max(maxNewTokens)),
+      top_k: optional(z.int().min(0).max(maxNewTokens)).meta({
+        description: "Only the k likeliest tokens are drawn; 0: all. Default: the model's, or all.",
+      }),
       stop_sequences: optional(z.array(z.string().min(1).max(maxStopLength)).max(MAX_STOPS)),
       stream: optional(z.boolean()).transform((stream) => stream ?? false),
       metadata: anything,

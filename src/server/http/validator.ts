@@ -1,6 +1,7 @@
 import type { FastifySchemaCompiler } from "fastify";
 import type { z } from "zod";
 import { HttpError } from "./http-error";
+import { issueText } from "./issue-text";
 
 /** ["messages", 0, "content"] -> "messages[0].content"; the body itself -> null. */
 function toParam(path: readonly PropertyKey[]): string | null {
@@ -12,7 +13,7 @@ function toParam(path: readonly PropertyKey[]): string | null {
 export const validatorCompiler: FastifySchemaCompiler<z.ZodType> =
   ({ schema }) =>
   (data) => {
-    const result = schema.safeParse(data);
+    const result = schema.safeParse(data, { error: issueText });
     if (result.success) return { value: result.data };
     const issue = result.error.issues[0]!;
     const isUnknown = issue.code === "unrecognized_keys";

@@ -179,7 +179,9 @@ function refused(neutral: Neutral) {
   return z.unknown().meta({ description }).refine(accepted, issue).optional();
 }
 
-const accepted = z.unknown().meta({ description: "Accepted; it does not change the answer." }).optional();
+/** Describes a field that is read and does nothing. */
+export const withoutEffect = { description: "Accepted; it does not change the answer." };
+const accepted = z.unknown().meta(withoutEffect).optional();
 
 function toFields<Name extends string>(rows: Readonly<Record<Name, Neutral>>) {
   const fields = {

@@ -3,7 +3,7 @@ import { isObject } from "../../../json/value";
 import type { Constraint } from "../../../llm/types";
 import { readSchema } from "./constraint";
 import { type BodyRules, bodyOf, field, optional } from "./field";
-import { otherFieldsOfResponses } from "./other-fields";
+import { otherFieldsOfResponses, withoutEffect } from "./other-fields";
 import { type FindItem, responseInput } from "./response-input";
 import { responseToolChoice, responseTools } from "./response-tools";
 import { alternatives, maxNewTokens } from "./sampling";
@@ -70,7 +70,7 @@ export const responseRequest = ({ strict }: BodyRules, find: FindItem) =>
       top_logprobs: optional(alternatives),
       /** "auto": the first tokens of a conversation that is longer than the context are left out. */
       truncation: optional(z.enum(["auto", "disabled"])),
-      stream_options: optional(z.object({ include_obfuscation: optional(z.boolean()) })),
+      stream_options: optional(z.object({ include_obfuscation: optional(z.boolean()) })).meta(withoutEffect),
       metadata: optional(metadata),
       stream: optional(z.boolean()).transform((stream) => stream ?? false),
     },

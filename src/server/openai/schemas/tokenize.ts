@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { issueText } from "../../http/issue-text";
 import { templateArguments } from "./chat-completion";
 import { type BodyRules, bodyOf, field, optional, readTokenIds, tokenIdRule } from "./field";
 import { messages } from "./messages";
@@ -33,8 +34,8 @@ export const tokenizeRequest = ({ strict }: BodyRules) =>
         return z.NEVER;
       }
       const result = hasMessages
-        ? bodyOf(chatFields, strict).safeParse(body)
-        : bodyOf(textFields, strict).safeParse(body);
+        ? bodyOf(chatFields, strict).safeParse(body, { error: issueText })
+        : bodyOf(textFields, strict).safeParse(body, { error: issueText });
       if (result.success) return result.data;
       context.issues.push(...(result.error.issues as typeof context.issues));
       return z.NEVER;
