@@ -35,10 +35,14 @@ ${table(["code", "HTTP", "type", "when", "what to do"], rows)}
 `;
 }
 
-function flagRow({ flags, description, defaultValue, argChoices, negate }: Option): string[] {
+function flagRow({ flags, description, defaultValue, defaultValueDescription, argChoices, negate }: Option): string[] {
   const choices = argChoices === undefined ? "" : `; one of ${argChoices.join(", ")}`;
   const isGiven = defaultValue === undefined || negate || typeof defaultValue === "boolean";
-  return [`\`${flags}\``, isGiven ? "" : `\`${[defaultValue].flat().join(", ")}\``, description + choices];
+  return [
+    `\`${flags}\``,
+    isGiven ? "" : `\`${defaultValueDescription ?? [defaultValue].flat().join(", ")}\``,
+    description + choices,
+  ];
 }
 
 function commandSections(command: Command, words: readonly string[]): string[] {

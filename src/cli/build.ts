@@ -17,7 +17,7 @@ export function defineBuild(command: Command): void {
   command
     .option("--no-cuda", "leave out the CUDA backend, which is otherwise built where nvcc and cuBLAS are found")
     .addOption(
-      new Option("--jobs <n>", "files compiled at once (default: one per core)")
+      new Option("--jobs <n>", "files compiled at once")
         .argParser(wholeNumber(1, 1024))
         .default(availableParallelism(), "one per core"),
     )

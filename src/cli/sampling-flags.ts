@@ -1,6 +1,6 @@
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { GenerateParams } from "../llm/types";
-import { listOfTexts } from "./lists";
+import { listOf } from "./lists";
 import { realNumber, wholeNumber } from "./numbers";
 
 export type SamplingFlags = Pick<
@@ -35,10 +35,15 @@ export function addSamplingFlags(command: Command, { maxTokens }: { maxTokens: n
     ),
     new Option("--frequency-penalty <p>", "the same, for each time a token is in it").argParser(realNumber(-100, 100)),
     new Option("--seed <n>", "the same seed gives the same text (default: random)").argParser(wholeNumber(0)),
-    new Option("--stop <text>", "end before this text; may be given several times").argParser(listOfTexts),
+    new Option("--stop <text>", "end before this text; may be given several times").argParser(listOf(stopText)),
   ];
   for (const option of options) command.addOption(option.helpGroup("Sampling:"));
   return command;
+}
+
+function stopText(text: string): string {
+  if (text !== "") return text;
+  throw new InvalidArgumentError("Expected a text that is not empty.");
 }
 
 /** Only what addSamplingFlags() added, of all flags of a command: a model takes no others. */

@@ -1,4 +1,7 @@
-import type { Command } from "commander";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command, Option } from "commander";
+import { loadAll } from "../../src/cli/commands";
 import { createProgram } from "../../src/cli/program";
 
 /** What the program prints for arguments that end it before a command runs. */
@@ -41,6 +44,17 @@ test.each(["", ...commands])("%s --help shows an example of that command", async
   expect(help.slice(help.indexOf("Example:"))).toContain(`  mamba-serve ${command}`.trimEnd());
 });
 
+test("a flag's default is said once, in words", async () => {
+  const program = createProgram();
+  loadAll(program);
+  const all = (command: Command): Option[] => [...command.options, ...command.commands.flatMap(all)];
+  const twice = all(program).filter(
+    ({ defaultValue, description }) => defaultValue !== undefined && description.includes("(default"),
+  );
+  expect(twice.map(({ flags }) => flags)).toEqual([]);
+  expect(readFileSync(join(__dirname, "../../docs/flags.md"), "utf8")).not.toContain("[object ");
+});
+
 const loading = ["serve", "generate", "chat", "eval perplexity", "bench latency", "bench throughput"];
 
 test.each(loading)("%s takes every engine option", async (command) => {
@@ -60,6 +74,7 @@ test.each([
   ["generate --temperature -1", "Expected a number from 0 to 100."],
   ["generate --temperature NaN", "Expected a number from 0 to 100."],
   ["generate --top-p 0", "Expected a number above 0, at most 1."],
+  ["generate --stop=", "'--stop <text>' argument '' is invalid. Expected a text that is not empty."],
   ["generate --seed 1e3", "Expected a whole number of at least 0."],
   ["generate --repetition-penalty 0", "Expected a number above 0, at most 100."],
   ["generate --presence-penalty -101", "Expected a number from -100 to 100."],
