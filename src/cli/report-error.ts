@@ -4,7 +4,7 @@ import { BUNDLED_MODEL } from "../llm/bundled-model";
 import { suggestModel } from "./suggest-model";
 
 /** What to do about an error, where its message does not say so in terms of this program. */
-const hints: Partial<Record<ErrorCode, (error: EngineError) => string>> = {
+const hints: Partial<Record<ErrorCode, (error: EngineError) => string | undefined>> = {
   ERR_MODEL_NOT_FOUND: ({ subject = "" }) => {
     if (parseHubModel(subject) !== null) return `\`mamba-serve pull ${subject}\` downloads a model of that name`;
     const similar = suggestModel(subject);
@@ -12,11 +12,19 @@ const hints: Partial<Record<ErrorCode, (error: EngineError) => string>> = {
       ? `MODEL is a directory, a file in GGUF, or org/name of a model on the Hugging Face hub; without it the bundled ${BUNDLED_MODEL} is used`
       : `did you mean ${similar}?`;
   },
-  ERR_DOWNLOAD: () => "what has come is kept; the same command goes on from there",
+  ERR_DOWNLOAD: ({ subject = "" }) => {
+    // A file that broke off is named by its path in the model. Where the model is named, nothing has come.
+    if (parseHubModel(subject) === null) return "what has come is kept; the same command goes on from there";
+    const similar = suggestModel(subject);
+    return similar === undefined ? undefined : `did you mean ${similar}?`;
+  },
   ERR_NOT_BUILT: () => "`mamba-serve doctor` shows what this build has",
   ERR_NO_DEVICE: () => "--device auto takes the CPU where no GPU can be used; `mamba-serve doctor` says why",
   ERR_MEMORY: () => "fewer sequences take less memory: lower --max-num-seqs",
-  ERR_TOO_LONG: () => "shorten the text, or raise --max-model-len",
+  ERR_TOO_LONG: ({ message }) =>
+    message.includes("maxTokens")
+      ? "shorten the text, lower --max-tokens, or raise --max-model-len"
+      : "shorten the text, or raise --max-model-len",
 };
 
 /** An error as the user reads it on stderr, with a newline at the end: a message, or a stack where it is our mistake. */

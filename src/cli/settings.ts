@@ -99,7 +99,7 @@ function readSettings(file: string): Record<string, unknown> {
 function parse(option: Option, value: unknown, where: string): unknown {
   if (option.isBoolean() || option.negate) {
     if (![true, false, "true", "false", "1", "0"].includes(value as string)) {
-      throw settingError(`${where}: expected true or false`);
+      throw settingError(`${where}: expected true or false, got ${JSON.stringify(value)}`);
     }
     const given = value === true || value === "true" || value === "1";
     return option.negate ? !given : given;
@@ -115,7 +115,7 @@ function parse(option: Option, value: unknown, where: string): unknown {
     return texts.reduce<unknown>((earlier, text) => parseArg(text, earlier), undefined);
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
-    throw settingError(`${where}: ${error.message}`);
+    throw settingError(`${where}: ${JSON.stringify(texts.join(","))} is invalid. ${error.message}`);
   }
 }
 

@@ -29,6 +29,19 @@ test("model directories beside the path are suggested, others are not", () => {
   }
 });
 
+test("what to do about a download goes by what has come of it, and a path that looks like a name may be one mistyped", () => {
+  const hintOf = (subject: string) => describeError(new EngineError("ERR_DOWNLOAD", "x", { subject })).split("\n")[1];
+  expect(hintOf("org/name/model.safetensors")).toBe("hint: what has come is kept; the same command goes on from there");
+  expect(hintOf("org/name")).toBe("");
+  expect(hintOf("models/storyteler-6m")).toBe("hint: did you mean models/storyteller-6m?");
+});
+
+test("a context that the output leaves no room in names the flag for that", () => {
+  const hintOf = (message: string) => describeError(new EngineError("ERR_TOO_LONG", message)).split("\n")[1];
+  expect(hintOf("the output maxTokens = 256")).toContain("lower --max-tokens");
+  expect(hintOf("the output at least one")).not.toContain("--max-tokens");
+});
+
 test("an error of ours has no stack; any other has one and asks for a report", () => {
   expect(describeError(new EngineError("ERR_WEIGHTS", "x: cut off"))).toBe("error: x: cut off (ERR_WEIGHTS)\n");
   expect(describeError(new EngineError("ERR_MEMORY", "full"))).toMatch(/^error: full \(ERR_MEMORY\)\nhint: .*\n$/);

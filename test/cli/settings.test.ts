@@ -81,9 +81,15 @@ test.each<[string, string[], NodeJS.ProcessEnv, RegExp]>([
     "a bad value among others",
     [],
     { MAMBA_SERVE_ALLOWED_ORIGIN: "*,x" },
-    /MAMBA_SERVE_ALLOWED_ORIGIN: Expected an origin/,
+    /MAMBA_SERVE_ALLOWED_ORIGIN: "\*,x" is invalid. Expected an origin/,
   ],
-  ["a bad variable", [], { MAMBA_SERVE_PORT: "x" }, /MAMBA_SERVE_PORT: Expected a whole number/],
+  [
+    "a bad variable",
+    [],
+    { MAMBA_SERVE_PORT: "tcp://10.0.0.1:80" },
+    /MAMBA_SERVE_PORT: "tcp:\/\/10.0.0.1:80" is invalid. Expected a whole number/,
+  ],
+  ["a bad switch", [], { MAMBA_SERVE_STRICT: "" }, /MAMBA_SERVE_STRICT: expected true or false, got ""/],
 ])("refuses %s", async (_, args, env, message) => {
   const { code, stdout, stderr } = await run(["serve", "--print-config", ...args], { env });
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
