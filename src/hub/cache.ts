@@ -26,13 +26,19 @@ export function parseHubModel(text: string): HubModel | null {
 
 /** Where the Python library huggingface_hub keeps its downloads; both programs use what the other has downloaded. */
 export function cacheFolder(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.HF_HUB_CACHE) return env.HF_HUB_CACHE;
+  if (env.HF_HUB_CACHE) return expanded(env.HF_HUB_CACHE, env);
   return join(hubHome(env), "hub");
 }
 
 /** The folder of settings and downloads, HF_HOME. */
 export function hubHome(env: NodeJS.ProcessEnv = process.env): string {
-  return env.HF_HOME || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
+  return expanded(env.HF_HOME || join(env.XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface"), env);
+}
+
+/** "~" and "$NAME" as huggingface_hub reads them: in a unit of systemd or a container's environment no shell did. */
+function expanded(path: string, env: NodeJS.ProcessEnv): string {
+  const fromHome = path.replace(/^~(?=\/|$)/, () => homedir());
+  return fromHome.replace(/\$(?:(\w+)|\{(\w+)\})/g, (whole, name, braced) => env[name ?? braced] ?? whole);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { cacheFolder, ModelCache, parseHubModel } from "../../src/hub/cache";
 
@@ -35,6 +35,9 @@ test.each([
   [{ XDG_CACHE_HOME: "/x" }, /^\/x\/huggingface\/hub$/],
   [{ XDG_CACHE_HOME: "/x", HF_HOME: "/h" }, /^\/h\/hub$/],
   [{ HF_HOME: "/h", HF_HUB_CACHE: "/c" }, /^\/c$/],
+  [{ HF_HOME: "~/h" }, new RegExp(`^${homedir()}/h/hub$`)],
+  [{ HF_HOME: "$DATA/h", DATA: "/d" }, /^\/d\/h\/hub$/],
+  [{ HF_HUB_CACHE: ["$", "{DATA}/c/$NONE"].join(""), DATA: "/d" }, /^\/d\/c\/\$NONE$/],
 ])("the cache's folder with %j", (env, folder) => {
   expect(cacheFolder(env)).toMatch(folder);
 });
