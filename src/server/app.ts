@@ -57,7 +57,8 @@ export function buildServer(model: LanguageModel, given: Partial<ServerOptions> 
 
   const sendError = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
     const { status, headers, body } = toErrorAnswer(error, options.retryAfterSeconds);
-    if (status >= 500) request.log.error({ err: error }, "request failed");
+    // What no server of this program has (501) is no failure of this one.
+    if (status >= 500 && status !== 501) request.log.error({ err: error }, "request failed");
     return reply
       .code(status)
       .headers({ ...headers, "x-request-id": request.id })

@@ -5,7 +5,12 @@ import { buildApp } from "../../src/server/app";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../helpers/fake-language-model";
 
 /** The log of one request to a server with a key, as objects, at the most talkative level. */
-async function logOf(payload: object, headers: Record<string, string> = {}, model: FakeLanguageModelOptions = {}) {
+async function logOf(
+  payload: object,
+  headers: Record<string, string> = {},
+  model: FakeLanguageModelOptions = {},
+  url = "/v1/chat/completions",
+) {
   const stream = new PassThrough();
   let written = "";
   stream.on("data", (data) => {
@@ -13,7 +18,7 @@ async function logOf(payload: object, headers: Record<string, string> = {}, mode
   });
   const app = buildApp(new FakeLanguageModel(model), { apiKeys: ["secret-key"], logger: { level: "trace", stream } });
   const all = { authorization: "Bearer secret-key", "x-request-id": "my-id", ...headers };
-  await app.inject({ method: "POST", url: "/v1/chat/completions", payload, headers: all });
+  await app.inject({ method: "POST", url, payload, headers: all });
   await app.close();
   return {
     written,
@@ -57,6 +62,14 @@ it.each<[string, object, Record<string, string>, FakeLanguageModelOptions]>([
     if (text.length > 2) expect(written).not.toContain(text);
   }
   expect(written).toContain("my-id");
+});
+
+it("has no failure where a client asks for what there is none of", async () => {
+  const { lines } = await logOf({ input: "x" }, {}, {}, "/v1/embeddings");
+  expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
+    [30, "incoming request"],
+    [30, "request completed"],
+  ]);
 });
 
 it("cannot be forged with line breaks", async () => {
