@@ -92,7 +92,6 @@ export class Choices {
     return this.#running.length;
   }
 
-  /** Log probabilities of the prompt that a choice continues; known once its first chunk has come. */
   /** What a choice has taken and given so far; its prompt is known once its first chunk has come. */
   usageOf(index: number, completionTokens: number): Usage {
     const { promptTokens, cachedTokens, drafts } = this.#running[index]!.generation;
