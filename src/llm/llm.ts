@@ -13,6 +13,7 @@ import { type EncodeOptions, Tokenizer } from "../tokenizer/tokenizer";
 import { modelName, modelPath } from "./bundled-model";
 import { type StartedGeneration, TextGeneration } from "./generation";
 import { type EngineLoader, type LoadedEngine, type LoadOptions, loadEngine } from "./load-engine";
+import { checkMessages, checkPrompt } from "./param-rules";
 import { resolveParams } from "./sampling-params";
 import { StopStrings } from "./stop-strings";
 import { openEnd, toTemplateMessage } from "./template-message";
@@ -124,6 +125,7 @@ export class LLM implements LanguageModel {
         subject: "messages",
       });
     }
+    checkMessages(messages);
     // Strings of control tokens in a message are text: they must not end a turn or start one.
     const tokenizer = this.needTokenizer();
     const guard = (text: string) => tokenizer.escapeSpecial(text);
@@ -210,6 +212,7 @@ export class LLM implements LanguageModel {
   }
 
   private async promptIds(prompt: Prompt, { chat, truncatePrompt }: GenerateParams): Promise<readonly number[]> {
+    checkPrompt(prompt);
     const cut = truncatePrompt === undefined ? {} : { keepLast: truncatePrompt };
     if (typeof prompt === "string") {
       const ids = await this.encode(prompt, { addSpecialTokens: true, subject: "prompt", ...cut });

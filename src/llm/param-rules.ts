@@ -105,6 +105,22 @@ function check(given: object, rules: Readonly<Record<string, Rule>>, prefix: str
   }
 }
 
+/** Throws ERR_REQUEST for a prompt that is neither a text nor a list; what the list holds is looked at where it is read. */
+export function checkPrompt(prompt: unknown): void {
+  if (typeof prompt === "string" || Array.isArray(prompt)) return;
+  throw mustBe("prompt", "a text, a list of token ids or a list of messages", prompt);
+}
+
+/** Throws ERR_REQUEST naming the message and the field that is no text. */
+export function checkMessages(messages: readonly unknown[]): void {
+  for (const [i, message] of messages.entries()) {
+    if (!isObject(message)) throw mustBe(`messages[${i}]`, "an object with a role and a content", message);
+    for (const field of ["role", "content"]) {
+      if (typeof message[field] !== "string") throw mustBe(`messages[${i}].${field}`, "a string", message[field]);
+    }
+  }
+}
+
 export function mustBe(field: string, expected: string, value: unknown): EngineError {
   return refusal(field, `${field} must be ${expected}, got ${shown(value)}`);
 }
@@ -114,6 +130,7 @@ function refusal(subject: string, message: string): EngineError {
 }
 
 function shown(value: unknown): string {
+  if (isObject(value)) return "an object";
   const text = typeof value === "string" ? JSON.stringify(value) : Array.isArray(value) ? "a list" : String(value);
   return text.length > 80 ? `${text.slice(0, 80)}...` : text;
 }

@@ -1,3 +1,4 @@
+import { checkMessages, checkPrompt } from "../../src/llm/param-rules";
 import { resolveParams } from "../../src/llm/sampling-params";
 import type { GenerateParams } from "../../src/llm/types";
 
@@ -57,4 +58,21 @@ test("what is undefined counts as left out, and a seed has 64 bits", () => {
     topK: 7,
     topP: 1,
   });
+});
+
+test.each([undefined, null, 5, {}])("a prompt is no %j", (prompt) => {
+  const got = prompt === undefined || prompt === null ? String(prompt) : prompt === 5 ? "5" : "an object";
+  const message = `prompt must be a text, a list of token ids or a list of messages, got ${got}`;
+  expect(() => checkPrompt(prompt)).toThrow(message);
+});
+
+test.each([
+  [null, "messages[1] must be an object with a role and a content, got null"],
+  [{ content: "x" }, "messages[1].role must be a string, got undefined"],
+  [{ role: "user", content: null }, "messages[1].content must be a string, got null"],
+  [{ role: "user", content: [{ type: "text", text: "x" }] }, "messages[1].content must be a string, got a list"],
+])("a message is not %j", (message, expected) => {
+  const messages = [{ role: "user", content: "" }, message];
+  expect(() => checkMessages(messages)).toThrow(expected);
+  expect(() => checkMessages(messages.slice(0, 1))).not.toThrow();
 });
