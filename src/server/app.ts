@@ -38,6 +38,9 @@ import { defaultOptions, type ServerOptions } from "./options";
 
 const isAnthropic = ({ routeOptions: { url = "" } }: FastifyRequest) => url.startsWith("/v1/messages");
 
+/** Codes of a 5xx that is no failure: while the model is loaded or the server drains every client meets one. */
+const refusals: ReadonlySet<string> = new Set(["closed", "not_ready", "not_implemented", "too_many_connections"]);
+
 const clientRequestId = /^[\w.-]{1,64}$/;
 
 function requestId(request: IncomingMessage): string {
@@ -57,8 +60,8 @@ export function buildServer(model: LanguageModel, given: Partial<ServerOptions> 
 
   const sendError = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
     const { status, headers, body } = toErrorAnswer(error, options.retryAfterSeconds);
-    // What no server of this program has (501) is no failure of this one.
-    if (status >= 500 && status !== 501) request.log.error({ err: error }, "request failed");
+    if (refusals.has(body.error.code ?? "")) request.log.warn({ err: error }, "request refused");
+    else if (status >= 500) request.log.error({ err: error }, "request failed");
     return reply
       .code(status)
       .headers({ ...headers, "x-request-id": request.id })

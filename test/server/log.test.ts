@@ -64,10 +64,25 @@ it.each<[string, object, Record<string, string>, FakeLanguageModelOptions]>([
   expect(written).toContain("my-id");
 });
 
-it("has no failure where a client asks for what there is none of", async () => {
-  const { lines } = await logOf({ input: "x" }, {}, {}, "/v1/embeddings");
-  expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
+it.each<[string, FakeLanguageModelOptions, number, string]>([
+  ["/v1/embeddings", {}, 40, "request refused"],
+  [
+    "/v1/chat/completions",
+    { failure: { afterTokens: 0, error: new EngineError("ERR_NOT_READY", "x") } },
+    40,
+    "request refused",
+  ],
+  [
+    "/v1/chat/completions",
+    { failure: { afterTokens: 0, error: new EngineError("ERR_ENGINE_LOST", "x") } },
+    50,
+    "request failed",
+  ],
+])("tells what was refused from what failed: %s %j", async (url, model, level, message) => {
+  const { lines } = await logOf(chat("x"), {}, model, url);
+  expect(lines.map((line) => [line.level, line.msg])).toEqual([
     [30, "incoming request"],
+    [level, message],
     [30, "request completed"],
   ]);
 });
