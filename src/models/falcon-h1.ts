@@ -4,14 +4,11 @@ import { Mamba2Mixer } from "../layers/mamba2-mixer";
 import { Mlp } from "../layers/mlp";
 import { besideMixer, ParallelMixers } from "../layers/parallel-mixers";
 import { Parallel, PreNorm } from "../layers/pre-norm";
+import { withoutModel } from "../weights/names";
 import type { WeightScope } from "../weights/scope";
 import type { FalconH1Config } from "./config/falcon-h1";
 import { Decoder } from "./decoder";
 import type { Model } from "./model";
-
-export function falconH1Name(name: string): string {
-  return name.replace(/^model\./, "");
-}
 
 /** Falcon-H1 (TII 2025, arXiv 2507.22448): in each layer attention and a Mamba-2 mixer side by side, then an MLP. */
 export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
@@ -37,7 +34,7 @@ export function loadFalconH1(config: FalconH1Config, build: ModelBuild, checkpoi
     embeddingScale: factors.embedding,
     logitsScale: factors.lmHead,
   };
-  return Decoder.load(config, build, checkpoint.named(falconH1Name), options, (layer) => {
+  return Decoder.load(config, build, checkpoint.named(withoutModel), options, (layer) => {
     const parts = { mixer: layer.scope("mamba"), attention: layer.scope("self_attn") };
     const mixers = joined
       ? new ParallelMixers({ mixer, attention: joined }, build, parts)

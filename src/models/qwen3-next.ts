@@ -1,5 +1,6 @@
 import type { ModelBuild } from "../layers/build";
 import type { MatrixDescriptor } from "../weights/descriptor";
+import { withoutModel } from "../weights/names";
 import { pickRows } from "../weights/pick";
 import type { WeightScope } from "../weights/scope";
 import type { GdnGeometry } from "./config/geometry";
@@ -7,13 +8,9 @@ import type { Qwen3NextConfig } from "./config/qwen3-next";
 import type { Model } from "./model";
 import { loadQwenHybrid } from "./qwen-hybrid";
 
-export function qwen3NextName(name: string): string {
-  return name.replace(/^model\./, "");
-}
-
 /** Qwen3-Next (Qwen 2025). */
 export function loadQwen3Next(config: Qwen3NextConfig, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
-  return loadQwenHybrid(config, build, checkpoint.named(qwen3NextName), {
+  return loadQwenHybrid(config, build, checkpoint.named(withoutModel), {
     inProj,
     feedForward: (layer) => (config.feedForwards[layer] === "moe" ? config.moe! : config.mlp!),
   });

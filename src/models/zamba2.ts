@@ -12,19 +12,16 @@ import { RmsNorm } from "../layers/rms-norm";
 import { type StepLoad, sumWork, type Work } from "../layers/work";
 import { scale } from "../ops/activation";
 import type { Tensor } from "../tensor/tensor";
+import { withoutModel } from "../weights/names";
 import type { WeightScope } from "../weights/scope";
 import type { Zamba2Config } from "./config/zamba2";
 import { type Block, Decoder } from "./decoder";
 import type { Model } from "./model";
 
-export function zamba2Name(name: string): string {
-  return name.replace(/^model\./, "");
-}
-
 /** Zamba2 (Zyphra 2024, arXiv 2411.15242): Mamba-2 layers, and transformer blocks that several hybrid layers share. */
 export function loadZamba2(config: Zamba2Config, build: ModelBuild, checkpoint: WeightScope): Promise<Model> {
   const { hiddenSize, normEps, layers } = config;
-  const weights = checkpoint.named(zamba2Name);
+  const weights = checkpoint.named(withoutModel);
   const mixer = { ...config.ssm, hiddenSize };
   const stream = new DoubleStream(build, hiddenSize);
   const blocks: SharedBlock[] = [];

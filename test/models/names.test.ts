@@ -1,12 +1,8 @@
-import { bambaName } from "../../src/models/bamba";
-import { falconH1Name } from "../../src/models/falcon-h1";
 import { graniteMoeHybridName } from "../../src/models/granitemoehybrid";
 import { mamba2Name } from "../../src/models/mamba2";
 import { nemotronHName } from "../../src/models/nemotron-h";
 import { qwen35Name } from "../../src/models/qwen3-5";
-import { qwen3NextName } from "../../src/models/qwen3-next";
-import { zamba2Name } from "../../src/models/zamba2";
-import type { NameRule } from "../../src/weights/names";
+import { type NameRule, withoutModel } from "../../src/weights/names";
 
 const names: readonly [model: string, rule: NameRule, rows: readonly [name: string, internal: string][]][] = [
   [
@@ -26,7 +22,7 @@ const names: readonly [model: string, rule: NameRule, rows: readonly [name: stri
       ["visual.backbone.weight", "visual.backbone.weight"],
     ],
   ],
-  ["bamba", bambaName, [["model.layers.0.feed_forward.up_proj.weight", "layers.0.feed_forward.up_proj.weight"]]],
+  ["bamba", withoutModel, [["model.layers.0.feed_forward.up_proj.weight", "layers.0.feed_forward.up_proj.weight"]]],
   [
     "granitemoehybrid",
     graniteMoeHybridName,
@@ -52,11 +48,11 @@ const names: readonly [model: string, rule: NameRule, rows: readonly [name: stri
       ["lm_head.weight", "lm_head.weight"],
     ],
   ],
-  ["falcon_h1", falconH1Name, [["model.final_layernorm.weight", "final_layernorm.weight"]]],
-  ["zamba2", zamba2Name, [["model.layers.1.linear.weight", "layers.1.linear.weight"]]],
+  ["falcon_h1", withoutModel, [["model.final_layernorm.weight", "final_layernorm.weight"]]],
+  ["zamba2", withoutModel, [["model.layers.1.linear.weight", "layers.1.linear.weight"]]],
   [
     "qwen3_next",
-    qwen3NextName,
+    withoutModel,
     [
       ["model.layers.0.linear_attn.in_proj_qkvz.weight", "layers.0.linear_attn.in_proj_qkvz.weight"],
       ["mtp.layers.0.mlp.gate.weight", "mtp.layers.0.mlp.gate.weight"],
