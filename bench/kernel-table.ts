@@ -23,12 +23,12 @@ export function kernelTable(lines: readonly Line[]): string {
       rows.map(({ line }) => line),
     ),
     "",
-    "| op | case | us | floor, us | share | best peer, us | times faster |",
-    "|---|---|---|---|---|---|---|",
+    "| op | case | us | floor, us | share | best peer, us | times faster | commit |",
+    "|---|---|---|---|---|---|---|---|",
     ...rows.map(({ op, line }) => {
-      const { us, peer, peer_us } = line;
+      const { us, peer, peer_us, commit } = line;
       const floor = floorMicroseconds(line, ratesOf(lines, line));
-      const cells = [op, line.case, measure(us), ...comparison(floor, floor / us, peer, peer_us, us)];
+      const cells = [op, line.case, measure(us), ...comparison(floor, floor / us, peer, peer_us, us), commit ?? "-"];
       return `| ${cells.join(" | ")} |`;
     }),
   ].join("\n");

@@ -30,23 +30,30 @@ export function ratesOf(lines: readonly (Dated & object)[], { hardware, date, co
   };
 }
 
-/** The devices and the rates of the used lines, and when and from what they were measured. */
+/** The devices of the used lines, when those were measured, and what the devices reached then. */
 export function provenance(lines: readonly (Dated & object)[], used: readonly Dated[]): string {
-  const distinct = (values: readonly (string | null)[]) =>
-    [...new Set(values.filter((value) => value !== null))].join(", ");
-  const rates = used.map((line) => {
-    const { bandwidth, arithmetic, launchUs } = ratesOf(lines, line);
-    return `copies at ${(bandwidth / 1e12).toFixed(2)} TB/s, bf16 products at ${(arithmetic / 1e12).toFixed(0)} TFLOP/s, the smallest launch takes ${measure(launchUs)} us`;
-  });
-  const commits = distinct(used.map(({ commit }) => commit));
-  const parts = [
-    distinct(used.map(({ hardware }) => hardware)),
-    distinct(rates),
-    distinct(used.map(({ date }) => date)),
-    ...(commits === "" ? [] : [`commit ${commits}`]),
+  const rates = used.map((line) => ratesOf(lines, line));
+  const reached = [
+    `copies at ${range(rates, ({ bandwidth }) => bandwidth / 1e12, 2)} TB/s`,
+    `bf16 products at ${range(rates, ({ arithmetic }) => arithmetic / 1e12, 0)} TFLOP/s`,
+    `the smallest launch takes ${range(rates, ({ launchUs }) => launchUs, 1)} us`,
   ];
-  return `${parts.join(", ")}:`;
+  return `${origin(used)}; ${reached.join(", ")}:`;
 }
+
+/** The devices and the dates of lines, such as "NVIDIA H200, 2026-01-02 to 2026-01-05". */
+export function origin(used: readonly Dated[]): string {
+  const dates = used.map(({ date }) => date).sort();
+  return [...new Set(used.map(({ hardware }) => hardware)), ends(dates)].join(", ");
+}
+
+/** The least and the most of a rate, rounded to so many decimals. */
+function range(all: readonly Rates[], rateOf: (rates: Rates) => number, decimals: number): string {
+  const sorted = all.map(rateOf).sort((a, b) => a - b);
+  return ends(sorted.map((rate) => rate.toFixed(decimals)));
+}
+
+const ends = (sorted: readonly string[]): string => [...new Set([sorted[0], sorted.at(-1)])].join(" to ");
 
 /** Three digits. */
 export function measure(value: number): string {

@@ -1,7 +1,9 @@
 import { cpuTable } from "../../bench/cpu-table";
+import { engineTable } from "../../bench/engine-table";
 import { kernelTable } from "../../bench/kernel-table";
 import { withTables } from "../../bench/report";
 import { stepTable } from "../../bench/step-table";
+import type { EngineResult } from "../../src/bench/engine-bench";
 import type { KernelResult } from "../../src/bench/kernel-bench";
 import type { StepResult } from "../../src/bench/step-bench";
 
@@ -56,6 +58,9 @@ function step(fields: Partial<StepResult> = {}) {
   return { ...result, ...run, ...fields };
 }
 
+/** Below the head of a table of steps. */
+const rowsOf = (table: string) => table.split("\n").slice(4);
+
 test("judged kernels, the newest line of each", () => {
   const lines = [
     rates,
@@ -65,12 +70,12 @@ test("judged kernels, the newest line of each", () => {
     kernel("dim 1792, B=1"),
   ];
   expect(kernelTable(lines).split("\n")).toEqual([
-    "NVIDIA H200, copies at 4.25 TB/s, bf16 products at 770 TFLOP/s, the smallest launch takes 3.5 us, 2026-01-02, commit abc1234:",
+    "NVIDIA H200, 2026-01-02; copies at 4.25 TB/s, bf16 products at 770 TFLOP/s, the smallest launch takes 3.5 us:",
     "",
-    "| op | case | us | floor, us | share | best peer, us | times faster |",
-    "|---|---|---|---|---|---|---|",
-    "| causal_conv1d_update | dim 10240, B=1 | 3.46 | 0.0867 | 3 % | - | - |",
-    "| causal_conv1d_update | dim 10240, B=256 | 12.3 | 9.9 | 80 % | vLLM 18.9 | 1.5x |",
+    "| op | case | us | floor, us | share | best peer, us | times faster | commit |",
+    "|---|---|---|---|---|---|---|---|",
+    "| causal_conv1d_update | dim 10240, B=1 | 3.46 | 0.0867 | 3 % | - | - | abc1234 |",
+    "| causal_conv1d_update | dim 10240, B=256 | 12.3 | 9.9 | 80 % | vLLM 18.9 | 1.5x | abc1234 |",
   ]);
 });
 
@@ -85,16 +90,68 @@ test("steps: a decode by the device's time, a prefill by the clock on the wall",
     peer: "mamba_ssm",
     peer_ms: 98.01,
   } as const;
-  expect(
-    stepTable([rates, step(), step({ context: 1024, ms: 9.5 }), step({ ...prefill })])
-      .split("\n")
-      .slice(2),
-  ).toEqual([
-    "| model | step | state | ms | floor, ms | share | best peer, ms | times faster |",
+  expect(rowsOf(stepTable([rates, step(), step({ context: 1024, ms: 9.5, flops: 2 }), step({ ...prefill })]))).toEqual([
+    "| mamba2-2.7b | decode, batch 64 | bf16 | 4.9 | 3.8 | 78 % | mamba_ssm, CUDA graph 9.65 | 2.0x | abc1234 |",
+    "| mamba2-2.7b | decode, batch 64, context 1,024 | bf16 | 9.5 | 3.8 | 40 % | mamba_ssm, CUDA graph 9.65 | 1.0x | abc1234 |",
+    "| mamba2-2.7b | prefill, 8,192 tokens | bf16 | 60 | 50 | 83 % | mamba_ssm 98 | 1.6x | abc1234 |",
+  ]);
+});
+
+test("steps of a model without attention are the same ones after any context, so the newest counts", () => {
+  const table = stepTable([
+    rates,
+    step({ ms: 5 }),
+    step({ context: 1024, ms: 4.75 }),
+    step({ size: 8, context: 1024 }),
+  ]);
+  const names = rowsOf(table).map((row) => row.split(" | ").slice(1, 4).join(" "));
+  expect(names).toEqual(["decode, batch 8 bf16 4.9", "decode, batch 64 bf16 4.75"]);
+});
+
+test("a model's rows stand together, of each form of its weights, and those of the deterministic mode are left out", () => {
+  const other = { model: "bamba-9b", ms: 7 };
+  const lines = [
+    rates,
+    step({ size: 8 }),
+    step({ ...other, quantize: "int4" }),
+    step(other),
+    step({ figure: "prefill_ms", size: 512, context: 0 }),
+    step({ size: 1 }),
+    step({ ...other, deterministic: true, ms: 99 }),
+  ];
+  expect(rowsOf(stepTable(lines)).map((row) => row.split(" | ").slice(0, 2).join(": "))).toEqual([
+    "| mamba2-2.7b: decode, batch 1",
+    "| mamba2-2.7b: decode, batch 8",
+    "| mamba2-2.7b: prefill, 512 tokens",
+    "| bamba-9b as int4: decode, batch 64",
+    "| bamba-9b: decode, batch 64",
+  ]);
+});
+
+test("the head of a table spans the runs that its rows are of", () => {
+  const later = { date: "2026-01-12", commit: "def5678" };
+  const lines = [rates, step(), { ...rates, ...later, bandwidth: 4.1e12, launchUs: 12 }, step({ ...later, size: 8 })];
+  expect(stepTable(lines).split("\n")[0]).toBe(
+    "NVIDIA H200, 2026-01-02 to 2026-01-12; copies at 4.10 to 4.25 TB/s, bf16 products at 770 TFLOP/s, the smallest launch takes 3.5 to 12.0 us:",
+  );
+});
+
+test("the engine's loop: the newest line of each number of sequences, and not the times of steps beside them", () => {
+  const line = (fields: Partial<EngineResult & typeof run> = {}) => ({
+    ...{ ...run, figure: "engine_step" as const, model: "mamba2-2.7b", size: 64, device: "cuda" as const },
+    ...{ overlap: true, steps: 200, step_ms: 5.164, before_step_us: { p50: 46.9, p99: 80 }, idle_share: 0.0032 },
+    host_us: { schedule: 4.35, metadata: 7.63, launch: 34.5, await: 5000, output: 34.8 },
+    ...fields,
+  });
+  const later = { date: "2026-01-05", commit: "def5678" };
+  const all = [line({ step_ms: 99 }), line({ size: 8, step_ms: 2.35, ...later }), line(), step() as never];
+  expect(engineTable(all).split("\n")).toEqual([
+    "NVIDIA H200, 2026-01-02 to 2026-01-05:",
+    "",
+    "| model | sequences | ms from step to step | before a step, us | schedule + metadata + launch | output, us | GPU idle | commit |",
     "|---|---|---|---|---|---|---|---|",
-    "| mamba2-2.7b | decode, batch 64 | bf16 | 4.9 | 3.8 | 78 % | mamba_ssm, CUDA graph 9.65 | 2.0x |",
-    "| mamba2-2.7b | decode, batch 64, context 1,024 | bf16 | 9.5 | 3.8 | 40 % | mamba_ssm, CUDA graph 9.65 | 1.0x |",
-    "| mamba2-2.7b | prefill, 8,192 tokens | bf16 | 60 | 50 | 83 % | mamba_ssm 98 | 1.6x |",
+    "| mamba2-2.7b | 64 | 5.16 | 46.9 | 4.35 + 7.63 + 34.5 | 34.8 | 0.3 % | abc1234 |",
+    "| mamba2-2.7b | 8 | 2.35 | 46.9 | 4.35 + 7.63 + 34.5 | 34.8 | 0.3 % | def5678 |",
   ]);
 });
 
@@ -116,9 +173,8 @@ test("a CPU: a row for each form of the weights, of the last run; old lines are 
   const int8 = { prefill: 1200, decode: 180, "decode, times bf16's": 1.79 };
   const [old, last] = ["2026-01-01", "2026-01-02"];
   const before = lines(old, undefined, bf16);
-  const rowsOf = (table: string) => table.split("\n").slice(5);
   const first = "| mamba2-130m | bf16 | 1,500 | 500 (3.0x) | 100 | 60 (1.7x) | - | 87 % |";
-  expect(rowsOf(cpuTable(before))).toEqual([first]);
+  expect(cpuTable(before).split("\n").slice(5)).toEqual([first]);
   const all = [
     ...before,
     ...lines(last, "bf16", bf16),
