@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { cpuTable } from "./cpu-table";
 import { engineTable } from "./engine-table";
 import { kernelTable } from "./kernel-table";
+import { speculationTable } from "./speculation-table";
 import { stepTable } from "./step-table";
 
 /** A table goes between `<!-- bench/results/FILE -->` and `<!-- end -->`. */
@@ -14,6 +15,7 @@ const tables: Readonly<Record<string, (lines: never[]) => string>> = {
   "h200-step.jsonl": stepTable,
   "h200-quantized.jsonl": stepTable,
   "h200-engine.jsonl": engineTable,
+  "h200-speculation.jsonl": speculationTable,
 };
 const end = "<!-- end -->";
 

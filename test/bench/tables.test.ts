@@ -2,6 +2,7 @@ import { cpuTable } from "../../bench/cpu-table";
 import { engineTable } from "../../bench/engine-table";
 import { kernelTable } from "../../bench/kernel-table";
 import { withTables } from "../../bench/report";
+import { type SpeculationLine, speculationTable } from "../../bench/speculation-table";
 import { stepTable } from "../../bench/step-table";
 import type { EngineResult } from "../../src/bench/engine-bench";
 import type { KernelResult } from "../../src/bench/kernel-bench";
@@ -152,6 +153,25 @@ test("the engine's loop: the newest line of each number of sequences, and not th
     "|---|---|---|---|---|---|---|---|",
     "| mamba2-2.7b | 64 | 5.16 | 46.9 | 4.35 + 7.63 + 34.5 | 34.8 | 0.3 % | abc1234 |",
     "| mamba2-2.7b | 8 | 2.35 | 46.9 | 4.35 + 7.63 + 34.5 | 34.8 | 0.3 % | def5678 |",
+  ]);
+});
+
+test("guesses: the newest run of each number of sequences, and nothing of older ones beside it", () => {
+  const line = (acceptance: number, times: number, fields: Partial<SpeculationLine> = {}) => ({
+    ...{ ...run, model: "mamba2-2.7b", batch: 8, num_speculative_tokens: 3, acceptance, without: 1234, times },
+    ...fields,
+  });
+  const later = { date: "2026-01-05", commit: "def5678", method: "ngram", without: 1300 };
+  const other = { model: "bamba-9b", method: "mtp" };
+  const lines = [line(0, 0.9), line(1, 3), line(0, 1, other), line(0, 0.97, later), line(0.75, 1.8, later)];
+  expect(speculationTable([...lines, line(0, 1.004, { ...later, batch: 1 })]).split("\n")).toEqual([
+    "NVIDIA H200, 2026-01-02 to 2026-01-05:",
+    "",
+    "| model | method | guesses | sequences | tokens/s without | none right | three in four right | commit |",
+    "|---|---|---|---|---|---|---|---|",
+    "| mamba2-2.7b | ngram | 3 | 8 | 1,300 | 0.97x | 1.80x | def5678 |",
+    "| mamba2-2.7b | ngram | 3 | 1 | 1,300 | 1.00x | - | def5678 |",
+    "| bamba-9b | mtp | 3 | 8 | 1,234 | 1.00x | - | abc1234 |",
   ]);
 });
 
