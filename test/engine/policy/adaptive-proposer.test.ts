@@ -24,6 +24,16 @@ function run(
   return { odds, proposals, looked: odds.filter((each) => each > 0).length };
 }
 
+/** The longest time that a sequence of one token for each step was not looked at. */
+const longestPause = (odds: readonly number[]) =>
+  Math.max(
+    ...odds
+      .map((each) => (each > 0 ? " " : "."))
+      .join("")
+      .split(" ")
+      .map(({ length }) => length),
+  );
+
 test("a sequence is looked at from its first token on, with even odds", () => {
   expect(run(2, (n) => n).odds[0]).toBe(0.5);
 });
@@ -34,6 +44,20 @@ test("odds become the share of guesses that are right", () => {
   // Two of three guesses are looked at and one of them is right, then three of three.
   const odds = run(4000, () => (++calls % 2 === 0 ? 3 : 1)).odds.slice(-40);
   expect(odds.reduce((sum, each) => sum + each, 0) / odds.length).toBeCloseTo(0.8, 1);
+});
+
+test("odds go by the last sixteen guesses or so, however many were right before", () => {
+  let calls = 0;
+  const { odds } = run(4000, () => (++calls > 200 ? 0 : 3));
+  const first = odds.findIndex((each, step) => step > 100 && each < 0.97);
+  expect([odds[first - 1]! > 0.99, odds[first]! > 0.9]).toEqual([true, true]);
+  // One guess of each step counts: those after one that is wrong do not.
+  expect(
+    odds
+      .slice(first)
+      .filter((each) => each > 0)
+      .findIndex((each) => each < 0.5),
+  ).toBe(10);
 });
 
 test("a guess that is wrong now and then is no reason to pause", () => {
@@ -47,11 +71,13 @@ test("guesses that are wrong become rare: of 1,000 tokens few were guessed, and 
   expect(proposals).toBeLessThan(25);
   expect(looked).toBe(proposals);
   expect(odds.filter((each) => each > 0).at(-1)).toBe(0.2);
+  expect(longestPause(odds)).toBe(64);
 });
 
 test("a sequence that nothing is known of is looked at in each eighth step", () => {
   const { odds, looked } = run(800, () => 0, 0);
   expect(looked).toBeLessThan(0.14 * odds.length);
+  expect(longestPause(odds)).toBe(7);
 });
 
 test("a sequence whose guesses are nearly never right is given up, where that is asked for", () => {

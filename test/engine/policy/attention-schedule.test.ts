@@ -118,6 +118,7 @@ test.each([
   [1, 1025, 8, 128, 17],
   [64, 1025, 8, 128, 1],
   [1, 1024, 32, 224, 4],
+  [1, 450, 8, 128, 5], // too few for one more of 64 tokens each
 ])(
   "%d rows of %d tokens that share a device, %d heads of %d: %d splits of each",
   (rows, kvLen, kvHeads, headDim, splits) => {

@@ -24,6 +24,18 @@ test("where there are too few it changes nothing", () => {
   expect([pages.numUsed, second.pages.slice()]).toEqual([1, []]);
 });
 
+test("kept pages are asked for only as far as free ones are too few", () => {
+  const pages = new KvPages(4);
+  const [first, second] = [idleSequence(1), idleSequence(1)];
+  pages.reserve(first, PAGE_SIZE);
+  pages.keep(first.pages.at(0));
+  pages.release(first);
+  const asked: number[] = [];
+  pages.reclaim = (numPages) => asked.push(numPages);
+  expect([pages.reserve(second, 3 * PAGE_SIZE), pages.numIdle, asked]).toEqual([true, 1, []]);
+  expect([pages.reserve(second, 5 * PAGE_SIZE), asked]).toEqual([false, [2]]);
+});
+
 test("a sequence that gets no pages gets no slot either, and one that cannot grow keeps what it has", () => {
   const [slots, pages] = [new StateSlots(2), new KvPages(2)];
   const memory = new CompositeMemory([slots, pages]);

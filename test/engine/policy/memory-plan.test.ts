@@ -1,5 +1,5 @@
 import { engineConfig } from "../../../src/engine/policy/config";
-import { fitMemory, stateBudget } from "../../../src/engine/policy/memory-plan";
+import { fitMemory, hostSnapshots, stateBudget } from "../../../src/engine/policy/memory-plan";
 
 describe("the memory for states", () => {
   const gpu = { kind: "cuda", free: 50, total: 100 } as const;
@@ -43,6 +43,25 @@ test.each([
   const wanted = engineConfig(options, { kind: "cuda", chunkSize: 64 });
   const bytes = { stateBytesPerSeq: 10, kvBytesPerToken: 0, snapshotBytes: 8, budget: 100 };
   expect(fitMemory(wanted, options, { kind: "cuda", ...bytes }).config.numSnapshots).toBe(snapshots);
+});
+
+describe("the host's memory for states of prefixes", () => {
+  const states = (prefixCacheHostMemory: number | undefined, numSnapshots = 4, bytes = 2 ** 28) =>
+    hostSnapshots(prefixCacheHostMemory === undefined ? {} : { prefixCacheHostMemory }, { numSnapshots }, bytes);
+
+  test("holds as many as its GiB have room for, and none by default", () => {
+    expect([states(2), states(0.6), states(undefined)]).toEqual([8, 2, 0]);
+  });
+
+  test("is of no use without states on the device, or for a model without any", () => {
+    expect([states(2, 0), states(2, 4, 0)]).toEqual([0, 0]);
+  });
+
+  test.each([-1, 2 ** 20, Number.NaN])("of %d GiB is refused", (gib) => {
+    expect(() => states(gib)).toThrow(
+      expect.objectContaining({ code: "ERR_ARGUMENT", subject: "prefixCacheHostMemory" }),
+    );
+  });
 });
 
 describe("with KV caches", () => {

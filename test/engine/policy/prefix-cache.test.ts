@@ -141,6 +141,17 @@ describe("prompts that come together", () => {
   });
 });
 
+test("nobody waits for the state of a prompt that was cut at no chunk", () => {
+  const prefills = new Prefills();
+  const first = prefills.admit(promptOf(1, 3))!;
+  const second = new Sequence(makeRequest({ prompt: promptOf(1, 3) }), 9, 1 << 20);
+  expect(prefills.cache.follows(second)).toBe(true);
+  prefills.cache.take(first, CHUNK + 7);
+  first.numComputed = CHUNK + 7;
+  prefills.cache.take(first, CHUNK);
+  expect(prefills.cache.follows(second)).toBe(false);
+});
+
 describe("with a host tier", () => {
   /** All copies that are asked for, at once. */
   function copy(prefills: Prefills): number {

@@ -132,6 +132,7 @@ describe("preemption", () => {
     add(scheduler, "urgent", 4, { priority: -1, maxTokens: 1 });
     expect(step(scheduler)).toBe("urgent:4 | high:1 old:1");
     expect(young).toMatchObject({ slot: -1, numComputed: 0, numGenerated: 2, finishReason: null });
+    expect(scheduler.numPreemptions).toBe(1);
     expect(steps(scheduler, 3)).toEqual(["young:6 |", "| young:1", "nothing"]);
     expect(young).toMatchObject({ numGenerated: 4, finishReason: "length" });
   });

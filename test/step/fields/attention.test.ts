@@ -98,6 +98,39 @@ test("every token knows its position and its place in its sequence's pages; ever
   );
 });
 
+test("tiles with the most keys come first, whatever row they are of", () => {
+  const rows = rowsOf([
+    { start: 0, numTokens: 300 },
+    { start: 1000, numTokens: 200 },
+    { start: 0, numTokens: 100 },
+  ]);
+  const block = new StepBlock(fields, limits);
+  block.write(batchOf(rows, 3));
+  const { tileSeq, tileOffset } = writtenBy(block, prefillField)!;
+  const tiles = Array.from(tileSeq!, (row, i) => `row ${row}, tile ${tileOffset![i]}`);
+  expect(tiles.slice(0, 4)).toEqual(["row 1, tile 1", "row 1, tile 0", "row 0, tile 2", "row 0, tile 1"]);
+  expect(tiles.slice(4).sort()).toEqual(["row 0, tile 0", "row 2, tile 0"]);
+  release(rows);
+});
+
+test("a long row beside short ones has more items of its own where rows share a device", () => {
+  const itemsOf = (rowsAlone: boolean) => {
+    const rows = rowsOf([3000, 40, 40].map((start) => ({ start, numTokens: 1 })));
+    const block = new StepBlock([decodeField], { ...limits, rowsAlone });
+    block.words.fill(77);
+    block.write(batchOf(rows, 0));
+    release(rows);
+    const { splitItems, splitStart } = writtenBy(block, decodeField)!;
+    const items = Array.from({ length: splitItems!.length / 3 }, (_, i) => [...splitItems!.subarray(3 * i, 3 * i + 3)]);
+    expect(items.slice(splitStart!.at(-1)!).every(([row]) => row === -1)).toBe(true);
+    return Array.from(splitStart!.subarray(1), (end, row) => end - splitStart![row]!);
+  };
+  const [alone, shared] = [itemsOf(true), itemsOf(false)];
+  expect(alone).toEqual([12, 1, 1]);
+  expect(shared[0]).toBeGreaterThan(2 * alone[0]!);
+  expect(shared.slice(1)).toEqual([1, 1]);
+});
+
 test("padding attends to nothing and is stored nowhere", () => {
   const rows = rowsOf([{ start: 100, numTokens: 1 }]);
   const block = new StepBlock(fields, limits);
