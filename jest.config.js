@@ -39,6 +39,8 @@ const folders = {
     "gguf",
     "hub",
     "json",
+    "models/config",
+    "models/gguf",
     "step",
     "supervisor",
     "web",

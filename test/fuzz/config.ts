@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadModelConfig, type Mamba2Config } from "../../src/models/config";
-import { huggingFace, stateSpaces } from "../weights/configs";
+import { huggingFace, stateSpaces } from "../models/config/configs";
 import type { Target } from "./fuzz";
 
 const root = join(__dirname, "..", "..");

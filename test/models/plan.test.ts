@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { knownModelTypes, loadModelConfig } from "../../src/models/config";
 import { planModel } from "../../src/models/registry";
 import { configFacts } from "../helpers/config-facts";
-import { goldenConfig, loadFrom } from "../weights/configs";
 import { makeTestDir, type TestDir } from "../weights/files";
+import { goldenConfig, loadFrom } from "./config/configs";
 
 const root = join(__dirname, "..", "..");
 

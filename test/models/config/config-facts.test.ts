@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadModelConfig } from "../../src/models/config";
-import { configFacts } from "../helpers/config-facts";
+import { loadModelConfig } from "../../../src/models/config";
+import { configFacts } from "../../helpers/config-facts";
 
-const goldens = join(__dirname, "../golden");
+const goldens = join(__dirname, "../../golden");
 const f32 = { conv: 4, ssm: 4, kv: 4 };
 
 /** Elements of all tensors of a safetensors file but `skipped`, by its header alone. */

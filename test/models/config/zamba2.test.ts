@@ -1,6 +1,6 @@
 import type { Zamba2Config } from "../../../src/models/config/zamba2";
-import { goldenConfig, loadFrom, readGolden } from "../configs";
-import { makeTestDir, type TestDir } from "../files";
+import { makeTestDir, type TestDir } from "../../weights/files";
+import { goldenConfig, loadFrom, readGolden } from "./configs";
 import { common, mamba, ssm } from "./golden-parts";
 
 let dir: TestDir;

@@ -1,7 +1,7 @@
 import type { Qwen35Config } from "../../../src/models/config/qwen3-5";
 import type { Qwen3NextConfig } from "../../../src/models/config/qwen3-next";
-import { goldenConfig, loadFrom, readGolden } from "../configs";
-import { makeTestDir, type TestDir } from "../files";
+import { makeTestDir, type TestDir } from "../../weights/files";
+import { goldenConfig, loadFrom, readGolden } from "./configs";
 
 let dir: TestDir;
 beforeAll(() => {

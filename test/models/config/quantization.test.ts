@@ -1,5 +1,5 @@
-import { readQuantization } from "../../src/models/config/quantization";
-import { engineError, makeTestDir, type TestDir } from "./files";
+import { readQuantization } from "../../../src/models/config/quantization";
+import { engineError, makeTestDir, type TestDir } from "../../weights/files";
 
 let dir: TestDir;
 beforeEach(() => {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { loadModelConfig, type ModelConfig } from "../../src/models/config";
-import type { TestDir } from "./files";
+import { loadModelConfig, type ModelConfig } from "../../../src/models/config";
+import type { TestDir } from "../../weights/files";
 
 /** mamba2-130m in the dialect of transformers. */
 export const huggingFace = {
@@ -51,7 +51,7 @@ export function loadFrom(dir: TestDir, config: Content, generation?: Content): M
   return loadModelConfig(join(dir.path, folder));
 }
 
-const goldens = join(__dirname, "../golden");
+const goldens = join(__dirname, "../../golden");
 
 /** config.json of a golden, with changes; a change to undefined removes a key. */
 export function goldenConfig(name: string, changes: object = {}): Record<string, unknown> {

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { EngineError, type ErrorCode } from "../../../src/errors";
 import { configFacts } from "../../helpers/config-facts";
-import { goldenConfig, loadFrom } from "../configs";
-import { engineError, makeTestDir, type TestDir } from "../files";
+import { engineError, makeTestDir, type TestDir } from "../../weights/files";
+import { goldenConfig, loadFrom } from "./configs";
 
 let dir: TestDir;
 beforeAll(() => {

@@ -1,9 +1,9 @@
 import { join } from "node:path";
-import { loadModelConfig } from "../../src/models/config";
+import { loadModelConfig } from "../../../src/models/config";
+import { engineError, makeTestDir, type TestDir } from "../../weights/files";
 import { huggingFace, loadFrom, stateSpaces, withChanges, withMixer } from "./configs";
-import { engineError, makeTestDir, type TestDir } from "./files";
 
-const root = join(__dirname, "../..");
+const root = join(__dirname, "../../..");
 
 let dir: TestDir;
 beforeAll(() => {

@@ -1,13 +1,13 @@
 /** What a file in GGUF says of its model, and how it is refused: by its own keys and tensors. */
 import { join } from "node:path";
-import { loadModelConfig } from "../../src/models/config";
-import { openWeights } from "../../src/models/stored-weights";
-import { matrixOf } from "../../src/weights/gguf/weight";
-import { floatType, ggufOf } from "../helpers/gguf-models";
-import { GgufWriter } from "../helpers/gguf-writer";
-import { engineError, makeTestDir, type TestDir } from "../weights/files";
+import { loadModelConfig } from "../../../src/models/config";
+import { openWeights } from "../../../src/models/stored-weights";
+import { matrixOf } from "../../../src/weights/gguf/weight";
+import { floatType, ggufOf } from "../../helpers/gguf-models";
+import { GgufWriter } from "../../helpers/gguf-writer";
+import { engineError, makeTestDir, type TestDir } from "../../weights/files";
 
-const golden = (name: string) => join(__dirname, "..", "golden", name);
+const golden = (name: string) => join(__dirname, "../../golden", name);
 
 let dir: TestDir;
 beforeEach(() => {

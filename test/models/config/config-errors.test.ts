@@ -1,10 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { EngineError, type ErrorCode } from "../../src/errors";
-import { knownModelTypes, loadModelConfig, type Mamba2Config } from "../../src/models/config";
+import { EngineError, type ErrorCode } from "../../../src/errors";
+import { knownModelTypes, loadModelConfig, type Mamba2Config } from "../../../src/models/config";
+import { engineError, makeTestDir, type TestDir } from "../../weights/files";
 import { huggingFace, loadFrom, stateSpaces, withChanges, withMixer } from "./configs";
-import { engineError, makeTestDir, type TestDir } from "./files";
 
 let dir: TestDir;
 beforeAll(() => {
@@ -203,7 +203,7 @@ describe("whatever config.json holds, it is a config that fits together or an er
   });
 
   test("bytes of a golden changed", () => {
-    const valid = readFileSync(join(__dirname, "../golden/mamba2/config.json"));
+    const valid = readFileSync(join(__dirname, "../../golden/mamba2/config.json"));
     const edit = fc.tuple(fc.nat(valid.length - 1), fc.nat(255));
     const property = fc.property(fc.array(edit, { minLength: 1, maxLength: 5 }), (edits) => {
       const bytes = Buffer.from(valid);

@@ -1,6 +1,6 @@
 import type { FalconH1Config } from "../../../src/models/config/falcon-h1";
-import { goldenConfig, loadFrom, readGolden } from "../configs";
-import { makeTestDir, type TestDir } from "../files";
+import { makeTestDir, type TestDir } from "../../weights/files";
+import { goldenConfig, loadFrom, readGolden } from "./configs";
 import { ssm } from "./golden-parts";
 
 let dir: TestDir;

@@ -1,6 +1,6 @@
 import type { BambaConfig } from "../../../src/models/config/bamba";
-import { goldenConfig, loadFrom, readGolden } from "../configs";
-import { makeTestDir, type TestDir } from "../files";
+import { makeTestDir, type TestDir } from "../../weights/files";
+import { goldenConfig, loadFrom, readGolden } from "./configs";
 import { attention, common, mamba, ssm } from "./golden-parts";
 
 let dir: TestDir;

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { ConfigFile } from "../../src/models/config/json-file";
-import { ropeOf } from "../../src/models/config/rope";
-import { readRope } from "../../src/models/config/rope-parameters";
-import { engineError, makeTestDir, type TestDir } from "./files";
+import { ConfigFile } from "../../../src/models/config/json-file";
+import { ropeOf } from "../../../src/models/config/rope";
+import { readRope } from "../../../src/models/config/rope-parameters";
+import { engineError, makeTestDir, type TestDir } from "../../weights/files";
 
 interface Case {
   readonly name: string;
@@ -15,7 +15,7 @@ interface Case {
 }
 
 /** Written by scripts/golden/make_rope.py. */
-const golden = JSON.parse(readFileSync(join(__dirname, "../golden/rope.json"), "utf8")) as {
+const golden = JSON.parse(readFileSync(join(__dirname, "../../golden/rope.json"), "utf8")) as {
   readonly maxPositions: number;
   readonly cases: readonly Case[];
 };

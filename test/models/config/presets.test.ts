@@ -1,9 +1,9 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { loadModelConfig } from "../../src/models/config";
-import { configFacts } from "../helpers/config-facts";
+import { loadModelConfig } from "../../../src/models/config";
+import { configFacts } from "../../helpers/config-facts";
 
-const presets = join(__dirname, "../../bench/models");
+const presets = join(__dirname, "../../../bench/models");
 
 /** Parameters, those that a token uses, MiB of a sequence's states (f32, convolution bf16), bytes of a token's bf16 KV. */
 const expected: Readonly<Record<string, readonly [number, number, number, number]>> = {
