@@ -1,5 +1,5 @@
 /** What a step says of guesses that the device makes: where they come from, and what a head needs to go on. */
-import { padDecodes } from "../../../src/engine/policy/padding";
+import { laggingDecodes, padDecodes } from "../../../src/engine/policy/padding";
 import { Sequence } from "../../../src/engine/policy/sequence";
 import { batchOf, noDrafts, ON_DEVICE, type ScheduledRow, settles } from "../../../src/engine/policy/step-plan";
 import { StepBlock } from "../../../src/step/block";
@@ -85,4 +85,5 @@ test("a row of one token that settles nothing lags", () => {
   expect(
     [lags({ replay }), lags({ replay: { ...replay, settles: settles.all } }), lags({})].map(({ length }) => length),
   ).toEqual([1, 0, 0]);
+  expect(written(replays, laggingDecodes(2))!.lag).toHaveLength(1);
 });
