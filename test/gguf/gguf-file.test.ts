@@ -85,7 +85,7 @@ describe("isGguf", () => {
     expect(isGguf(dir.write(name, content))).toBe(expected);
   });
 
-  test("no file, and a directory", () => {
+  test("is false of a path without a file, and of a directory", () => {
     dir.write("x.gguf/readme", "");
     expect([isGguf(join(dir.path, "none.gguf")), isGguf(join(dir.path, "x.gguf"))]).toEqual([false, false]);
   });

@@ -184,7 +184,7 @@ test.each<[name: string, schema: unknown, text: string]>([
   JSON.parse(randomText(crossing, constraint, new Rng(2)));
 });
 
-test("choices", () => {
+test("of choices the text is one, whole", () => {
   const constraint = compileConstraint({ kind: "choice", choices: ["a", "ab", "日本", "b c"] }, crossing);
   const texts = ["a", "ab", "日本", "b c", "b", "abc", "日", ""];
   expect(texts.filter((text) => accepts(crossing, constraint, text))).toEqual(texts.slice(0, 4));

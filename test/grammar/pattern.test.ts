@@ -184,7 +184,7 @@ test.each(
   );
 });
 
-test("patterns of other dialects", () => {
+test("patterns of other dialects mean what they do there", () => {
   const matches = (source: string, texts: string[]) => texts.map((text) => accepts(crossing, compile(source), text));
   expect(matches("(?P<year>\\d{2})\\_\\@[\\w-.]]", ["12_@a]", "12_@-]", "12_@+]", "12@a]"])).toEqual([
     true,

@@ -179,7 +179,7 @@ test("without the key, a message says which variable takes one", async () => {
   await expect(run()).rejects.toMatchObject({ code: "ERR_DOWNLOAD", message: expect.stringContaining("set HF_TOKEN") });
 });
 
-test("a revision that is not there", async () => {
+test("a revision that is not there is told by its name", async () => {
   const missing = pull({ ...model, revision: "v9" }, { hub: new Hub(hub.url, null), cacheFolder: folder });
   await expect(missing).rejects.toMatchObject({
     code: "ERR_MODEL_NOT_FOUND",
@@ -187,7 +187,7 @@ test("a revision that is not there", async () => {
   });
 });
 
-test("a hub that does not answer", async () => {
+test("a hub that does not answer is an error of the download", async () => {
   const hub = new Hub("http://127.0.0.1:9", null);
   await expect(run({ hub })).rejects.toMatchObject({
     code: "ERR_DOWNLOAD",

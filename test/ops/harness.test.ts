@@ -63,7 +63,7 @@ describe("bits", () => {
   });
 });
 
-test("samplingDistribution", () => {
+test("the reference of sampling filters in the order top-k, top-p, min-p", () => {
   const logits = [0.4, 0.3, 0.2, 0.1].map(Math.log);
   const support = (filters: object) =>
     Array.from(samplingDistribution(logits, { temperature: 1, topK: 0, topP: 1, minP: 0, ...filters }), (p) =>

@@ -207,7 +207,7 @@ describeEachBackend((backend) => {
     expect(await draw(backend, [logits, bad, logits], params)).toEqual([clean[0], -1, clean[2]]);
   });
 
-  test("no rows", async () => {
+  test("of no rows nothing is drawn", async () => {
     expect(await draw(backend, [], [])).toEqual([]);
   });
 });

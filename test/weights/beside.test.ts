@@ -47,7 +47,7 @@ describe.each(["f32", "bf16", "dummy"] as const)("%s", (kind) => {
   });
 });
 
-test("matrices of two types", () => {
+test("matrices of two types become one of floats", () => {
   const [a] = storedMatrices(dir, "f32", [4, 6], 1) as WeightDescriptor[];
   const other = makeTestDir();
   const [b] = storedMatrices(other, "bf16", [4, 3], 1) as WeightDescriptor[];

@@ -29,7 +29,7 @@ describe.each(sliceCases)("$kind", ({ kind, shape, whole, cut }) => {
   const columns = [...rangesOf(whole), ...rangesOf(cut)];
   const one = () => storedMatrices(dir, kind, shape, 1)[0]!;
 
-  test("rows", () => {
+  test("rows are those that are asked for, once each", () => {
     const weight = one();
     const picked = pickRows(weight, rows);
     expect(picked.shape).toEqual([4, k]);

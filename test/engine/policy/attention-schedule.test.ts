@@ -55,7 +55,7 @@ test.each([
   expect(splitTokens(kvLen, { ...geometry, kvHeads })).toBe(expected);
 });
 
-test("items of a small batch", () => {
+test("a small batch has an item for each 128 keys of a row", () => {
   expect(scheduleOf([300, 0, 128], 6, geometry)).toEqual({
     splitItems: Int32Array.of(0, 0, 128, 0, 128, 256, 0, 256, 300, 2, 0, 128, -1, -1, -1, -1, -1, -1),
     splitStart: Int32Array.of(0, 3, 3, 4),

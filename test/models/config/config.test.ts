@@ -138,7 +138,7 @@ describe("keys that the reference implementation does not read change nothing", 
 });
 
 describe("keys that mamba_ssm reads", () => {
-  test("rmsnorm", () => {
+  test("without rmsnorm there is no gated norm", () => {
     expect(load(withMixer({ rmsnorm: false }))).toMatchObject({ modelType: "mamba2", ssm: { norm: null } });
   });
 

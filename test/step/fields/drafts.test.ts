@@ -85,5 +85,7 @@ test("a row of one token that settles nothing lags", () => {
   expect(
     [lags({ replay }), lags({ replay: { ...replay, settles: settles.all } }), lags({})].map(({ length }) => length),
   ).toEqual([1, 0, 0]);
+  // One that catches up with what it lacks still needs the kernel that knows of histories.
+  expect(lags({ replay: { ...replay, held: 3, settles: settles.all } })).toHaveLength(1);
   expect(written(replays, laggingDecodes(2))!.lag).toHaveLength(1);
 });
