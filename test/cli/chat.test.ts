@@ -4,7 +4,7 @@ import { ChatLoop } from "../../src/cli/chat-loop";
 import { ChatSession } from "../../src/cli/chat-session";
 import type { ChatMessage } from "../../src/llm/types";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../helpers/fake-language-model";
-import { until } from "../helpers/openai-conformance";
+import { until } from "../helpers/until";
 import { run } from "./run";
 
 test("two piped messages: the second sees the first; only answers come out", async () => {

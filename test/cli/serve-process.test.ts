@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { modelPath } from "../../src/llm/bundled-model";
 import { enginePid, isAlive } from "../helpers/processes";
+import { until } from "../helpers/until";
 import { outcomeOf, run, start } from "./run";
 
 async function freePort(): Promise<number> {
@@ -57,10 +58,6 @@ async function serving(...args: string[]) {
         body: JSON.stringify({ prompt: "Once upon a time", max_tokens: 4, ...body }),
       }),
   };
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await sleep(50);
 }
 
 const endless = { max_tokens: 100_000, ignore_eos: true };

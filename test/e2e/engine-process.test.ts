@@ -4,6 +4,7 @@ import { LLM } from "../../src/llm/llm";
 import type { GenerateParams, GenerationResult } from "../../src/llm/types";
 import { engineInChild } from "../helpers/engine-in-child";
 import { enginePid, isAlive } from "../helpers/processes";
+import { until } from "../helpers/until";
 
 const options = { maxNumSeqs: 16 };
 let here: LLM;
@@ -14,10 +15,6 @@ beforeAll(async () => {
   await there.ready();
 });
 afterAll(() => Promise.all([here.close(), there.close()]));
-
-const until = async (condition: () => boolean) => {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
-};
 
 it("says the same of itself", () => {
   expect(there.info).toEqual(here.info);

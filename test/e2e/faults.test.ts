@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { modelPath } from "../../src/llm/bundled-model";
 import { LLM } from "../../src/llm/llm";
 import { type RunningServer, serve } from "../../src/server/serve";
-import { until } from "../helpers/openai-conformance";
+import { until } from "../helpers/until";
 
 const maxModelLen = 1024;
 const dir = mkdtempSync(join(tmpdir(), "mamba-serve-"));

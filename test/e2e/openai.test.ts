@@ -3,6 +3,7 @@ import { type EngineLoader, loadEngine } from "../../src/llm/load-engine";
 import { type RunningServer, serve } from "../../src/server/serve";
 import { engineInChild } from "../helpers/engine-in-child";
 import { openaiConformance } from "../helpers/openai-conformance";
+import { until } from "../helpers/until";
 
 describe.each<[string, EngineLoader]>([
   ["in this process", loadEngine],
@@ -44,7 +45,7 @@ describe.each<[string, EngineLoader]>([
       }),
     );
     for (const [i, text] of crowd.entries()) if (text !== null) expect(text).toBe(alone[i % 3]);
-    while (llm.stats().running + llm.stats().slotsUsed > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await until(() => llm.stats().running + llm.stats().slotsUsed === 0);
     expect(llm.stats()).toMatchObject({ waiting: 0 });
   });
 });

@@ -2,7 +2,7 @@ import type { Page } from "playwright-core";
 import { EngineError } from "../../src/errors";
 import { describeInBrowser } from "../helpers/browser";
 import { FakeLanguageModel } from "../helpers/fake-language-model";
-import { until } from "../helpers/openai-conformance";
+import { until } from "../helpers/until";
 
 describeInBrowser("generating on the web page", (site) => {
   test("a message sent with Enter is answered as it is generated", async () => {

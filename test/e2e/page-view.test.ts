@@ -2,7 +2,7 @@ import { LLM } from "../../src/llm/llm";
 import { serve } from "../../src/server/serve";
 import { describeInBrowser } from "../helpers/browser";
 import { FakeLanguageModel } from "../helpers/fake-language-model";
-import { until } from "../helpers/openai-conformance";
+import { until } from "../helpers/until";
 
 describeInBrowser("the web page itself", (site) => {
   test("the policy is in force: neither HTML from text nor inline script nor another server", async () => {

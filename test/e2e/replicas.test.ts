@@ -7,6 +7,7 @@ import { ReplicatedEngine } from "../../src/supervisor/replicated-engine";
 import { engineRegister } from "../helpers/engine-in-child";
 import { enginePid } from "../helpers/processes";
 import { Rng } from "../helpers/rng";
+import { until } from "../helpers/until";
 
 const options: LoadOptions = { device: "cpu", maxNumSeqs: 16 };
 const loaded: ReplicatedEngine[] = [];
@@ -29,10 +30,6 @@ afterEach(async () => {
   await Promise.all(open.splice(0).map((llm) => llm.close()));
   loaded.length = 0;
 });
-
-const until = async (condition: () => boolean) => {
-  while (!condition()) await sleep(5);
-};
 
 /** Requests of 24 conversations in random order, 8 at once; each begins like the others of its conversation. */
 async function share(llm: LLM): Promise<number> {

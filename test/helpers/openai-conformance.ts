@@ -1,4 +1,5 @@
 import OpenAI from "openai";
+import { until } from "./until";
 
 export interface ConformanceTarget {
   /** As "http://127.0.0.1:8000/v1". */
@@ -220,13 +221,4 @@ export async function failure(request: PromiseLike<unknown>): Promise<InstanceTy
     throw error;
   }
   throw new Error("the request was expected to fail");
-}
-
-/** Waits for a condition, half a minute at most: on a busy machine a test may get little of it. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 30_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error("the condition did not come true within 30 s");
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }

@@ -5,6 +5,7 @@ import { LLM } from "../../src/llm/llm";
 import type { GenerationChunk } from "../../src/llm/types";
 import { testDevices } from "../helpers/backends";
 import { goldens } from "../helpers/golden";
+import { until } from "../helpers/until";
 
 const golden = goldens[2]!;
 const story = "Once upon a time there was a";
@@ -269,7 +270,7 @@ describe("a broken model directory is an error that names its cause", () => {
       await expect(Promise.resolve(broken.generate(story))).rejects.toMatchObject({ code: "ERR_NON_FINITE" });
     }
     // The next step was launched before the logits of this one had come; its slot is free once that one ends too.
-    while (broken.stats().slotsUsed > 0) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => broken.stats().slotsUsed === 0);
     expect(broken.stats().running).toBe(0);
     await broken.close();
   });

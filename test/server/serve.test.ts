@@ -2,7 +2,7 @@ import net from "node:net";
 import { EngineError } from "../../src/errors";
 import { type ServeOptions, serve } from "../../src/server/serve";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../helpers/fake-language-model";
-import { until } from "../helpers/openai-conformance";
+import { until } from "../helpers/until";
 
 const anHour = 3_600_000;
 

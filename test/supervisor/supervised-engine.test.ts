@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { EngineToken } from "../../src/engine/policy/request";
 import type { EngineError } from "../../src/errors";
 import type { LoadedEngine, LoadOptions } from "../../src/llm/load-engine";
@@ -6,6 +5,7 @@ import type { ModelConfig } from "../../src/models/config";
 import { supervisedEngine } from "../../src/supervisor/supervised-engine";
 import { makeRequest } from "../helpers/engine-request";
 import { type Fault, faults, type LoadFault, standInProgram } from "../helpers/stand-in-engine";
+import { until } from "../helpers/until";
 
 interface Started {
   readonly engine: LoadedEngine;
@@ -64,10 +64,6 @@ async function failure(tokens: AsyncIterable<EngineToken>) {
     return { ids, error: error as EngineError };
   }
   throw new Error(`ended well, after ${ids.join(", ")}`);
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(5);
 }
 
 const pid = (engine: LoadedEngine) => Number(engine.info?.device);
@@ -184,12 +180,12 @@ describe("a process that fails is replaced", () => {
     const { engine } = start();
     await engine.ready();
     await collect(submit(engine, "none"));
-    while (engine.client.stats().steps < 6) await sleep(10);
+    await until(() => engine.client.stats().steps >= 6);
     await failure(submit(engine, "exit"));
     expect(engine.client.stats()).toMatchObject({ running: 0, slotsTotal: 0 });
     expect(engine.client.stats().steps).toBeGreaterThanOrEqual(6);
     await answersAgain(engine);
-    while (engine.client.stats().steps < 12) await sleep(10);
+    await until(() => engine.client.stats().steps >= 12);
   });
 
   it("a scoring that was under way is told, too", async () => {

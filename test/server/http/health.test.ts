@@ -5,7 +5,7 @@ import type { EngineHealth } from "../../../src/engine/policy/request";
 import { buildApp } from "../../../src/server/app";
 import { serve } from "../../../src/server/serve";
 import { FakeLanguageModel } from "../../helpers/fake-language-model";
-import { until } from "../../helpers/openai-conformance";
+import { until } from "../../helpers/until";
 
 const model = new FakeLanguageModel();
 const app = buildApp(model, { retryAfterSeconds: 3 });

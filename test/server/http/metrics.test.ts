@@ -2,7 +2,7 @@ import "../../helpers/allow-inject";
 import { EngineError } from "../../../src/errors";
 import { buildApp } from "../../../src/server/app";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../../helpers/fake-language-model";
-import { until } from "../../helpers/openai-conformance";
+import { until } from "../../helpers/until";
 
 const closers: (() => Promise<unknown>)[] = [];
 afterAll(() => Promise.all(closers.map((close) => close())));

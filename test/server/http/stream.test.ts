@@ -5,7 +5,7 @@ import { EngineError } from "../../../src/errors";
 import { buildApp } from "../../../src/server/app";
 import type { ServerOptions } from "../../../src/server/options";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../../helpers/fake-language-model";
-import { until } from "../../helpers/openai-conformance";
+import { until } from "../../helpers/until";
 import { makeTestDir } from "../../weights/files";
 
 const closers: (() => Promise<unknown>)[] = [];

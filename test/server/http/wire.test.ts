@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import { buildApp } from "../../../src/server/app";
 import type { ServerOptions } from "../../../src/server/options";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../../helpers/fake-language-model";
-import { until } from "../../helpers/openai-conformance";
+import { until } from "../../helpers/until";
 
 const closers: (() => Promise<unknown>)[] = [];
 afterAll(() => Promise.all(closers.map((close) => close())));

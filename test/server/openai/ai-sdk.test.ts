@@ -2,7 +2,7 @@ import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { APICallError, generateObject, generateText, jsonSchema, streamText, tool } from "ai";
 import { type RunningServer, type ServeOptions, serve } from "../../../src/server/serve";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../../helpers/fake-language-model";
-import { until } from "../../helpers/openai-conformance";
+import { until } from "../../helpers/until";
 
 const servers: RunningServer[] = [];
 afterAll(() => Promise.all(servers.map((server) => server.close())));

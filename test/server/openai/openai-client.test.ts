@@ -2,7 +2,8 @@ import OpenAI from "openai";
 import { EngineError } from "../../../src/errors";
 import { type RunningServer, type ServeOptions, serve } from "../../../src/server/serve";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../../helpers/fake-language-model";
-import { failure, openaiConformance, until } from "../../helpers/openai-conformance";
+import { failure, openaiConformance } from "../../helpers/openai-conformance";
+import { until } from "../../helpers/until";
 
 const servers: RunningServer[] = [];
 

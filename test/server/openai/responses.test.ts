@@ -4,7 +4,8 @@ import { EngineError } from "../../../src/errors";
 import { buildApp } from "../../../src/server/app";
 import { type RunningServer, serve } from "../../../src/server/serve";
 import { FakeLanguageModel, type FakeLanguageModelOptions } from "../../helpers/fake-language-model";
-import { failure, until } from "../../helpers/openai-conformance";
+import { failure } from "../../helpers/openai-conformance";
+import { until } from "../../helpers/until";
 
 const servers: RunningServer[] = [];
 afterAll(() => Promise.all(servers.map((server) => server.close())));
