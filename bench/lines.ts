@@ -43,9 +43,10 @@ export function provenance(lines: readonly (Dated & object)[], used: readonly Da
 
 /** The devices and the dates of lines, such as "NVIDIA H200, 2026-01-02 to 2026-01-05". */
 export function origin(used: readonly Dated[]): string {
-  const dates = used.map(({ date }) => date).sort();
-  return [...new Set(used.map(({ hardware }) => hardware)), ends(dates)].join(", ");
+  return [...new Set(used.map(({ hardware }) => hardware)), datesOf(used)].join(", ");
 }
+
+export const datesOf = (used: readonly Pick<Dated, "date">[]): string => ends(used.map(({ date }) => date).sort());
 
 /** The least and the most of a rate, rounded to so many decimals. */
 function range(all: readonly Rates[], rateOf: (rates: Rates) => number, decimals: number): string {

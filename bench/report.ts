@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { cpuTable } from "./cpu-table";
 import { engineTable } from "./engine-table";
 import { kernelTable } from "./kernel-table";
+import { prefixTable } from "./prefix-table";
 import { speculationTable } from "./speculation-table";
 import { stepTable } from "./step-table";
 
@@ -16,6 +17,7 @@ const tables: Readonly<Record<string, (lines: never[]) => string>> = {
   "h200-quantized.jsonl": stepTable,
   "h200-engine.jsonl": engineTable,
   "h200-speculation.jsonl": speculationTable,
+  "h200-prefix.jsonl": prefixTable,
 };
 const end = "<!-- end -->";
 

@@ -1,6 +1,7 @@
 import { cpuTable } from "../../bench/cpu-table";
 import { engineTable } from "../../bench/engine-table";
 import { kernelTable } from "../../bench/kernel-table";
+import { type PrefixLine, prefixTable } from "../../bench/prefix-table";
 import { withTables } from "../../bench/report";
 import { type SpeculationLine, speculationTable } from "../../bench/speculation-table";
 import { stepTable } from "../../bench/step-table";
@@ -172,6 +173,31 @@ test("guesses: the newest run of each number of sequences, and nothing of older 
     "| mamba2-2.7b | ngram | 3 | 8 | 1,300 | 0.97x | 1.80x | def5678 |",
     "| mamba2-2.7b | ngram | 3 | 1 | 1,300 | 1.00x | - | def5678 |",
     "| bamba-9b | mtp | 3 | 8 | 1,234 | 1.00x | - | abc1234 |",
+  ]);
+});
+
+test("the prefix cache: the newest engines with it and without, of traffic that both had", () => {
+  const line = (prefix_cache: boolean, fields: Partial<PrefixLine>): PrefixLine => ({
+    ...{ date: "2026-01-02", commit: "abc1234", model: "bench/models/bamba-9b", figure: "reuse", prefix_cache },
+    ...{ flags: { tokens: "65536", shared: "0.9", sessions: "128", turns: "12", system: "2048" }, ...fields },
+  });
+  const replay = { figure: "replay", date: "2026-01-04" };
+  const lines = [
+    line(true, { last_ttft_ms: 999 }),
+    line(false, { last_ttft_ms: 1181 }),
+    line(true, { last_ttft_ms: 160 }),
+    line(true, { ...replay, mean_ttft_ms: 236.2 }),
+    line(false, { ...replay, mean_ttft_ms: 1814 }),
+    line(true, { figure: "tiers" }),
+    line(true, { model: "other", last_ttft_ms: 1 }),
+  ];
+  expect(prefixTable(lines).split("\n")).toEqual([
+    "2026-01-02 to 2026-01-04:",
+    "",
+    "| model | traffic | first token without, ms | with, ms | times faster | commit |",
+    "|---|---|---|---|---|---|",
+    "| bamba-9b | prompts of 65,536 tokens that share 90 % | 1,181 | 160 | 7.4x | abc1234 |",
+    "| bamba-9b | 128 sessions of 12 turns after 2,048 tokens | 1,814 | 236 | 7.7x | abc1234 |",
   ]);
 });
 
