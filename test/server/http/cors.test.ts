@@ -47,6 +47,7 @@ it("answers a preflight without a key, with the headers that clients send", asyn
   const { statusCode, headers, body } = await preflight(listed, page);
   expect({ statusCode, body }).toEqual({ statusCode: 204, body: "" });
   expect(headers).toMatchObject({
+    "access-control-max-age": "600",
     "access-control-allow-origin": page,
     "access-control-allow-methods": "GET, POST",
     "access-control-allow-headers": "authorization,content-type,x-stainless-os",

@@ -145,6 +145,8 @@ describe("connections", () => {
     await stream.closed;
     expect(stream.received).toContain("[DONE]");
     for (const { socket } of others) socket.destroy();
+    // Their places are free again, soon after.
+    await until(async () => (await exchange(port, `${health}Connection: close\r\n\r\n`)).startsWith("HTTP/1.1 200"));
   });
 
   it("aborts when the client half-closes: to HTTP it has left", async () => {
