@@ -115,8 +115,15 @@ it("unfinishedTail leaves a split point that no later byte can change", () => {
   );
 });
 
-it("costs the same for each token of a long run without a complete character", () => {
+it("gives a run without a complete character out every eight tokens, so that no token looks at more", () => {
   const tokenizer = withRegex([{ type: "ByteFallback" }]);
   const ids = new Array<number>(2000).fill(tokenizer.tokenId("<0xFF>")!);
-  expect(pieces(tokenizer, ids).join("")).toBe("\uFFFD".repeat(2000));
+  const parts = pieces(tokenizer, ids);
+  expect(parts.slice(0, 16).map(({ length }) => length)).toEqual([
+    ...new Array(7).fill(0),
+    8,
+    ...new Array(7).fill(0),
+    8,
+  ]);
+  expect(parts.join("")).toBe("\uFFFD".repeat(2000));
 });

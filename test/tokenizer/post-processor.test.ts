@@ -23,6 +23,15 @@ it.each([
     [2],
   ],
   [
+    "two around the text, the later outside",
+    {
+      type: "Sequence",
+      processors: [template(token("<s>"), text, token("</s>")), template(token("</s>"), text, token("<s>"))],
+    },
+    [2, 1],
+    [2, 1],
+  ],
+  [
     "entries of several tokens",
     { ...template(token("x"), text), special_tokens: { x: { tokens: ["<s>", "</s>"] } } },
     [1, 2],

@@ -29,6 +29,13 @@ test.each(cases)("$name has no fewer tokens than its bound", async ({ tokenizer:
   );
 });
 
+test("of a text whose characters are joined first, a quarter counts", () => {
+  const json = cases.find((one) => one.name === "ByteLevel after Split")!.tokenizer;
+  const whole = boundOf(json)("z".repeat(1200));
+  expect(boundOf({ ...json, normalizer: { type: "NFC" } })("z".repeat(1200))).toBe(whole / 4);
+  expect("\u03c9\u0314\u0342\u0345".normalize("NFC")).toHaveLength(1); // four become one
+});
+
 test("most models have a bound", () => {
   const text = "z".repeat(1000);
   const of = (name: string) => boundOf(cases.find((one) => one.name === name)!.tokenizer)(text);

@@ -41,6 +41,7 @@ describe("bamba", () => {
     ["no head size", { mamba_d_head: undefined, mamba_n_heads: 4 }, { ssm: { heads: 4, headDim: 32 } }],
     ["no attention", { attn_layer_indices: null }, { layers: [mamba, mamba, mamba] }],
     ["heads of their own", { num_key_value_heads: null }, { attention: { kvHeads: 2 } }],
+    ["the largest head", { head_dim: 256 }, { attention: { headDim: 256 } }],
     ["a stated head size", { head_dim: 48 }, { attention: { headDim: 48, rope: { rotaryDim: 24 } } }],
     [
       "half of a head is rotated by default",

@@ -68,6 +68,8 @@ describe("granitemoehybrid", () => {
     ],
     ["no list", { layer_types: null }, { layers: [mamba, mamba, mamba], attention: null }],
     ["no position encoding by name", { position_embedding_type: "nope" }, { attention: { rope: null } }],
+    ["the class's epsilon", { rms_norm_eps: null }, { normEps: 1e-6, ssm: { norm: { eps: 1e-6 } } }],
+    ["a token that takes all experts", { num_local_experts: 2 }, { moe: { experts: 2, topK: 2 } }],
     ["no shared expert", { shared_intermediate_size: 0 }, { moe: { shared: null } }],
     [
       "multipliers of the class",

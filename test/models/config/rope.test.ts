@@ -64,6 +64,21 @@ test("dynamic scaling stretches theta beyond the positions that the model allows
   expect(ropeOf(parameters, 64, 2048).invFreq).toEqual(stretched.invFreq);
 });
 
+test("YaRN's ramp ends at the last channel, however long the original context was", () => {
+  const [theta, dim, factor] = [100, 16, 4];
+  const parameters = {
+    ...({ type: "yarn", theta, partialRotaryFactor: 1, factor, originalMaxPositions: 1e6, truncate: true } as const),
+    ...{ attentionFactor: 1, mscale: null, mscaleAllDim: null },
+    // From channel 0 on: those that turn less than so often are stretched the more, the further they are.
+    ...{ betaFast: 1e5, betaSlow: 1 },
+  };
+  const { invFreq } = ropeOf(parameters, dim, 1e6);
+  for (const [i, frequency] of invFreq.entries()) {
+    const ramp = i / (dim - 1);
+    expect(frequency).toBeCloseTo((1 - ramp + ramp / factor) / theta ** ((2 * i) / dim), 6);
+  }
+});
+
 describe("rejects", () => {
   const scaling = (changes: object) => ({ rope_scaling: { rope_type: "yarn", factor: 4, ...changes } });
 
