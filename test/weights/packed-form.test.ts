@@ -16,6 +16,11 @@ test.each([
   [codes("i8", 128), form("i8", 128), form("i8", 128)],
   [codes("i8", 24), form("bf16"), form("bf16")],
   [codes("i8", 512), form("i8", 512), form("i8", 512)], // a scale for each row
+  [codes("e4m3", 64), form("e4m3", 64), form("bf16")],
+  [codes("e4m3", 128), form("e4m3", 128), form("e4m3", 128)],
+  [codes("e4m3", 16), form("bf16"), form("bf16")],
+  [codes("e2m1", 16), form("e2m1", 16), form("e2m1", 16)],
+  [codes("e2m1", 8), form("bf16"), form("bf16")],
   [codes("u4", 16), form("bf16"), form("bf16")],
   [codes("u4", 32), form("u4", 32), form("u4", 32)],
   [floats, form("bf16"), form("bf16")],
