@@ -1,7 +1,7 @@
 import { EngineError } from "../../src/errors";
 
 /** The EngineError that `body` throws. */
-export function failureOf(body: () => void): EngineError {
+export function failureOf(body: () => unknown): EngineError {
   try {
     body();
   } catch (error) {

@@ -17,8 +17,8 @@ import { goldens, relativeError } from "../helpers/golden";
 import { ModelHarness } from "../helpers/model-harness";
 import { tokensOf } from "../helpers/random-serving";
 import { Rng } from "../helpers/rng";
-import { goldenConfig } from "../weights/configs";
 import { makeTestDir, type TestDir, withLength } from "../weights/files";
+import { goldenConfig } from "./config/configs";
 
 const named = (name: string) => goldens.find((golden) => golden.name === name)!;
 

@@ -1,7 +1,8 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { EngineError, type ErrorCode } from "../../src/errors";
+import type { EngineError, ErrorCode } from "../../src/errors";
+import { failureOf } from "../helpers/failure";
 
 export interface TestDir {
   readonly path: string;
@@ -29,14 +30,9 @@ export function makeTestDir(): TestDir {
 
 /** The error that `run` throws. Fails the test if it throws nothing, another type or another code. */
 export function engineError(code: ErrorCode, run: () => unknown): EngineError {
-  try {
-    run();
-  } catch (error) {
-    if (!EngineError.is(error)) throw error;
-    expect({ code: error.code, message: error.message }).toEqual({ code, message: error.message });
-    return error;
-  }
-  throw new Error(`expected ${code}, got no error`);
+  const error = failureOf(run);
+  expect({ code: error.code, message: error.message }).toEqual({ code, message: error.message });
+  return error;
 }
 
 /** A safetensors file: the length, `header` as text, then `dataBytes` zeros. */
