@@ -24,6 +24,10 @@ export const closedSchemas: readonly (readonly [name: string, schema: object])[]
   ["first items and more", { type: "array", prefixItems: [{ type: "null" }], items: { type: "integer" }, minItems: 2 }],
   ["different items", { type: "array", items: { type: "integer", minimum: 0, maximum: 9 }, uniqueItems: true }],
   ["an item that is there", { type: "array", items: { type: "integer" }, contains: { const: 7 } }],
+  [
+    "as many items as are asked for of what must be there",
+    { type: "array", items: { enum: [1, 2] }, contains: { const: 2 }, minContains: 2, minItems: 2 },
+  ],
   ["two items that are there", { type: "array", items: { enum: [1, 2] }, contains: { const: 2 }, minContains: 2 }],
   [
     "an object",

@@ -2,7 +2,7 @@ import { codeValues, fromBits, fromE4m3, toBits } from "../../src/weights/float-
 import { decode, encode, fromE4m3 as valueOfE4m3 } from "../helpers/bits";
 import { Rng } from "../helpers/rng";
 
-/** Of every magnitude from `from` to `to`, powers of two. */
+/** Values of every magnitude from 2^from to 2^(to + 1). */
 function floats(from: number, to: number): Float32Array {
   const rng = new Rng(11);
   return Float32Array.from(
