@@ -392,9 +392,11 @@ static __global__ void __launch_bounds__(128) update_any_kernel(const __grid_con
 
 // A window that a snapshot asks for: inputs as they are, so that a sequence that goes on from one sees the same.
 static __global__ void __launch_bounds__(128) keep_windows_kernel(const __grid_constant__ CausalConv1dVarlenParams p) {
-  const int64_t c = int64_t{blockIdx.x} * 128 + threadIdx.x, i = blockIdx.y, window = p.width - 1;
+  const int64_t c = int64_t{blockIdx.x} * 128 + threadIdx.x, i = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
+  const int64_t window = p.width - 1;
   let_next_start();
   wait_for_inputs();
+  if (i >= p.snapshots) return;
   const int64_t slot = p.snapshot_slots[i], first = p.snapshot_ends[i] - window;
   if (c >= p.dim || slot < 0 || slot >= p.slots_in_pool || first < 0 || first + window > p.tokens) return;
   for (int64_t j = 0; j < window; ++j) {
