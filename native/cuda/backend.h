@@ -9,8 +9,7 @@ namespace mamba::cuda {
 
 class CudaBackend : public Backend {
  public:
-  // The process's first GPU (see CUDA_VISIBLE_DEVICES). Throws ErrorCode::NoDevice.
-  // `index`: a GPU's number among those that the process sees.
+  // `index`: a GPU's number among those that the process sees (CUDA_VISIBLE_DEVICES). Throws ErrorCode::NoDevice.
   explicit CudaBackend(int index);
 
   std::string name() const override { return "cuda"; }

@@ -3,9 +3,8 @@
 //
 // Layout. Blocks of 16 rows x 128 of k, [row tiles][steps of k], both padded: zeros, whose scales are zeros. A block is
 // the operands of a warp's products in the order of its lanes, then scales:
-//   codes   [loads][32 lanes][16 bytes]. Lane 4 g + t has those of rows g and g + 8: of eight bits two loads of each
-//   row
-//           (64 of k each), of four bits one.
+//   codes   [loads][32 lanes][16 bytes]. Lane 4 g + t has those of rows g and g + 8: two loads of each row (64 of k
+//           each) where a code has eight bits, one where it has four.
 //   scales  i8, e4m3: f32 [16]. u4: f16 scale, f16 offset of each 32 of k, [16][4]. e2m1: bf16 of each 16, [16][8].
 // Within 32 of k a lane has eight: 8 t to 8 t + 7, of which products of 16 take four each. e2m1, whose scales are of
 // 16, has 4 t to 4 t + 3 and those 16 further. Codes lie where few instructions make pairs of them (kNibbleOf,

@@ -9,9 +9,8 @@
 // ordinary asynchronous copies, which the stage's barrier counts too.
 //
 // Mapping. kWarpgroups of warps multiply, each 64 rows of the weight, or twice 64, with all rows of x of the tile; one
-// more copies.
-// In a cluster of two the blocks have the same weight and neighbouring tiles of rows: each copies half of the weight to
-// both, which takes a third off what is read from the L2.
+// more copies. In a cluster of two the blocks have the same weight and neighbouring tiles of rows: each copies half of
+// the weight to both, which takes a third off what is read from the L2.
 //
 // Layout. A stage is 64 of k: rows of 128 bytes, swizzled. The weight's rows come through a map of (k, 8 rows, 2,
 // blocks, experts). With a gate those 2 are eight rows of the gate and the same of the up-projection, so that both lie

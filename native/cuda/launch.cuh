@@ -1,9 +1,8 @@
 #pragma once
 // How kernels are launched. A launch may start before the kernel ahead of it on the stream has ended (programmatic
 // dependent launch), so that its start-up and its loads of weights are hidden. For that every kernel keeps two rules:
-//   1. Before wait_for_inputs() a block reads nothing but weights and a step's metadata (memory that no kernel of a
-//   step
-//      writes) and writes nothing. Every block calls it, also one that has nothing to do.
+//   1. Before wait_for_inputs() a block reads nothing but weights and a step's metadata, memory that no kernel of a
+//      step writes, and writes nothing. Every block calls it, also one that has nothing to do.
 //   2. It calls let_next_start() once, as early as it likes: the next kernel waits for the end of this one in any case.
 #include <cuda_runtime.h>
 

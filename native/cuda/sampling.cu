@@ -6,11 +6,11 @@
 //
 // Bound. One read of the logits; for few rows the latency of the cluster's exchanges (1 for greedy, 2 for a draw, 1 or
 // 2 more for each filter). For many rows and a draw, the 64-bit hash of each token.
-#include "cuda/kernels.h"
 //
 // Measured on one H200 (us, the launch's 3.9 in it; native/lab/sampling.cu has the ladder), a vocabulary of 50288: for
 // one row greedy 6.8, a draw 9.2, with top-k, top-p and min-p 15.3, with top-p alone 23.0 (in a chain of dependent
 // launches 2.4, 4.6, 10.8 and 18.7); for 256 rows 23.4, 51.4, 63.9 and 104.7, where a copy of as many bytes takes 17.8.
+#include "cuda/kernels.h"
 #include "cuda/sampling.cuh"
 
 namespace mamba::cuda {

@@ -246,9 +246,8 @@ __device__ __forceinline__ void finish_pulling(const Skinny& p, const float* sum
   if (splits > 1) cluster_barrier();  // nobody leaves while others read its sums
 }
 
-// --- packed: frag over the packed weight, sums pulled from other blocks
-// -------------------------------------------------------- A block owns Tiles x 16 outputs; its warps take tiles along
-// k in turn, Depth of them in flight each.
+// --- packed: frag over the packed weight, sums pulled from other blocks ---------------------------------------------
+// A block owns Tiles x 16 outputs; its warps take tiles along k in turn, Depth of them in flight each.
 template <int Columns, int Tiles, int Warps, int Depth, int Blocks, bool Ahead>
 __global__ void __launch_bounds__(Warps * 32, Blocks)
     linear_packed_kernel(const __grid_constant__ Skinny p, int splits) {
