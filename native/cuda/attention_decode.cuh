@@ -101,8 +101,7 @@ struct DecodeWarp {
   const uint32_t ring;    // address of the warp's
   uint64_t* const full;
   const int lane, box_rows, shift, head_dim;
-  int stage = 0;
-  uint32_t phase = 0;
+  hopper::RingPlace place = {};
   uint32_t queries[kD / 16][2];
   float sums[kD / 16][4], maximum[2], total[2];
   int first[2], last[2];  // keys of the lane's columns
@@ -200,7 +199,7 @@ struct DecodeWarp {
   };
 
   __device__ __forceinline__ void attend(const Unit& unit, int tile) {
-    const uint32_t k = ring + stage * Shape::kStage, v = k + Shape::kMatrix;
+    const uint32_t k = ring + place.index * Shape::kStage, v = k + Shape::kMatrix;
     const int first_key = tile * kKeys;
     float scores[kKeys / 16][4];
 #pragma unroll
@@ -282,7 +281,7 @@ struct DecodeWarp {
   __device__ __forceinline__ void clear_tail(const Unit& unit, int tile) const {
     const int there = unit.end - tile * kKeys;
     if (there >= kKeys) return;
-    const uint32_t v = ring + stage * Shape::kStage + Shape::kMatrix;
+    const uint32_t v = ring + place.index * Shape::kStage + Shape::kMatrix;
     const int pieces = (kKeys - there) * 8;
     for (int i = lane; i < pieces * Shape::kChunks; i += 32) {
       asm volatile(
@@ -393,13 +392,13 @@ struct DecodeWarp {
     while (now.next_unit()) {
       begin(now.unit);
       for (; now.tile < now.tiles; now.tile += now.team) {
-        hopper::barrier_wait(full + stage, phase);
+        hopper::barrier_wait(full + place.index, place.phase);
         clear_tail(now.unit, now.tile);
         attend(now.unit, now.tile);
         __syncwarp();
         if (more) more = ahead.next_tile();
-        if (more) copy_tile(ahead, stage);
-        if (++stage == Shape::kStages) stage = 0, phase ^= 1;
+        if (more) copy_tile(ahead, place.index);
+        place.advance(Shape::kStages);
       }
       if (now.team == 1) {
         write_out(now.unit);

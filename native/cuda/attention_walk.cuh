@@ -33,7 +33,7 @@ struct WalkGroup {
   const int group, thread, lane, warp;
   const float scale;  // of a score, for powers of two
   const bool never;   // false
-  WalkPlace k = {}, v = {}, q = {};
+  hopper::RingPlace k = {}, v = {}, q = {};
   float scores[kKeys / 2], sums[kD / 2], maximum[2], total[2], shrink[2];
   uint32_t weights[kKeys / 4];  // four of each 16 keys
 
@@ -174,7 +174,7 @@ struct WalkGroup {
     products_wait<1>();
     pin(scores);
     release(shared.empty_k + k.index);
-    k.template advance<Shape::kStagesK>();
+    k.advance(Shape::kStagesK);
     if (kMasked) mask(unit, tile);
     softmax();
     hold_words(scores);
@@ -182,7 +182,7 @@ struct WalkGroup {
     pin(sums);
     hold_words(weights);
     release(shared.empty_v + v.index);
-    v.template advance<Shape::kStagesV>();
+    v.advance(Shape::kStagesV);
     pack_weights();
   }
 
@@ -205,7 +205,7 @@ struct WalkGroup {
     products_wait<0>();
     pin(scores);
     release(shared.empty_k + k.index);
-    k.template advance<Shape::kStagesK>();
+    k.advance(Shape::kStagesK);
     if (unit.first_tile < first_whole || unit.first_tile >= whole_end) mask(unit, unit.first_tile);
     softmax();
     pack_weights();
@@ -221,7 +221,7 @@ struct WalkGroup {
     pin(sums);
     hold_words(weights);
     release(shared.empty_v + v.index);
-    v.template advance<Shape::kStagesV>();
+    v.advance(Shape::kStagesV);
     write_out(unit);
   }
 
@@ -271,7 +271,7 @@ struct WalkGroup {
       run_unit(unit);
       __syncwarp();
       release(shared.empty_q + q.index * Shape::kGroups + group);
-      q.template advance<Shape::kStagesQ>();
+      q.advance(Shape::kStagesQ);
     }
   }
 };

@@ -31,15 +31,6 @@ struct WalkUnit {
   int64_t token;  // of the first query, in q and out
 };
 
-struct WalkPlace {
-  int index = 0;
-  uint32_t phase = 0;
-  template <int kStages>
-  __device__ __forceinline__ void advance() {
-    if (++index == kStages) index = 0, phase ^= 1;
-  }
-};
-
 __device__ __forceinline__ void copy_box_4d(uint32_t dst, const CUtensorMap* map, uint64_t* barrier, int x, int y,
                                             int z, int w) {
   asm volatile(
@@ -94,7 +85,7 @@ struct WalkCopy {
   const WalkMaps& maps;
   const WalkShared<Shape>& shared;
   const int box_rows, lane, shift;
-  WalkPlace k = {}, v = {}, q = {};
+  hopper::RingPlace k = {}, v = {}, q = {};
 
   // `index` counts tiles of all heads, head by head of a tile.
   __device__ __forceinline__ WalkUnit unit_at(int index, const int32_t*& block_table) const {
@@ -137,12 +128,12 @@ struct WalkCopy {
   __device__ __forceinline__ void copy_keys(int tile, int page, int head) {
     hopper::barrier_wait(shared.empty_k + k.index, k.phase ^ 1);
     copy_tile(&maps.k, shared.k + k.index * Shape::kTile, shared.full_k + k.index, tile, page, head);
-    k.template advance<Shape::kStagesK>();
+    k.advance(Shape::kStagesK);
   }
   __device__ __forceinline__ void copy_values(int tile, int page, int head) {
     hopper::barrier_wait(shared.empty_v + v.index, v.phase ^ 1);
     copy_tile(&maps.v, shared.v + v.index * Shape::kTile, shared.full_v + v.index, tile, page, head);
-    v.template advance<Shape::kStagesV>();
+    v.advance(Shape::kStagesV);
   }
   __device__ __forceinline__ void copy_queries(const WalkUnit& unit) {
     for (int group = 0; group < Shape::kGroups; ++group)
@@ -170,7 +161,7 @@ struct WalkCopy {
       }
     }
     __syncwarp();
-    q.template advance<Shape::kStagesQ>();
+    q.advance(Shape::kStagesQ);
   }
 
   __device__ __forceinline__ void run() {

@@ -99,7 +99,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
   const bool never = p.tokens < 0;
   // Where 8 x 8 matrices of v and out lie, as their threads address them: token, then two pieces of 8 channels.
   const uint32_t place = (lane / 16 * 8 + lane % 8) * 128 + (((2 * warp + lane / 8 % 2) ^ lane) % 8) * 16;
-  Ring<Walk<kPass>::kStages> ring;
+  RingPlace ring;
   float s[64], y[32], z[32];
   uint32_t left[8][4];
 #pragma unroll
@@ -259,7 +259,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
       products_commit();
     }
     hold(left, never);
-    ring.advance();
+    ring.advance(Walk<kPass>::kStages);
     more = ready();
     products_wait<kOut ? 1 : 0>();
     pin(s);

@@ -47,15 +47,6 @@ struct Walk<GdnPass::states> {
   uint64_t full[kStages], empty[kStages];
 };
 
-template <int kCount>
-struct Ring {
-  int index = 0;
-  uint32_t phase = 0;
-  __device__ void advance() {
-    if (++index == kCount) index = 0, phase ^= 1;
-  }
-};
-
 // The items of this block, one after another: those whose number among all is its own modulo the blocks. A warp looks
 // at 32 entries at a time. A segment's items are its heads; in the first walk each head twice, S and P. There the last
 // segment has none, for nothing comes after it, and the first one no P.
@@ -102,7 +93,7 @@ __device__ __forceinline__ void feed(const GdnChunkParams& p, const GdnMaps& map
                                      Walk<kPass>& shared) {
   using namespace hopper;
   constexpr bool kOut = kPass == GdnPass::out;
-  Ring<Walk<kPass>::kStages> ring;
+  RingPlace ring;
   Items<kPass> items;
   const int heads_per_key = scratch.heads_per_key, lane = threadIdx.x % 32;
   const int heads = static_cast<int>(p.value_heads);
@@ -127,7 +118,7 @@ __device__ __forceinline__ void feed(const GdnChunkParams& p, const GdnMaps& map
     const Gates* gates = scratch.gates + static_cast<int64_t>(segment.chunk) * p.value_heads + head;
     const int32_t* bounds = p.cu_chunk_seqlens + segment.chunk;
     int begin = bounds[0], end = bounds[1];
-    for (int i = 0; i < segment.chunks; ++i, ring.advance(), gates += p.value_heads) {
+    for (int i = 0; i < segment.chunks; ++i, ring.advance(Walk<kPass>::kStages), gates += p.value_heads) {
       step.snapshot = kOut && p.chunk_slots ? p.chunk_slots[segment.chunk + i] : -1;
       const int next_end = i + 1 < segment.chunks ? bounds[i + 2] : 0;  // used a chunk later
       auto& stage = shared.stage[ring.index];

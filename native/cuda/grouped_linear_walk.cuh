@@ -84,14 +84,6 @@ struct Walk {
   }
 };
 
-struct StagePlace {
-  int index = 0;
-  uint32_t phase = 0;
-  __device__ __forceinline__ void advance(int stages) {
-    if (++index == stages) index = 0, phase ^= 1;
-  }
-};
-
 __device__ __forceinline__ void copy_box_5d(uint16_t blocks, uint32_t to, const CUtensorMap* map, uint32_t barrier,
                                             int k, int block, int expert) {
   if (blocks == 1) {
@@ -142,7 +134,7 @@ __device__ __forceinline__ void copy_units(const GroupedLinearParams& p, const C
   const uint32_t place_in_rows = static_cast<uint32_t>(row) * kStageRowBytes + ((piece ^ (row % 8)) * 16);
   Walk<Shape> walk(p, rank);
   Unit unit;
-  StagePlace place{0, 1};
+  hopper::RingPlace place = {0, 1};
   for (int number = cluster; walk.find(number, unit); number += clusters) {
     const int padded = (unit.count + 7) / 8 * 8;
     uint32_t begins[kCopies];  // of the thread's rows, in 16 bytes; those past the last are that one again
@@ -234,7 +226,7 @@ __device__ __forceinline__ void multiply_units(const GroupedLinearParams& p, con
   const uint32_t first_stage = hopper::smem_address(memory.stages);
   Walk<Shape> walk(p, rank);
   Unit unit;
-  StagePlace place;
+  hopper::RingPlace place;
   const auto release = [&](int stage) {
     if constexpr (Shape::kCluster == 1) {
       if (lane == 0) hopper::barrier_arrive(memory.empty + stage);

@@ -47,15 +47,6 @@ __device__ __forceinline__ void store_at(uint32_t there, float4 v) {
   asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(there), "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w)
                : "memory");
 }
-// A thread's place in a ring of stages.
-struct RingPlace {
-  int index = 0;
-  uint32_t phase = 0;
-  __device__ __forceinline__ void advance(int stages) {
-    if (++index == stages) index = 0, phase ^= 1;
-  }
-};
-
 // Waits until the phase of this parity is complete.
 __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity) {
   asm volatile(
@@ -71,6 +62,15 @@ __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity)
 __device__ __forceinline__ void barrier_init_fence() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
+
+// A thread's place in a ring of stages; `phase` is the parity of its round, which barrier_wait() takes.
+struct RingPlace {
+  int index = 0;
+  uint32_t phase = 0;
+  __device__ __forceinline__ void advance(int stages) {
+    if (++index == stages) index = 0, phase ^= 1;
+  }
+};
 
 // Ordinary writes to shared memory before it are seen by the matrix unit and the copy engine after it.
 __device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }

@@ -11,8 +11,8 @@ __device__ __forceinline__ void copy_tiles(const SsdChunkScanParams& p, const Sc
   using namespace hopper;
   constexpr uint32_t kBytes = kTileBytes * (1 + (kPass == ScanPass::kScan ? 2 : 1) * Shared<kN>::kBlocks);
   const int heads_per_group = static_cast<int>(p.heads / p.groups);
-  Ring<Shared<kN>::kStages> ring;
-  for (; walk.next(); ring.advance()) {
+  RingPlace ring;
+  for (; walk.next(); ring.advance(Shared<kN>::kStages)) {
     auto& stage = shared.stage[ring.index];
     uint64_t* barrier = shared.loaded + ring.index;
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
@@ -63,7 +63,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
   // A barrier tells one phase from the next but not from the one after. This warp sees every third step only, and the
   // output warpgroups need not finish in order: with step i - 7 released, i - 8 may not be, and `empty` of its stage
   // would look as if i - 4 were. That i - 4 is ready says that i - 8 was released.
-  const auto claim = [&](const Ring<Shared<kN>::kStages>& ring) {
+  const auto claim = [&](const RingPlace& ring) {
     barrier_wait(shared.ready + ring.index, ring.phase ^ 1);
     barrier_wait(shared.empty + ring.index, ring.phase ^ 1);
   };
@@ -81,7 +81,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
   if (more) load();
   while (more) {
     const Position now = walk;
-    const Ring<Shared<kN>::kStages> ring(index);
+    const RingPlace ring = Shared<kN>::place(index);
     const float raw[2] = {next[0], next[1]}, a_log2 = next_a * kLog2e, bias = next_bias, d = next_d;
     more = advance();
     if (more) load();
@@ -140,7 +140,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
   }
   if (index % kPreparers != turn) return;    // another warp tells of the end
   for (int i = index; i < index + 2; ++i) {  // one for each output warpgroup
-    const Ring<Shared<kN>::kStages> ring(i);
+    const RingPlace ring = Shared<kN>::place(i);
     claim(ring);
     if (lane == 0) shared.step[ring.index].tokens = 0;
     warp_arrive(shared.ready + ring.index);

@@ -54,7 +54,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
   float cb[32], y[32];
   // Starts C B^T of a step, also (of whatever lies there) if there is none: ptxas wants products on every path. Returns
   // whether there is one.
-  const auto begin_cb = [&](const Ring<Shared<kN>::kStages>& ring) {
+  const auto begin_cb = [&](const RingPlace& ring) {
     const auto& stage = shared.stage[ring.index];
     barrier_wait(shared.ready + ring.index, ring.phase);
     const bool valid = shared.step[ring.index].tokens != 0;
@@ -70,11 +70,11 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
     return valid;
   };
   int i = turn;
-  bool more = begin_cb(Ring<Shared<kN>::kStages>(i));
+  bool more = begin_cb(Shared<kN>::place(i));
   products_wait<0>();
   pin(cb);
   while (more) {
-    const Ring<Shared<kN>::kStages> ring(i);
+    const RingPlace ring = Shared<kN>::place(i);
     const auto& stage = shared.stage[ring.index];
     const Step& step = shared.step[ring.index];
     const uint64_t c = describe_along_sum(smem_address(stage.c));
@@ -124,7 +124,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
 
     // The next step's first product runs under what is left of this step.
     i += 2;
-    more = begin_cb(Ring<Shared<kN>::kStages>(i));
+    more = begin_cb(Shared<kN>::place(i));
     copy_out_wait_read();
     __syncwarp();
     products_wait<1>();

@@ -40,6 +40,10 @@ template <int kN>
 struct Shared {
   static constexpr int kBlocks = kN / 64;
   static constexpr int kStages = 4;
+  // The place in the ring of the step with this number.
+  static __device__ __forceinline__ hopper::RingPlace place(int step) {
+    return {step % kStages, static_cast<uint32_t>(step / kStages % 2)};
+  }
   struct Stage {
     uint8_t x[kTileBytes], b[kBlocks][kTileBytes], c[kBlocks][kTileBytes];
   };
@@ -64,21 +68,6 @@ __device__ __forceinline__ void warp_arrive(uint64_t* barrier) {
   __syncwarp();
   if (kEveryLane || threadIdx.x % 32 == 0) hopper::barrier_arrive(barrier);
 }
-
-// The position in a ring of kCount.
-template <int kCount>
-struct Ring {
-  int index = 0;
-  uint32_t phase = 0;
-  Ring() = default;
-  __device__ explicit Ring(int steps) : index(steps % kCount), phase(steps / kCount % 2) {}
-  __device__ void advance() {
-    if (++index == kCount) {
-      index = 0;
-      phase ^= 1;
-    }
-  }
-};
 
 }  // namespace scan
 }  // namespace mamba::cuda

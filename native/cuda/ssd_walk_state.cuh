@@ -60,8 +60,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     for (int i = 0; i < 2; ++i) weights[i] = shared.step[index].to_end[t][i];
   };
 
-  Ring<Shared<kN>::kStages> ring;
-  Ring<2> tile;
+  RingPlace ring, tile;  // of steps; of rounded states
   uint32_t x[4][4];
   uint4 weights[2];
   barrier_wait(shared.ready + ring.index, ring.phase);
@@ -133,7 +132,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     if constexpr (!kScan) {
       if (store.at && step.decay_to && threadIdx.x % 128 == 0) *step.decay_to = decay;
     }
-    ring.advance();
+    ring.advance(Shared<kN>::kStages);
     barrier_wait(shared.ready + ring.index, ring.phase);
     more = shared.step[ring.index].tokens != 0;
     if (more) {
@@ -145,7 +144,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     if constexpr (kScan) {
       fence_async();
       warp_arrive(shared.rounded + tile.index);
-      tile.advance();
+      tile.advance(2);
     }
     products_wait<0>();
     pin(state);
