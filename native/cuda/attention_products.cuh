@@ -1,37 +1,9 @@
 #pragma once
 // Warpgroup products of the widths that attention has: scores (both operands from shared memory, contiguous along the
-// sum) and sums of values (weights from registers, values across the sum). Row r of a warp's sixteen lies in lanes 4 (r
-// % 8) on, elements 4 j + 2 (r / 8) and the next are its columns 8 j + 2 (lane % 4) and the next.
+// sum) and sums of values (weights from registers, values across the sum). Where a sum lies: hopper_sums.cuh.
 #include "cuda/hopper.cuh"
 
 namespace mamba::hopper {
-
-#define MAMBA_NAMES_32                                                                                             \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
-  "%24, "                                                                                                          \
-  "%25, %26, %27, %28, %29, %30, %31"
-#define MAMBA_NAMES_40 MAMBA_NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39"
-#define MAMBA_NAMES_48 MAMBA_NAMES_40 ", %40, %41, %42, %43, %44, %45, %46, %47"
-#define MAMBA_NAMES_56 MAMBA_NAMES_48 ", %48, %49, %50, %51, %52, %53, %54, %55"
-#define MAMBA_NAMES_64 MAMBA_NAMES_56 ", %56, %57, %58, %59, %60, %61, %62, %63"
-#define MAMBA_NAMES_72 MAMBA_NAMES_64 ", %64, %65, %66, %67, %68, %69, %70, %71"
-#define MAMBA_NAMES_80 MAMBA_NAMES_72 ", %72, %73, %74, %75, %76, %77, %78, %79"
-#define MAMBA_NAMES_88 MAMBA_NAMES_80 ", %80, %81, %82, %83, %84, %85, %86, %87"
-#define MAMBA_NAMES_96 MAMBA_NAMES_88 ", %88, %89, %90, %91, %92, %93, %94, %95"
-#define MAMBA_NAMES_104 MAMBA_NAMES_96 ", %96, %97, %98, %99, %100, %101, %102, %103"
-#define MAMBA_NAMES_112 MAMBA_NAMES_104 ", %104, %105, %106, %107, %108, %109, %110, %111"
-#define MAMBA_NAMES_120 MAMBA_NAMES_112 ", %112, %113, %114, %115, %116, %117, %118, %119"
-#define MAMBA_NAMES_128 MAMBA_NAMES_120 ", %120, %121, %122, %123, %124, %125, %126, %127"
-#define MAMBA_SUMS_32 MAMBA_F32(d, 0)
-#define MAMBA_SUMS_40 MAMBA_SUMS_32, MAMBA_F8(d, 32)
-#define MAMBA_SUMS_48 MAMBA_SUMS_40, MAMBA_F8(d, 40)
-#define MAMBA_SUMS_56 MAMBA_SUMS_48, MAMBA_F8(d, 48)
-#define MAMBA_SUMS_64 MAMBA_SUMS_56, MAMBA_F8(d, 56)
-#define MAMBA_SUMS_80 MAMBA_SUMS_64, MAMBA_F8(d, 64), MAMBA_F8(d, 72)
-#define MAMBA_SUMS_88 MAMBA_SUMS_80, MAMBA_F8(d, 80)
-#define MAMBA_SUMS_96 MAMBA_SUMS_88, MAMBA_F8(d, 88)
-#define MAMBA_SUMS_112 MAMBA_SUMS_96, MAMBA_F8(d, 96), MAMBA_F8(d, 104)
-#define MAMBA_SUMS_128 MAMBA_SUMS_112, MAMBA_F8(d, 112), MAMBA_F8(d, 120)
 
 #define MAMBA_ALONG(N, TYPE, SUMS, A, B, P)                                                            \
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #P                                                 \

@@ -24,7 +24,6 @@
 #include "cuda/e4m3_operands.cuh"
 #include "cuda/hopper.cuh"
 #include "cuda/linear.cuh"
-#include "cuda/linear_rows_product.cuh"
 
 namespace mamba::cuda::codes {
 

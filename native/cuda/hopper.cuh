@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "cuda/hopper_sums.cuh"
+
 namespace mamba::hopper {
 
 __device__ __forceinline__ uint32_t smem_address(const void* p) {
@@ -256,25 +258,15 @@ __device__ __forceinline__ void hold(const uint32_t (&operand)[kCount][4], bool 
   }
 }
 
-#define MAMBA_F4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define MAMBA_F8(d, i) MAMBA_F4(d, i), MAMBA_F4(d, i + 4)
-#define MAMBA_F32(d, i) MAMBA_F8(d, i), MAMBA_F8(d, i + 8), MAMBA_F8(d, i + 16), MAMBA_F8(d, i + 24)
-#define MAMBA_D32                                                                                                   \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
-  "%24, %25, %26, %27, %28, %29, %30, %31}"
-#define MAMBA_D64                                                                                                   \
-  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
-  "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "  \
-  "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
-
 // d[64 x 64] (+)= a b over 16, both from shared memory, both contiguous along the sum.
 template <class T>
 __device__ __forceinline__ void multiply_64(float (&d)[32], uint64_t a, uint64_t b, int accumulate) {
-#define MAMBA_WGMMA(TYPE)                                                                                         \
-  asm volatile(                                                                                                   \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                                                \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32 ", %32, %33, p, 1, 1, 0, 0;\n}\n" \
-      : MAMBA_F32(d, 0)                                                                                           \
+#define MAMBA_WGMMA(TYPE)                                                             \
+  asm volatile(                                                                       \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                    \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " {" MAMBA_NAMES_32 \
+      "}, %32, %33, p, 1, 1, 0, 0;\n}\n"                                              \
+      : MAMBA_SUMS_32                                                                 \
       : "l"(a), "l"(b), "r"(accumulate))
   if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
@@ -287,12 +279,12 @@ __device__ __forceinline__ void multiply_64(float (&d)[32], uint64_t a, uint64_t
 // d[64 x 64] (+)= a b over 16, a from registers, b along the sum.
 template <class T>
 __device__ __forceinline__ void multiply_along(float (&d)[32], const uint32_t (&a)[4], uint64_t b, int accumulate) {
-#define MAMBA_WGMMA(TYPE)                                                       \
-  asm volatile(                                                                 \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                              \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32 \
-      ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}\n"                           \
-      : MAMBA_F32(d, 0)                                                         \
+#define MAMBA_WGMMA(TYPE)                                                             \
+  asm volatile(                                                                       \
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                    \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " {" MAMBA_NAMES_32 \
+      "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}\n"                                \
+      : MAMBA_SUMS_32                                                                 \
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate))
   if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
@@ -305,10 +297,10 @@ __device__ __forceinline__ void multiply_along(float (&d)[32], const uint32_t (&
 // d[64 x 64] += a b over 16, a from registers, b across the sum.
 template <class T>
 __device__ __forceinline__ void multiply_add_across(float (&d)[32], const uint32_t (&a)[4], uint64_t b) {
-#define MAMBA_WGMMA(TYPE)                                                                \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " MAMBA_D32 \
-               ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"                              \
-               : MAMBA_F32(d, 0)                                                         \
+#define MAMBA_WGMMA(TYPE)                                                                      \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " {" MAMBA_NAMES_32 \
+               "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"                                   \
+               : MAMBA_SUMS_32                                                                 \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
   if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
@@ -321,10 +313,10 @@ __device__ __forceinline__ void multiply_add_across(float (&d)[32], const uint32
 // d[64 x 128] += a b over 16, a from registers, b across the sum.
 template <class T>
 __device__ __forceinline__ void multiply_add_across(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
-#define MAMBA_WGMMA(TYPE)                                                                 \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " " MAMBA_D64 \
-               ", {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"                               \
-               : MAMBA_F32(d, 0), MAMBA_F32(d, 32)                                        \
+#define MAMBA_WGMMA(TYPE)                                                                       \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " {" MAMBA_NAMES_64 \
+               "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"                                    \
+               : MAMBA_SUMS_64                                                                  \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
   if constexpr (__is_same(T, __nv_bfloat16)) {
     MAMBA_WGMMA("bf16");
@@ -336,9 +328,9 @@ __device__ __forceinline__ void multiply_add_across(float (&d)[64], const uint32
 
 // d[64 x 128] += a b over 8, a from registers, b along the sum, which is of floats of 10 bits behind the point (tf32).
 __device__ __forceinline__ void multiply_add_tf32(float (&d)[64], const uint32_t (&a)[4], uint64_t b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 " MAMBA_D64
-               ", {%64, %65, %66, %67}, %68, 1, 1, 1;\n"
-               : MAMBA_F32(d, 0), MAMBA_F32(d, 32)
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {" MAMBA_NAMES_64
+               "}, {%64, %65, %66, %67}, %68, 1, 1, 1;\n"
+               : MAMBA_SUMS_64
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 // To the nearest of such floats; the matrix unit itself cuts off.

@@ -45,10 +45,9 @@
 // Alone, where nothing is hidden, it is as fast or up to 2.5 us behind with a clean L2. With 65 to 128 rows (eight
 // warps) it was behind in chains too. More is in native/lab/README.md.
 #include "cuda/activation.cuh"
-#include "cuda/hopper.cuh"
+#include "cuda/hopper_products.cuh"
 #include "cuda/linear.cuh"
 #include "cuda/linear_rows.h"
-#include "cuda/linear_rows_product.cuh"
 #include "ops/linear_activation.h"
 
 namespace mamba::cuda::rows {
@@ -177,7 +176,7 @@ __device__ __forceinline__ void multiply(float (&sums)[kTile / 2], const uint8_t
     barrier_wait(barriers.full_x + of_x.index, of_x.phase);
     products_begin();
 #pragma unroll
-    for (int k = 0; k < 4; ++k) multiply_add_rows<T, kTile>(sums, x + 2 * k, w + 2 * k);
+    for (int k = 0; k < 4; ++k) multiply_add<T, kTile>(sums, x + 2 * k, w + 2 * k);
     products_commit();
     products_wait<0>();
     pin(sums);

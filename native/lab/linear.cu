@@ -102,7 +102,7 @@
 //
 // Through GemmPlans, prefill of m = 8192, TFLOP/s: in_proj, out_proj of 130m 695, 613; 2.7b 823, 820; 7b 690, 835. At
 // m = 32 and 64 it takes the times of Lt above.
-#include "cuda/hopper.cuh"
+#include "cuda/hopper_products.cuh"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
 #include "lab/lab.cuh"
@@ -506,24 +506,8 @@ __global__ void __launch_bounds__(256, 2) linear_tile_kernel(const __grid_consta
 // rows, and its x serves all of them; blocks of a cluster split k.
 template <int Columns>
 __device__ __forceinline__ void multiply_wide(float (&d)[Columns][4], uint64_t a, uint64_t b) {
-  if constexpr (Columns == 1) {
-    asm volatile("wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {%0, %1, %2, %3}, %4, %5, 1, 1, 1, 0, 0;\n"
-                 : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3])
-                 : "l"(a), "l"(b));
-  } else if constexpr (Columns == 2) {
-    float(&f)[8] = reinterpret_cast<float(&)[8]>(d);
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7}, %8, %9, 1, 1, 1, 0, "
-        "0;\n"
-        : MAMBA_F8(f, 0)
-        : "l"(a), "l"(b));
-  } else if constexpr (Columns == 4) {
-    float(&f)[16] = reinterpret_cast<float(&)[16]>(d);
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, "
-        "%13, %14, %15}, %16, %17, 1, 1, 1, 0, 0;\n"
-        : MAMBA_F8(f, 0), MAMBA_F8(f, 8)
-        : "l"(a), "l"(b));
+  if constexpr (Columns < 8) {
+    hopper::multiply_add<__nv_bfloat16, 8 * Columns>(reinterpret_cast<float(&)[4 * Columns]>(d), a, b);
   } else {
     static_assert(Columns == 8);
     hopper::multiply_64<__nv_bfloat16>(reinterpret_cast<float(&)[32]>(d), a, b, 1);
