@@ -119,19 +119,11 @@ struct DecodeWarp {
 #pragma unroll
       for (int c = 0; c < Shape::kChunks; ++c) {
         const uint32_t matrix = k + c * kKeys * 128;
-        copy(matrix, &maps.k, full + to, 64 * c, offset, at.unit.kv_head, page);
-        copy(matrix + Shape::kMatrix, &maps.v, full + to, 64 * c, offset, at.unit.kv_head, page);
+        hopper::copy_box_4d(matrix, &maps.k, full + to, 64 * c, offset, at.unit.kv_head, page);
+        hopper::copy_box_4d(matrix + Shape::kMatrix, &maps.v, full + to, 64 * c, offset, at.unit.kv_head, page);
       }
     }
     __syncwarp();
-  }
-  static __device__ __forceinline__ void copy(uint32_t to, const CUtensorMap* map, uint64_t* barrier, int x, int y,
-                                              int z, int w) {
-    asm volatile(
-        "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, "
-        "%6}], [%2];" ::"r"(to),
-        "l"(map), "r"(hopper::smem_address(barrier)), "r"(x), "r"(y), "r"(z), "r"(w)
-        : "memory");
   }
 
   // Column g is a row of the unit.
@@ -415,7 +407,7 @@ __global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(co
                                                                               int box_rows, bool teams, bool settled) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ uint8_t raw[];
-  uint8_t* memory = raw + (1024 - hopper::smem_address(raw) % 1024) % 1024;
+  uint8_t* memory = raw + (1024 - shared_address(raw) % 1024) % 1024;
   const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
   auto* full =
       reinterpret_cast<uint64_t*>(memory + Shape::kWarps * Shape::kStages * Shape::kStage) + warp * Shape::kStages;
@@ -430,7 +422,7 @@ __global__ __launch_bounds__(Shape::kWarps * 32) void attention_decode_kernel(co
   DecodeWarp<T, Shape> decode{job,
                               maps,
                               memory,
-                              hopper::smem_address(memory) + warp * Shape::kStages * Shape::kStage,
+                              shared_address(memory) + warp * Shape::kStages * Shape::kStage,
                               full,
                               lane,
                               box_rows,

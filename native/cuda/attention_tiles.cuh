@@ -19,6 +19,7 @@
 #include "cuda/attention.cuh"
 #include "cuda/hopper.cuh"
 #include "cuda/mma.cuh"
+#include "cuda/shared_memory.cuh"
 
 namespace mamba::cuda::attention {
 
@@ -37,10 +38,6 @@ struct TilesShape {
   static constexpr int kQueries = kRows * kQueryRow;
   static constexpr int kShared = kQueries + (kStages * kStage > kMerge ? kStages * kStage : kMerge);
 };
-
-__device__ __forceinline__ void copy_piece(uint32_t to, const void* from, bool there) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
-}
 
 // Two codes as 16-bit floats: those in the even bytes of a word, or those in the odd ones. Exact: the bits at their
 // places, with the difference of the exponents' biases made up for by a product.
@@ -66,7 +63,7 @@ class TilesBlock {
   __device__ __forceinline__ TilesBlock(const Job& j, uint8_t* memory)
       : job(j),
         shared(memory),
-        queries(hopper::smem_address(memory)),
+        queries(shared_address(memory)),
         stages(queries + Shape::kQueries),
         head_dim(static_cast<int>(j.pages.head_dim)) {}
 
@@ -78,12 +75,12 @@ class TilesBlock {
     load_queries(unit);
     clear();
     for (int i = 0; i < tiles; ++i) {
-      asm volatile("cp.async.wait_group %0;" ::"n"(Shape::kStages - 2) : "memory");
+      wait_for_groups<Shape::kStages - 2>();
       __syncthreads();  // tile i is there, and all are done with tile i - 1
       load_tile(unit, i + Shape::kStages - 1, tiles);
       attend(unit, i);
     }
-    asm volatile("cp.async.wait_all;" ::: "memory");
+    wait_for_copies();
     __syncthreads();
     write_out(unit);
     __syncthreads();
@@ -125,11 +122,11 @@ class TilesBlock {
                                     ? k_place
                                     : place_of_token(job, unit, key, job.pages.v_page_stride);
         const uint32_t to = tile_at<Shape::kRow>(stage, row, piece);
-        copy_piece(to, k + (there ? (k_place + channel) * kElement : 0), there);
-        copy_piece(to + Shape::kTile, v + (there ? (v_place + channel) * kElement : 0), there);
+        copy_async(to, k + (there ? (k_place + channel) * kElement : 0), there ? 16 : 0);
+        copy_async(to + Shape::kTile, v + (there ? (v_place + channel) * kElement : 0), there ? 16 : 0);
       }
     }
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    commit_copies();
   }
 
   // Pairs of channels of q; with codes those in the order of widen_codes.

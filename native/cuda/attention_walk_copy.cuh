@@ -31,15 +31,6 @@ struct WalkUnit {
   int64_t token;  // of the first query, in q and out
 };
 
-__device__ __forceinline__ void copy_box_4d(uint32_t dst, const CUtensorMap* map, uint64_t* barrier, int x, int y,
-                                            int z, int w) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
-      "[%2];" ::"r"(dst),
-      "l"(map), "r"(hopper::smem_address(barrier)), "r"(x), "r"(y), "r"(z), "r"(w)
-      : "memory");
-}
-
 // Named barriers: 1 to 3 are a group's turn, 4 to 6 a group's own.
 __device__ __forceinline__ void turn_wait(int group) { asm volatile("bar.sync %0, 256;" ::"r"(1 + group) : "memory"); }
 __device__ __forceinline__ void turn_give(int group) {
@@ -54,8 +45,8 @@ struct WalkShared {
   WalkUnit* units;  // beside each buffer of queries
 
   __device__ __forceinline__ explicit WalkShared(uint8_t* memory) {
-    memory += (1024 - hopper::smem_address(memory) % 1024) % 1024;
-    q = hopper::smem_address(memory);
+    memory += (1024 - shared_address(memory) % 1024) % 1024;
+    q = shared_address(memory);
     k = q + Shape::kQueries;
     v = k + Shape::kStagesK * Shape::kTile;
     auto* barriers =
@@ -120,8 +111,8 @@ struct WalkCopy {
     if (row < Shape::kKeys) {
 #pragma unroll
       for (int c = 0; c < Shape::kChunks; ++c) {
-        copy_box_4d(to + (c * Shape::kKeys + row) * 128, map, full, 64 * c,
-                    (tile * Shape::kKeys + row) & ((1 << shift) - 1), head, page);
+        hopper::copy_box_4d(to + (c * Shape::kKeys + row) * 128, map, full, 64 * c,
+                            (tile * Shape::kKeys + row) & ((1 << shift) - 1), head, page);
       }
     }
   }
@@ -150,13 +141,8 @@ struct WalkCopy {
         hopper::barrier_expect(full, Shape::kQuery);
 #pragma unroll
         for (int c = 0; c < Shape::kChunks; ++c) {
-          const uint32_t to = shared.q + buffer * Shape::kQuery + c * 64 * 128;
-          asm volatile(
-              "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, "
-              "%5}], [%2];" ::"r"(to),
-              "l"(&maps.q), "r"(hopper::smem_address(full)), "r"(64 * c), "r"(unit.head),
-              "r"(static_cast<int>(unit.token) + 64 * group)
-              : "memory");
+          hopper::copy_box_3d(shared.q + buffer * Shape::kQuery + c * 64 * 128, &maps.q, full, 64 * c, unit.head,
+                              static_cast<int>(unit.token) + 64 * group);
         }
       }
     }

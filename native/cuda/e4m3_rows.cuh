@@ -166,8 +166,8 @@ __global__ void __launch_bounds__(kMostGroups * 160, 1)
       hopper::barrier_wait(x_empty + stage, phase);
       hopper::barrier_expect(x_full + stage, kImage + (kStepScales ? N * 4 : 0));
       uint8_t* to = memory + plan.x + stage * kStage;
-      bulk_load(to, x.rows.codes + int64_t{step} * kImage, kImage, x_full + stage);
-      if constexpr (kStepScales) bulk_load(to + kImage, x.rows.scales + step * N, N * 4, x_full + stage);
+      hopper::copy_bytes(to, x.rows.codes + int64_t{step} * kImage, kImage, x_full + stage);
+      if constexpr (kStepScales) hopper::copy_bytes(to + kImage, x.rows.scales + step * N, N * 4, x_full + stage);
       if (++at == plan.stages) at = 0, phase ^= 1;
       if (++step == begin + count) step = begin;
     }
@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(kMostGroups * 160, 1)
       hopper::barrier_wait(x_full + stage, phase_of_x);
       if (++stage_of_split == plan.stages) stage_of_split = 0, phase_of_x ^= 1;
       const uint8_t* image = memory + plan.x + stage * kStage;
-      const uint64_t b = hopper::describe_along_sum(hopper::smem_address(image));
+      const uint64_t b = hopper::describe_along_sum(shared_address(image));
       uint32_t a[4][4];
 #pragma unroll
       for (int s = 0; s < 4; ++s) {

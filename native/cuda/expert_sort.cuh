@@ -11,6 +11,8 @@
 // 32 pairs, and a lane keeps how many came before its pair. The blocks' counts meet in the memory of all, and each
 // block adds up what lies before it. The places that rows go to lie apart, a sector for each, so kParts clusters do the
 // same and write every kParts-th 32 pairs each. Bound. Latency, of some passes through shared memory.
+#include "cuda/cluster.cuh"
+#include "cuda/hopper.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/vec.cuh"
 #include "ops/moe.h"
@@ -94,7 +96,7 @@ __global__ void __launch_bounds__(kWarps * 32) many_kernel(const __grid_constant
   const int rank = blockIdx.x % kBlocks, part = blockIdx.x / kBlocks;
   int *all_counts = sort_memory, *totals = sort_memory + kWarps * columns, *begins = totals + kBlocks * columns;
   int* counts = all_counts + warp * columns;
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;");
+  cluster_arrive_started();
   for (int i = thread; i < kWarps * columns; i += kWarps * 32) all_counts[i] = 0;
   let_next_start();
   __syncthreads();
@@ -129,15 +131,13 @@ __global__ void __launch_bounds__(kWarps * 32) many_kernel(const __grid_constant
 #pragma unroll
       for (int i = 0; i < 8; ++i) all_counts[(w + i) * columns + c] = sum, sum += each[i];
     }
-    const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(totals + rank * columns + c));
 #pragma unroll
     for (int r = 0; r < kBlocks; ++r) {
-      uint32_t there;
-      asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(at), "r"(r));
+      const uint32_t there = hopper::address_at(totals + rank * columns + c, r);
       asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(there), "r"(sum) : "memory");
     }
   }
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  meet_cluster();
   // At most as many experts as threads; the padding's begin is what lies before it in blocks, behind all experts.
   int before = 0, total = 0;
   if (thread < experts) {

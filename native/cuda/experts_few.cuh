@@ -16,9 +16,11 @@
 // Bound. Bytes: the rows of the chosen experts and of the shared one. Sums are taken in an order that the weights'
 // shapes give, and whether there is one token.
 #include "cuda/activation.cuh"
+#include "cuda/cluster.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/linear.cuh"
 #include "cuda/route.cuh"
+#include "cuda/shared_memory.cuh"
 #include "cuda/vec.cuh"
 
 namespace mamba::cuda::few {
@@ -78,11 +80,10 @@ __device__ __forceinline__ uint4 row_piece(const bf16* row, int at, int end) {
 
 // Eight elements into shared memory; zeros if not `real`. Whole blocks see them after finish_staging().
 __device__ __forceinline__ void stage(bf16* to, const bf16* from, bool real) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(real ? 16 : 0)
-               : "memory");
+  copy_async(shared_address(to), from, real ? 16 : 0);
 }
 __device__ __forceinline__ void finish_staging() {
-  asm volatile("cp.async.wait_all;" ::: "memory");
+  wait_for_copies();
   __syncthreads();
 }
 __device__ __forceinline__ uint4 staged(const bf16* row, int at) { return *reinterpret_cast<const uint4*>(row + at); }

@@ -72,7 +72,7 @@ static __global__ void __launch_bounds__(kCombineThreads, 1)
             barrier_expect(shared.full + stage, kSegmentBytes / 2);
             const uint8_t* at = scratch.state(p, first.chunk_of(i), head, 1);
             for (int j = 0; j < 4; ++j)
-              bulk_load(shared.p[stage] + j * 16384, at + j * 16384, 16384, shared.full + stage);
+              copy_bytes(shared.p[stage] + j * 16384, at + j * 16384, 16384, shared.full + stage);
           }
           continue;
         }
@@ -82,7 +82,7 @@ static __global__ void __launch_bounds__(kCombineThreads, 1)
         const bool never = p.tokens < 0;
         const auto step = [&](float(&s)[64], float(&next)[64], int i) {
           barrier_wait(shared.full + stage, phase);
-          const uint64_t by = describe_along_sum(smem_address(shared.p[stage]));
+          const uint64_t by = describe_along_sum(shared_address(shared.p[stage]));
           products_begin();
 #pragma unroll
           for (int k = 0; k < 16; ++k) multiply_add_tf32(s, left[k], by + ((k / 4 * 16384 + k % 4 * 32) >> 4));

@@ -319,7 +319,7 @@ __global__ void __launch_bounds__(kPrepareThreads, 4)
 
   float kk[32], qk[32];
   {
-    const uint64_t k = describe_along_sum(smem_address(shared.k)), q = describe_along_sum(smem_address(shared.q));
+    const uint64_t k = describe_along_sum(shared_address(shared.k)), q = describe_along_sum(shared_address(shared.q));
     products_begin();
 #pragma unroll
     for (int i = 0; i < kDim / 16; ++i) {
@@ -341,7 +341,7 @@ __global__ void __launch_bounds__(kPrepareThreads, 4)
 #pragma unroll
     for (int i = 0; i < kDim / 16; ++i) {
       uint32_t q[4];
-      load_matrices(q, tile_at<128>(smem_address(shared.q[i / 4]), 16 * warp + lane % 16, i % 4 * 2 + lane / 16));
+      load_matrices(q, tile_at<128>(shared_address(shared.q[i / 4]), 16 * warp + lane % 16, i % 4 * 2 + lane / 16));
       multiply_add<T>(upper, q, q[0], q[2]);
       multiply_add<T>(lower, q, q[1], q[3]);
     }
@@ -379,7 +379,7 @@ __global__ void __launch_bounds__(kPrepareThreads, 4)
   }
   __syncthreads();
 
-  const uint32_t staged = smem_address(shared.m[warp]);
+  const uint32_t staged = shared_address(shared.m[warp]);
   // A lane stores the same 16 bytes of rows 16 warp + lane / 8, + 4, + 8 and + 12 of T and of M.
   const int first_row = lane / 8, piece = lane % 8, rows = tokens - 16 * warp;
   T* const to = out + (16 * warp + first_row) * p.out_stride + 8 * piece;

@@ -153,7 +153,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
   };
   const auto begin_y = [&] {
     pack_sums<T>(left, s);
-    const uint64_t k = describe_along_sum(smem_address(shared.stage[ring.index].k));
+    const uint64_t k = describe_along_sum(shared_address(shared.stage[ring.index].k));
     products_begin();
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -170,7 +170,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
     const Gates& gates = shared.gates[ring.index];
     const float total = gates.total;
 #pragma unroll
-    for (int k = 0; k < 4; ++k) load_transposed(x[k], smem_address(stage.v[group]) + place + k * 2048);
+    for (int k = 0; k < 4; ++k) load_transposed(x[k], shared_address(stage.v[group]) + place + k * 2048);
 #pragma unroll
     for (int j = 0; j < 8; ++j) of_y[j] = *reinterpret_cast<const float2*>(gates.y + 8 * j + 2 * t);
 #pragma unroll
@@ -202,14 +202,14 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
       }
     }
     {
-      const uint64_t of_t = describe_along_sum(smem_address(stage.t));
+      const uint64_t of_t = describe_along_sum(shared_address(stage.t));
       products_begin();
 #pragma unroll
       for (int k = 0; k < 4; ++k) multiply_along<T>(y, x[k], of_t + ((k * 32) >> 4), k != 0);
       products_commit();
     }
     if constexpr (kOut) {  // under the rounding of U
-      const uint64_t q = describe_along_sum(smem_address(stage.q));
+      const uint64_t q = describe_along_sum(shared_address(stage.q));
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         multiply_along<T>(z, left[i], q + ((i / 4 * kTileBytes + i % 4 * 32) >> 4), i != 0);
@@ -237,7 +237,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
       }
     }
     {
-      const uint64_t k = describe_across_sum(smem_address(stage.k), kTileBytes);
+      const uint64_t k = describe_across_sum(shared_address(stage.k), kTileBytes);
       products_begin();
 #pragma unroll
       for (int i = 0; i < 4; ++i) multiply_add_across<T>(s, weighted[i], k + ((i * 2048) >> 4));
@@ -252,7 +252,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
 #pragma unroll
         for (int i = 0; i < 4; ++i) z[4 * j + i] *= i % 2 ? of_q[j].y : of_q[j].x;
       }
-      const uint64_t m = describe_along_sum(smem_address(stage.m));
+      const uint64_t m = describe_along_sum(shared_address(stage.m));
       products_begin();
 #pragma unroll
       for (int i = 0; i < 4; ++i) multiply_along<T>(z, written[i], m + ((i * 32) >> 4), 1);
@@ -277,7 +277,7 @@ __device__ __forceinline__ void advance(const GdnChunkParams& p, const GdnMaps& 
     if constexpr (kOut) {
       barrier_wait(shared.out_empty + group, out_phase ^ 1);
       out_phase ^= 1;
-      const uint32_t tile = smem_address(shared.out[group]) + place;
+      const uint32_t tile = shared_address(shared.out[group]) + place;
 #pragma unroll
       for (int j = 0; j < 8; j += 2) {
         const float* v = z + 4 * j;
@@ -307,7 +307,7 @@ __global__ void __launch_bounds__(kWalkThreads, 1)
   extern __shared__ __align__(1024) uint8_t raw[];
   auto& shared = *reinterpret_cast<Walk<kPass>*>(raw);
   if (threadIdx.x == 0) {
-    if (smem_address(raw) % 1024 != 0) __trap();
+    if (shared_address(raw) % 1024 != 0) __trap();
     for (int i = 0; i < Walk<kPass>::kStages; ++i) barrier_init(shared.full + i, 1), barrier_init(shared.empty + i, 8);
     if constexpr (kPass == GdnPass::out) {
       for (int i = 0; i < 2; ++i) barrier_init(shared.out_full + i, 4), barrier_init(shared.out_empty + i, 1);

@@ -131,7 +131,7 @@ __device__ __forceinline__ void feed(const GdnChunkParams& p, const GdnMaps& map
       shared.step[ring.index] = step;
       barrier_expect(barrier, (identity ? 3 : kOut ? 8 : 5) * kTileBytes + sizeof(Gates));
       for (int j = 0; j < 2; ++j) copy_box_3d(stage.k[j], &maps.k, barrier, 64 * j, key_head, begin);
-      bulk_load(&shared.gates[ring.index], gates, sizeof(Gates), barrier);
+      copy_bytes(&shared.gates[ring.index], gates, sizeof(Gates), barrier);
       if constexpr (kOut) {
         for (int j = 0; j < 2; ++j) copy_box_3d(stage.q[j], &maps.q, barrier, 64 * j, key_head, begin);
       }

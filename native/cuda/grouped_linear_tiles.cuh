@@ -13,6 +13,7 @@
 #include "cuda/grouped_linear.cuh"
 #include "cuda/hopper.cuh"
 #include "cuda/linear.cuh"
+#include "cuda/shared_memory.cuh"
 
 namespace mamba::cuda::grouped {
 
@@ -21,16 +22,6 @@ inline constexpr uint32_t kTileRowBytes = kTileK * 2, kTileStageBytes = (kTileM 
 
 __device__ __forceinline__ uint32_t tile_place(int row, int piece) {
   return static_cast<uint32_t>(row) * kTileRowBytes + static_cast<uint32_t>(piece ^ (row / 2 % 4)) * 16;
-}
-
-// 16 bytes, or as many zeros.
-__device__ __forceinline__ void copy_piece(uint32_t to, const void* from, bool inside) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(inside ? 16 : 0) : "memory");
-}
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int kPending>
-__device__ __forceinline__ void wait_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
 // The row of the weight behind row i of a block's share of it, counted from the expert's first; n or more: none.
@@ -71,9 +62,9 @@ __global__ void __launch_bounds__(kTileThreads, 1)
       const bool inside = k + piece * 8 < p.k;
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        copy_piece(stage + tile_place(row + i * 64, piece), inside ? x[i] + k * 2 : x[i], inside);
-        copy_piece(stage + kTileM * kTileRowBytes + tile_place(row + i * 64, piece), inside ? w[i] + k * 2 : w[i],
-                   inside && exists[i]);
+        copy_async(stage + tile_place(row + i * 64, piece), inside ? x[i] + k * 2 : x[i], inside ? 16 : 0);
+        copy_async(stage + kTileM * kTileRowBytes + tile_place(row + i * 64, piece), inside ? w[i] + k * 2 : w[i],
+                   inside && exists[i] ? 16 : 0);
       }
     }
     commit_copies();
@@ -84,7 +75,7 @@ __global__ void __launch_bounds__(kTileThreads, 1)
   const int first_m = warp / 4 * 64, first_n = warp % 4 * 32;
   float sums[4][4][4] = {};  // [16 rows][8 rows of the weight]
   for (int step = 0; step < steps; ++step) {
-    wait_copies<kTileStages - 2>();
+    wait_for_groups<kTileStages - 2>();
     __syncthreads();
     fetch(step + kTileStages - 1);
     const uint32_t stage = memory + static_cast<uint32_t>(step % kTileStages) * kTileStageBytes;
@@ -110,7 +101,7 @@ __global__ void __launch_bounds__(kTileThreads, 1)
       }
     }
   }
-  wait_copies<0>();
+  wait_for_groups<0>();
 
   with_activation(p.activation, [&]<Activation kActivation> {
 #pragma unroll

@@ -22,8 +22,10 @@
 // Bound. Many rows: the matrix unit. Few rows: the weights' bytes. Measured on an H200, us, 128 experts of 2688 x 1856,
 // 6 of each token, with a launch's 4: 64 tokens 294 (4.2 TB/s of weights; torch._grouped_mm 423), 512 tokens 324, 8192
 // tokens 970 to 1008 (torch, whose rows need no gathering, 946 to 965). The ladder is in native/lab/README.md.
+#include "cuda/cluster.cuh"
 #include "cuda/grouped_linear.cuh"
 #include "cuda/hopper_products.cuh"
+#include "cuda/shared_memory.cuh"
 
 namespace mamba::cuda::grouped {
 
@@ -102,13 +104,9 @@ __device__ __forceinline__ void copy_box_5d(uint16_t blocks, uint32_t to, const 
   }
 }
 
-// 16 bytes, or as many zeros without `bytes`.
-__device__ __forceinline__ void copy_16(uint32_t to, const void* from, uint32_t bytes) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
-}
 // An arrival at the barrier once this thread's copies are there.
 __device__ __forceinline__ void copies_arrive(uint64_t* barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(hopper::smem_address(barrier)) : "memory");
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 
 // The shared memory of a block.
@@ -149,18 +147,18 @@ __device__ __forceinline__ void copy_units(const GroupedLinearParams& p, const C
     const int block = (unit.nth * Shape::kCluster + rank) * (Shape::kWeightRows / 16 / Shape::kCluster);
     for (int step = 0; step < steps; ++step, place.advance(Shape::kStages), from += kStageRowBytes) {
       uint64_t* full = memory.full + place.index;
-      const uint32_t stage = hopper::smem_address(memory.stages) + place.index * Shape::kStageBytes;
+      const uint32_t stage = shared_address(memory.stages) + place.index * Shape::kStageBytes;
       hopper::barrier_wait(memory.empty + place.index, place.phase);
       if (thread == 0) {
         hopper::barrier_expect(full, Shape::kWeightBytes);
-        copy_box_5d((1 << Shape::kCluster) - 1, stage + rank * kShare, &weight, hopper::smem_address(full),
-                    step * kStageK, block, unit.expert);
+        copy_box_5d((1 << Shape::kCluster) - 1, stage + rank * kShare, &weight, shared_address(full), step * kStageK,
+                    block, unit.expert);
       }
       const uint32_t bytes = step * kStageK + piece * 8 < p.k ? 16 : 0,
                      to = stage + Shape::kWeightBytes + place_in_rows;
 #pragma unroll
       for (int i = 0; i < kCopies; ++i) {
-        if (i * 16 + row < padded) copy_16(to + i * 16 * kStageRowBytes, from + uint64_t{begins[i]} * 16, bytes);
+        if (i * 16 + row < padded) copy_async(to + i * 16 * kStageRowBytes, from + uint64_t{begins[i]} * 16, bytes);
       }
       copies_arrive(full);
     }
@@ -223,7 +221,7 @@ __device__ __forceinline__ void multiply_units(const GroupedLinearParams& p, con
                                                int warpgroup, int rank, int cluster, int clusters) {
   const int steps = static_cast<int>((p.k + kStageK - 1) / kStageK), lane = threadIdx.x % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
-  const uint32_t first_stage = hopper::smem_address(memory.stages);
+  const uint32_t first_stage = shared_address(memory.stages);
   Walk<Shape> walk(p, rank);
   Unit unit;
   hopper::RingPlace place;
@@ -347,9 +345,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   }
   let_next_start();
   __syncthreads();
-  if constexpr (Shape::kCluster > 1) {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-  }
+  if constexpr (Shape::kCluster > 1) meet_cluster();
   wait_for_inputs();
   if (warpgroup == Shape::kWarpgroups) {
     if constexpr (Shape::kWarpgroups == 3) hopper::registers_less<40>();
@@ -362,7 +358,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
   }
   if constexpr (Shape::kCluster > 1) {  // the other block still writes here
     __syncwarp();
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    meet_cluster();
   }
 #endif
 }

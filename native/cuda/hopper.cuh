@@ -8,29 +8,28 @@
 #include <cstdint>
 
 #include "cuda/hopper_sums.cuh"
+#include "cuda/shared_memory.cuh"
 
 namespace mamba::hopper {
 
-__device__ __forceinline__ uint32_t smem_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
+using cuda::shared_address;
 
 // --- mbarriers -------------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ void barrier_init(uint64_t* barrier, uint32_t count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(smem_address(barrier)), "r"(count) : "memory");
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count) : "memory");
 }
 __device__ __forceinline__ void barrier_arrive(uint64_t* barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(smem_address(barrier)) : "memory");
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 __device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(smem_address(barrier)), "r"(bytes)
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
                : "memory");
 }
 // The address of the same place in another block of the cluster.
 __device__ __forceinline__ uint32_t address_at(const void* p, int rank) {
   uint32_t there;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(smem_address(p)), "r"(rank));
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(p)), "r"(rank));
   return there;
 }
 // At the barrier that lies there in another block of the cluster. Orders nothing of this thread for those blocks: with
@@ -57,7 +56,7 @@ __device__ __forceinline__ void barrier_wait(uint64_t* barrier, uint32_t parity)
       "again:\n"
       "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
       "@!done bra again;\n"
-      "}\n" ::"r"(smem_address(barrier)),
+      "}\n" ::"r"(shared_address(barrier)),
       "r"(parity)
       : "memory");
 }
@@ -79,12 +78,25 @@ __device__ __forceinline__ void fence_async() { asm volatile("fence.proxy.async.
 
 // --- copies ----------------------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ void copy_box_3d(void* dst, const CUtensorMap* map, uint64_t* barrier, int x, int y, int z) {
+// `dst`: an address in shared memory. Coordinates beyond a size, negative ones too, read as zeros.
+__device__ __forceinline__ void copy_box_4d(uint32_t dst, const CUtensorMap* map, uint64_t* barrier, int x, int y,
+                                            int z, int w) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5, %6}], "
+      "[%2];" ::"r"(dst),
+      "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y), "r"(z), "r"(w)
+      : "memory");
+}
+__device__ __forceinline__ void copy_box_3d(uint32_t dst, const CUtensorMap* map, uint64_t* barrier, int x, int y,
+                                            int z) {
   asm volatile(
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, %5}], "
-      "[%2];" ::"r"(smem_address(dst)),
-      "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "r"(z)
+      "[%2];" ::"r"(dst),
+      "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y), "r"(z)
       : "memory");
+}
+__device__ __forceinline__ void copy_box_3d(void* dst, const CUtensorMap* map, uint64_t* barrier, int x, int y, int z) {
+  copy_box_3d(shared_address(dst), map, barrier, x, y, z);
 }
 // To the L2.
 __device__ __forceinline__ void prefetch_box_3d(const CUtensorMap* map, int x, int y, int z) {
@@ -94,8 +106,8 @@ __device__ __forceinline__ void prefetch_box_3d(const CUtensorMap* map, int x, i
 __device__ __forceinline__ void copy_box_2d(void* dst, const CUtensorMap* map, uint64_t* barrier, int x, int y) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::
-          "r"(smem_address(dst)),
-      "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y)
+          "r"(shared_address(dst)),
+      "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y)
       : "memory");
 }
 // What is read is the first to leave the L2.
@@ -104,17 +116,23 @@ __device__ __forceinline__ void copy_box_2d(void* dst, const CUtensorMap* map, u
                                             uint64_t policy) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, "
-      "%4}], [%2], %5;" ::"r"(smem_address(dst)),
-      "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "l"(policy)
+      "%4}], [%2], %5;" ::"r"(shared_address(dst)),
+      "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y), "l"(policy)
       : "memory");
 }
 // Neighbouring bytes, a multiple of 16, at addresses that are.
+__device__ __forceinline__ void copy_bytes(void* dst, const void* src, uint32_t bytes, uint64_t* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(dst)),
+               "l"(src), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
 __device__ __forceinline__ void copy_bytes(void* dst, const void* src, uint32_t bytes, uint64_t* barrier,
                                            uint64_t policy) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
-          "r"(smem_address(dst)),
-      "l"(src), "r"(bytes), "r"(smem_address(barrier)), "l"(policy)
+          "r"(shared_address(dst)),
+      "l"(src), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
 }
 // To the same place in each block of the cluster that `blocks` has a bit of; each one's barrier counts the bytes.
@@ -122,8 +140,8 @@ __device__ __forceinline__ void copy_box_2d_to(uint16_t blocks, void* dst, const
                                                int x, int y) {
   asm volatile(
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, "
-      "{%3, %4}], [%2], %5;" ::"r"(smem_address(dst)),
-      "l"(map), "r"(smem_address(barrier)), "r"(x), "r"(y), "h"(blocks)
+      "{%3, %4}], [%2], %5;" ::"r"(shared_address(dst)),
+      "l"(map), "r"(shared_address(barrier)), "r"(x), "r"(y), "h"(blocks)
       : "memory");
 }
 __device__ __forceinline__ void prefetch_map(const CUtensorMap* map) {

@@ -20,6 +20,7 @@
 // m = 16 this is 2 to 8% behind the library at lm_heads and ahead in chains. The rest is in native/lab/linear.cu.
 #include <cuda_runtime.h>
 
+#include "cuda/cluster.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/vec.cuh"
 #include "ops/linear.h"
@@ -140,34 +141,6 @@ __device__ __forceinline__ void put_sums(float* to, const float (&d)[Columns][4]
     float* at = to + (c * 8 + lane % 4 * 2) * kTileRows + lane / 4;
     at[0] = d[c][0], at[kTileRows] = d[c][1], at[8] = d[c][2], at[kTileRows + 8] = d[c][3];
   }
-}
-
-__device__ __forceinline__ uint32_t cluster_rank() {
-  uint32_t r = 0;
-#if __CUDA_ARCH__ >= 900
-  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
-#endif
-  return r;
-}
-__device__ __forceinline__ void cluster_arrive() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void cluster_wait() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-#endif
-}
-// Into the shared memory of the cluster's first block.
-__device__ __forceinline__ void store_to_first(float* at, float value) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile(
-      "{\n.reg .u32 there;\nmapa.shared::cluster.u32 there, %0, 0;\nst.shared::cluster.f32 [there], %1;\n}" ::"r"(
-          shared_address(at)),
-      "f"(value)
-      : "memory");
-#endif
 }
 
 // Adds the sums of warps, then those of the blocks of a cluster (they split k), each in order. A block has Tiles x

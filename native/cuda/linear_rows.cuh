@@ -45,6 +45,7 @@
 // Alone, where nothing is hidden, it is as fast or up to 2.5 us behind with a clean L2. With 65 to 128 rows (eight
 // warps) it was behind in chains too. More is in native/lab/README.md.
 #include "cuda/activation.cuh"
+#include "cuda/cluster.cuh"
 #include "cuda/hopper_products.cuh"
 #include "cuda/linear.cuh"
 #include "cuda/linear_rows.h"
@@ -98,11 +99,6 @@ struct Barriers {
 };
 __host__ __device__ constexpr size_t barrier_bytes(int stages) {
   return (2 * static_cast<size_t>(stages + kStagesX) + 1) * 8;
-}
-
-// Blocks of the cluster have started, and the barriers of each are there (barrier_init_fence).
-__device__ __forceinline__ void started_arrive() {
-  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 
 // --- copies: one thread for the weight, one for x -------------------------------------------------------------------
@@ -166,7 +162,7 @@ template <class T, int kTile>
 __device__ __forceinline__ void multiply(float (&sums)[kTile / 2], const uint8_t* memory, const Barriers& barriers,
                                          const Ring& ring, int count, int first_block) {
   using namespace hopper;
-  const uint32_t first_x = smem_address(memory), first_w = first_x + ring.weight;
+  const uint32_t first_x = shared_address(memory), first_w = first_x + ring.weight;
   const int lane = threadIdx.x % 32;
   hopper::RingPlace of_w, of_x;
   for (int i = 0; i < count; ++i, of_w.advance(ring.stages), of_x.advance(kStagesX)) {
@@ -372,7 +368,7 @@ __global__ void __launch_bounds__(kThreads, 2)
       if (exchanges) hopper::barrier_expect(barriers.sums, exchange.bytes(static_cast<int>(p.m)));
     }
     __syncwarp();
-    started_arrive();
+    cluster_arrive_started();  // and its barriers are there (barrier_init_fence)
     if (weight) {
       let_next_start();
       WeightCopy<kTile, kGated> copy = {maps, ring, rows_memory, barriers, share, first_n, first_n};
@@ -391,7 +387,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     return;
   }
-  started_arrive();
+  cluster_arrive_started();
   wait_for_inputs();
   if constexpr (kGated) {
     __syncwarp();

@@ -22,6 +22,7 @@
 // 107.0, 84.9; 1193 x 4096 x 12288 213, 177; 1193 x 5120 x 17408 384, 331. Where a round is full for the library too,
 // it is as fast or faster: times choose (gemm_plans.h). More is in native/lab/README.md.
 #include "cuda/activation.cuh"
+#include "cuda/cluster.cuh"
 #include "cuda/hopper_products.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/linear_walk.h"
@@ -67,10 +68,6 @@ struct Unit {
   }
 };
 __device__ __forceinline__ int steps_of(int64_t k) { return static_cast<int>((k + kStageK - 1) / kStageK); }
-
-__device__ __forceinline__ void meet_cluster() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
 
 // --- copies: one thread ---------------------------------------------------------------------------------------------
 template <class Tile, bool kGated>
@@ -249,7 +246,7 @@ template <class Tile, class T, class Half, bool kGated>
 __device__ __forceinline__ void multiply(const LinearParams& p, const Cut& cut, const uint8_t* stages, uint64_t* full,
                                          uint64_t* empty, int warpgroup, int rank, int pair, int pairs) {
   const int lane = threadIdx.x % 32, warp = static_cast<int>(threadIdx.x) / 32 % 4;
-  const uint32_t first_stage = hopper::smem_address(stages);
+  const uint32_t first_stage = shared_address(stages);
   hopper::RingPlace place;
   const auto release = [&](int stage) {
     if (lane < 2) hopper::barrier_arrive_at(empty + stage, lane);

@@ -21,6 +21,7 @@
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
 #include "cuda/quantized_ring.h"
+#include "cuda/shared_memory.cuh"
 
 namespace mamba::cuda {
 namespace {
@@ -79,8 +80,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   let_next_start();
   wait_for_inputs();
   const float first_out = sums.load_first_out();
-  asm volatile("cp.async.wait_all;" ::: "memory");  // a thread reads those that it has asked for itself
-  float squares = 0;                                // of the warp's part of row `group`
+  wait_for_copies();  // a thread reads those that it has asked for itself
+  float squares = 0;  // of the warp's part of row `group`
   for (int row = 0; row < rows; ++row) {
     const X* x = static_cast<const X*>(params.x) + row * params.x_stride + first_k;
     float sum = 0;

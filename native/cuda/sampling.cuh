@@ -15,6 +15,7 @@
 // block has the row, and reads it again from the L2 if it does not fit.
 #include <algorithm>
 
+#include "cuda/hopper.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/vec.cuh"
 #include "ops/sampling.h"
@@ -96,17 +97,16 @@ struct Cluster {
   // Mailboxes: each block of the cluster sends eight bytes to a block, which waits for all of them. Once a launch.
   __device__ __forceinline__ void open(uint64_t* mailbox) const {
 #if __CUDA_ARCH__ >= 900
-    init_barrier(mailbox, 1);
-    publish_barriers();
-    arrive_and_expect(mailbox, 8 * blocks);
+    hopper::barrier_init(mailbox, 1);
+    hopper::barrier_init_fence();
+    hopper::barrier_expect(mailbox, 8 * blocks);
 #endif
   }
   __device__ __forceinline__ void send(uint64_t* to, uint64_t value, uint64_t* mailbox, uint32_t block) const {
 #if __CUDA_ARCH__ >= 900
     if (blocks > 1) {
-      uint32_t there, barrier;
-      asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(to)), "r"(block));
-      asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(barrier) : "r"(shared_address(mailbox)), "r"(block));
+      const uint32_t there = hopper::address_at(to, static_cast<int>(block));
+      const uint32_t barrier = hopper::address_at(mailbox, static_cast<int>(block));
       asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(there), "l"(value),
                    "r"(barrier)
                    : "memory");

@@ -15,6 +15,7 @@
 // Bound. At kP = 64, kN = 128: 72 ldmatrix.x4 and 112 mma of each warp and step: 2304 cycles of shared memory, 1500 of
 // the matrix units. Branches stand around 4 products at least: each ends what the scheduler can overlap.
 #include "cuda/mma.cuh"
+#include "cuda/shared_memory.cuh"
 #include "cuda/ssd_steps.cuh"
 
 namespace mamba::cuda::scan {
@@ -43,14 +44,12 @@ struct Tiles {
   Steps steps[2];
 };
 
-__device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
 // Rows of `columns` elements to a tile; zeros from there to `filled` and in the rows from `rows` on. By all threads.
 template <class T, int kRowBytes>
 __device__ __forceinline__ void load_tile(uint8_t* tile, const T* from, int64_t stride, int rows, int columns,
                                           int filled, bool words) {
   constexpr int kPieces = kRowBytes / 16;
-  const uint32_t base = hopper::smem_address(tile);
+  const uint32_t base = shared_address(tile);
 #pragma unroll
   for (int i = threadIdx.x; i < kTokens * kPieces; i += kTilesThreads) {
     const int row = i / kPieces, piece = i % kPieces;
@@ -153,7 +152,7 @@ class TilesBlock {
       for (int i = 0; i < 4; ++i) y[j][i] *= scale[i / 2];
     }
     if (!has_cb()) return;
-    const uint32_t mixing = tile_at<128>(hopper::smem_address(stage.c), l, 4 * half) + 4 * t;
+    const uint32_t mixing = tile_at<128>(shared_address(stage.c), l, 4 * half) + 4 * t;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int m = 32 * half + 8 * j + 2 * t;
@@ -175,8 +174,8 @@ class TilesBlock {
   // y += M x, and to out.
   __device__ __forceinline__ void write_out(const Stage& stage, const Position& at) {
     using namespace hopper;
-    const uint32_t mixing = tile_at<128>(smem_address(stage.c), 16 * rows + lane % 16, lane / 16);
-    const uint32_t x = tile_at<128>(smem_address(stage.x), lane % 16, kColumns / 8 * half + lane / 16);
+    const uint32_t mixing = tile_at<128>(shared_address(stage.c), 16 * rows + lane % 16, lane / 16);
+    const uint32_t x = tile_at<128>(shared_address(stage.x), lane % 16, kColumns / 8 * half + lane / 16);
     if (kColumns * half >= channels) return;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -215,8 +214,8 @@ class TilesBlock {
       for (int i = 0; i < 4; ++i) state[j][i] *= total;
     }
     if (state_channel >= channels) return;
-    const uint32_t x = tile_at<128>(smem_address(stage.x), along, state_channel / 8 + lane / 8 % 2);
-    const uint32_t b = tile_at<kRow>(smem_address(stage.b), lane % 16, lane / 16) + 2 * state_n;
+    const uint32_t x = tile_at<128>(shared_address(stage.x), along, state_channel / 8 + lane / 8 % 2);
+    const uint32_t b = tile_at<kRow>(shared_address(stage.b), lane % 16, lane / 16) + 2 * state_n;
     uint32_t left[4][4];
 #pragma unroll
     for (int k = 0; k < 4; ++k) load_transposed(left[k], x + 16 * 128 * k);
@@ -245,7 +244,7 @@ class TilesBlock {
 
   // The operand of C S^T.
   __device__ __forceinline__ void round_state(uint8_t* rounded) {
-    const uint32_t to = tile_at<kRow>(hopper::smem_address(rounded), state_channel + g, 0) + 2 * state_n + 4 * t;
+    const uint32_t to = tile_at<kRow>(shared_address(rounded), state_channel + g, 0) + 2 * state_n + 4 * t;
 #pragma unroll
     for (int j = 0; j < kStateTiles; ++j) {
 #pragma unroll
@@ -324,9 +323,9 @@ class TilesBlock {
   template <bool kCb, bool kY>
   __device__ __forceinline__ void multiply_c(const Stage& stage, const uint8_t* rounded) {
     using namespace hopper;
-    const uint32_t c = tile_at<kRow>(smem_address(stage.c), 16 * rows + lane % 16, lane / 16);
-    const uint32_t b = tile_at<kRow>(smem_address(stage.b), 32 * half + along, lane / 8 % 2);
-    const uint32_t s = tile_at<kRow>(smem_address(rounded), kColumns * half + along, lane / 8 % 2);
+    const uint32_t c = tile_at<kRow>(shared_address(stage.c), 16 * rows + lane % 16, lane / 16);
+    const uint32_t b = tile_at<kRow>(shared_address(stage.b), 32 * half + along, lane / 8 % 2);
+    const uint32_t s = tile_at<kRow>(shared_address(rounded), kColumns * half + along, lane / 8 % 2);
 #pragma unroll
     for (int n = 0; n < kN; n += 64) {
       if (n >= state_size) break;

@@ -41,7 +41,7 @@ __global__ __launch_bounds__(kThreads, 1) void walk_kernel(const __grid_constant
   extern __shared__ __align__(1024) uint8_t raw[];
   auto& shared = *reinterpret_cast<Shared<kN>*>(raw);
   if (threadIdx.x == 0) {
-    if (smem_address(raw) % 1024 != 0) __trap();
+    if (shared_address(raw) % 1024 != 0) __trap();
     for (int i = 0; i < Shared<kN>::kStages; ++i) {
       barrier_init(shared.loaded + i, 1);
       barrier_init(shared.ready + i, kArrivals);

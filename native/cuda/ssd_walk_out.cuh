@@ -49,7 +49,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
   const int l = 16 * warp + g;
   const int matrix_row = lane % 16, matrix_piece = lane / 16;  // of ldmatrix and stmatrix
   uint8_t* const out_tile = shared.out[4 * turn + warp];
-  const uint32_t out_row = smem_address(out_tile) + 128 * matrix_row;
+  const uint32_t out_row = shared_address(out_tile) + 128 * matrix_row;
   const bool never = p.heads < 0;
   float cb[32], y[32];
   // Starts C B^T of a step, also (of whatever lies there) if there is none: ptxas wants products on every path. Returns
@@ -59,7 +59,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
     barrier_wait(shared.ready + ring.index, ring.phase);
     const bool valid = shared.step[ring.index].tokens != 0;
     if (valid) barrier_wait(shared.loaded + ring.index, ring.phase);
-    const uint64_t c = describe_along_sum(smem_address(stage.c)), b = describe_along_sum(smem_address(stage.b));
+    const uint64_t c = describe_along_sum(shared_address(stage.c)), b = describe_along_sum(shared_address(stage.b));
     products_begin();
 #pragma unroll
     for (int k = 0; k < kN / 16; ++k) {
@@ -77,8 +77,8 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
     const RingPlace ring = Shared<kN>::place(i);
     const auto& stage = shared.stage[ring.index];
     const Step& step = shared.step[ring.index];
-    const uint64_t c = describe_along_sum(smem_address(stage.c));
-    const uint64_t s = describe_along_sum(smem_address(shared.state[turn]));
+    const uint64_t c = describe_along_sum(shared_address(stage.c));
+    const uint64_t s = describe_along_sum(shared_address(shared.state[turn]));
     barrier_wait(shared.rounded + turn, i / 2 % 2);
     products_begin();
 #pragma unroll
@@ -116,7 +116,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
     warp_arrive(shared.used + turn);
 #pragma unroll
     for (int j = 0; j < 32; ++j) y[j] *= from_start[j / 2 % 2];
-    const uint64_t x = describe_across_sum(smem_address(stage.x), kTileBytes);
+    const uint64_t x = describe_across_sum(shared_address(stage.x), kTileBytes);
     products_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k) multiply_add_across<T>(y, m[k], x + ((k * 2048) >> 4));
@@ -140,7 +140,7 @@ __device__ __forceinline__ void write_out(const SsdChunkScanParams& p, const Sca
     if (16 * warp + 16 <= tokens) {
       fence_async();
       __syncwarp();
-      if (lane == 0) copy_box_out_3d(&maps.out, smem_address(out_tile), channel, head, token + 16 * warp);
+      if (lane == 0) copy_box_out_3d(&maps.out, shared_address(out_tile), channel, head, token + 16 * warp);
       copy_out_commit();
     } else {
       __syncwarp();

@@ -53,7 +53,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
   // x^T as a left operand and the weights of its tokens. They are multiplied only when the product before has ended:
   // loaded as they will be used, ptxas would load them into the registers that this product still reads (see hold()).
   const auto load_operand = [&](uint32_t(&x)[4][4], uint4(&weights)[2], int index) {
-    const uint32_t x_tile = smem_address(shared.stage[index].x) + 128 * x_row + 16 * x_piece;
+    const uint32_t x_tile = shared_address(shared.stage[index].x) + 128 * x_row + 16 * x_piece;
 #pragma unroll
     for (int k = 0; k < 4; ++k) load_transposed(x[k], x_tile + 2048 * k);
 #pragma unroll
@@ -110,7 +110,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
 #pragma unroll
       for (int i = 0; i < 4; ++i) weighted[k][i] = multiply_pairs<T>(x[k][i], w[2 * k + i / 2]);
     }
-    const uint64_t b = describe_across_sum(smem_address(shared.stage[index].b), kTileBytes);
+    const uint64_t b = describe_across_sum(shared_address(shared.stage[index].b), kTileBytes);
     products_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k) multiply_add_across<T>(state, weighted[k], b + ((k * 2048) >> 4));
@@ -119,7 +119,7 @@ __device__ __forceinline__ void advance_state(const SsdChunkScanParams& p, Share
     // Under the product: the rounded state to the outputs, the next step's left operand.
     if constexpr (kScan) {
       barrier_wait(shared.used + tile.index, tile.phase ^ 1);
-      const uint32_t rows = smem_address(shared.state[tile.index]) + 128 * state_row;
+      const uint32_t rows = shared_address(shared.state[tile.index]) + 128 * state_row;
 #pragma unroll
       for (int j = 0; j < kN / 8; j += 2) {
         const uint32_t* v = rounded + 2 * j;

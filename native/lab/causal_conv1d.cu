@@ -52,6 +52,7 @@
 #include <limits>
 
 #include "cuda/conv1d.cuh"
+#include "cuda/hopper.cuh"
 #include "cuda/kernels.h"
 #include "lab/context.cuh"
 #include "lab/lab.cuh"
@@ -300,14 +301,14 @@ __global__ void __launch_bounds__(Threads, Blocks)
     if (threadIdx.x < kGroups) {
       const int left = count - static_cast<int>(threadIdx.x) * Group;
       const int tokens = (left < Group ? left : Group) + (threadIdx.x == 0 && from_x ? W - 1 : 0);
-      init_barrier(&full[threadIdx.x], 1);
-      publish_barriers();
-      if (tokens > 0) arrive_and_expect(&full[threadIdx.x], tokens * row_bytes);
+      hopper::barrier_init(&full[threadIdx.x], 1);
+      hopper::barrier_init_fence();
+      if (tokens > 0) hopper::barrier_expect(&full[threadIdx.x], tokens * row_bytes);
     }
     __syncwarp();
     const T* from = static_cast<const T*>(p.x) + (s.first + s.begin) * p.x_stride + tile;
     for (int t = static_cast<int>(threadIdx.x) - (from_x ? W - 1 : 0); t < count; t += 32) {
-      bulk_load(rows + (t + W - 1) * kTile, from + t * p.x_stride, row_bytes, &full[t < 0 ? 0 : t / Group]);
+      hopper::copy_bytes(rows + (t + W - 1) * kTile, from + t * p.x_stride, row_bytes, &full[t < 0 ? 0 : t / Group]);
     }
   }
   __syncthreads();
@@ -325,7 +326,7 @@ __global__ void __launch_bounds__(Threads, Blocks)
   }
   const T* here = rows + threadIdx.x * V;
   for (int g = 0; g * Group < count; ++g) {
-    wait_barrier(&full[g], 0);
+    hopper::barrier_wait(&full[g], 0);
     if (g == 0 && from_x) {
 #pragma unroll
       for (int j = 0; j < W - 1; ++j) unpack(load<V>(here + j * kTile), window[j]);

@@ -210,9 +210,6 @@ __device__ __forceinline__ void multiply(float (&d)[4], const uint4& a, uint32_t
   multiply<bf16>(d, a.x, a.y, a.z, a.w, b0, b1);
 }
 
-__device__ __forceinline__ void cluster_barrier() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
 __device__ __forceinline__ float load_from_rank(const float* at, uint32_t rank) {
   float v;
   asm volatile("{\n.reg .u32 there;\nmapa.shared::cluster.u32 there, %1, %2;\nld.shared::cluster.f32 %0, [there];\n}"
@@ -227,7 +224,7 @@ template <int Tiles, int Columns, int Threads>
 __device__ __forceinline__ void finish_pulling(const Skinny& p, const float* sums, int first_tile, int splits) {
   constexpr int kTile = Columns * 8 * kTileRows;
   if (splits > 1) {
-    cluster_barrier();
+    meet_cluster();
   } else {
     __syncthreads();
   }
@@ -243,7 +240,7 @@ __device__ __forceinline__ void finish_pulling(const Skinny& p, const float* sum
     }
     write_out(p, column, int64_t{first_tile + i / kTile} * kTileRows + i % kTileRows, sum);
   }
-  if (splits > 1) cluster_barrier();  // nobody leaves while others read its sums
+  if (splits > 1) meet_cluster();  // nobody leaves while others read its sums
 }
 
 // --- packed: frag over the packed weight, sums pulled from other blocks ---------------------------------------------
@@ -339,13 +336,13 @@ __global__ void __launch_bounds__(256, 2) linear_ring_kernel(const __grid_consta
   const int64_t begin = begin_of(blockIdx.x), end = begin_of(blockIdx.x + 1);
   const auto* weight = static_cast<const uint8_t*>(p.weight);
   if (lane == 0) {
-    for (int s = 0; s < slots; ++s) init_barrier(&full[warp][s], 1);
-    publish_barriers();
+    for (int s = 0; s < slots; ++s) hopper::barrier_init(&full[warp][s], 1);
+    hopper::barrier_init_fence();
     for (int s = 0; s < slots; ++s) {
       const int64_t u = begin + warp + s * kWarps;
       if (u >= end) break;
-      arrive_and_expect(&full[warp][s], kUnitBytes);
-      bulk_load(ring + s * kUnitBytes, weight + u * kUnitBytes, kUnitBytes, &full[warp][s]);
+      hopper::barrier_expect(&full[warp][s], kUnitBytes);
+      hopper::copy_bytes(ring + s * kUnitBytes, weight + u * kUnitBytes, kUnitBytes, &full[warp][s]);
     }
   }
   __syncwarp();
@@ -373,14 +370,14 @@ __global__ void __launch_bounds__(256, 2) linear_ring_kernel(const __grid_consta
           x[h][j] = row < m ? xs[((c + h) * m + row) * 4 + lane % 4] : uint4{0, 0, 0, 0};
         }
       }
-      wait_barrier(&full[warp][slot], parity);
+      hopper::barrier_wait(&full[warp][slot], parity);
       const auto* at = reinterpret_cast<const uint4*>(ring + slot * kUnitBytes) + lane;
       const uint4 w0 = at[0], w1 = at[32], w2 = at[64], w3 = at[96];
       __syncwarp();
       const int64_t next = u + slots * kWarps;
       if (lane == 0 && next < end) {
-        arrive_and_expect(&full[warp][slot], kUnitBytes);
-        bulk_load(ring + slot * kUnitBytes, weight + next * kUnitBytes, kUnitBytes, &full[warp][slot]);
+        hopper::barrier_expect(&full[warp][slot], kUnitBytes);
+        hopper::copy_bytes(ring + slot * kUnitBytes, weight + next * kUnitBytes, kUnitBytes, &full[warp][slot]);
       }
       if (++slot == slots) slot = 0, parity ^= 1;
 #pragma unroll
@@ -528,18 +525,18 @@ __global__ void __launch_bounds__(160, Blocks)
   const int steps = all_steps * (rank + 1) / splits - begin;
   const int rows = min(Rows, static_cast<int>((p.n + 63) / 64) - first_tile);
   if (threadIdx.x == 0) {
-    for (int s = 0; s < Stages; ++s) init_barrier(&full[s], 1), init_barrier(&empty[s], 4);
-    publish_barriers();
+    for (int s = 0; s < Stages; ++s) hopper::barrier_init(&full[s], 1), hopper::barrier_init(&empty[s], 4);
+    hopper::barrier_init_fence();
   }
   __syncthreads();
   float acc[Rows][Columns][4] = {};
   if (warp == 4) {
     const auto fetch = [&](int i) {
-      arrive_and_expect(&full[i % Stages], static_cast<uint32_t>(rows) * kWideBytes + kXBytes);
+      hopper::barrier_expect(&full[i % Stages], static_cast<uint32_t>(rows) * kWideBytes + kXBytes);
       for (int r = 0; r < rows; ++r) {
         const int64_t at = int64_t{first_tile + r} * all_steps + begin + i;
-        bulk_load(memory + i % Stages * kStage + r * kWideBytes,
-                  static_cast<const uint8_t*>(p.weight) + at * kWideBytes, kWideBytes, &full[i % Stages]);
+        hopper::copy_bytes(memory + i % Stages * kStage + r * kWideBytes,
+                           static_cast<const uint8_t*>(p.weight) + at * kWideBytes, kWideBytes, &full[i % Stages]);
       }
     };
     const auto fetch_x = [&](int i) {
@@ -553,14 +550,14 @@ __global__ void __launch_bounds__(160, Blocks)
       wait_for_inputs();
       for (int i = 0; i < early; ++i) fetch_x(i);
       for (int i = early; i < steps; ++i) {
-        wait_barrier(&empty[i % Stages], (i / Stages - 1) & 1);
+        hopper::barrier_wait(&empty[i % Stages], (i / Stages - 1) & 1);
         fetch(i), fetch_x(i);
       }
     }
     __syncwarp();
   } else {
     for (int i = 0; i < steps; ++i) {
-      wait_barrier(&full[i % Stages], i / Stages & 1);
+      hopper::barrier_wait(&full[i % Stages], i / Stages & 1);
       const uint32_t stage = shared_address(memory + i % Stages * kStage);
       const uint64_t x = hopper::describe_along_sum(stage + Rows * kWideBytes);
       hopper::products_begin();
@@ -574,7 +571,7 @@ __global__ void __launch_bounds__(160, Blocks)
       hopper::products_wait<0>();
 #pragma unroll
       for (int r = 0; r < Rows; ++r) hopper::pin(reinterpret_cast<float(&)[Columns * 4]>(acc[r]));
-      if (lane == 0) arrive(&empty[i % Stages]);
+      if (lane == 0) hopper::barrier_arrive(&empty[i % Stages]);
     }
     let_next_start();
     wait_for_inputs();

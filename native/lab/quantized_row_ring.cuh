@@ -167,7 +167,7 @@ __global__ void __maxnreg__(64)
 
   {
     const LanePlaces<C> places;
-    const uint32_t memory = hopper::smem_address(ring_memory);
+    const uint32_t memory = hopper::shared_address(ring_memory);
     const uint32_t row_bytes = steps * kRowStep, factor_bytes = steps * factors_of(C) * 4;
     const uint32_t row_end = kept(memory + plan.x + places.x + row_bytes);
     uint32_t x_at = kept(memory + plan.x + places.x + warp * kRowStep);
@@ -176,7 +176,7 @@ __global__ void __maxnreg__(64)
                    to_scales = kept(places.scales - places.codes);
     const uint32_t last_codes = kept(first_codes + plan.stages * kStage), first_full = kept(memory + plan.barriers);
     uint32_t codes = first_codes, barrier = first_full, phase = 0;
-    const uint32_t first_sum = hopper::smem_address(sums + warp * kRows + lane / 4);
+    const uint32_t first_sum = hopper::shared_address(sums + warp * kRows + lane / 4);
     uint32_t to = kept(first_sum);
     float acc[2] = {};
     const auto leave_tile = [&] {
