@@ -5,10 +5,6 @@
 
 namespace mamba::cuda {
 
-__device__ __forceinline__ float sigmoid(float x) {
-  return fast_reciprocal(1.0f + fast_exp2(x * -1.4426950408889634f));
-}
-
 template <Activation kActivation>
 __device__ __forceinline__ float activated(float x) {
   if constexpr (kActivation == Activation::silu) return silu(x);

@@ -10,8 +10,6 @@
 
 namespace mamba::cuda::attention {
 
-inline constexpr float kLog2e = 1.4426950408889634f;
-
 // Either op. A kernel's queries are the heads that share a KV head, token by token: row r of a sequence is head
 // r % group of token r / group.
 struct Job {
@@ -185,8 +183,7 @@ static __global__ __launch_bounds__(kCombineThreads) void combine_kernel(const _
   }
   float largest = -INFINITY;
   for (int i = thread; i < items; i += kCombineThreads) largest = fmaxf(largest, lse[int64_t{i} * per_item]);
-#pragma unroll
-  for (int i = 16; i > 0; i /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, i));
+  largest = warp_max(largest);
   if (thread % 32 == 0) maxima[thread / 32] = largest;
   __syncthreads();
 #pragma unroll

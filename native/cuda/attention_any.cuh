@@ -51,12 +51,9 @@ __global__ __launch_bounds__(kAnyWarps * 32) void attention_any_kernel(const __g
           }
           score *= scale;
         }
-        float grown = fmaxf(maximum, score);
-        for (int i = 16; i > 0; i /= 2) grown = fmaxf(grown, __shfl_xor_sync(~0u, grown, i));
+        const float grown = warp_max(fmaxf(maximum, score));
         const float shrink = exp2f(maximum - grown), weight = valid ? exp2f(score - grown) : 0;
-        float added = weight;
-        for (int i = 16; i > 0; i /= 2) added += __shfl_xor_sync(~0u, added, i);
-        total = total * shrink + added;
+        total = total * shrink + warp_sum(weight);
         maximum = grown;
 #pragma unroll
         for (int i = 0; i < kPieces; ++i) sums[i] *= shrink;

@@ -51,8 +51,7 @@ __device__ __forceinline__ float scale_of_row(const T* x, int k) {
   __shared__ float most_of[8];
   float most = 0;
   for (int i = threadIdx.x * 8; i < k; i += 256 * 8) most = fmaxf(most, largest(load<8>(x + i)));
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, offset));
+  most = warp_max(most);
   if (threadIdx.x % 32 == 0) most_of[threadIdx.x / 32] = most;
   __syncthreads();
 #pragma unroll

@@ -19,8 +19,6 @@
 
 namespace mamba::cuda::expert_sort {
 
-inline constexpr unsigned kAllLanes = 0xffffffffu;
-
 __device__ __forceinline__ int column_of(const SortByExpertParams& p, int pair) {
   const int e = p.ids[pair], experts = static_cast<int>(p.experts);
   return e >= 0 && e < experts ? e : experts;
@@ -50,7 +48,7 @@ __global__ void __launch_bounds__(Warps * 32) few_kernel(const __grid_constant__
     const int c = its_column(i + lane);
     less += c >= 0 && c < column, same += c == column;
   }
-  less = __reduce_add_sync(kAllLanes, less), same = __reduce_add_sync(kAllLanes, same);
+  less = __reduce_add_sync(~0u, less), same = __reduce_add_sync(~0u, same);
   if (lane == 0) smaller[warp] = less, equal[warp] = same;
   __syncthreads();
   int offset = 0, row = 0;
@@ -64,7 +62,7 @@ __global__ void __launch_bounds__(Warps * 32) few_kernel(const __grid_constant__
 #pragma unroll 4
   for (int i = begin; i < end; i += 32) {
     const bool mine = its_column(i + lane) == column;
-    const unsigned all = __ballot_sync(kAllLanes, mine);
+    const unsigned all = __ballot_sync(~0u, mine);
     if (mine) write_row(p, i + lane, column, row + __popc(all & ((1u << lane) - 1)));
     row += __popc(all);
   }
@@ -76,15 +74,6 @@ inline constexpr int64_t kMostPairs = kBlocks * kWarps * kRounds * 32;
 // Counts of each warp, of each block, and where a block's rows begin.
 inline size_t many_bytes(int64_t experts) {
   return static_cast<size_t>((kWarps + kBlocks + 1) * (experts + 1)) * sizeof(int);
-}
-
-__device__ __forceinline__ int scanned(int value) {
-#pragma unroll
-  for (int step = 1; step < 32; step *= 2) {
-    const int other = __shfl_up_sync(kAllLanes, value, step);
-    if (static_cast<int>(threadIdx.x) % 32 >= step) value += other;
-  }
-  return value;
 }
 
 __global__ void __launch_bounds__(kWarps * 32) many_kernel(const __grid_constant__ SortByExpertParams p) {
@@ -112,7 +101,7 @@ __global__ void __launch_bounds__(kWarps * 32) many_kernel(const __grid_constant
 #pragma unroll
   for (int i = 0; i < kRounds; ++i) {
     if (begin + i * 32 >= end) break;
-    const unsigned same = __match_any_sync(kAllLanes, column[i]), below = same & ((1u << lane) - 1);
+    const unsigned same = __match_any_sync(~0u, column[i]), below = same & ((1u << lane) - 1);
     const int before = column[i] >= 0 ? counts[column[i]] : 0;
     nth[i] = before + __popc(below);
     __syncwarp();
@@ -147,11 +136,11 @@ __global__ void __launch_bounds__(kWarps * 32) many_kernel(const __grid_constant
       before += r < rank ? of : 0, total += of;
     }
   }
-  const int upto = scanned(total);
+  const int upto = warp_sum_up_to(total);
   if (lane == 31) of_warps[warp] = upto;
   __syncthreads();
-  const int warps_upto = scanned(of_warps[lane]), all = __shfl_sync(kAllLanes, warps_upto, 31);
-  const int of_before = __shfl_sync(kAllLanes, warps_upto, max(warp - 1, 0));
+  const int warps_upto = warp_sum_up_to(of_warps[lane]), all = __shfl_sync(~0u, warps_upto, 31);
+  const int of_before = __shfl_sync(~0u, warps_upto, max(warp - 1, 0));
   const int offset = upto - total + (warp > 0 ? of_before : 0);
   if (thread < experts) {
     begins[thread] = offset + before;

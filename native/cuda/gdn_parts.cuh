@@ -35,7 +35,6 @@ enum class GdnPass { states, out };
 
 inline constexpr int kTokens = 64;  // of a chunk
 inline constexpr uint32_t kTileBytes = kTokens * 128;
-inline constexpr float kLog2e = 1.4426950408889634f;
 // log2 of the decay of one token is not below it: such a token leaves nothing of the past in float anyway, and the sums
 // stay short enough to be exact to 1e-3.
 inline constexpr float kLeastTerm = -160.0f;
@@ -90,17 +89,8 @@ __device__ __forceinline__ void store_kept(const float (&s)[64], uint8_t* to, in
   for (int i = 0; i < 16; ++i) at[i * 128] = make_float4(s[4 * i], s[4 * i + 1], s[4 * i + 2], s[4 * i + 3]);
 }
 
-// Two floats as operands of a product: f16 stops at its largest number, for an infinity would spread.
-template <class T>
-__device__ __forceinline__ uint32_t pack_operands(float low, float high) {
-  if constexpr (__is_same(T, __half)) {
-    uint32_t r;
-    asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-    return r;
-  } else {
-    return hopper::pack<T>(low, high);
-  }
-}
+using hopper::pack_operands;
+
 // The sums of a product (64 rows, 16 kSteps columns) as left operands of the next.
 template <class T, int kSteps>
 __device__ __forceinline__ void pack_sums(uint32_t (&to)[kSteps][4], const float (&sums)[8 * kSteps]) {

@@ -46,8 +46,7 @@ struct Prepare {
 // To a few units of rounding; log1p(e) of a small e by its series.
 __device__ __forceinline__ float fast_softplus(float x) {
   const float e = fast_exp2(fminf(x, 20.0f) * kLog2e), series = e * fmaf(e, fmaf(e, 1.0f / 3, -0.5f), 1.0f);
-  float log2;
-  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(log2) : "f"(1.0f + e));
+  const float log2 = fast_log2(1.0f + e);
   return x > 20.0f ? x : e < 0x1p-7f ? series : log2 * (1 / kLog2e);
 }
 
@@ -283,7 +282,7 @@ __global__ void __launch_bounds__(kPrepareThreads, 4)
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const int64_t token = begin + min(2 * lane + i, tokens - 1);
-        a[i] = gate_value(from_a[token * p.a_stride + head]), b[i] = gate_value(from_b[token * p.b_stride + head]);
+        a[i] = as_float(from_a[token * p.a_stride + head]), b[i] = as_float(from_b[token * p.b_stride + head]);
       }
     };
     p.gate_dtype == DType::f32 ? load(static_cast<const float*>(p.a), static_cast<const float*>(p.b))

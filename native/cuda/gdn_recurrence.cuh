@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "cuda/dispatch.h"
+#include "cuda/gdn_gates.cuh"
 #include "cuda/launch.cuh"
 #include "cuda/vec.cuh"
 #include "ops/gdn.h"
@@ -95,8 +96,8 @@ __device__ __forceinline__ void take_token(const Params& p, const TokenInputs& f
   if (warp == 0) normalise(from.q.data, p.dtype, from.q.first, key_dim, p.eps, p.scale, q);
   if (warp == 1) normalise(from.k.data, p.dtype, from.k.first, key_dim, p.eps, 1, k);
   const float a = load_any(from.a.data, p.gate_dtype, from.a.first) + p.dt_bias[head];
-  const float keep = expf(p.decay[head] * (a > 20 ? a : log1pf(expf(a))));
-  const float write = 1 / (1 + expf(-load_any(from.b.data, p.gate_dtype, from.b.first)));
+  const float keep = expf(p.decay[head] * softplus(a));
+  const float write = beta_of(load_any(from.b.data, p.gate_dtype, from.b.first));
   __syncthreads();
   for (int c = warp; c < channels; c += kWarps) {
     float* row = state + c * key_dim;

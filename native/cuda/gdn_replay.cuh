@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(Warps * 32)
     const T* entry = entry_of<T>(p.history, slot, token);
     const T* k = entry + key_head * kDim;
     const T* gates = entry + values + head;
-    part.prepare(p, k, k, gate_value(gates[p.value_heads]), gate_value(gates[0]), lane);
+    part.prepare(p, k, k, as_float(gates[p.value_heads]), as_float(gates[0]), lane);
     part.advance(s, as_float(entry[keys + head * kDim + own]), lane);
   }
   if (lag.settles == kSettlesHeld) Part::template store_state<Keep::nothing>(s, state, lane, 0);

@@ -18,15 +18,6 @@ __device__ __forceinline__ Rows rows_of(const GroupedLinearParams& p, int expert
   return {expert, begin, max(end - begin, 0)};
 }
 
-__device__ __forceinline__ int inclusive_scan(int value) {
-#pragma unroll
-  for (int step = 1; step < 32; step *= 2) {
-    const int other = __shfl_up_sync(~0u, value, step);
-    if (static_cast<int>(threadIdx.x) % 32 >= step) value += other;
-  }
-  return value;
-}
-
 // The experts' rows make units of work, units_of(rows) for each expert, which are numbered in the order of experts.
 // Each lane counts those of a run of experts, so that their offsets are on their way at once. Whole warps call it.
 template <class UnitsOf>
@@ -45,7 +36,7 @@ struct Schedule {
     for (int i = 0; i < each; ++i) {
       if (first + i < experts) sum += units_of(rows_of(p, first + i).count);
     }
-    const int upto = inclusive_scan(sum);
+    const int upto = warp_sum_up_to(sum);
     before = upto - sum, total = __shfl_sync(~0u, upto, 31);
   }
 
@@ -56,7 +47,7 @@ struct Schedule {
     const int owner = 31 - __clz(static_cast<int>(__ballot_sync(~0u, before <= number)));
     const int expert = owner * each + lane, first = __shfl_sync(~0u, before, owner);
     const Rows mine = lane < each && expert < p.experts ? rows_of(p, expert) : Rows{expert, 0, 0};
-    const int units = units_of(mine.count), upto = first + inclusive_scan(units);
+    const int units = units_of(mine.count), upto = first + warp_sum_up_to(units);
     const int who = __ffs(static_cast<int>(__ballot_sync(~0u, upto > number))) - 1;
     rows = {owner * each + who, __shfl_sync(~0u, mine.begin, who), __shfl_sync(~0u, mine.count, who)};
     nth = number - __shfl_sync(~0u, upto - units, who);

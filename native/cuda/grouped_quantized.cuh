@@ -79,10 +79,7 @@ __global__ void __launch_bounds__(256)
       }
     }
 #pragma unroll
-    for (int j = 0; j < kProducts; ++j) {
-#pragma unroll
-      for (int offset = 16; offset > 0; offset /= 2) sums[j] += __shfl_xor_sync(~0u, sums[j], offset);
-    }
+    for (int j = 0; j < kProducts; ++j) sums[j] = warp_sum(sums[j]);
     const float value = finished(p.activation, sums[0]);
     if (threadIdx.x % 32 == 0) write(p, row, n, kGated ? value * sums[kProducts - 1] : value);
   }

@@ -207,6 +207,17 @@ __device__ __forceinline__ uint32_t pack<__half>(float low, float high) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
   return r;
 }
+// Two floats as operands of a product: f16 stops at its largest number, for an infinity would spread.
+template <class T>
+__device__ __forceinline__ uint32_t pack_operands(float low, float high) {
+  if constexpr (__is_same(T, __half)) {
+    uint32_t r;
+    asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+  } else {
+    return pack<T>(low, high);
+  }
+}
 template <class T>
 __device__ __forceinline__ float2 unpack(uint32_t r);
 template <>

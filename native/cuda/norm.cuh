@@ -37,8 +37,7 @@ struct alignas(16) WarpSums {
   }
   // The sum over the blockDim.x threads of a row, the same in each of them. Rows of several warps are alone in a block.
   __device__ __forceinline__ float add(float x) {
-#pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(~0u, x, distance);
+    x = warp_sum(x);
     if (blockDim.x == 32) return x;
     if (threadIdx.x % 32 == 0) of[threadIdx.x / 32] = x;
     __syncthreads();

@@ -27,8 +27,7 @@ __global__ void __launch_bounds__(kThreads) square_sums_kernel(const __grid_cons
       const float v = load_any(p.x, p.dtype, row * p.x_stride + c);
       sum = fmaf(v, v, sum);
     }
-#pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(~0u, sum, distance);
+    sum = warp_sum(sum);
     if (lane == 0) p.sums[row * p.groups + group] = sum;
   }
 }

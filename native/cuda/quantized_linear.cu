@@ -77,8 +77,7 @@ __global__ void __launch_bounds__(256) general_kernel(const __grid_constant__ Li
   for (int64_t k = threadIdx.x % 32; k < p.k; k += 32) {
     sum = fmaf(value_at(p.weight, p.weight_dtype, p.k, n, k), load_any(p.x, p.x_dtype, m * p.x_stride + k), sum);
   }
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+  sum = warp_sum(sum);
   if (threadIdx.x % 32 == 0) write_out(p, m, n, p.alpha * sum + load_out(p, m, n));
 }
 

@@ -80,8 +80,7 @@ __global__ __launch_bounds__(kRopeThreads) void rope_store_kv_kernel(const __gri
 #pragma unroll
         for (int j = 0; j < V; ++j) squares = fmaf(values[j], values[j], squares);
       }
-#pragma unroll
-      for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(~0u, squares, distance);
+      squares = warp_sum(squares);
       if (thread % 32 == 0) inverse_rms[head - first] = rsqrtf(squares / static_cast<float>(head_dim) + p.norm_eps);
     }
   }
@@ -196,9 +195,7 @@ __global__ __launch_bounds__(kHeadWarps * 32) void rope_heads_kernel(const __gri
           float squares = 0;
 #pragma unroll
           for (int j = 0; j < V; ++j) squares = fmaf(values[j], values[j], squares);
-#pragma unroll
-          for (int distance = 16; distance > 0; distance /= 2) squares += __shfl_xor_sync(~0u, squares, distance);
-          const float inverse_rms = rsqrtf(squares / static_cast<float>(kHeadDim) + p.norm_eps);
+          const float inverse_rms = rsqrtf(warp_sum(squares) / static_cast<float>(kHeadDim) + p.norm_eps);
 #pragma unroll
           for (int j = 0; j < V; ++j) values[j] *= inverse_rms * weight[channel + j];
         }

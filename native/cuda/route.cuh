@@ -9,8 +9,6 @@
 
 namespace mamba::cuda {
 
-inline constexpr unsigned kWholeWarp = 0xffffffffu;
-
 __device__ __forceinline__ float lowest() { return __int_as_float(static_cast<int>(0xff800000)); }
 __device__ __forceinline__ float number_or_lowest(float x) { return x == x ? x : lowest(); }
 
@@ -18,12 +16,6 @@ __device__ __forceinline__ float number_or_lowest(float x) { return x == x ? x :
 __device__ __forceinline__ uint32_t ordered(float x) {
   const uint32_t bits = __float_as_uint(x + 0.0f);  // no -0
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
-__device__ __forceinline__ float warp_max(float x) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(kWholeWarp, x, step));
-  return x;
 }
 
 // Shared memory of a warp: the scores that count for the selection, and those of the groups, each `experts` long.
@@ -121,7 +113,7 @@ __device__ __forceinline__ void choose_experts(const RouteParams& p, float (&sco
     float score = 0;
 #pragma unroll
     for (int i = 0; i < Each; ++i) {
-      const float of_lane = __shfl_sync(kWholeWarp, scores[i], expert % 32);
+      const float of_lane = __shfl_sync(~0u, scores[i], expert % 32);
       if (expert / 32 == i) score = of_lane;
     }
     return score;
@@ -135,8 +127,8 @@ __device__ __forceinline__ void choose_experts(const RouteParams& p, float (&sco
     for (int i = 1; i < Each; ++i) {
       if (ranked[i] > best) best = ranked[i], expert = i * 32 + lane;
     }
-    const uint32_t most = __reduce_max_sync(kWholeWarp, best);
-    expert = __reduce_min_sync(kWholeWarp, best == most ? expert : kWholeWarp);
+    const uint32_t most = __reduce_max_sync(~0u, best);
+    expert = __reduce_min_sync(~0u, best == most ? expert : ~0u);
 #pragma unroll
     for (int i = 0; i < Each; ++i) {
       if (i * 32 + lane == expert) ranked[i] = 0;
@@ -148,7 +140,7 @@ __device__ __forceinline__ void choose_experts(const RouteParams& p, float (&sco
     if (lane == 0) ids[j] = static_cast<int32_t>(expert), weights[j] = weight;
   }
   float mine = score_of(chosen);
-  if (of_chosen) mine = expf(mine - __shfl_sync(kWholeWarp, mine, 0));
+  if (of_chosen) mine = expf(mine - __shfl_sync(~0u, mine, 0));
   const float total = warp_sum(lane < k ? mine : 0.0f) + beyond;
   const float factor = p.normalise ? p.scale / (total + 1e-20f) : p.scale;
   __syncwarp();

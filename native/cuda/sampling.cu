@@ -37,7 +37,6 @@ __device__ __forceinline__ float least_gumbel_of(uint32_t bits) {
 
 // Gumbel-max among what is offered, which must hold the peak's token: no other one with less noise is looked at.
 struct Draw {
-  static constexpr float kLog2e = 1.4426950408889634f;
   uint64_t key;
   float best, bound;
   uint32_t token = ~0u;
@@ -227,7 +226,7 @@ struct Sampler : SampleRow<Resident> {
   // Draws from all tokens up to `limit`; true in block 0, which then knows it.
   __device__ __forceinline__ bool draw_from_row(uint32_t limit, int32_t& token) {
     Draw draw(params, this->peak_index);
-    const float threshold = logit(limit), octaves = inverse * Draw::kLog2e;
+    const float threshold = logit(limit), octaves = inverse * kLog2e;
     constexpr uint64_t kStep = uint64_t{kSampleThreads} * 4 * kGolden;
     uint64_t counter = draw.counter_of(int64_t{this->first} + int64_t{threadIdx.x} * 4 - this->shift) - kStep;
     this->each_four([&](uint32_t i, float4 x) {

@@ -57,7 +57,7 @@ __global__ __launch_bounds__(kRecurrenceThreads) void recurrence_kernel(const __
 #pragma unroll
         for (int i = 0; i < kPer; ++i) {
           const bool inside = channel < channels && n_of(i) < p.state_size;
-          const float v = to_float(from[states + (inside ? channel * p.state_size + n_of(i) : 0)]);
+          const float v = as_float(from[states + (inside ? channel * p.state_size + n_of(i) : 0)]);
           state[r][i] = inside ? v : 0.0f;
         }
       }
@@ -93,13 +93,13 @@ __global__ __launch_bounds__(kRecurrenceThreads) void recurrence_kernel(const __
     for (int i = threadIdx.x; i < kBlock * kStates; i += kRecurrenceThreads) {
       const int l = i / kStates, n = i % kStates;
       const bool inside = l < tokens && n < p.state_size;
-      b[l][n] = inside ? to_float(group_b[(l0 + l) * p.b_stride + n]) : 0.0f;
-      c[l][n] = inside ? to_float(group_c[(l0 + l) * p.c_stride + n]) : 0.0f;
+      b[l][n] = inside ? as_float(group_b[(l0 + l) * p.b_stride + n]) : 0.0f;
+      c[l][n] = inside ? as_float(group_c[(l0 + l) * p.c_stride + n]) : 0.0f;
     }
 #pragma unroll 4
     for (int i = threadIdx.x; i < kBlock * kChannels; i += kRecurrenceThreads) {
       const int l = i / kChannels, j = i % kChannels;
-      x[l][j] = l < tokens && j < channels ? to_float(head_x[(l0 + l) * p.x_stride + j]) : 0.0f;
+      x[l][j] = l < tokens && j < channels ? as_float(head_x[(l0 + l) * p.x_stride + j]) : 0.0f;
     }
     if (threadIdx.x < tokens) {
       float step = load_dt<T>(p, l0 + threadIdx.x, static_cast<int>(head)) + bias;

@@ -227,9 +227,7 @@ __global__ void __launch_bounds__(128) replay_any_kernel(const __grid_constant__
 #pragma unroll
   for (int t = 0; t < kMost; ++t) {
     if (t >= tokens) break;
-    float sum = sums[t];
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+    float sum = warp_sum(sums[t]);
     T* entry = entry_of<T>(p.history, slot, lag.first + t);
     if (lane == 0) {
       if (p.d) sum = fmaf(__ldg(p.d + head), as_float(x[t * p.x_stride]), sum);

@@ -307,8 +307,7 @@ __global__ void __launch_bounds__(128) any_kernel(const __grid_constant__ Params
     state[n] = rounded<S>(s);
     sum = fmaf(s, as_float(c[n]), sum);
   }
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+  sum = warp_sum(sum);
   if (lane > 0) return;
   if (p.d) sum = fmaf(__ldg(p.d + head * p.d_head_stride + i * p.d_channel_stride), x, sum);
   if (p.z) sum *= silu(as_float(static_cast<const T*>(p.z)[row * p.z_stride + channel]));

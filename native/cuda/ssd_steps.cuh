@@ -29,8 +29,9 @@ enum class ScanPass { kStates, kScan };
 
 namespace scan {
 
+using hopper::pack_operands;
+
 inline constexpr int kTokens = 64;  // of a step
-inline constexpr float kLog2e = 1.4426950408889634f;
 // log2 of the decay of one token is not below it: such a token leaves nothing of the past in float anyway, and the sums
 // stay short enough to be exact to 1e-3.
 inline constexpr float kLeastTerm = -160.0f;
@@ -117,28 +118,18 @@ class Walk : public Position {
 
 // --- dt --------------------------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ float to_float(float v) { return v; }
-__device__ __forceinline__ float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
-__device__ __forceinline__ float to_float(__half v) { return __half2float(v); }
-
-__device__ __forceinline__ float log2_fast(float v) {
-  float r;
-  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v));
-  return r;
-}
-
 template <class T>
 __device__ __forceinline__ float load_dt(const SsdChunkScanParams& p, int64_t token, int head) {
   const int64_t i = token * p.dt_stride + head;
   return p.dt_dtype == DType::f32 ? __ldg(static_cast<const float*>(p.dt) + i)
-                                  : to_float(static_cast<const T*>(p.dt)[i]);
+                                  : as_float(static_cast<const T*>(p.dt)[i]);
 }
 __device__ __forceinline__ float time_step(float dt, float bias, const SsdChunkScanParams& p) {
   dt += bias;
   if (p.dt_softplus) {
     const float e = fast_exp2(fminf(dt, kSoftplusThreshold) * kLog2e);
     const float series = e * fmaf(e, fmaf(e, 1.0f / 3, -0.5f), 1.0f);
-    const float v = e < 0x1p-7f ? series : log2_fast(1.0f + e) * (1 / kLog2e);
+    const float v = e < 0x1p-7f ? series : fast_log2(1.0f + e) * (1 / kLog2e);
     dt = dt <= kSoftplusThreshold ? v : dt;
   }
   dt = dt < p.dt_min ? p.dt_min : dt;  // a NaN stays one, here and in sum_steps
@@ -175,20 +166,6 @@ __device__ __forceinline__ LaneSteps sum_steps(const float (&raw)[2], float a_lo
   s.a[1] = sum;
   s.end = __shfl_sync(~0u, sum, 31);
   return s;
-}
-
-// --- operands --------------------------------------------------------------------------------------------------------
-
-// Two floats as operands of a product: f16 stops at its largest number, for an infinity would spread.
-template <class T>
-__device__ __forceinline__ uint32_t pack_operands(float low, float high) {
-  if constexpr (std::is_same_v<T, __half>) {
-    uint32_t r;
-    asm("cvt.rn.satfinite.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-    return r;
-  } else {
-    return hopper::pack<T>(low, high);
-  }
 }
 
 // --- states in memory ------------------------------------------------------------------------------------------------
@@ -279,7 +256,7 @@ static __global__ void combine_kernel(const __grid_constant__ SsdChunkScanParams
   float state = 0;
   if (p.has_initial_state[sequence] != 0) {
     with_state_type(p.state_dtype, p.state, [&](const auto* from) {
-      state = to_float(from[slot * p.state_slot_stride + head * elements + i]);
+      state = as_float(from[slot * p.state_slot_stride + head * elements + i]);
     });
   }
   for (int s = 0; s < split.segments; ++s) {

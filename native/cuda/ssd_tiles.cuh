@@ -118,7 +118,7 @@ class TilesBlock {
     for (int i = 0; i < 2; ++i) {
       const int l = 2 * lane + i;
       steps.a[l] = s.a[i];
-      steps.source[l] = s.a[i] - log2_fast(s.dt[i]);
+      steps.source[l] = s.a[i] - fast_log2(s.dt[i]);
       steps.from_start[l] = fast_exp2(s.a[i]);
       steps.to_end[l] = s.dt[i] * fast_exp2(s.end - s.a[i]);
     }
@@ -265,7 +265,7 @@ class TilesBlock {
           const float2 v = load_pair(from + (count > 0 ? i : 0));
           first = v.x, second = v.y;
         } else {
-          first = to_float(from[count > 0 ? i : 0]), second = to_float(from[count > 1 ? i + 1 : 0]);
+          first = as_float(from[count > 0 ? i : 0]), second = as_float(from[count > 1 ? i + 1 : 0]);
         }
       });
     });

@@ -97,7 +97,7 @@ __device__ __forceinline__ void prepare_steps(const SsdChunkScanParams& p, const
         pack_operands<T>(dt[0] * fast_exp2(end - a[0]), dt[1] * fast_exp2(end - a[1]));
     if constexpr (kPass == ScanPass::kScan) {
       store(step.a, a[0], a[1]);
-      store(step.source, a[0] - log2_fast(dt[0]), a[1] - log2_fast(dt[1]));
+      store(step.source, a[0] - fast_log2(dt[0]), a[1] - fast_log2(dt[1]));
       store(step.from_start, fast_exp2(a[0]), fast_exp2(a[1]));
       const float start = __shfl_sync(~0u, a[0], lane / 8 * 8);
       store(step.row, fast_exp2(a[0] - start), fast_exp2(a[1] - start));

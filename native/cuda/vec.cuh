@@ -103,6 +103,8 @@ __device__ __forceinline__ Vec<T, V> zeros() {
 __device__ __forceinline__ float as_float(float x) { return x; }
 __device__ __forceinline__ float as_float(bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
 __device__ __forceinline__ float as_float(f16 x) { return __half2float(__ushort_as_half(x.bits)); }
+__device__ __forceinline__ float as_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float as_float(__half x) { return __half2float(x); }
 
 template <class T>
 __device__ __forceinline__ T rounded(float x);
@@ -181,17 +183,39 @@ __device__ __forceinline__ Vec<T, V> pack(const float (&from)[V]) {
   return v;
 }
 
-// The same sum in all lanes.
+// Over a whole warp; the same in all lanes.
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(~0u, x, step);
   return x;
 }
+__device__ __forceinline__ float warp_max(float x) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(~0u, x, step));
+  return x;
+}
+// Over the lanes up to this one.
+__device__ __forceinline__ int warp_sum_up_to(int value) {
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const int other = __shfl_up_sync(~0u, value, step);
+    if (static_cast<int>(threadIdx.x) % 32 >= step) value += other;
+  }
+  return value;
+}
+
+inline constexpr float kLog2e = 1.4426950408889634f;
 
 // Flushing subnormals saves the six instructions with which the compiler guards their ranges.
 __device__ __forceinline__ float fast_exp2(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ float fast_log2(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
 
@@ -201,9 +225,8 @@ __device__ __forceinline__ float fast_reciprocal(float x) {
   return y;
 }
 
-// exp2 overflows to infinity at x < -88, and the result is then -0.
-__device__ __forceinline__ float silu(float x) {
-  return x * fast_reciprocal(1.0f + fast_exp2(x * -1.4426950408889634f));
-}
+// exp2 overflows to infinity at x < -88, and the result is then 0 (of silu -0).
+__device__ __forceinline__ float sigmoid(float x) { return fast_reciprocal(1.0f + fast_exp2(x * -kLog2e)); }
+__device__ __forceinline__ float silu(float x) { return x * sigmoid(x); }
 
 }  // namespace mamba::cuda
