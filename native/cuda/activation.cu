@@ -76,7 +76,7 @@ void cut_rows(int64_t rows, int64_t width, int v, Launch&& launch_rows) {
   const int64_t pieces = ceil_div(width, v), most = std::max<int64_t>(1, (int64_t{1} << 31) / pieces);
   for (int64_t first = 0; first < rows; first += most) {
     const int64_t count = std::min(most, rows - first);
-    launch_rows(first, count, static_cast<unsigned>(ceil_div(count * pieces, kThreads)));
+    launch_rows(first, count, ceil_div(count * pieces, kThreads));
   }
 }
 
@@ -96,7 +96,7 @@ void run_activation(const ActivationParams& params, Context& context) {
     with_float_type(params.out_dtype, [&](auto o) {
       using T = decltype(t);
       using O = decltype(o);
-      cut_rows(params.rows, params.width, wide ? kVec : 1, [&](int64_t first, int64_t rows, unsigned blocks) {
+      cut_rows(params.rows, params.width, wide ? kVec : 1, [&](int64_t first, int64_t rows, int64_t blocks) {
         ActivationParams p = params;
         p.rows = rows, p.x = moved(p.x, first * p.x_stride, p.x_dtype);
         p.up = moved(p.up, first * p.up_stride, p.x_dtype), p.out = moved(p.out, first * p.out_stride, p.out_dtype);
@@ -114,7 +114,7 @@ void run_scale(const ScaleParams& params, Context& context) {
     with_float_type(params.out_dtype, [&](auto o) {
       using T = decltype(t);
       using O = decltype(o);
-      cut_rows(params.rows, params.width, wide ? kVec : 1, [&](int64_t first, int64_t rows, unsigned blocks) {
+      cut_rows(params.rows, params.width, wide ? kVec : 1, [&](int64_t first, int64_t rows, int64_t blocks) {
         ScaleParams p = params;
         p.rows = rows, p.x = moved(p.x, first * p.x_stride, p.x_dtype);
         p.out = moved(p.out, first * p.out_stride, p.out_dtype);

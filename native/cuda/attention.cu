@@ -40,8 +40,7 @@ template <bool kPaged>
 void launch_any(const Job& job, int64_t tiles, int64_t rows, Context& context) {
   const int64_t units = tiles * job.pages.kv_heads * ceil_div(rows, attention::kAnyRows);
   const int64_t blocks = std::min(units, int64_t{context.multiprocessors} * 16);
-  launch(context, {.grid = static_cast<unsigned>(blocks), .block = attention::kAnyWarps * 32},
-         attention::attention_any_kernel<kPaged>, job);
+  launch(context, {.grid = blocks, .block = attention::kAnyWarps * 32}, attention::attention_any_kernel<kPaged>, job);
 }
 
 template <class T, bool kCodes, int kD, int kWarpRows, bool kPaged>
@@ -51,8 +50,7 @@ bool launch_tiles(const Job& job, int64_t tiles, int64_t rows, Context& context)
   const int64_t units = tiles * job.pages.kv_heads * ceil_div(rows, Shape::kRows);
   const int64_t resident = std::max<int64_t>(1, static_cast<int64_t>(shared_limit(context)) / Shape::kShared);
   const int64_t blocks = kPaged ? std::min(units, context.multiprocessors * resident) : units;
-  launch(context,
-         {.grid = static_cast<unsigned>(blocks), .block = attention::kTilesThreads, .shared_bytes = Shape::kShared},
+  launch(context, {.grid = blocks, .block = attention::kTilesThreads, .shared_bytes = Shape::kShared},
          attention::attention_tiles_kernel<T, kCodes, kD, kWarpRows, kPaged>, job);
   return true;
 }
@@ -100,7 +98,7 @@ void run_paged_attention(const PagedAttentionParams& p, Context& context) {
   if (p.items > 0 && !run_attention_decode(job, p.items, context)) {
     run<true>(job, p.items, p.query_len * job.group, context);
   }
-  launch(context, {.grid = static_cast<unsigned>(p.rows * p.query_len * p.heads), .block = attention::kCombineThreads},
+  launch(context, {.grid = p.rows * p.query_len * p.heads, .block = attention::kCombineThreads},
          attention::combine_kernel, job);
 }
 

@@ -457,7 +457,7 @@ bool launch_decode(const Job& job, int64_t items, Context& context) {
   const auto blocks = std::min<int64_t>(context.multiprocessors * std::max<int64_t>(1, resident), units);
   // A row's team depends on the others.
   const bool teams = !context.deterministic;
-  launch(context, {.grid = static_cast<unsigned>(blocks), .block = Shape::kWarps * 32, .shared_bytes = Shape::kShared},
+  launch(context, {.grid = blocks, .block = Shape::kWarps * 32, .shared_bytes = Shape::kShared},
          attention_decode_kernel<T, Shape>, job, {*k, *v}, box_rows, teams, settled(pages, context));
   return true;
 }

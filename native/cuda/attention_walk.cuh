@@ -331,7 +331,7 @@ bool launch_walk(const Job& job, int64_t tokens, Context& context) {
   const auto k = pool(pages.k, pages.k_page_stride), v = pool(pages.v, pages.v_page_stride);
   if (!q || !k || !v) return false;
   const auto blocks = std::min<int64_t>(context.multiprocessors, int64_t{job.tiles} * job.heads);
-  launch(context, {.grid = static_cast<unsigned>(blocks), .block = Shape::kThreads, .shared_bytes = Shape::kShared},
+  launch(context, {.grid = blocks, .block = Shape::kThreads, .shared_bytes = Shape::kShared},
          attention_walk_kernel<T, Shape>, job, {*q, *k, *v}, box_rows, false);
   return true;
 }

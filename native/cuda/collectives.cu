@@ -316,10 +316,7 @@ PeerGroup& group_of(const Membership& membership) {
 }
 
 LaunchShape blocks_for(int64_t work) {
-  LaunchShape shape;
-  shape.grid = {static_cast<unsigned>(std::clamp<int64_t>(work / kThreads, 1, kMostBlocks))};
-  shape.block = {kThreads};
-  return shape;
+  return {.grid = std::clamp<int64_t>(work / kThreads, 1, kMostBlocks), .block = kThreads};
 }
 
 template <class X, int V>
@@ -327,8 +324,7 @@ void launch_reduce(const Peers& peers, const Reduce& a, Context& context) {
   const auto bytes = static_cast<size_t>(a.vectors) * V * sizeof(X);
   if constexpr (V == 4) {
     if (2 * bytes <= kPacketRowBytes && a.vectors * V <= a.width * kMostPacketRows) {
-      const LaunchShape shape = {.grid = static_cast<unsigned>(ceil_div(a.vectors, kPacketThreads)),
-                                 .block = kPacketThreads};
+      const LaunchShape shape = {.grid = ceil_div(a.vectors, kPacketThreads), .block = kPacketThreads};
       return launch(context, shape, all_reduce_packets_kernel<X>, peers, a);
     }
   }

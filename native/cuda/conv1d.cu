@@ -24,10 +24,7 @@ namespace {
 constexpr int64_t kMostAlongY = 32768;
 
 // `n` blocks along y, and along z what y cannot hold.
-dim3 grid_of(int64_t x, int64_t n) {
-  return {static_cast<unsigned>(x), static_cast<unsigned>(std::min(n, kMostAlongY)),
-          static_cast<unsigned>(ceil_div(n, kMostAlongY))};
-}
+Grid grid_of(int64_t x, int64_t n) { return {x, std::min(n, kMostAlongY), ceil_div(n, kMostAlongY)}; }
 
 // f(an element of x, one of the state)
 template <class Params, class F>
@@ -48,7 +45,7 @@ bool tuned(const Params& p) {
 
 template <class T, class S, int R, int kThreads>
 void launch_update(const CausalConv1dUpdateParams& p, Context& context) {
-  const dim3 grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), ceil_div(p.rows, R));
+  const Grid grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), ceil_div(p.rows, R));
   launch(context, {.grid = grid, .block = kThreads}, conv::update_kernel<T, S, R, kThreads>, p, context.settled);
 }
 
@@ -61,7 +58,7 @@ void launch_varlen(const CausalConv1dVarlenParams& p, Context& context) {
   const int64_t cost = p.tokens + p.sequences * conv::kSequenceCost;
   const int64_t chunks = std::max<int64_t>(1, int64_t{kBlocks} * context.multiprocessors / tiles);
   const int64_t chunk = std::max<int64_t>(conv::kGrain, ceil_div(cost, chunks));
-  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(ceil_div(cost, chunk)));
+  const Grid grid(tiles, ceil_div(cost, chunk));
   launch(context, {.grid = grid, .block = kThreads}, conv::varlen_kernel<T, S, kTokens, kSingles, kThreads, kBlocks>, p,
          chunk);
 }
@@ -88,7 +85,7 @@ void run_causal_conv1d_replay(const CausalConv1dReplayParams& p, Context& contex
     return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.rows), .block = 128}, conv::replay_any_kernel, p);
   }
   constexpr int kThreads = 64;
-  const dim3 grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), p.rows);
+  const Grid grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), p.rows);
   with_types(p, [&](auto t, auto s) {
     const auto run = [&]<int kMost>() {
       launch(context, {.grid = grid, .block = kThreads}, conv::replay_kernel<decltype(t), decltype(s), kThreads, kMost>,

@@ -38,8 +38,7 @@ void launch_copy(void* dst, const void* src, size_t bytes, Context& context) {
     return check(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, context.stream), "copy");
   }
   const auto words = static_cast<int64_t>(bytes / 16);
-  const int64_t blocks = (words + kThreads * kWords - 1) / (kThreads * kWords);
-  launch(context, {.grid = dim3(static_cast<unsigned>(blocks)), .block = kThreads}, copy_kernel,
+  launch(context, {.grid = ceil_div(words, kThreads * kWords), .block = kThreads}, copy_kernel,
          static_cast<uint4*>(dst), static_cast<const uint4*>(src), words);
 }
 

@@ -15,8 +15,8 @@ namespace {
 constexpr int kVec = 8;
 
 LaunchShape block_a_row(int64_t rows, int64_t vectors) {
-  const int64_t threads = std::min<int64_t>(kCopyThreads, (vectors + 31) / 32 * 32);
-  return {.grid = {static_cast<unsigned>(rows)}, .block = {static_cast<unsigned>(threads)}};
+  const int64_t threads = std::min<int64_t>(kCopyThreads, ceil_div(vectors, 32) * 32);
+  return {.grid = rows, .block = static_cast<unsigned>(threads)};
 }
 
 template <class W, class O>
@@ -56,10 +56,7 @@ void run_gather_rows(const GatherRowsParams& p, Context& context) {
 
 void run_place_drawn_tokens(const PlaceDrawnTokensParams& p, Context& context) {
   if (p.tokens == 0 || p.draws == 0) return;
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>((p.tokens + kPlaceThreads - 1) / kPlaceThreads));
-  shape.block = dim3(kPlaceThreads);
-  launch(context, shape, place_drawn_tokens_kernel, p);
+  launch(context, {.grid = ceil_div(p.tokens, kPlaceThreads), .block = kPlaceThreads}, place_drawn_tokens_kernel, p);
 }
 
 }  // namespace mamba::cuda

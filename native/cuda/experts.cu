@@ -26,7 +26,7 @@ bool whole_pieces(const void* at, int64_t stride) { return aligned(at) && stride
 template <int Rows, int Pieces>
 void launch_route(const Route& p, Context& context) {
   launch(context,
-         {.grid = static_cast<unsigned>(p.route.tokens * kCluster),
+         {.grid = p.route.tokens * kCluster,
           .block = kThreads,
           .shared_bytes = groups_bytes(p.route),
           .cluster = kCluster},
@@ -62,8 +62,7 @@ template <bool Gated, int Depth, int Blocks>
 void launch_up(const Experts& p, Context& context) {
   const int64_t shared = ceil_div(p.shared_size + (p.shared_gate ? 1 : 0), kWarps);
   const int64_t blocks = p.tokens * (shared + p.k * ceil_div(p.size, kWarps));
-  launch(context,
-         {.grid = static_cast<unsigned>(blocks), .block = kThreads, .shared_bytes = size_t{2} * whole_row(p.width)},
+  launch(context, {.grid = blocks, .block = kThreads, .shared_bytes = size_t{2} * whole_row(p.width)},
          up_few_kernel<Gated, Depth, Blocks>, p);
 }
 
@@ -71,7 +70,7 @@ template <int Splits>
 void launch_down(const Experts& p, Context& context) {
   constexpr int kColumns = 4, kDepth = 4, kBlocks = 2;
   launch(context,
-         {.grid = static_cast<unsigned>(p.tokens * ceil_div(p.width, kWarps / Splits * kColumns)),
+         {.grid = p.tokens * ceil_div(p.width, kWarps / Splits * kColumns),
           .block = kThreads,
           .shared_bytes = size_t{2} * between_elements(p)},
          down_few_kernel<Splits, kColumns, kDepth, kBlocks>, p);

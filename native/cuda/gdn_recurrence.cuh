@@ -167,7 +167,8 @@ struct GdnTileSizes {
   int64_t sequences, value_heads, key_dim, value_dim;
 };
 
-// launch_tiles(shape, channels of a block) for so many sequences or rows. Throws where a row of the state is too long.
+// launch_tiles(a LaunchShape, channels of a block) for so many sequences or rows. Throws where a row of the state is
+// too long.
 template <class Launch>
 void for_tiles(const GdnTileSizes& sizes, const char* op, Launch launch_tiles) {
   const int64_t row_bytes = sizes.key_dim * static_cast<int64_t>(sizeof(float));
@@ -176,11 +177,10 @@ void for_tiles(const GdnTileSizes& sizes, const char* op, Launch launch_tiles) {
     throw Error(ErrorCode::Shape, op,
                 "key_dim = " + std::to_string(sizes.key_dim) + ", a CUDA device takes up to 5461");
   }
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(sizes.sequences * sizes.value_heads * ceil_div(sizes.value_dim, tile)));
-  shape.block = dim3(kThreads);
-  shape.shared_bytes = static_cast<size_t>((tile + 2) * row_bytes);
-  launch_tiles(shape, static_cast<int>(tile));
+  launch_tiles({.grid = sizes.sequences * sizes.value_heads * ceil_div(sizes.value_dim, tile),
+                .block = kThreads,
+                .shared_bytes = static_cast<size_t>((tile + 2) * row_bytes)},
+               static_cast<int>(tile));
 }
 
 template <class Params>

@@ -11,7 +11,7 @@ template <class T, class S>
 void run_tiles(const GdnReplayParams& p, Context& context) {
   using Part = gdn::Tile<T, S, 16, sizeof(S) == 4 ? 2 : 4>;
   constexpr int kWarps = sizeof(S) == 4 ? 4 : 2, kBlocks = gdn::kDim / (Part::kRows * kWarps);
-  const LaunchShape shape = {.grid = static_cast<unsigned>(p.rows * p.value_heads * kBlocks), .block = kWarps * 32};
+  const LaunchShape shape = {.grid = p.rows * p.value_heads * kBlocks, .block = kWarps * 32};
   launch(context, shape, gdn::replay_tiles_kernel<Part, kWarps>, p, static_cast<int>(p.value_heads / p.key_heads),
          context.settled);
 }

@@ -28,7 +28,7 @@ bool aligned(const void* at, int64_t stride, DType type, int64_t bytes) {
 template <class Part, int Warps, int Walk, Keep K>
 void launch_tiles(const GdnUpdateParams& p, Context& context) {
   constexpr int kBlocks = gdn::kDim / (Part::kRows * Warps * Walk);
-  const LaunchShape shape = {.grid = static_cast<unsigned>(p.rows * p.value_heads * kBlocks), .block = Warps * 32};
+  const LaunchShape shape = {.grid = p.rows * p.value_heads * kBlocks, .block = Warps * 32};
   const int heads_per_key = static_cast<int>(p.value_heads / p.key_heads);
   p.tokens_per_row == 1
       ? launch(context, shape, gdn::tiles_kernel<Part, Warps, Walk, K, true>, p, heads_per_key, context.settled)

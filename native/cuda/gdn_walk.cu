@@ -56,15 +56,9 @@ void launch_all(const GdnChunkParams& p, const GdnCut& cut, Context& context) {
                            static_cast<int>(layout.entries),
                            static_cast<int>(p.value_heads / p.key_heads)};
   const int64_t groups = ceil_div(p.value_heads / p.key_heads, kHeadsAtOnce);
-  launch(
-      context,
-      {.grid = dim3(static_cast<unsigned>(p.chunks), static_cast<unsigned>(p.key_heads), static_cast<unsigned>(groups)),
-       .block = kPrepareThreads,
-       .shared_bytes = sizeof(Prepare)},
-      prepare_kernel<T>, p, maps, scratch);
-  const auto blocks = [&](int64_t items) {
-    return dim3(static_cast<unsigned>(std::min<int64_t>(items, context.multiprocessors)));
-  };
+  launch(context, {.grid = {p.chunks, p.key_heads, groups}, .block = kPrepareThreads, .shared_bytes = sizeof(Prepare)},
+         prepare_kernel<T>, p, maps, scratch);
+  const auto blocks = [&](int64_t items) { return std::min<int64_t>(items, context.multiprocessors); };
   const int64_t items = static_cast<int64_t>(layout.entries) * p.value_heads;
   static_assert(sizeof(Walk<GdnPass::out>) <= 227 * 1024 && sizeof(Walk<GdnPass::states>) <= 227 * 1024);
   if (p.chunks >= 2 * cut.least) {
@@ -114,7 +108,7 @@ bool gdn_walk_suits(const GdnChunkParams& p, const Context& context) {
          aligned(p.q, p.q_stride) && aligned(p.k, p.k_stride) && aligned(p.v, p.v_stride) &&
          aligned(p.out, p.out_stride) &&
          reinterpret_cast<uintptr_t>(p.state) % static_cast<uint64_t>(state_word) == 0 &&
-         p.state_slot_stride % 2 == 0 && p.value_heads <= 65535 &&
+         p.state_slot_stride % 2 == 0 && p.value_heads <= kMostBlocksYZ &&
          (p.chunks + p.sequences) * p.value_heads < (int64_t{1} << 30);
 }
 

@@ -22,7 +22,6 @@ namespace grouped {
 namespace {
 
 constexpr int64_t kLongestRow = 1 << 26;  // elements, for 32-bit offsets of bytes within a block's rows
-constexpr int64_t kMostBlocksY = 65535;
 constexpr int64_t kFewRows = 64;
 
 // --- general --------------------------------------------------------------------------------------------------------
@@ -78,11 +77,10 @@ __global__ void __launch_bounds__(256)
 }
 
 void run_general(const GroupedLinearParams& p, int64_t expert_bytes, Context& context) {
-  const auto columns = static_cast<unsigned>(ceil_div(p.columns, 64));
+  const int64_t columns = ceil_div(p.columns, 64);
   const int64_t tiles = most_tiles(p, 16);
-  for (int64_t first = 0; first < tiles; first += kMostBlocksY) {
-    const auto count = static_cast<unsigned>(std::min(tiles - first, kMostBlocksY));
-    launch(context, {.grid = dim3(columns, count), .block = 256},
+  for (int64_t first = 0; first < tiles; first += kMostBlocksYZ) {
+    launch(context, {.grid = {columns, std::min(tiles - first, kMostBlocksYZ)}, .block = 256},
            p.gated ? general_kernel<true> : general_kernel<false>, p, expert_bytes, static_cast<int>(first));
   }
 }
@@ -157,7 +155,7 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
 
 template <class T, int Warps = 4, int Depth = 4, int Blocks = 6>
 void run_fragments(const GroupedLinearParams& p, int64_t expert_bytes, Context& context) {
-  const dim3 grid(static_cast<unsigned>(row_tiles(p.columns)), static_cast<unsigned>(most_tiles(p, 8)));
+  const Grid grid(row_tiles(p.columns), most_tiles(p, 8));
   const LaunchShape shape = {.grid = grid, .block = Warps * 32};
   p.gated ? launch(context, shape, fragments_kernel<T, true, Warps, Depth / 2, Blocks>, p, expert_bytes)
           : launch(context, shape, fragments_kernel<T, false, Warps, Depth, Blocks>, p, expert_bytes);
@@ -167,7 +165,7 @@ void run_fragments(const GroupedLinearParams& p, int64_t expert_bytes, Context& 
 template <class T>
 void run_tiles(const GroupedLinearParams& p, int64_t expert_bytes, Context& context) {
   const int64_t columns = p.gated ? kTileN / 2 : kTileN;
-  const dim3 grid(static_cast<unsigned>(ceil_div(p.columns, columns)), static_cast<unsigned>(most_tiles(p, kTileM)));
+  const Grid grid(ceil_div(p.columns, columns), most_tiles(p, kTileM));
   launch(context, {.grid = grid, .block = kTileThreads, .shared_bytes = kTileStages * kTileStageBytes},
          p.gated ? tiles_kernel<T, true> : tiles_kernel<T, false>, p, expert_bytes);
 }
@@ -183,7 +181,7 @@ void run_grouped_linear(const GroupedLinearParams& p, Context& context) {
   const auto expert_bytes = static_cast<int64_t>(linear_weight_bytes(p.n, p.k, p.weight_dtype));
   const bool halves = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
                       aligned(p.x) && p.x_stride % 8 == 0 && aligned(p.weight);
-  if (!halves || most_tiles(p, kTileM) > kMostBlocksY) return run_general(p, expert_bytes, context);
+  if (!halves || most_tiles(p, kTileM) > kMostBlocksYZ) return run_general(p, expert_bytes, context);
   const auto fragments = [&] {
     p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, expert_bytes, context)
                              : run_fragments<f16>(p, expert_bytes, context);
@@ -194,7 +192,7 @@ void run_grouped_linear(const GroupedLinearParams& p, Context& context) {
                                     : run_tiles<f16>(p, expert_bytes, context);
   }
   // A weight is read once for each eight rows of its expert.
-  const bool whole_steps = p.k % kStepK == 0 && most_tiles(p, 8) <= kMostBlocksY;
+  const bool whole_steps = p.k % kStepK == 0 && most_tiles(p, 8) <= kMostBlocksYZ;
   if (whole_steps && p.rows <= kFewRows) return fragments();
   if (run_grouped_linear_walk(p, expert_bytes, context)) return;
   if (whole_steps && p.rows <= 4 * p.experts) return fragments();

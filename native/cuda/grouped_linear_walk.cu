@@ -24,10 +24,7 @@ bool launch_walk(const GroupedLinearParams& p, int64_t expert_bytes, Context& co
   if (!map) return false;
   const int blocks = context.multiprocessors * Shape::kBlocks / Shape::kCluster * Shape::kCluster;
   launch(context,
-         {.grid = static_cast<unsigned>(blocks),
-          .block = Shape::kThreads,
-          .shared_bytes = Shape::kShared,
-          .cluster = Shape::kCluster},
+         {.grid = blocks, .block = Shape::kThreads, .shared_bytes = Shape::kShared, .cluster = Shape::kCluster},
          p.x_dtype == DType::bf16 ? walk_kernel<Shape, __nv_bfloat16, bf16, kGated>
                                   : walk_kernel<Shape, __half, f16, kGated>,
          p, *map);

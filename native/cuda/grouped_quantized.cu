@@ -7,13 +7,10 @@ namespace mamba::cuda {
 namespace grouped {
 namespace {
 
-constexpr int64_t kMostBlocksY = 65535;
-
 template <class T, DType C>
 void launch_quantized(const GroupedLinearParams& p, int64_t expert_bytes, Context& context) {
   constexpr int kWarps = 4;
-  const auto columns = static_cast<unsigned>((p.columns + kTileRows - 1) / kTileRows);
-  const LaunchShape shape = {.grid = dim3(columns, static_cast<unsigned>(most_tiles(p, 8))), .block = kWarps * 32};
+  const LaunchShape shape = {.grid = {row_tiles(p.columns), most_tiles(p, 8)}, .block = kWarps * 32};
   p.gated ? launch(context, shape, quantized_kernel<T, C, true, kWarps, 5>, p, expert_bytes)
           : launch(context, shape, quantized_kernel<T, C, false, kWarps, 6>, p, expert_bytes);
 }
@@ -40,14 +37,13 @@ void run_grouped_quantized(const GroupedLinearParams& p, Context& context) {
   const auto expert_bytes = static_cast<int64_t>(quantized_weight_bytes(p.n, p.k, p.weight_dtype));
   const bool vectors = p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k < (1 << 28) &&
                        reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && p.x_stride % 8 == 0;
-  if (vectors && (!p.gated || p.n / 2 % kTileRows == 0) && most_tiles(p, 8) <= kMostBlocksY) {
+  if (vectors && (!p.gated || p.n / 2 % kTileRows == 0) && most_tiles(p, 8) <= kMostBlocksYZ) {
     return p.x_dtype == DType::bf16 ? launch_quantized<bf16>(p, expert_bytes, context)
                                     : launch_quantized<f16>(p, expert_bytes, context);
   }
   const int64_t tiles = most_tiles(p, 8);
-  for (int64_t first = 0; first < tiles; first += kMostBlocksY) {
-    const dim3 grid(static_cast<unsigned>((p.columns + 7) / 8),
-                    static_cast<unsigned>(std::min(tiles - first, kMostBlocksY)));
+  for (int64_t first = 0; first < tiles; first += kMostBlocksYZ) {
+    const Grid grid(ceil_div(p.columns, 8), std::min(tiles - first, kMostBlocksYZ));
     launch(context, {.grid = grid, .block = 256},
            p.gated ? quantized_general_kernel<true> : quantized_general_kernel<false>, p, expert_bytes,
            static_cast<int>(first));

@@ -6,9 +6,12 @@
 //   2. It calls let_next_start() once, as early as it likes: the next kernel waits for the end of this one in any case.
 #include <cuda_runtime.h>
 
+#include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "cuda/context.h"
+#include "cuda/dispatch.h"
 #include "cuda/status.h"
 
 namespace mamba::cuda {
@@ -25,8 +28,24 @@ __device__ __forceinline__ void let_next_start() {
 #endif
 }
 
+// The most blocks of a launch along y, and along z.
+inline constexpr int64_t kMostBlocksYZ = 65535;
+
+// Blocks along each dimension: sizes of a problem as they are, which launch() compares with what a launch can have.
+struct Grid {
+  int64_t x, y, z;
+  Grid(int64_t along_x = 1, int64_t along_y = 1, int64_t along_z = 1) : x(along_x), y(along_y), z(along_z) {}
+
+  dim3 checked() const {
+    const bool fits = x <= std::numeric_limits<int32_t>::max() && y <= kMostBlocksYZ && z <= kMostBlocksYZ;
+    check(fits ? cudaSuccess : cudaErrorInvalidConfiguration, "grid of a kernel");
+    return {static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)};
+  }
+};
+
 struct LaunchShape {
-  dim3 grid, block;
+  Grid grid;
+  dim3 block;
   size_t shared_bytes = 0;
   int cluster = 1;    // blocks along x
   bool early = true;  // may start before the kernel ahead has ended
@@ -36,7 +55,7 @@ template <class... Args>
 void launch(Context& context, const LaunchShape& shape, void (*kernel)(Args...), std::type_identity_t<Args>... args) {
   constexpr size_t kDefaultShared = 48 << 10;
   cudaLaunchConfig_t config = {};
-  config.gridDim = shape.grid;
+  config.gridDim = shape.grid.checked();
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = context.stream;

@@ -22,7 +22,6 @@ constexpr int64_t kFewRows = 16;
 // Elements of a weight that stays in the L2 however often it is read. Such products are as fast as a launch.
 constexpr int64_t kSmallWeight = 64 << 10;
 constexpr int64_t kLongestRow = 1 << 26;  // elements, for 32-bit offsets of bytes within a block's rows
-constexpr int64_t kMostBlocksY = 65535;
 
 // --- general --------------------------------------------------------------------------------------------------------
 // CUDA cores: a block has 16 Rows x 64 outputs, a thread Rows x 4 of them; 16 of k at a time lie in shared memory as
@@ -84,18 +83,16 @@ __global__ void __launch_bounds__(256) linear_general_kernel(const __grid_consta
 
 template <int Rows>
 void run_general(const LinearParams& p, Context& context) {
-  const auto tiles_m = static_cast<unsigned>((p.m + 16 * Rows - 1) / (16 * Rows));
-  const int64_t tiles_n = (p.n + 63) / 64;
+  const int64_t tiles_m = ceil_div(p.m, 16 * Rows), tiles_n = ceil_div(p.n, 64);
   // Columns beyond the grid's limit take launches of their own.
-  for (int64_t first = 0; first < tiles_n; first += kMostBlocksY) {
+  for (int64_t first = 0; first < tiles_n; first += kMostBlocksYZ) {
     LinearParams part = p;
     const int64_t n = first * 64;
-    part.n = std::min(p.n - n, kMostBlocksY * 64);
+    part.n = std::min(p.n - n, kMostBlocksYZ * 64);
     part.weight = static_cast<const char*>(p.weight) + n * p.k * static_cast<int64_t>(size_of(p.weight_dtype));
     part.out = static_cast<char*>(p.out) + n * static_cast<int64_t>(size_of(p.out_dtype));
     if (p.bias) part.bias = p.bias + n;
-    const auto blocks_n = static_cast<unsigned>(std::min(tiles_n - first, kMostBlocksY));
-    launch(context, {.grid = dim3(tiles_m, blocks_n), .block = 256}, linear_general_kernel<Rows>, part);
+    launch(context, {.grid = {tiles_m, ceil_div(part.n, 64)}, .block = 256}, linear_general_kernel<Rows>, part);
   }
 }
 
@@ -107,9 +104,8 @@ void launch_fragments(const LinearParams& p, Context& context) {
   static thread_local const cudaError_t mostly_l1 = prefer_l1(kernel, sums_bytes(kTiles, Columns, kWarps, 8), kBlocks);
   check(mostly_l1, "L1 of a multiprocessor");
   const int splits = splits_of(p, kWarps, context);
-  const auto rows = static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns));
   launch(context,
-         {.grid = dim3(static_cast<unsigned>(row_tiles(p.n) * splits), rows),
+         {.grid = {row_tiles(p.n) * splits, ceil_div(p.m, 8 * Columns)},
           .block = kWarps * 32,
           .shared_bytes = sums_bytes(kTiles, Columns, kWarps, splits),
           .cluster = splits},
@@ -160,8 +156,8 @@ bool run_library(const LinearParams& p, Context& context) {
     product.bias = nullptr, product.accumulate = false;
     product.out = floats, product.out_stride = p.n, product.out_dtype = DType::f32;
     if (!context.gemm_plans->run(product, context)) return false;
-    const int64_t blocks = std::min<int64_t>((part.m * part.n + 255) / 256, 16 * context.multiprocessors);
-    launch(context, {.grid = dim3(static_cast<unsigned>(blocks)), .block = 256}, round_rows_kernel, floats, part);
+    const int64_t blocks = std::min<int64_t>(ceil_div(part.m * part.n, 256), 16 * context.multiprocessors);
+    launch(context, {.grid = blocks, .block = 256}, round_rows_kernel, floats, part);
   }
   return true;
 }
@@ -204,7 +200,7 @@ void run_linear(const LinearParams& p, Context& context) {
                          reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
   if (context.deterministic) return run_deterministic(p, fragments, small, context);
   if (run_planned_rows(p, fragments, context)) return;
-  if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksY * kFewRows))) {
+  if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksYZ * kFewRows))) {
     return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
   }
   if (!small && run_library(p, context)) return;
@@ -235,9 +231,9 @@ void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
       const int64_t part = std::min(room, count - first);
       context.staging->copy(context.workspace, *p.src, static_cast<size_t>(first * src_size),
                             static_cast<size_t>(part * src_size), context.stream);
-      const auto blocks = static_cast<unsigned>(std::min<int64_t>((part + 255) / 256, 16 * context.multiprocessors));
-      launch(context, {.grid = dim3(blocks), .block = 256, .early = false}, convert_kernel, context.workspace,
-             p.src_dtype, static_cast<char*>(p.dst) + first * dst_size, p.dst_dtype, part);
+      const int64_t blocks = std::min<int64_t>(ceil_div(part, 256), 16 * context.multiprocessors);
+      launch(context, {.grid = blocks, .block = 256, .early = false}, convert_kernel, context.workspace, p.src_dtype,
+             static_cast<char*>(p.dst) + first * dst_size, p.dst_dtype, part);
     }
   }
   const size_t bytes = static_cast<size_t>(count * dst_size);

@@ -106,7 +106,7 @@ bool fits(const LinearActivationParams& params, const Context& context) {
 template <class T>
 void run_activated(const LinearActivationParams& p, Context& context) {
   constexpr int kWarps = 8, kBlocks = 3;
-  const LaunchShape shape = {.grid = static_cast<unsigned>(row_tiles(p.activation.width)), .block = kWarps * 32};
+  const LaunchShape shape = {.grid = row_tiles(p.activation.width), .block = kWarps * 32};
   const auto gated = activated_frag_kernel<T, true, kWarps, 2, kBlocks>;
   const auto alone = activated_frag_kernel<T, false, kWarps, 4, kBlocks>;
   static thread_local const cudaError_t mostly_l1[] = {prefer_l1(alone, sums_bytes(1, 1, kWarps, 1), kBlocks),

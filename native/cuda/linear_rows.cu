@@ -30,7 +30,7 @@ void launch_rows(const Params& params, const LinearParams& p, const RowsPlan& pl
       cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
   check(all_shared, "shared memory of a multiprocessor");
   launch(context,
-         {.grid = dim3(static_cast<unsigned>(ceil_div(tiles, plan.columns) * blocks)),
+         {.grid = ceil_div(tiles, plan.columns) * blocks,
           .block = rows::kThreads,
           .shared_bytes = x + ring + sums + rows::barrier_bytes(stages),
           .cluster = blocks},

@@ -61,8 +61,7 @@ bool launch_walk(const LinearParams& p, const ActivationParams* activation, cons
   if (!x || !weight) return false;
   const int pairs = context.multiprocessors / 2;
   const int64_t clusters = std::min<int64_t>(pairs, sizes.units);
-  launch(context,
-         {.grid = static_cast<unsigned>(2 * clusters), .block = kThreads, .shared_bytes = Tile::kShared, .cluster = 2},
+  launch(context, {.grid = 2 * clusters, .block = kThreads, .shared_bytes = Tile::kShared, .cluster = 2},
          p.x_dtype == DType::bf16 ? linear_walk_kernel<Tile, __nv_bfloat16, bf16, kGated>
                                   : linear_walk_kernel<Tile, __half, f16, kGated>,
          p, Maps{*x, *weight},

@@ -70,17 +70,13 @@ __global__ void __launch_bounds__(kThreads) add_logit_bias_kernel(const __grid_c
 }  // namespace
 
 void run_mask_logits(const MaskLogitsParams& p, Context& context) {
-  const LaunchShape shape = {
-      .grid = {static_cast<unsigned>(p.rows), static_cast<unsigned>((p.vocab + kPiece - 1) / kPiece)},
-      .block = {kThreads}};
+  const LaunchShape shape = {.grid = {p.rows, ceil_div(p.vocab, kPiece)}, .block = kThreads};
   const bool aligned = reinterpret_cast<uintptr_t>(p.logits) % 16 == 0 && p.logits_stride % 4 == 0;
   launch(context, shape, aligned ? mask_logits_kernel<4> : mask_logits_kernel<1>, p);
 }
 
 void run_add_logit_bias(const AddLogitBiasParams& p, Context& context) {
-  const LaunchShape shape = {.grid = {static_cast<unsigned>((p.entries + kThreads - 1) / kThreads)},
-                             .block = {kThreads}};
-  launch(context, shape, add_logit_bias_kernel, p);
+  launch(context, {.grid = ceil_div(p.entries, kThreads), .block = kThreads}, add_logit_bias_kernel, p);
 }
 
 }  // namespace mamba::cuda

@@ -55,10 +55,7 @@ void launch_route(const RouteParams& p, Context& context) {
   if constexpr (Each < 32) {
     if (p.experts > 32 * Each) return launch_route<2 * Each>(p, context);
   }
-  launch(context,
-         {.grid = static_cast<unsigned>(ceil_div(p.tokens, kWarps)),
-          .block = kWarps * 32,
-          .shared_bytes = kWarps * groups_bytes(p)},
+  launch(context, {.grid = ceil_div(p.tokens, kWarps), .block = kWarps * 32, .shared_bytes = kWarps * groups_bytes(p)},
          route_kernel<Each>, p);
 }
 
@@ -172,8 +169,7 @@ bool vectors(const void* at, int64_t stride) { return reinterpret_cast<uintptr_t
 void run_route(const RouteParams& p, Context& context) { launch_route<1>(p, context); }
 
 void run_local_experts(const LocalExpertsParams& p, Context& context) {
-  launch(context, {.grid = static_cast<unsigned>(ceil_div(p.pairs, kThreads)), .block = kThreads}, local_experts_kernel,
-         p);
+  launch(context, {.grid = ceil_div(p.pairs, kThreads), .block = kThreads}, local_experts_kernel, p);
 }
 
 void run_sort_by_expert(const SortByExpertParams& p, Context& context) {
@@ -186,9 +182,8 @@ void run_sort_by_expert(const SortByExpertParams& p, Context& context) {
                    .cluster = expert_sort::kBlocks},
                   expert_sort::many_kernel, p);
   }
-  const auto blocks = static_cast<unsigned>(p.experts + 1);
-  p.pairs <= kFewPairs ? launch(context, {.grid = blocks, .block = 256}, expert_sort::few_kernel<8>, p)
-                       : launch(context, {.grid = blocks, .block = 1024}, expert_sort::few_kernel<32>, p);
+  p.pairs <= kFewPairs ? launch(context, {.grid = p.experts + 1, .block = 256}, expert_sort::few_kernel<8>, p)
+                       : launch(context, {.grid = p.experts + 1, .block = 1024}, expert_sort::few_kernel<32>, p);
 }
 
 void run_moe_combine(const MoeCombineParams& params, Context& context) {
@@ -205,7 +200,7 @@ void run_moe_combine(const MoeCombineParams& params, Context& context) {
         p.tokens = std::min(most, params.tokens - first);
         p.weights += first * p.k, p.positions += first * p.k;
         p.out = static_cast<char*>(p.out) + first * p.out_stride * static_cast<int64_t>(sizeof(O));
-        launch(context, {.grid = static_cast<unsigned>(ceil_div(p.tokens * pieces, kThreads)), .block = kThreads},
+        launch(context, {.grid = ceil_div(p.tokens * pieces, kThreads), .block = kThreads},
                wide ? moe_combine_kernel<T, O, kVec> : moe_combine_kernel<T, O, 1>, p);
       }
     });
@@ -223,7 +218,7 @@ void run_moe_combine_shared(const MoeCombineParams& p, const SharedRows& shared,
   with_float_type(p.y_dtype, [&](auto t) {
     using T = decltype(t);
     const auto run = [&]<class O>() {
-      launch(context, {.grid = static_cast<unsigned>(p.tokens), .block = threads},
+      launch(context, {.grid = p.tokens, .block = threads},
              shared.gate ? combine_shared_kernel<T, O, true> : combine_shared_kernel<T, O, false>, p, shared);
     };
     p.out_dtype == DType::f32 ? run.template operator()<float>() : run.template operator()<T>();

@@ -66,7 +66,6 @@ __global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __gri
 constexpr int64_t kFewRows = 256;
 // Warps of which more than one a block pays: 8,192 of a gated delta net's norm took 8.4 us as blocks of their own.
 constexpr int64_t kFewWarps = 4096;
-constexpr int64_t kMostGroups = 65535;                  // of gridDim.y
 constexpr int64_t kMostUnits = (int64_t{1} << 31) - 1;  // 32-bit indices
 
 bool vectors_at(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
@@ -84,7 +83,7 @@ bool tuned(const RmsNormParams& p) {
 bool tuned(const GatedRmsNormParams& p) {
   return p.group_size % kNormVec == 0 && p.x_stride % kNormVec == 0 && p.gate_stride % kNormVec == 0 &&
          vectors_at(p.x) && vectors_at(p.gate) && vectors_at(p.out) && vectors_at(p.weight) &&
-         p.width / p.group_size <= kMostGroups;
+         p.width / p.group_size <= kMostBlocksYZ;
 }
 
 // How rows (or groups of rows) lie over threads.
@@ -103,13 +102,13 @@ Spread spread(bool tuned, int64_t rows, int64_t width, int64_t groups) {
       const unsigned each = threads == 32 && rows * groups > kFewWarps ? 4 : 1;
       s.vectors = vectors;
       s.shape.block = {threads, each};
-      s.shape.grid = {static_cast<unsigned>((rows + each - 1) / each), static_cast<unsigned>(groups)};
+      s.shape.grid = {ceil_div(rows, each), groups};
       return s;
     }
   }
   const unsigned threads = width <= 512 ? 32 : 256, each = 256 / threads;
   s.shape.block = {threads, each};
-  s.shape.grid = {static_cast<unsigned>((rows * groups + each - 1) / each)};
+  s.shape.grid = ceil_div(rows * groups, each);
   return s;
 }
 
@@ -141,8 +140,8 @@ void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) 
 template <class T, int L>
 void launch_gated_groups(const GatedRmsNormParams& p, int64_t units, Context& context) {
   constexpr int kEach = 4;
-  launch(context, {.grid = static_cast<unsigned>((units + 256 / L * kEach - 1) / (256 / L * kEach)), .block = 256},
-         gated_rms_norm_groups_kernel<T, L, kEach>, p);
+  launch(context, {.grid = ceil_div(units, 256 / L * kEach), .block = 256}, gated_rms_norm_groups_kernel<T, L, kEach>,
+         p);
 }
 
 template <class T>

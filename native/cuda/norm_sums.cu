@@ -43,21 +43,14 @@ __global__ void __launch_bounds__(kThreads) rms_norm_of_sums_kernel(const __grid
   }
 }
 
-LaunchShape rows_of(int64_t rows) {
-  LaunchShape shape;
-  shape.grid = {static_cast<unsigned>(rows)};
-  shape.block = {kThreads};
-  return shape;
-}
-
 }  // namespace
 
 void run_square_sums(const SquareSumsParams& p, Context& context) {
-  launch(context, rows_of(p.rows), square_sums_kernel, p);
+  launch(context, {.grid = p.rows, .block = kThreads}, square_sums_kernel, p);
 }
 
 void run_rms_norm_of_sums(const RmsNormOfSumsParams& p, Context& context) {
-  launch(context, rows_of(p.rows), rms_norm_of_sums_kernel, p);
+  launch(context, {.grid = p.rows, .block = kThreads}, rms_norm_of_sums_kernel, p);
 }
 
 }  // namespace mamba::cuda

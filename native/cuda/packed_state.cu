@@ -56,8 +56,7 @@ __global__ void __launch_bounds__(kThreads) unpack_kernel(const __grid_constant_
 
 template <class Params>
 LaunchShape shape_of(const Params& p) {
-  return {.grid = {static_cast<unsigned>(p.heads), static_cast<unsigned>((p.columns + kThreads - 1) / kThreads)},
-          .block = {kThreads}};
+  return {.grid = {p.heads, ceil_div(p.columns, kThreads)}, .block = kThreads};
 }
 
 }  // namespace

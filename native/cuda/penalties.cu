@@ -95,13 +95,11 @@ __global__ void __launch_bounds__(kPenaltyThreads)
 }  // namespace
 
 void run_count_tokens(const CountTokensParams& p, Context& context) {
-  launch(context, {.grid = {static_cast<unsigned>(p.rows)}, .block = {kCountThreads}}, count_tokens_kernel, p);
+  launch(context, {.grid = p.rows, .block = kCountThreads}, count_tokens_kernel, p);
 }
 
 void run_apply_penalties(const ApplyPenaltiesParams& p, Context& context) {
-  const LaunchShape shape = {
-      .grid = {static_cast<unsigned>(p.rows), static_cast<unsigned>((p.vocab + kPiece - 1) / kPiece)},
-      .block = {kPenaltyThreads}};
+  const LaunchShape shape = {.grid = {p.rows, ceil_div(p.vocab, kPiece)}, .block = kPenaltyThreads};
   const bool aligned = reinterpret_cast<uintptr_t>(p.counts) % 16 == 0 && p.counts_stride % 4 == 0;
   launch(context, shape, aligned ? apply_penalties_kernel<4> : apply_penalties_kernel<1>, p);
 }

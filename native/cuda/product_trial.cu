@@ -51,9 +51,8 @@ ProductTrial::ProductTrial(const LinearParams& like, Context& context) : operand
   auto* at = static_cast<uint8_t*>(memory_);
   const auto take = [&](size_t bytes) { return std::exchange(at, at + bytes); };
   const auto random = [&](void* to, DType dtype, size_t bytes, uint32_t seed) {
-    launch(context_,
-           {.grid = dim3(static_cast<unsigned>(4 * context_.multiprocessors)), .block = kThreads, .early = false},
-           random_kernel, to, dtype, static_cast<int64_t>(bytes / size_of(dtype)), seed);
+    launch(context_, {.grid = 4 * context_.multiprocessors, .block = kThreads, .early = false}, random_kernel, to,
+           dtype, static_cast<int64_t>(bytes / size_of(dtype)), seed);
     return to;
   };
   operands_.x = random(take(x_bytes), like.x_dtype, x_bytes, 1);
@@ -75,19 +74,16 @@ ProductTrial::~ProductTrial() {
 }
 
 void ProductTrial::reset() const {
-  launch(context_,
-         {.grid = dim3(static_cast<unsigned>(4 * context_.multiprocessors)), .block = kThreads, .early = false},
-         random_kernel, operands_.out, operands_.out_dtype,
-         static_cast<int64_t>(out_bytes_ / size_of(operands_.out_dtype)), 4u);
+  launch(context_, {.grid = 4 * context_.multiprocessors, .block = kThreads, .early = false}, random_kernel,
+         operands_.out, operands_.out_dtype, static_cast<int64_t>(out_bytes_ / size_of(operands_.out_dtype)), 4u);
   context_.full_stop();
 }
 
 bool ProductTrial::same_bits() const {
   check(cudaMemsetAsync(differing_, 0, sizeof(unsigned), context_.stream), "memset");
   context_.full_stop();
-  launch(context_,
-         {.grid = dim3(static_cast<unsigned>(4 * context_.multiprocessors)), .block = kThreads, .early = false},
-         compare_kernel, static_cast<const uint32_t*>(out_), static_cast<const uint32_t*>(expected_),
+  launch(context_, {.grid = 4 * context_.multiprocessors, .block = kThreads, .early = false}, compare_kernel,
+         static_cast<const uint32_t*>(out_), static_cast<const uint32_t*>(expected_),
          static_cast<int64_t>(out_bytes_ / 4), differing_);
   unsigned differing = 1;
   check(cudaMemcpyAsync(&differing, differing_, sizeof(differing), cudaMemcpyDeviceToHost, context_.stream),

@@ -22,7 +22,6 @@ namespace codes {
 namespace {
 
 constexpr int64_t kFewRows = 16, kMostRows = 64;
-constexpr int64_t kMostBlocksY = 65535;
 constexpr int64_t kLongestRow = 1 << 18;  // of which 128 fit into a scratch
 
 template <class F>
@@ -49,9 +48,8 @@ void launch_quantized(const LinearParams& p, Context& context) {
          steps_of(p.k) >= 2 * splits * Warps) {
     splits *= 2;
   }
-  const auto rows = static_cast<unsigned>((p.m + 8 * Columns - 1) / (8 * Columns));
   launch(context,
-         {.grid = dim3(static_cast<unsigned>(blocks * splits), rows),
+         {.grid = {blocks * splits, ceil_div(p.m, 8 * Columns)},
           .block = Warps * 32,
           .shared_bytes = sums_bytes(Tiles, Columns, Warps, splits),
           .cluster = splits},
@@ -82,10 +80,9 @@ __global__ void __launch_bounds__(256) general_kernel(const __grid_constant__ Li
 }
 
 void run_general(const LinearParams& p, Context& context) {
-  const auto columns = static_cast<unsigned>((p.n + 7) / 8);
-  for (int64_t first = 0; first < p.m; first += kMostBlocksY) {
-    const auto rows = static_cast<unsigned>(std::min(p.m - first, kMostBlocksY));
-    launch(context, {.grid = dim3(columns, rows), .block = 256}, general_kernel, p, first);
+  for (int64_t first = 0; first < p.m; first += kMostBlocksYZ) {
+    const int64_t rows = std::min(p.m - first, kMostBlocksYZ);
+    launch(context, {.grid = {ceil_div(p.n, 8), rows}, .block = 256}, general_kernel, p, first);
   }
 }
 
@@ -130,8 +127,8 @@ void run_widened(const LinearParams& p, Context& context) {
   for (int64_t first = 0; first < p.n; first += room) {
     LinearParams part = columns_of(p, first, std::min(room, p.n - first));
     part.weight = context.weight_scratch, part.weight_dtype = p.x_dtype;
-    launch(context, {.grid = dim3(static_cast<unsigned>(16 * context.multiprocessors)), .block = 256}, widen_kernel<T>,
-           p.weight, p.weight_dtype, p.k, first, part.n, static_cast<T*>(context.weight_scratch));
+    launch(context, {.grid = 16 * context.multiprocessors, .block = 256}, widen_kernel<T>, p.weight, p.weight_dtype,
+           p.k, first, part.n, static_cast<T*>(context.weight_scratch));
     context.early = false;  // what follows reads a weight early, and this one is new
     run_linear(part, context);
     context.early = false;  // and the next part may not be written before it was read
@@ -177,18 +174,15 @@ void launch_codes(const LinearParams& p, int batch, Context& context) {
   const int64_t steps = steps_of(p.k);
   auto* codes = static_cast<uint8_t*>(context.codes_scratch);
   const Images x = {{p.x, p.x_stride, p.m, p.k, codes, reinterpret_cast<float*>(codes + steps * N * kStep)}, N};
-  const auto m = static_cast<unsigned>(p.m);
   if constexpr (kStepScales) {
-    launch(context, {.grid = dim3(static_cast<unsigned>((p.m * steps + 15) / 16)), .block = 256}, step_images_kernel<T>,
-           x);
+    launch(context, {.grid = ceil_div(p.m * steps, 16), .block = 256}, step_images_kernel<T>, x);
   } else {
-    launch(context, {.grid = dim3(m), .block = 256}, row_images_kernel<T>, x);
+    launch(context, {.grid = p.m, .block = 256}, row_images_kernel<T>, x);
   }
   const Walk walk = walk_of(p, N, kStepScales, batch, context);
-  const int64_t tiles = (p.n + kRows - 1) / kRows;
+  const int64_t tiles = ceil_div(p.n, kRows);
   launch(context,
-         {.grid = dim3(
-              static_cast<unsigned>(std::min<int64_t>(tiles, context.multiprocessors / walk.cluster) * walk.cluster)),
+         {.grid = std::min<int64_t>(tiles, context.multiprocessors / walk.cluster) * walk.cluster,
           .block = static_cast<unsigned>(walk.groups * walk.splits * 128 + walk.splits * 32),
           .shared_bytes = walk.bytes,
           .cluster = walk.cluster},
@@ -224,10 +218,9 @@ RowsAsCodes quantize_x(const LinearParams& p, CodeScales::Share share, Context& 
   auto* codes = static_cast<uint8_t*>(context.codes_scratch);
   const RowsAsCodes x = {p.x, p.x_stride, p.m, p.k, codes, reinterpret_cast<float*>(codes + p.m * steps * kStep)};
   if (share == CodeScales::Share::rows) {
-    launch(context, {.grid = dim3(static_cast<unsigned>(p.m)), .block = 256}, quantize_rows_kernel<T>, x);
+    launch(context, {.grid = p.m, .block = 256}, quantize_rows_kernel<T>, x);
   } else {
-    launch(context, {.grid = dim3(static_cast<unsigned>((p.m * steps + 15) / 16)), .block = 256},
-           quantize_steps_kernel<T>, x);
+    launch(context, {.grid = ceil_div(p.m * steps, 16), .block = 256}, quantize_steps_kernel<T>, x);
   }
   return x;
 }
@@ -241,7 +234,7 @@ RowsOfWeight rows_of_weight(const LinearParams& p, CodeScales::Share share, Cont
                                codes,
                                reinterpret_cast<float*>(codes + p.n * steps * kStep),
                                share};
-  launch(context, {.grid = dim3(static_cast<unsigned>((blocks + 7) / 8)), .block = 256}, rows_of_weight_kernel, weight);
+  launch(context, {.grid = ceil_div(blocks, 8), .block = 256}, rows_of_weight_kernel, weight);
   return weight;
 }
 
@@ -402,7 +395,6 @@ void run_pack_quantized_weight(const PackLinearWeightParams& p, Context& context
   const int64_t source_bytes = from_codes ? row_bytes : p.k * static_cast<int64_t>(size_of(p.src_dtype));
   const int64_t each = row_bytes + 8 * groups + (from_codes ? 0 : source_bytes + 4 * p.k);
   const int64_t room = std::max<int64_t>((static_cast<int64_t>(context.workspace_bytes) - 2048) / each / 32 * 32, 32);
-  const auto blocks = [](int64_t threads, int64_t of) { return dim3(static_cast<unsigned>((threads + of - 1) / of)); };
   for (int64_t first = 0; first < p.n; first += room) {
     const int64_t rows = std::min(room, p.n - first);
     auto* at = static_cast<uint8_t*>(context.workspace);
@@ -425,17 +417,17 @@ void run_pack_quantized_weight(const PackLinearWeightParams& p, Context& context
       void* source = take(rows * source_bytes);
       auto* values = reinterpret_cast<float*>(take(4 * rows * p.k));
       copy(source, *p.src, source_bytes);
-      launch(context, {.grid = blocks(rows * groups, 64), .block = 64, .early = false}, quantize_kernel, source,
+      launch(context, {.grid = ceil_div(rows * groups, 64), .block = 64, .early = false}, quantize_kernel, source,
              p.src_dtype, rows, p.k, p.group, type, values, canonical);
     }
     if (to_codes) {
       const int64_t tiles = tiles_of(rows);
-      launch(context, {.grid = blocks(tiles * kRows * codes::steps_of(p.k), 64), .block = 64, .early = false},
+      launch(context, {.grid = ceil_div(tiles * kRows * codes::steps_of(p.k), 64), .block = 64, .early = false},
              arrange_kernel, canonical, type, rows, p.k, p.group, tiles,
              static_cast<uint8_t*>(p.dst) + first / kRows * codes::steps_of(p.k) * block_bytes(type));
     } else {
-      launch(context, {.grid = dim3(static_cast<unsigned>(16 * context.multiprocessors)), .block = 256, .early = false},
-             dequantize_kernel, canonical, type, rows, p.k, p.group,
+      launch(context, {.grid = 16 * context.multiprocessors, .block = 256, .early = false}, dequantize_kernel,
+             canonical, type, rows, p.k, p.group,
              static_cast<char*>(p.dst) + first * p.k * static_cast<int64_t>(size_of(p.dst_dtype)), p.dst_dtype);
     }
   }

@@ -41,8 +41,8 @@ void launch_ring(const LinearParams& p, const RingNorm& norm, const RingPlan& pl
   const auto kernel = ring_kernel<T, C, X>;
   static thread_local const cudaError_t mostly_l1 = prefer_l1(kernel, kRingMemory, 1);
   check(mostly_l1, "L1 for a product of one row");
-  const auto blocks = static_cast<unsigned>(std::min<int64_t>(ceil_div(p.n, kRows), context.multiprocessors));
-  launch(context, {.grid = dim3(blocks), .block = kRingThreads, .shared_bytes = kRingMemory}, kernel, p, norm, plan);
+  const auto blocks = std::min<int64_t>(ceil_div(p.n, kRows), context.multiprocessors);
+  launch(context, {.grid = blocks, .block = kRingThreads, .shared_bytes = kRingMemory}, kernel, p, norm, plan);
 }
 
 template <class T, class X>

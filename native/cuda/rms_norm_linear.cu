@@ -115,10 +115,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 template <class X>
 void run_normed(const RmsNormLinearParams& p, const Shape& shape, Context& context) {
   launch(context,
-         {.grid = dim3(static_cast<unsigned>(shape.blocks(p.linear))),
-          .block = kThreads,
-          .shared_bytes = shape.bytes,
-          .cluster = shape.splits},
+         {.grid = shape.blocks(p.linear), .block = kThreads, .shared_bytes = shape.bytes, .cluster = shape.splits},
          normed_frag_kernel<X>, p, shape.splits, shape.share);
 }
 

@@ -227,13 +227,11 @@ void launch_rope(const RopeStoreKvParams& p, Context& context) {
   const bool normed = p.q_norm != nullptr || p.k_norm != nullptr;
   if constexpr (V == 8) {
     if (normed && p.tokens > kFewTokens && p.pages.head_dim == 32 * V && p.rotary_dim > 0) {
-      return launch(context, {.grid = static_cast<unsigned>(p.tokens), .block = kHeadWarps * 32},
-                    rope_heads_kernel<T, P, V>, p);
+      return launch(context, {.grid = p.tokens, .block = kHeadWarps * 32}, rope_heads_kernel<T, P, V>, p);
     }
   }
   const int each = normed && p.tokens <= kFewTokens ? std::min(all, kRopeThreads / 32) : all;
-  LaunchShape shape = {.grid = dim3(static_cast<unsigned>(p.tokens), static_cast<unsigned>(ceil_div(all, each))),
-                       .block = kRopeThreads};
+  LaunchShape shape = {.grid = {p.tokens, ceil_div(all, each)}, .block = kRopeThreads};
   if (!normed) return launch(context, shape, rope_store_kv_kernel<T, P, V, false>, p, each);
   shape.shared_bytes = static_cast<size_t>(each) * sizeof(float);
   launch(context, shape, rope_store_kv_kernel<T, P, V, true>, p, each);

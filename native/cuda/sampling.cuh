@@ -428,8 +428,8 @@ inline SampleShape choose_sample_shape(int64_t rows, int64_t vocab, const Contex
 template <class P, class Kernel>
 void launch_sample_rows(const P& p, SampleShape shape, Kernel kernel, Context& context) {
   const LaunchShape launch_shape = {
-      .grid = {static_cast<unsigned>(shape.cluster * p.rows)},
-      .block = {kSampleThreads},
+      .grid = shape.cluster * p.rows,
+      .block = kSampleThreads,
       .shared_bytes = shape.resident ? sample_shared_bytes(p.vocab, shape.cluster) : sizeof(SampleShared),
       .cluster = shape.cluster};
   launch(context, launch_shape, shape.resident ? kernel(std::true_type{}) : kernel(std::false_type{}), p);

@@ -42,12 +42,8 @@ void run_copy_slots(const CopySlotsParams& p, Context& context) {
   const auto go = [&]<class Word>(Word) {
     constexpr int64_t kBytes = sizeof(Word);
     const int64_t words = p.slot_bytes / kBytes;
-    LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>((words + kThreads * kWords - 1) / (kThreads * kWords)),
-                      static_cast<unsigned>(p.copies));
-    shape.block = dim3(kThreads);
-    launch(context, shape, copy_slots_kernel<Word>, static_cast<Word*>(p.pool), p.from, p.to, p.slots, words,
-           p.slot_stride / kBytes);
+    launch(context, {.grid = {ceil_div(words, kThreads * kWords), p.copies}, .block = kThreads},
+           copy_slots_kernel<Word>, static_cast<Word*>(p.pool), p.from, p.to, p.slots, words, p.slot_stride / kBytes);
   };
   if (places % 16 == 0) return go(uint4{});
   if (places % 4 == 0) return go(uint32_t{});

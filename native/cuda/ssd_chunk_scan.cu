@@ -23,7 +23,6 @@ bool aligned(const void* pointer, int64_t stride, int64_t elements, int64_t elem
 // --- segments --------------------------------------------------------------------------------------------------------
 
 constexpr int kMaxSegments = 32;
-constexpr int64_t kMaxGridYZ = 65535;
 
 size_t segment_floats(const SsdChunkScanParams& p) {
   return static_cast<size_t>(p.sequences * p.heads) * static_cast<size_t>(p.head_dim * p.state_size + 1);
@@ -33,7 +32,7 @@ size_t segment_floats(const SsdChunkScanParams& p) {
 // one of kScan. Few: the same bits for batches of about the same size.
 int choose_segments(const SsdChunkScanParams& p, const Context& context, int64_t channels, int64_t blocks) {
   if (context.deterministic) return 1;  // a sequence that goes on from a state has no part in a segment's sums
-  if (p.chunks <= p.sequences || p.sequences > kMaxGridYZ || p.heads > kMaxGridYZ) return 1;
+  if (p.chunks <= p.sequences || p.sequences > kMostBlocksYZ || p.heads > kMostBlocksYZ) return 1;
   constexpr double kTwoPasses = 1.5, kOverhead = 12;
   const int64_t most = std::min<int64_t>(
       kMaxSegments, static_cast<int64_t>(context.workspace_bytes / (segment_floats(p) * sizeof(float))));
@@ -60,11 +59,9 @@ ScanSplit split_of(const SsdChunkScanParams& p, int segments, const Context& con
 }
 
 void combine(const SsdChunkScanParams& p, const ScanSplit& split, Context& context) {
-  LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(ceil_div(p.head_dim * p.state_size, scan::kCombineThreads)),
-                    static_cast<unsigned>(p.heads), static_cast<unsigned>(p.sequences));
-  shape.block = dim3(scan::kCombineThreads);
-  launch(context, shape, scan::combine_kernel, p, split);
+  const int64_t blocks = ceil_div(p.head_dim * p.state_size, scan::kCombineThreads);
+  launch(context, {.grid = {blocks, p.heads, p.sequences}, .block = scan::kCombineThreads}, scan::combine_kernel, p,
+         split);
 }
 
 // --- walk ------------------------------------------------------------------------------------------------------------
@@ -89,11 +86,11 @@ void launch_walk(const SsdChunkScanParams& p, int segments, Context& context) {
   const ScanSplit split = split_of(p, segments, context);
   const auto launch_pass = [&](auto* kernel, int parts) {
     const int64_t items = p.sequences * p.heads * ceil_div(p.head_dim, kChannels) * parts;
-    LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>(std::min<int64_t>(items, context.multiprocessors)));
-    shape.block = dim3(kThreads);
-    shape.shared_bytes = sizeof(Shared<kN>);
-    launch(context, shape, kernel, p, maps, split);
+    launch(context,
+           {.grid = std::min<int64_t>(items, context.multiprocessors),
+            .block = kThreads,
+            .shared_bytes = sizeof(Shared<kN>)},
+           kernel, p, maps, split);
   };
   if (segments > 1) {
     launch_pass(walk_kernel<T, kN, ScanPass::kStates>, segments - 1);
@@ -117,12 +114,12 @@ void launch_tiles(const SsdChunkScanParams& p, int segments, Context& context) {
   };
   const ScanSplit split = split_of(p, segments, context);
   const auto launch_pass = [&](auto* kernel, int parts) {
-    LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>(p.sequences * p.heads * ceil_div(p.head_dim, kP) * parts));
-    shape.block = dim3(kTilesThreads);
     static_assert(sizeof(Tiles<kN, kP, kStages>) <= (kN * kP > 128 * 64 ? 227 : 99) * 1024);
-    shape.shared_bytes = sizeof(Tiles<kN, kP, kStages>);
-    launch(context, shape, kernel, p, split, words);
+    launch(context,
+           {.grid = p.sequences * p.heads * ceil_div(p.head_dim, kP) * parts,
+            .block = kTilesThreads,
+            .shared_bytes = sizeof(Tiles<kN, kP, kStages>)},
+           kernel, p, split, words);
   };
   if (segments > 1) {
     launch_pass(tiles_kernel<T, kN, kP, kStages, ScanPass::kStates>, segments - 1);
@@ -142,11 +139,8 @@ template <class T>
 void launch_recurrence(const SsdChunkScanParams& p, Context& context) {
   using namespace scan;
   const auto run = [&](auto* kernel, int lanes) {
-    LaunchShape shape;
     const int64_t tiles = ceil_div(p.head_dim, 2 * kRecurrenceThreads / lanes);
-    shape.grid = dim3(static_cast<unsigned>(p.sequences * p.heads * tiles));
-    shape.block = dim3(kRecurrenceThreads);
-    launch(context, shape, kernel, p);
+    launch(context, {.grid = p.sequences * p.heads * tiles, .block = kRecurrenceThreads}, kernel, p);
   };
   if (p.state_size <= 32) return run(recurrence_kernel<T, 8, 4, 32>, 8);
   if (p.state_size <= 128) return run(recurrence_kernel<T, 8, 16, 32>, 8);

@@ -29,8 +29,6 @@
 namespace mamba::cuda {
 namespace {
 
-constexpr int64_t kMostRows = 65535;  // of a launch
-
 // Whether the history's entries can be read as the inputs are.
 bool tuned(const SsdReplayParams& p) {
   const int64_t lane = 16 / static_cast<int64_t>(size_of(p.state_dtype)), inner = p.heads * p.head_dim;
@@ -49,9 +47,8 @@ void launch_tiles(const SsdReplayParams& p, Context& context) {
   constexpr int kChannels = Part::kRows * Warps;
   const auto shared = static_cast<size_t>(
       state_update::ReplayInputs::bytes(p.history.entries, p.tokens_per_row, p.state_size, kChannels));
-  for (int64_t first = 0; first < p.rows; first += kMostRows) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(p.head_dim, kChannels)), static_cast<unsigned>(p.heads),
-                    static_cast<unsigned>(std::min(kMostRows, p.rows - first)));
+  for (int64_t first = 0; first < p.rows; first += kMostBlocksYZ) {
+    const Grid grid(ceil_div(p.head_dim, kChannels), p.heads, std::min(kMostBlocksYZ, p.rows - first));
     launch(context, {.grid = grid, .block = Warps * 32, .shared_bytes = shared},
            state_update::replay_kernel<Part, T, Warps, Blocks>, p, static_cast<int>(first),
            static_cast<int>(p.heads / p.groups), context.settled);
@@ -61,7 +58,7 @@ void launch_tiles(const SsdReplayParams& p, Context& context) {
 template <class T, class S>
 void run(const SsdReplayParams& p, Context& context) {
   if (!tuned(p)) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(p.heads * p.head_dim, 4)), static_cast<unsigned>(p.rows));
+    const Grid grid(ceil_div(p.heads * p.head_dim, 4), p.rows);
     return launch(context, {.grid = grid, .block = 128}, state_update::replay_any_kernel<T, S>, p);
   }
   const int64_t bytes = p.rows * p.heads * p.head_dim * p.state_size * static_cast<int64_t>(sizeof(S));
@@ -75,7 +72,7 @@ void run(const SsdReplayParams& p, Context& context) {
 
 void run_ssd_replay(const SsdReplayParams& p, Context& context) {
   if (p.heads == 0 || p.head_dim == 0) return;
-  if (p.rows > kMostRows && !tuned(p)) {
+  if (p.rows > kMostBlocksYZ && !tuned(p)) {
     throw Error(ErrorCode::Shape, "ssd_replay",
                 "rows = " + std::to_string(p.rows) + ", a CUDA device takes up to 65535");
   }

@@ -23,12 +23,9 @@ namespace {
 
 using state_update::Tile;
 
-constexpr int64_t kMostRows = 65535;  // of a launch
-
 template <class Part, int Warps, int Walk, Keep K>
 void launch_tiles(const SsdStateUpdateParams& p, Context& context) {
-  const dim3 grid(static_cast<unsigned>(ceil_div(p.head_dim, Part::kRows * Warps * Walk)),
-                  static_cast<unsigned>(p.heads), static_cast<unsigned>(p.rows));
+  const Grid grid(ceil_div(p.head_dim, Part::kRows * Warps * Walk), p.heads, p.rows);
   const bool whole_x = state_update::aligned(p.x, p.x_stride, p.dtype, 4) && p.head_dim % 4 == 0;
   launch(context, {.grid = grid, .block = Warps * 32}, state_update::tiles_kernel<Part, Warps, Walk, K>, p,
          static_cast<int>(p.heads / p.groups), whole_x, context.settled);
@@ -57,7 +54,7 @@ void launch_by_size(const SsdStateUpdateParams& p, Context& context) {
 template <class T, class S>
 void run(const SsdStateUpdateParams& p, Context& context) {
   if (!state_update::tuned(p)) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(p.heads * p.head_dim, 4)), static_cast<unsigned>(p.rows));
+    const Grid grid(ceil_div(p.heads * p.head_dim, 4), p.rows);
     return launch(context, {.grid = grid, .block = 128}, state_update::any_kernel<T, S>, p);
   }
   constexpr int kManyWarps = sizeof(S) == 2 ? 1 : 2;
@@ -72,9 +69,9 @@ void run_ssd_state_update(const SsdStateUpdateParams& params, Context& context) 
   if (params.heads == 0 || params.head_dim == 0) return;
   with_float_type(params.dtype, [&](auto t) {
     with_float_type(params.state_dtype, [&](auto s) {
-      for (int64_t first = 0; first < params.rows; first += kMostRows) {
+      for (int64_t first = 0; first < params.rows; first += kMostBlocksYZ) {
         SsdStateUpdateParams p = params;
-        p.rows = std::min(kMostRows, params.rows - first);
+        p.rows = std::min(kMostBlocksYZ, params.rows - first);
         const auto moved = [&](const void* from, int64_t stride, DType type) -> const uint8_t* {
           return from ? static_cast<const uint8_t*>(from) + first * stride * static_cast<int64_t>(size_of(type))
                       : nullptr;

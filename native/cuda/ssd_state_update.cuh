@@ -211,7 +211,7 @@ inline bool aligned(const void* at, int64_t stride, DType type, int64_t elements
 // Whether a lane may read 16 bytes of state, and as many elements of B and C, at a time.
 inline bool tuned(const Params& p) {
   const int64_t lane = 16 / static_cast<int64_t>(size_of(p.state_dtype));
-  return p.tied() && p.state_size % lane == 0 && p.state_size <= 256 && p.heads <= 65535 &&
+  return p.tied() && p.state_size % lane == 0 && p.state_size <= 256 && p.heads <= kMostBlocksYZ &&
          p.heads * p.head_dim < (int64_t{1} << 31) && aligned(p.state, p.state_slot_stride, p.state_dtype, lane) &&
          aligned(p.b, p.b_stride, p.dtype, lane) && aligned(p.c, p.c_stride, p.dtype, lane);
 }

@@ -85,8 +85,8 @@ AttentionCase drawn(lab::Random& random, bool paged, const std::vector<int>& hea
 }
 
 void combine(const AttentionProblem& p, Context& context) {
-  launch(context, {.grid = static_cast<unsigned>(p.tokens * p.c.heads), .block = attention::kCombineThreads},
-         attention::combine_kernel, attention::job_of(p.paged()));
+  launch(context, {.grid = p.tokens * p.c.heads, .block = attention::kCombineThreads}, attention::combine_kernel,
+         attention::job_of(p.paged()));
 }
 
 void check_all(bool quick, bool prefill, bool decode) {

@@ -246,7 +246,7 @@ template <bool Gated, int Depth, int Blocks>
 void up(const cuda::few::Experts& p, cuda::Context& c) {
   const int shared = (p.shared_size + (p.shared_gate ? 1 : 0) + 7) / 8;
   launch(c,
-         {.grid = static_cast<unsigned>(p.tokens * (shared + p.k * ((p.size + 7) / 8))),
+         {.grid = p.tokens * (shared + p.k * ((p.size + 7) / 8)),
           .block = 256,
           .shared_bytes = size_t{2} * cuda::few::whole_row(p.width)},
          cuda::few::up_few_kernel<Gated, Depth, Blocks>, p);
@@ -255,7 +255,7 @@ template <int Splits, int Columns, int Depth, int Blocks>
 void down(const cuda::few::Experts& p, cuda::Context& c) {
   constexpr int kColumns = 8 / Splits * Columns;
   launch(c,
-         {.grid = static_cast<unsigned>(p.tokens * ((p.width + kColumns - 1) / kColumns)),
+         {.grid = p.tokens * ((p.width + kColumns - 1) / kColumns),
           .block = 256,
           .shared_bytes = size_t{2} * between_elements(p)},
          cuda::few::down_few_kernel<Splits, Columns, Depth, Blocks>, p);

@@ -34,7 +34,7 @@ Version tiles() {
               std::to_string(Walk) + kept[static_cast<int>(K)],
           std::is_same_v<S, float> ? DType::f32 : DType::bf16, [](const GdnUpdateParams& p, Context& context) {
             constexpr int kBlocks = gdn::kDim / (Part::kRows * Warps * Walk);
-            launch(context, {.grid = static_cast<unsigned>(p.rows * p.value_heads * kBlocks), .block = Warps * 32},
+            launch(context, {.grid = p.rows * p.value_heads * kBlocks, .block = Warps * 32},
                    gdn::tiles_kernel<Part, Warps, Walk, K, true>, p, static_cast<int>(p.value_heads / p.key_heads),
                    false);
           }};

@@ -33,7 +33,7 @@ bool walk(const GroupedLinearParams& p, Context& context) {
                                         {grouped::kStageK, 8, 2, Shape::kWeightRows / 16 / Shape::kCluster, 1});
   if (!map) return false;
   launch(context,
-         {.grid = static_cast<unsigned>(context.multiprocessors * Shape::kBlocks / Shape::kCluster * Shape::kCluster),
+         {.grid = context.multiprocessors * Shape::kBlocks / Shape::kCluster * Shape::kCluster,
           .block = Shape::kThreads,
           .shared_bytes = Shape::kShared,
           .cluster = Shape::kCluster},

@@ -590,10 +590,7 @@ template <int M, int Rows, int Depth>
 bool run_row(const Skinny& p, Context& context) {
   if (p.m > M || p.k % 8) return false;
   const int blocks = static_cast<int>((p.n + 4 * Rows - 1) / (4 * Rows));
-  launch(
-      context,
-      {.grid = dim3(static_cast<unsigned>(blocks)), .block = 128, .shared_bytes = static_cast<size_t>(0), .cluster = 1},
-      linear_row_kernel<M, Rows, Depth>, p);
+  launch(context, {.grid = blocks, .block = 128}, linear_row_kernel<M, Rows, Depth>, p);
   return true;
 }
 
@@ -611,11 +608,7 @@ template <int Columns, int Tiles, int Warps, int Depth, int Blocks, bool Ahead =
 bool run_packed(const Skinny& p, Context& context) {
   if (p.m > Columns * 8) return false;
   const int splits = frag_splits(p, Tiles, Warps, context), blocks = (tiles_along_n(p.n) + Tiles - 1) / Tiles * splits;
-  launch(context,
-         {.grid = dim3(static_cast<unsigned>(blocks)),
-          .block = Warps * 32,
-          .shared_bytes = static_cast<size_t>(0),
-          .cluster = splits},
+  launch(context, {.grid = blocks, .block = Warps * 32, .cluster = splits},
          linear_packed_kernel<Columns, Tiles, Warps, Depth, Blocks, Ahead>, p, splits);
   return true;
 }
@@ -630,11 +623,7 @@ bool run_ring(const Skinny& p, Context& context) {
   if (slots < 2) return false;
   const int64_t units = int64_t{tiles_along_n(p.n)} * tiles_along_k(p.k) / 2;
   const int blocks = static_cast<int>(std::min<int64_t>(context.multiprocessors, units));
-  launch(context,
-         {.grid = dim3(static_cast<unsigned>(blocks)),
-          .block = 256,
-          .shared_bytes = static_cast<size_t>(slots * 8 * kUnitBytes + x_bytes),
-          .cluster = 1},
+  launch(context, {.grid = blocks, .block = 256, .shared_bytes = static_cast<size_t>(slots * 8 * kUnitBytes + x_bytes)},
          linear_ring_kernel<Columns>, p, slots);
   return true;
 }
@@ -679,11 +668,7 @@ bool run_wgmma(const Skinny& p, Context& context) {
   const int tiles = static_cast<int>((p.n + 64 * Rows - 1) / (64 * Rows));
   const int splits = best_splits(tiles, tiles_along_k(p.k) / 2, Blocks * context.multiprocessors, 4);
   const size_t shared = size_t{Stages} * (Rows * kWideBytes + Columns * 1024);
-  launch(context,
-         {.grid = dim3(static_cast<unsigned>(tiles * splits)),
-          .block = 160,
-          .shared_bytes = static_cast<size_t>(shared),
-          .cluster = splits},
+  launch(context, {.grid = tiles * splits, .block = 160, .shared_bytes = shared, .cluster = splits},
          linear_wgmma_kernel<Columns, Rows, Stages, Blocks>, p, map_x(p, Columns * 8), splits);
   return true;
 }
@@ -694,11 +679,7 @@ bool run_tile(const Skinny& p, Context& context) {
   const int tiles = (tiles_along_n(p.n) + 7) / 8;
   const int best = best_splits(tiles, tiles_along_k(p.k) / 2, 2 * context.multiprocessors, 4);
   const size_t shared = size_t{Stages} * (8 * 2 * kTileVectors + Columns * 64) * 16;
-  launch(context,
-         {.grid = dim3(static_cast<unsigned>(tiles * best)),
-          .block = 256,
-          .shared_bytes = static_cast<size_t>(shared),
-          .cluster = best},
+  launch(context, {.grid = tiles * best, .block = 256, .shared_bytes = shared, .cluster = best},
          linear_tile_kernel<Columns, Stages>, p, best);
   return true;
 }
@@ -713,7 +694,7 @@ bool run_frag(const Skinny& p, Context& context) {
   if (p.m > Columns * 8 || p.k % kStepK || !vector_x(p)) return false;
   const int splits = frag_splits(p, Tiles, Warps, context);
   launch(context,
-         {.grid = dim3(static_cast<unsigned>((row_tiles(p.n) + Tiles - 1) / Tiles * splits)),
+         {.grid = (row_tiles(p.n) + Tiles - 1) / Tiles * splits,
           .block = Warps * 32,
           .shared_bytes = sums_bytes(Tiles, Columns, Warps, splits),
           .cluster = splits},

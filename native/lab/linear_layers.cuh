@@ -78,13 +78,13 @@ __global__ void __launch_bounds__(256) move_kernel(const uint4* from, uint4* to,
   const auto vectors = [&](int64_t elements) { return static_cast<int>(elements / 8); };
   const auto row = [&](const lab::Buffer& at, int64_t width) {
     context.early = context.early && early;
-    mamba::cuda::launch(context, {.grid = dim3(static_cast<unsigned>(m)), .block = 256}, row_kernel,
-                        at.as<const uint4>(), at.as<uint4>(), vectors(width));
+    mamba::cuda::launch(context, {.grid = m, .block = 256}, row_kernel, at.as<const uint4>(), at.as<uint4>(),
+                        vectors(width));
   };
   const auto move = [&](int64_t moved, int64_t stated) {
     context.early = context.early && early;
     const auto blocks = static_cast<unsigned>((std::max(moved, stated) / 8 + 255) / 256);
-    mamba::cuda::launch(context, {.grid = dim3(blocks), .block = 256}, move_kernel, out.as<const uint4>(),
+    mamba::cuda::launch(context, {.grid = blocks, .block = 256}, move_kernel, out.as<const uint4>(),
                         out.as<uint4>() + vectors(moved), state.as<uint4>(), vectors(moved), vectors(stated));
   };
   for (int64_t i = 0; i < model.layers; ++i) {

@@ -100,7 +100,7 @@ struct Checks {
     Context context = workspace.context;
     for (int i = 0; i < times; ++i) {
       context.early = context.early && early;
-      mamba::cuda::launch(context, {.grid = dim3(64), .block = 256}, lab::late_copy_kernel, x.data.as<uint32_t>(),
+      mamba::cuda::launch(context, {.grid = 64, .block = 256}, lab::late_copy_kernel, x.data.as<uint32_t>(),
                           x.from.as<const uint32_t>(), x.words(), out.data.as<uint32_t>(),
                           out.from.as<const uint32_t>(), out.words());
       context.early = context.early && early;

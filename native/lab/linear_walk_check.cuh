@@ -81,7 +81,7 @@ bool check_case(const Case& c, DType type, uint64_t seed, Workspace& workspace, 
     x.poison(), out.poison();
     LAB_CHECK(cudaDeviceSynchronize());
     for (int i = 0; i < times; ++i) {
-      mamba::cuda::launch(context, {.grid = dim3(64), .block = 256}, lab::late_copy_kernel, x.as<uint32_t>(),
+      mamba::cuda::launch(context, {.grid = 64, .block = 256}, lab::late_copy_kernel, x.as<uint32_t>(),
                           x_from.as<const uint32_t>(), static_cast<int64_t>(x.bytes / 4), out.as<uint32_t>(),
                           out_from.as<const uint32_t>(), static_cast<int64_t>(out.bytes / 4));
       run(context);

@@ -106,7 +106,7 @@ void with_vectors(int vectors, F f) {
 }
 
 LaunchShape shape_of(const Spread& l, int64_t rows, int64_t width, int64_t groups) {
-  return {.grid = {static_cast<unsigned>((rows + l.rows - 1) / l.rows), static_cast<unsigned>(groups)},
+  return {.grid = {(rows + l.rows - 1) / l.rows, groups},
           .block = {norm_threads(width, l.vectors), static_cast<unsigned>(l.rows)},
           .early = l.early};
 }
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(256)
 void launch_flat(const EmbeddingParams& p, cudaStream_t stream) {
   Context context = context_on(stream);
   const auto rows = static_cast<uint32_t>(p.tokens), vectors = static_cast<uint32_t>(p.hidden / 8);
-  launch(context, {.grid = {(rows * vectors + 255) / 256}, .block = {256}}, flat_embedding_kernel,
+  launch(context, {.grid = (rows * vectors + 255) / 256, .block = {256}}, flat_embedding_kernel,
          static_cast<const bf16*>(p.weight), p.ids, static_cast<bf16*>(p.out), rows, vectors);
 }
 
@@ -426,7 +426,7 @@ __global__ void empty_dependent_kernel() {
 void time_all(lab::Bench& bench, lab::Report& report) {
   lab::Times us = bench.time([&](cudaStream_t s) {
     Context context = context_on(s);
-    for (int i = 0; i < kChain; ++i) launch(context, {.grid = {1}, .block = {320}}, empty_dependent_kernel);
+    for (int i = 0; i < kChain; ++i) launch(context, {.grid = 1, .block = {320}}, empty_dependent_kernel);
   });
   us.event /= kChain, us.clean /= kChain;
   report.line("empty", "", "each of 20 early", us, 0, {});

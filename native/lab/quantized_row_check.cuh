@@ -143,9 +143,9 @@ void time_row_layers(lab::Bench& bench, lab::Report& report, lab::LinearWorkspac
       Context context = workspace.on(stream);
       context.early = false;
       const auto move = [&](int64_t moved, int64_t stated) {
-        launch(context, {.grid = dim3(static_cast<unsigned>((std::max(moved, stated) / 8 + 255) / 256)), .block = 256},
-               move_kernel, out.as<const uint4>(), out.as<uint4>() + moved / 8, state.as<uint4>(),
-               static_cast<int>(moved / 8), static_cast<int>(stated / 8));
+        launch(context, {.grid = (std::max(moved, stated) / 8 + 255) / 256, .block = 256}, move_kernel,
+               out.as<const uint4>(), out.as<uint4>() + moved / 8, state.as<uint4>(), static_cast<int>(moved / 8),
+               static_cast<int>(stated / 8));
       };
       for (size_t i = 0; i < layers; ++i) {
         char* weight = weights.as<char>() + i * (in_bytes + out_bytes);

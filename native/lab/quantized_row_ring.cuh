@@ -255,8 +255,8 @@ bool run_row_ring(const LinearParams& p, const RingNorm& norm, const RowRing& ri
     const auto kernel = row_ring_kernel<T, C, X>;
     check(prefer_l1(kernel, ring.kilobytes << 10, 1), "L1 for a product of one row");
     const auto blocks = static_cast<unsigned>(std::min<int64_t>(ceil_div(p.n, kRows), context.multiprocessors));
-    launch(context, {.grid = dim3(blocks), .block = kRingThreads, .shared_bytes = ring.kilobytes << 10}, kernel, p,
-           norm, *plan);
+    launch(context, {.grid = blocks, .block = kRingThreads, .shared_bytes = ring.kilobytes << 10}, kernel, p, norm,
+           *plan);
   };
   if (p.weight_dtype == DType::i8) with.template operator()<DType::i8>();
   if (p.weight_dtype == DType::e4m3) with.template operator()<DType::e4m3>();

@@ -142,8 +142,7 @@ Version tiles() {
           std::is_same_v<S, float> ? DType::f32 : DType::bf16, [](const SsdReplayParams& p, Context& context) {
             const auto shared = static_cast<size_t>(
                 state_update::ReplayInputs::bytes(p.history.entries, p.tokens_per_row, p.state_size, kChannels));
-            const dim3 grid(static_cast<unsigned>((p.head_dim + kChannels - 1) / kChannels),
-                            static_cast<unsigned>(p.heads), static_cast<unsigned>(p.rows));
+            const Grid grid((p.head_dim + kChannels - 1) / kChannels, p.heads, p.rows);
             launch(context, {.grid = grid, .block = Warps * 32, .shared_bytes = shared},
                    state_update::replay_kernel<Part, bf16, Warps, Blocks>, p, 0, static_cast<int>(p.heads / p.groups),
                    false);

@@ -67,16 +67,14 @@ __global__ void __launch_bounds__(Warps * 32) floor_kernel(const __grid_constant
 
 template <class Part, int Warps>
 void launch_floor(const Params& p, Context& context) {
-  const dim3 grid(static_cast<unsigned>(p.head_dim / (Part::kRows * Warps)), static_cast<unsigned>(p.heads),
-                  static_cast<unsigned>(p.rows));
-  floor_kernel<Part, Warps><<<grid, Warps * 32, 0, context.stream>>>(p);
+  const Grid grid(p.head_dim / (Part::kRows * Warps), p.heads, p.rows);
+  floor_kernel<Part, Warps><<<grid.checked(), Warps * 32, 0, context.stream>>>(p);
 }
 
 template <class Part, int Warps, int Walk, Keep K>
 void launch_tiles(const Params& p, Context& context) {
   constexpr int kRows = Part::kRows * Warps * Walk;
-  const dim3 grid(static_cast<unsigned>((p.head_dim + kRows - 1) / kRows), static_cast<unsigned>(p.heads),
-                  static_cast<unsigned>(p.rows));
+  const Grid grid((p.head_dim + kRows - 1) / kRows, p.heads, p.rows);
   const bool whole_x = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && p.x_stride % 8 == 0 && p.head_dim % 8 == 0;
   launch(context, {.grid = grid, .block = Warps * 32}, tiles_kernel<Part, Warps, Walk, K>, p,
          static_cast<int>(p.heads / p.groups), whole_x, false);
@@ -84,7 +82,7 @@ void launch_tiles(const Params& p, Context& context) {
 
 template <class T, class S>
 void launch_any(const Params& p, Context& context) {
-  const dim3 grid(static_cast<unsigned>((p.heads * p.head_dim + 3) / 4), static_cast<unsigned>(p.rows));
+  const Grid grid((p.heads * p.head_dim + 3) / 4, p.rows);
   launch(context, {.grid = grid, .block = 128}, any_kernel<T, S>, p);
 }
 
