@@ -43,11 +43,11 @@ struct Prepare {
   uint64_t loaded;
 };
 
-// To a few units of rounding; log1p(e) of a small e by its series.
+// To a few units of rounding; log1p(e) of a small e by its series. A NaN stays one: it is not below the threshold.
 __device__ __forceinline__ float fast_softplus(float x) {
   const float e = fast_exp2(fminf(x, 20.0f) * kLog2e), series = e * fmaf(e, fmaf(e, 1.0f / 3, -0.5f), 1.0f);
   const float log2 = fast_log2(1.0f + e);
-  return x > 20.0f ? x : e < 0x1p-7f ? series : log2 * (1 / kLog2e);
+  return x <= 20.0f ? e < 0x1p-7f ? series : log2 * (1 / kLog2e) : x;
 }
 
 // The matrix unit reads the upper 19 bits of a float, which rounds towards zero, by 0.69 x 2^-11 on average. A below
