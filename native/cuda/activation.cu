@@ -67,9 +67,6 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(const __grid_constant__
   store(out, pack<O, V>(v));
 }
 
-// Whether rows are whole vectors that start on 16 bytes, or on 32.
-bool vectors(const void* at, int64_t stride) { return reinterpret_cast<uintptr_t>(at) % 16 == 0 && stride % kVec == 0; }
-
 // launch_rows(rows of a launch, its first row, blocks), as many as 32-bit indices reach.
 template <class Launch>
 void cut_rows(int64_t rows, int64_t width, int v, Launch&& launch_rows) {
@@ -90,8 +87,8 @@ void* moved(void* p, int64_t elements, DType type) {
 }  // namespace
 
 void run_activation(const ActivationParams& params, Context& context) {
-  const bool wide = params.width % kVec == 0 && (params.broadcast || vectors(params.x, params.x_stride)) &&
-                    vectors(params.up, params.up_stride) && vectors(params.out, params.out_stride);
+  const bool wide = params.width % kVec == 0 && (params.broadcast || rows_of_eights(params.x, params.x_stride)) &&
+                    rows_of_eights(params.up, params.up_stride) && rows_of_eights(params.out, params.out_stride);
   with_float_type(params.x_dtype, [&](auto t) {
     with_float_type(params.out_dtype, [&](auto o) {
       using T = decltype(t);
@@ -108,8 +105,8 @@ void run_activation(const ActivationParams& params, Context& context) {
 }
 
 void run_scale(const ScaleParams& params, Context& context) {
-  const bool wide =
-      params.width % kVec == 0 && vectors(params.x, params.x_stride) && vectors(params.out, params.out_stride);
+  const bool wide = params.width % kVec == 0 && rows_of_eights(params.x, params.x_stride) &&
+                    rows_of_eights(params.out, params.out_stride);
   with_float_type(params.x_dtype, [&](auto t) {
     with_float_type(params.out_dtype, [&](auto o) {
       using T = decltype(t);

@@ -17,17 +17,13 @@ using attention::Job;
 // Blocks that walk the units of a step whose number the host does not know.
 constexpr int64_t kMostUnits = int64_t{1} << 30;
 
-bool aligned(const void* at, int64_t stride, size_t element, size_t bytes) {
-  return reinterpret_cast<uintptr_t>(at) % bytes == 0 && static_cast<size_t>(stride) * element % bytes == 0;
-}
-
 // Whether pages are whole pieces of 16 bytes, and queries and outputs whole pairs.
 bool tiled(const Job& job) {
   const KvPages& pages = job.pages;
   const size_t element = size_of(pages.dtype);
   return job.dtype != DType::f32 && static_cast<size_t>(pages.head_dim) * element % 16 == 0 &&
-         aligned(pages.k, pages.k_page_stride, element, 16) && aligned(pages.v, pages.v_page_stride, element, 16) &&
-         aligned(job.q, job.q_stride, 2, 4) && aligned(job.out, job.out_stride, 2, 4);
+         aligned_rows(pages.k, pages.k_page_stride, element) && aligned_rows(pages.v, pages.v_page_stride, element) &&
+         aligned_rows(job.q, job.q_stride, 2, 4) && aligned_rows(job.out, job.out_stride, 2, 4);
 }
 
 // Shared memory of a block; GPUs of 8.6, 8.9 and 12.x have less than 8.0.

@@ -28,6 +28,7 @@
 // Falcon-H1-7B's decode step of 64 rows took 8.261 ms, and takes 8.241.
 #include "cuda/attention_decode.cuh"
 #include "cuda/attention_decode.h"
+#include "cuda/dispatch.h"
 
 namespace mamba::cuda {
 namespace {
@@ -50,18 +51,14 @@ bool launch_decode(const Job& job, int64_t items, Context& context) {
   return launch_decode<T, DecodeShape<false, 256, 32, 3, 2>>(job, items, context);
 }
 
-bool aligned(const void* at, int64_t stride, size_t element, size_t bytes) {
-  return reinterpret_cast<uintptr_t>(at) % bytes == 0 && static_cast<size_t>(stride) * element % bytes == 0;
-}
-
 }  // namespace
 
 bool run_attention_decode(const Job& job, int64_t items, Context& context) {
   const KvPages& pages = job.pages;
   const size_t element = size_of(pages.dtype);
   if (!context.hopper() || job.dtype == DType::f32 || static_cast<size_t>(pages.head_dim) * element % 16 != 0 ||
-      !aligned(job.q, job.q_stride, 2, 4) || !aligned(pages.k, pages.k_page_stride, element, 16) ||
-      !aligned(pages.v, pages.v_page_stride, element, 16)) {
+      !aligned_rows(job.q, job.q_stride, 2, 4) || !aligned_rows(pages.k, pages.k_page_stride, element) ||
+      !aligned_rows(pages.v, pages.v_page_stride, element)) {
     return false;
   }
   return job.dtype == DType::bf16 ? launch_decode<__nv_bfloat16>(job, items, context)

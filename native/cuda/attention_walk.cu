@@ -10,6 +10,7 @@
 // 2048 tokens: 319, 511 and 558 at 64, 128 and 256; 32768: 538, 687 and 690. Other cuts are in native/lab/README.md.
 #include "cuda/attention_walk.cuh"
 #include "cuda/attention_walk.h"
+#include "cuda/dispatch.h"
 
 namespace mamba::cuda {
 namespace {
@@ -45,15 +46,13 @@ bool launch_walk(const Job& job, int64_t tokens, Context& context) {
   }
 }
 
-bool aligned(const void* at, int64_t stride) { return reinterpret_cast<uintptr_t>(at) % 16 == 0 && stride % 8 == 0; }
-
 }  // namespace
 
 bool run_attention_walk(const Job& job, int64_t tokens, Context& context) {
   const KvPages& pages = job.pages;
   if (!context.hopper() || job.dtype == DType::f32 || pages.dtype != job.dtype || !(job.context.scale > 0) ||
-      !aligned(job.q, job.q_stride) || !aligned(job.out, job.out_stride) || !aligned(pages.k, pages.k_page_stride) ||
-      !aligned(pages.v, pages.v_page_stride)) {
+      !rows_of_eights(job.q, job.q_stride) || !rows_of_eights(job.out, job.out_stride) ||
+      !rows_of_eights(pages.k, pages.k_page_stride) || !rows_of_eights(pages.v, pages.v_page_stride)) {
     return false;
   }
   return job.dtype == DType::bf16 ? launch_walk<__nv_bfloat16>(job, tokens, context)

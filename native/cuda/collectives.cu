@@ -334,15 +334,11 @@ void launch_reduce(const Peers& peers, const Reduce& a, Context& context) {
             : launch(context, shape, all_reduce_kernel<X, V, false>, peers, a);
 }
 
-bool aligned(const void* at, int64_t stride, DType type) {
-  return reinterpret_cast<uintptr_t>(at) % 16 == 0 && stride * static_cast<int64_t>(size_of(type)) % 16 == 0;
-}
-
 }  // namespace
 
 void run_all_reduce(const AllReduceParams& p, Context& context) {
   const Peers peers = group_of(p.membership).peers(p.membership.rank);
-  const bool wide = p.width % 4 == 0 && aligned(p.x, p.x_stride, p.x_dtype);
+  const bool wide = p.width % 4 == 0 && aligned_rows(p.x, p.x_stride, size_of(p.x_dtype));
   // Rows of a launch: with their sums they fit into a place.
   const int64_t row_bytes = p.width * static_cast<int64_t>(size_of(p.x_dtype) + sizeof(float));
   const int64_t most = std::clamp<int64_t>(static_cast<int64_t>(kRowBytes) / row_bytes, 1, kMostRows);
@@ -360,7 +356,7 @@ void run_all_reduce(const AllReduceParams& p, Context& context) {
     a.eps = p.eps;
     a.accumulate = p.accumulate;
     a.clear = p.clear;
-    a.wide_out = wide && p.out_dtype == DType::f32 && aligned(p.out, p.out_stride, p.out_dtype);
+    a.wide_out = wide && p.out_dtype == DType::f32 && aligned_rows(p.out, p.out_stride, size_of(p.out_dtype));
     a.out_dtype = p.out_dtype;
     with_float_type(p.x_dtype, [&](auto t) {
       wide ? launch_reduce<decltype(t), 4>(peers, a, context) : launch_reduce<decltype(t), 1>(peers, a, context);

@@ -19,9 +19,6 @@ constexpr int64_t kLargeExpert = 4 << 20;  // elements
 constexpr int64_t kLongestRow = 16 << 10;  // elements, in shared memory
 constexpr size_t kMostShared = size_t{64} << 10;
 
-bool aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
-bool whole_pieces(const void* at, int64_t stride) { return aligned(at) && stride % 8 == 0; }
-
 // --- route ----------------------------------------------------------------------------------------------------------
 template <int Rows, int Pieces>
 void launch_route(const Route& p, Context& context) {
@@ -38,7 +35,7 @@ bool run_route(const LinearRouteParams& params, Context& context) {
   const LinearParams& linear = params.linear;
   const bool fits = !context.deterministic && context.clusters() && linear.m <= kFewTokens &&
                     linear.x_dtype == DType::bf16 && linear.weight_dtype == DType::bf16 && linear.k % 8 == 0 &&
-                    aligned(linear.weight) && whole_pieces(linear.x, linear.x_stride);
+                    aligned(linear.weight) && rows_of_eights(linear.x, linear.x_stride);
   if (!fits) return false;
   const Route p = {
       .route = params.route,
@@ -77,11 +74,11 @@ void launch_down(const Experts& p, Context& context) {
 }
 
 bool bf16_product(const LinearParams& p) {
-  return p.weight_dtype == DType::bf16 && p.k % 8 == 0 && aligned(p.weight) && whole_pieces(p.x, p.x_stride);
+  return p.weight_dtype == DType::bf16 && p.k % 8 == 0 && aligned(p.weight) && rows_of_eights(p.x, p.x_stride);
 }
 bool bf16_products(const GroupedLinearParams& p) {
   return p.x_dtype == DType::bf16 && p.weight_dtype == DType::bf16 && p.k % 8 == 0 && aligned(p.weight) &&
-         whole_pieces(p.x, p.x_stride);
+         rows_of_eights(p.x, p.x_stride);
 }
 
 // False where the kernels do not take it.

@@ -1,4 +1,5 @@
 // gdn_replay: states of 128 x 128 by tiles, others by the recurrence.
+#include "cuda/dispatch.h"
 #include "cuda/gdn_replay.cuh"
 #include "cuda/gdn_replay_any.cuh"
 #include "cuda/gdn_update.h"
@@ -18,9 +19,9 @@ void run_tiles(const GdnReplayParams& p, Context& context) {
 
 // Whether the history's keys can be read as the inputs' are.
 bool tiles_fit(const GdnReplayParams& p) {
-  const auto bytes = static_cast<int64_t>(size_of(p.dtype));
-  return gdn_tiles_fit(p) && reinterpret_cast<uintptr_t>(p.history.data) % 16 == 0 &&
-         p.history.slot_stride * bytes % 16 == 0 && p.history.width * bytes % 16 == 0;
+  const size_t element = size_of(p.dtype);
+  return gdn_tiles_fit(p) && aligned_rows(p.history.data, p.history.slot_stride, element) &&
+         aligned_rows(p.history.data, p.history.width, element);
 }
 
 }  // namespace

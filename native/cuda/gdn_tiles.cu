@@ -20,11 +20,6 @@ namespace {
 
 using gdn::Tile;
 
-bool aligned(const void* at, int64_t stride, DType type, int64_t bytes) {
-  return reinterpret_cast<uintptr_t>(at) % static_cast<uint64_t>(bytes) == 0 &&
-         stride * static_cast<int64_t>(size_of(type)) % bytes == 0;
-}
-
 template <class Part, int Warps, int Walk, Keep K>
 void launch_tiles(const GdnUpdateParams& p, Context& context) {
   constexpr int kBlocks = gdn::kDim / (Part::kRows * Warps * Walk);
@@ -55,8 +50,8 @@ void run_tiles(const GdnUpdateParams& p, Context& context) {
 bool gdn_tiles_fit(const GdnUpdateParams& p) {
   constexpr int64_t kMostBlocks = int64_t{1} << 31;
   return p.key_dim == gdn::kDim && p.value_dim == gdn::kDim && p.rows * p.value_heads * gdn::kDim < kMostBlocks &&
-         aligned(p.state, p.state_slot_stride, p.state_dtype, 16) && aligned(p.q, p.q_stride, p.dtype, 16) &&
-         aligned(p.k, p.k_stride, p.dtype, 16);
+         aligned_rows(p.state, p.state_slot_stride, size_of(p.state_dtype)) &&
+         aligned_rows(p.q, p.q_stride, size_of(p.dtype)) && aligned_rows(p.k, p.k_stride, size_of(p.dtype));
 }
 
 void run_gdn_tiles(const GdnUpdateParams& p, Context& context) {

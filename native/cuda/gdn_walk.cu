@@ -16,9 +16,8 @@ namespace {
 
 using namespace gdn;
 
-bool aligned(const void* pointer, int64_t stride) {
-  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride % 8 == 0 && stride > 0;
-}
+// Whether the copy engine takes rows of 16-bit elements.
+bool copied(const void* at, int64_t stride) { return rows_of_eights(at, stride) && stride > 0; }
 
 struct Layout {
   size_t entries, segments, gates, states, bytes;  // offsets, and all of it
@@ -103,12 +102,10 @@ GdnCut gdn_cut(const GdnChunkParams& p, const Context& context) {
 }
 
 bool gdn_walk_suits(const GdnChunkParams& p, const Context& context) {
-  const int64_t state_word = p.state_dtype == DType::f32 ? 8 : 4;  // bytes
+  const uint64_t state_word = p.state_dtype == DType::f32 ? 8 : 4;  // bytes
   return context.hopper() && p.dtype != DType::f32 && p.key_dim == kDim && p.value_dim == kDim && p.chunks > 0 &&
-         aligned(p.q, p.q_stride) && aligned(p.k, p.k_stride) && aligned(p.v, p.v_stride) &&
-         aligned(p.out, p.out_stride) &&
-         reinterpret_cast<uintptr_t>(p.state) % static_cast<uint64_t>(state_word) == 0 &&
-         p.state_slot_stride % 2 == 0 && p.value_heads <= kMostBlocksYZ &&
+         copied(p.q, p.q_stride) && copied(p.k, p.k_stride) && copied(p.v, p.v_stride) && copied(p.out, p.out_stride) &&
+         aligned(p.state, state_word) && p.state_slot_stride % 2 == 0 && p.value_heads <= kMostBlocksYZ &&
          (p.chunks + p.sequences) * p.value_heads < (int64_t{1} << 30);
 }
 

@@ -170,8 +170,6 @@ void run_tiles(const GroupedLinearParams& p, int64_t expert_bytes, Context& cont
          p.gated ? tiles_kernel<T, true> : tiles_kernel<T, false>, p, expert_bytes);
 }
 
-bool aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
-
 }  // namespace
 }  // namespace grouped
 
@@ -180,7 +178,7 @@ void run_grouped_linear(const GroupedLinearParams& p, Context& context) {
   if (is_code(p.weight_dtype)) return run_grouped_quantized(p, context);
   const auto expert_bytes = static_cast<int64_t>(linear_weight_bytes(p.n, p.k, p.weight_dtype));
   const bool halves = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
-                      aligned(p.x) && p.x_stride % 8 == 0 && aligned(p.weight);
+                      rows_of_eights(p.x, p.x_stride) && aligned(p.weight);
   if (!halves || most_tiles(p, kTileM) > kMostBlocksYZ) return run_general(p, expert_bytes, context);
   const auto fragments = [&] {
     p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, expert_bytes, context)

@@ -38,14 +38,13 @@ bool launch_shape(const GroupedLinearParams& p, int64_t expert_bytes, Context& c
 }
 
 bool fits(const GroupedLinearParams& p, const Context& context) {
-  const auto aligned = [](const void* at, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(at) % bytes == 0; };
   const bool activation = p.gated ? p.activation == Activation::silu
                                   : p.activation == Activation::identity || p.activation == Activation::relu2;
   constexpr int64_t kMostVectors = (int64_t{1} << 32) - 1;  // of x: 32-bit places in it
   return context.hopper() && activation && p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.n % 16 == 0 &&
-         p.k % 8 == 0 && p.x_stride % 8 == 0 && p.x_stride > 0 && p.x_rows * (p.x_stride / 8) <= kMostVectors &&
-         aligned(p.x, 16) && aligned(p.weight, 16) && p.k > kStageK &&
-         (p.out_dtype == DType::f32 || (aligned(p.out, 16) && p.out_stride % 8 == 0));
+         p.k % 8 == 0 && rows_of_eights(p.x, p.x_stride) && p.x_stride > 0 &&
+         p.x_rows * (p.x_stride / 8) <= kMostVectors && aligned(p.weight) && p.k > kStageK &&
+         (p.out_dtype == DType::f32 || rows_of_eights(p.out, p.out_stride));
 }
 
 }  // namespace

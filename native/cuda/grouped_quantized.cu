@@ -35,8 +35,7 @@ void launch_quantized(const GroupedLinearParams& p, int64_t expert_bytes, Contex
 void run_grouped_quantized(const GroupedLinearParams& p, Context& context) {
   using namespace grouped;
   const auto expert_bytes = static_cast<int64_t>(quantized_weight_bytes(p.n, p.k, p.weight_dtype));
-  const bool vectors = p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k < (1 << 28) &&
-                       reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && p.x_stride % 8 == 0;
+  const bool vectors = p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k < (1 << 28) && rows_of_eights(p.x, p.x_stride);
   if (vectors && (!p.gated || p.n / 2 % kTileRows == 0) && most_tiles(p, 8) <= kMostBlocksYZ) {
     return p.x_dtype == DType::bf16 ? launch_quantized<bf16>(p, expert_bytes, context)
                                     : launch_quantized<f16>(p, expert_bytes, context);

@@ -114,7 +114,7 @@ void launch_fragments(const LinearParams& p, Context& context) {
 
 template <class T>
 void run_fragments(const LinearParams& p, Context& context) {
-  const bool vectors = reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
+  const bool vectors = rows_of_eights(p.x, p.m == 1 ? 0 : p.x_stride);
   if (!vectors || p.k % kStepK != 0) return launch_fragments<T, false, 2, 2>(p, context);
   return p.m <= 8 ? launch_fragments<T, true, 1, 4>(p, context) : launch_fragments<T, true, 2, 3>(p, context);
 }
@@ -196,8 +196,8 @@ void run_linear(const LinearParams& p, Context& context) {
   if (p.m == 0 || p.n == 0) return;
   if (is_code(p.weight_dtype)) return run_quantized_linear(p, context);
   const bool small = p.n * p.k <= kSmallWeight;
-  const bool fragments = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
-                         reinterpret_cast<uintptr_t>(p.weight) % 16 == 0;
+  const bool fragments =
+      p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow && aligned(p.weight);
   if (context.deterministic) return run_deterministic(p, fragments, small, context);
   if (run_planned_rows(p, fragments, context)) return;
   if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksYZ * kFewRows))) {

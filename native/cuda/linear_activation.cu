@@ -97,10 +97,9 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
 // Fewer blocks would leave multiprocessors out, or share k in clusters.
 bool fits(const LinearActivationParams& params, const Context& context) {
   const LinearParams& p = params.linear;
-  const auto aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
   return p.m <= kFewRows && p.x_dtype != DType::f32 && p.weight_dtype == p.x_dtype && p.k % kStepK == 0 &&
          p.k <= kLongestRow && row_tiles(params.activation.width) >= 3 * context.multiprocessors && aligned(p.weight) &&
-         aligned(p.x) && (p.m == 1 || p.x_stride % 8 == 0);
+         rows_of_eights(p.x, p.m == 1 ? 0 : p.x_stride);
 }
 
 template <class T>

@@ -48,10 +48,9 @@ void launch_rows(const Params& params, const LinearParams& p, const RowsPlan& pl
 }  // namespace
 
 bool rows_fit(const LinearParams& p, const Context& context) {
-  const auto aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
   return context.hopper() && p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.m <= kMostRows &&
-         p.n <= kMostOutputs && p.k > 0 && p.k <= kLongestRow && p.k % 8 == 0 && p.x_stride % 8 == 0 &&
-         p.x_stride >= p.k && aligned(p.x) && aligned(p.weight);
+         p.n <= kMostOutputs && p.k > 0 && p.k <= kLongestRow && p.k % 8 == 0 && rows_of_eights(p.x, p.x_stride) &&
+         p.x_stride >= p.k && aligned(p.weight);
 }
 
 // The narrowest tiles whose blocks are at the device at once, two on a multiprocessor, and take most of the places.

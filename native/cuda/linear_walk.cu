@@ -95,12 +95,11 @@ bool launch_plan(const LinearParams& p, const ActivationParams* activation, cons
 std::span<const WalkTile> walk_tiles() { return walk::kList; }
 
 bool walk_fits(const LinearParams& p, const Context& context) {
-  const auto aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
   constexpr int64_t kMost = 1 << 26;  // for 32-bit coordinates
   const bool wide = p.out_dtype == DType::f32;
   return context.hopper() && p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.m <= kMost && p.n <= kMost &&
-         p.k > 0 && p.k <= kMost && p.k % 8 == 0 && p.n % 16 == 0 && p.x_stride % 8 == 0 && p.x_stride >= p.k &&
-         aligned(p.x) && aligned(p.weight) && aligned(p.out) && p.out_stride % (wide ? 4 : 8) == 0 && !p.bias &&
+         p.k > 0 && p.k <= kMost && p.k % 8 == 0 && p.n % 16 == 0 && rows_of_eights(p.x, p.x_stride) &&
+         p.x_stride >= p.k && aligned(p.weight) && aligned(p.out) && p.out_stride % (wide ? 4 : 8) == 0 && !p.bias &&
          (wide || (p.out_dtype == p.x_dtype && !p.accumulate));
 }
 

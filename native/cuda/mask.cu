@@ -71,8 +71,8 @@ __global__ void __launch_bounds__(kThreads) add_logit_bias_kernel(const __grid_c
 
 void run_mask_logits(const MaskLogitsParams& p, Context& context) {
   const LaunchShape shape = {.grid = {p.rows, ceil_div(p.vocab, kPiece)}, .block = kThreads};
-  const bool aligned = reinterpret_cast<uintptr_t>(p.logits) % 16 == 0 && p.logits_stride % 4 == 0;
-  launch(context, shape, aligned ? mask_logits_kernel<4> : mask_logits_kernel<1>, p);
+  const bool wide = aligned_rows(p.logits, p.logits_stride, sizeof(float));
+  launch(context, shape, wide ? mask_logits_kernel<4> : mask_logits_kernel<1>, p);
 }
 
 void run_add_logit_bias(const AddLogitBiasParams& p, Context& context) {

@@ -162,8 +162,6 @@ __global__ void __launch_bounds__(kThreads) local_experts_kernel(const __grid_co
   if (i < p.pairs) p.ids[i] -= p.first;
 }
 
-bool vectors(const void* at, int64_t stride) { return reinterpret_cast<uintptr_t>(at) % 16 == 0 && stride % kVec == 0; }
-
 }  // namespace
 
 void run_route(const RouteParams& p, Context& context) { launch_route<1>(p, context); }
@@ -187,8 +185,8 @@ void run_sort_by_expert(const SortByExpertParams& p, Context& context) {
 }
 
 void run_moe_combine(const MoeCombineParams& params, Context& context) {
-  const bool wide =
-      params.width % kVec == 0 && vectors(params.y, params.y_stride) && vectors(params.out, params.out_stride);
+  const bool wide = params.width % kVec == 0 && rows_of_eights(params.y, params.y_stride) &&
+                    rows_of_eights(params.out, params.out_stride);
   const int64_t pieces = ceil_div(params.width, wide ? kVec : 1);
   const int64_t most = std::max<int64_t>(1, (int64_t{1} << 31) / pieces);  // tokens of a launch: 32-bit indices
   with_float_type(params.y_dtype, [&](auto t) {
@@ -209,8 +207,8 @@ void run_moe_combine(const MoeCombineParams& params, Context& context) {
 
 bool combines_shared(const MoeCombineParams& p, const SharedRows& shared) {
   return (p.out_dtype == DType::f32 || p.out_dtype == p.y_dtype) && p.width % kVec == 0 &&
-         p.width <= kMostThreads * kVec && vectors(p.y, p.y_stride) && vectors(p.out, p.out_stride) &&
-         vectors(shared.y, 0) && vectors(shared.x, shared.x_stride) && vectors(shared.gate, 0);
+         p.width <= kMostThreads * kVec && rows_of_eights(p.y, p.y_stride) && rows_of_eights(p.out, p.out_stride) &&
+         rows_of_eights(shared.y, 0) && rows_of_eights(shared.x, shared.x_stride) && rows_of_eights(shared.gate, 0);
 }
 
 void run_moe_combine_shared(const MoeCombineParams& p, const SharedRows& shared, Context& context) {

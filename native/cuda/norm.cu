@@ -68,22 +68,19 @@ constexpr int64_t kFewRows = 256;
 constexpr int64_t kFewWarps = 4096;
 constexpr int64_t kMostUnits = (int64_t{1} << 31) - 1;  // 32-bit indices
 
-bool vectors_at(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
-
 bool tuned(const RmsNormParams& p) {
   // One type, beside a residual of it or of floats; or a float residual stream into a product's type, alone or added to
   // rows of that type.
   const bool types = p.x_dtype == p.out_dtype
                          ? !p.residual || p.residual_dtype == DType::f32 || p.residual_dtype == p.x_dtype
                          : p.x_dtype == DType::f32 && (!p.residual || p.residual_dtype == p.out_dtype);
-  return types && p.width % kNormVec == 0 && p.x_stride % kNormVec == 0 && vectors_at(p.x) && vectors_at(p.residual) &&
-         vectors_at(p.out) && vectors_at(p.weight);
+  return types && p.width % kNormVec == 0 && rows_of_eights(p.x, p.x_stride) && aligned(p.residual) && aligned(p.out) &&
+         aligned(p.weight);
 }
 
 bool tuned(const GatedRmsNormParams& p) {
-  return p.group_size % kNormVec == 0 && p.x_stride % kNormVec == 0 && p.gate_stride % kNormVec == 0 &&
-         vectors_at(p.x) && vectors_at(p.gate) && vectors_at(p.out) && vectors_at(p.weight) &&
-         p.width / p.group_size <= kMostBlocksYZ;
+  return p.group_size % kNormVec == 0 && rows_of_eights(p.x, p.x_stride) && rows_of_eights(p.gate, p.gate_stride) &&
+         aligned(p.out) && aligned(p.weight) && p.width / p.group_size <= kMostBlocksYZ;
 }
 
 // How rows (or groups of rows) lie over threads.

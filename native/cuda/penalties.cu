@@ -100,8 +100,8 @@ void run_count_tokens(const CountTokensParams& p, Context& context) {
 
 void run_apply_penalties(const ApplyPenaltiesParams& p, Context& context) {
   const LaunchShape shape = {.grid = {p.rows, ceil_div(p.vocab, kPiece)}, .block = kPenaltyThreads};
-  const bool aligned = reinterpret_cast<uintptr_t>(p.counts) % 16 == 0 && p.counts_stride % 4 == 0;
-  launch(context, shape, aligned ? apply_penalties_kernel<4> : apply_penalties_kernel<1>, p);
+  const bool wide = aligned_rows(p.counts, p.counts_stride, sizeof(uint32_t));
+  launch(context, shape, wide ? apply_penalties_kernel<4> : apply_penalties_kernel<1>, p);
 }
 
 }  // namespace mamba::cuda

@@ -195,6 +195,7 @@ void run_codes(const LinearParams& p, int batch, Context& context) {
   launch_codes<T, 64, kStepScales>(p, batch, context);
 }
 
+// `batch`: blocks of the weight in a copy, of which the lab tries others.
 template <class T>
 void run_codes(const LinearParams& p, Context& context, int batch = 4) {
   p.weight_group >= p.k ? run_codes<T, false>(p, batch, context) : run_codes<T, true>(p, batch, context);
@@ -202,9 +203,7 @@ void run_codes(const LinearParams& p, Context& context, int batch = 4) {
 
 // --- library --------------------------------------------------------------------------------------------------------
 bool library_fits(const LinearParams& p, const Context& context) {
-  const auto out_bytes = static_cast<int64_t>(size_of(p.out_dtype));
-  return codes_fit(p, context) && !p.bias && p.n % 16 == 0 && reinterpret_cast<uintptr_t>(p.out) % 16 == 0 &&
-         p.out_stride * out_bytes % 16 == 0;
+  return codes_fit(p, context) && !p.bias && p.n % 16 == 0 && aligned_rows(p.out, p.out_stride, size_of(p.out_dtype));
 }
 
 CodeScales::Share share_of(const LinearParams& p) {
@@ -360,8 +359,8 @@ size_t quantized_weight_bytes(int64_t n, int64_t k, DType dtype) {
 
 void run_quantized_linear(const LinearParams& p, Context& context) {
   using namespace codes;
-  const bool vectors = p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k < (1 << 28) &&
-                       reinterpret_cast<uintptr_t>(p.x) % 16 == 0 && (p.m == 1 || p.x_stride % 8 == 0);
+  const bool vectors =
+      p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k < (1 << 28) && rows_of_eights(p.x, p.m == 1 ? 0 : p.x_stride);
   if (!vectors) return run_general(p, context);
   if (run_quantized_ring(p, context)) return;
   if (p.m > kFewRows && p.m <= kMostRows && codes_fit(p, context)) {

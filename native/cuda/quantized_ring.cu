@@ -14,8 +14,6 @@ namespace {
 constexpr uint32_t kRingMemory = 120 << 10;
 constexpr int64_t kLeastBlocks = 128;  // of the weight for a multiprocessor: 8192 -> 4096, the least measured
 
-bool aligned(const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; }
-
 // None where the weight is small, its tiles leave more than an eighth of the multiprocessors' time unused, or row and
 // sums leave less than two stages.
 std::optional<RingPlan> ring_plan(const LinearParams& p, const Context& context) {
@@ -72,7 +70,7 @@ bool run_quantized_ring(const LinearParams& p, Context& context) {
 
 // bf16 alone: x w is not normalised, and may be too large for f16.
 bool run_normed_quantized_ring(const RmsNormLinearParams& p, Context& context) {
-  if (p.linear.x_dtype != DType::bf16 || !codes::aligned(p.x) || !codes::aligned(p.norm_weight)) return false;
+  if (p.linear.x_dtype != DType::bf16 || !aligned(p.x) || !aligned(p.norm_weight)) return false;
   const codes::RingNorm norm = {p.x, p.norm_weight, p.eps};
   if (p.x_dtype == DType::f32) return codes::run_ring<bf16, float>(p.linear, norm, context);
   return p.x_dtype == DType::bf16 && codes::run_ring<bf16, bf16>(p.linear, norm, context);

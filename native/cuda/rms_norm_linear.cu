@@ -122,12 +122,11 @@ void run_normed(const RmsNormLinearParams& p, const Shape& shape, Context& conte
 // bf16 alone: x w is not normalised, and may be too large for f16.
 bool fits(const RmsNormLinearParams& p, const Shape& shape, const Context& context) {
   const LinearParams& product = p.linear;
-  const auto aligned = [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; };
   return product.m <= kFewRows && product.n * product.k <= kSmallWeight &&
          shape.blocks(product) <= kBlocks * context.multiprocessors && shape.bytes <= kMostShared &&
          product.x_dtype == DType::bf16 && product.weight_dtype == DType::bf16 &&
          (p.x_dtype == DType::f32 || p.x_dtype == DType::bf16) && product.k % kStepK == 0 && aligned(product.weight) &&
-         aligned(p.norm_weight) && aligned(p.x) && (product.m == 1 || p.x_stride % 8 == 0);
+         aligned(p.norm_weight) && rows_of_eights(p.x, product.m == 1 ? 0 : p.x_stride);
 }
 
 }  // namespace

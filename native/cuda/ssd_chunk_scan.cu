@@ -15,11 +15,6 @@
 namespace mamba::cuda {
 namespace {
 
-bool aligned(const void* pointer, int64_t stride, int64_t elements, int64_t element_bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(elements * element_bytes) == 0 &&
-         stride % elements == 0;
-}
-
 // --- segments --------------------------------------------------------------------------------------------------------
 
 constexpr int kMaxSegments = 32;
@@ -105,12 +100,13 @@ template <class T, int kN, int kP, int kStages>
 void launch_tiles(const SsdChunkScanParams& p, int segments, Context& context) {
   using namespace scan;
   const bool pairs_of_state = p.state_size % 2 == 0;
+  const size_t element = size_of(p.state_dtype);
   const TileAccess words = {
-      .x = aligned(p.x, p.x_stride, 8, 2) && p.head_dim % 8 == 0,
-      .b = aligned(p.b, p.b_stride, 8, 2) && p.state_size % 8 == 0,
-      .c = aligned(p.c, p.c_stride, 8, 2) && p.state_size % 8 == 0,
-      .out = aligned(p.out, p.out_stride, 2, 2) && p.head_dim % 2 == 0,
-      .state = pairs_of_state && aligned(p.state, p.state_slot_stride, 2, static_cast<int64_t>(size_of(p.state_dtype))),
+      .x = rows_of_eights(p.x, p.x_stride) && p.head_dim % 8 == 0,
+      .b = rows_of_eights(p.b, p.b_stride) && p.state_size % 8 == 0,
+      .c = rows_of_eights(p.c, p.c_stride) && p.state_size % 8 == 0,
+      .out = aligned_rows(p.out, p.out_stride, 2, 4) && p.head_dim % 2 == 0,
+      .state = pairs_of_state && aligned_rows(p.state, p.state_slot_stride, element, 2 * element),
   };
   const ScanSplit split = split_of(p, segments, context);
   const auto launch_pass = [&](auto* kernel, int parts) {
@@ -154,9 +150,9 @@ void launch_recurrence(const SsdChunkScanParams& p, Context& context) {
 
 bool walk_fits(const SsdChunkScanParams& p, const Context& context) {
   return context.hopper() && p.dtype != DType::f32 && p.state_size > 0 && p.state_size <= 128 &&
-         p.state_size % 8 == 0 && p.head_dim % 8 == 0 && aligned(p.x, p.x_stride, 8, 2) &&
-         aligned(p.b, p.b_stride, 8, 2) && aligned(p.c, p.c_stride, 8, 2) && aligned(p.out, p.out_stride, 8, 2) &&
-         aligned(p.state, p.state_slot_stride, 8, 2) && p.x_stride > 0 && p.b_stride > 0 && p.c_stride > 0;
+         p.state_size % 8 == 0 && p.head_dim % 8 == 0 && rows_of_eights(p.x, p.x_stride) &&
+         rows_of_eights(p.b, p.b_stride) && rows_of_eights(p.c, p.c_stride) && rows_of_eights(p.out, p.out_stride) &&
+         rows_of_eights(p.state, p.state_slot_stride) && p.x_stride > 0 && p.b_stride > 0 && p.c_stride > 0;
 }
 
 bool tiles_fit(const SsdChunkScanParams& p) { return p.dtype != DType::f32 && p.state_size > 0 && p.state_size <= 256; }

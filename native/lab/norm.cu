@@ -79,8 +79,6 @@ std::string name_of_spread(const Spread& l, int64_t width) {
          std::to_string(l.rows) + (l.early_weights ? " early" : "") + (l.early ? "" : " serial");
 }
 
-bool aligned(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
-
 bool wide(const RmsNormParams& p) {
   return p.x_dtype == DType::bf16 && p.out_dtype == DType::bf16 && (!p.residual || p.residual_dtype != DType::f16) &&
          p.width % kNormVec == 0 && p.x_stride % kNormVec == 0 && aligned(p.x) && aligned(p.residual) &&
