@@ -48,6 +48,8 @@ class WrittenPools {
   std::vector<Range> ranges_;  // two for each layer
 };
 
+// The workspace: for the split sums of a product, and for the segments of a chunk scan.
+inline constexpr size_t kWorkspaceBytes = size_t{64} << 20;
 // For rows of a weight of codes, as floats.
 inline constexpr size_t kWeightScratchBytes = size_t{64} << 20;
 // For rows of x as codes, with their scales: 8,192 of 8,192.
@@ -92,8 +94,5 @@ struct Context {
   bool hopper() const { return capability == 90; }  // code for sm_90a runs
   bool clusters() const { return capability >= 90; }
 };
-
-// Enough for the split sums of a GEMM, and for the segments of a chunk scan.
-inline constexpr size_t kWorkspaceBytes = size_t{64} << 20;
 
 }  // namespace mamba::cuda

@@ -180,21 +180,23 @@ void run_grouped_linear(const GroupedLinearParams& p, Context& context) {
   const bool halves = p.x_dtype == p.weight_dtype && p.x_dtype != DType::f32 && p.k % 8 == 0 && p.k <= kLongestRow &&
                       rows_of_eights(p.x, p.x_stride) && aligned(p.weight);
   if (!halves || most_tiles(p, kTileM) > kMostBlocksYZ) return run_general(p, expert_bytes, context);
+  const bool wide = p.x_dtype == DType::bf16;
   const auto fragments = [&] {
-    p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, expert_bytes, context)
-                             : run_fragments<f16>(p, expert_bytes, context);
+    wide ? run_fragments<bf16>(p, expert_bytes, context) : run_fragments<f16>(p, expert_bytes, context);
+  };
+  const auto tiles = [&] {
+    wide ? run_tiles<bf16>(p, expert_bytes, context) : run_tiles<f16>(p, expert_bytes, context);
   };
   if (context.deterministic) {
-    if (run_grouped_linear_walk(p, expert_bytes, context)) return;
-    return p.x_dtype == DType::bf16 ? run_tiles<bf16>(p, expert_bytes, context)
-                                    : run_tiles<f16>(p, expert_bytes, context);
+    if (!run_grouped_linear_walk(p, expert_bytes, context)) tiles();
+    return;
   }
   // A weight is read once for each eight rows of its expert.
   const bool whole_steps = p.k % kStepK == 0 && most_tiles(p, 8) <= kMostBlocksYZ;
   if (whole_steps && p.rows <= kFewRows) return fragments();
   if (run_grouped_linear_walk(p, expert_bytes, context)) return;
   if (whole_steps && p.rows <= 4 * p.experts) return fragments();
-  p.x_dtype == DType::bf16 ? run_tiles<bf16>(p, expert_bytes, context) : run_tiles<f16>(p, expert_bytes, context);
+  tiles();
 }
 
 }  // namespace mamba::cuda

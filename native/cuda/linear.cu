@@ -96,6 +96,10 @@ void run_general(const LinearParams& p, Context& context) {
   }
 }
 
+void run_general(const LinearParams& p, Context& context) {
+  p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);
+}
+
 // --- fragments ------------------------------------------------------------------------------------------------------
 template <class T, bool Whole, int Columns, int Depth>
 void launch_fragments(const LinearParams& p, Context& context) {
@@ -117,6 +121,10 @@ void run_fragments(const LinearParams& p, Context& context) {
   const bool vectors = rows_of_eights(p.x, p.m == 1 ? 0 : p.x_stride);
   if (!vectors || p.k % kStepK != 0) return launch_fragments<T, false, 2, 2>(p, context);
   return p.m <= 8 ? launch_fragments<T, true, 1, 4>(p, context) : launch_fragments<T, true, 2, 3>(p, context);
+}
+
+void run_fragments(const LinearParams& p, Context& context) {
+  p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
 }
 
 // --- rows -----------------------------------------------------------------------------------------------------------
@@ -172,22 +180,14 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-}  // namespace
-
-namespace {
-
 // One order of sums for each weight. On a Hopper GPU that of a chain of products along k: the rows kernel has it, and
 // so have the library's algorithms that GemmPlans lets a deterministic stream use, so times may choose. The rest is for
 // one path each.
 void run_deterministic(const LinearParams& p, bool fragments, bool small, Context& context) {
-  const auto run_all_fragments = [&] {
-    p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
-  };
-  if (fragments && small) return run_all_fragments();
+  if (fragments && small) return run_fragments(p, context);
   if (context.gemm_plans->run(p, context)) return;
   if (run_linear_chains(p, context)) return;
-  if (fragments) return run_all_fragments();
-  p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);
+  fragments ? run_fragments(p, context) : run_general(p, context);
 }
 
 }  // namespace
@@ -201,10 +201,10 @@ void run_linear(const LinearParams& p, Context& context) {
   if (context.deterministic) return run_deterministic(p, fragments, small, context);
   if (run_planned_rows(p, fragments, context)) return;
   if (fragments && (p.m <= kFewRows || (small && p.m <= kMostBlocksYZ * kFewRows))) {
-    return p.x_dtype == DType::bf16 ? run_fragments<bf16>(p, context) : run_fragments<f16>(p, context);
+    return run_fragments(p, context);
   }
   if (!small && run_library(p, context)) return;
-  return p.m <= kFewRows ? run_general<1>(p, context) : run_general<4>(p, context);
+  run_general(p, context);
 }
 
 // Rows up to two whole tiles, so that a block need not ask which of its rows exist.

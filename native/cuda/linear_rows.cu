@@ -45,6 +45,38 @@ void launch_rows(const Params& params, const LinearParams& p, const RowsPlan& pl
           .barriers = x + ring + sums});
 }
 
+// Without splits of k: the narrowest tiles whose blocks are at the device at once, or the widest.
+RowsPlan chains_plan(int64_t n, const Context& context) {
+  RowsPlan plan = {.tile = 0, .columns = 2, .splits = 1};
+  for (const int tile : {32, 48, 72}) {
+    plan.tile = tile;
+    if (ceil_div(n, tile) <= 2 * context.multiprocessors) break;
+  }
+  return plan;
+}
+
+// False, with nothing launched, where pairs of blocks of this width do not fill the device once.
+template <class T, class Half, int kTile>
+bool launch_activated(const LinearActivationParams& params, Context& context) {
+  const LinearParams& p = params.linear;
+  constexpr RowsPlan kPlan = {.tile = kTile, .columns = 2, .splits = 1};
+  const int64_t tiles = ceil_div(params.activation.width, kTile / 2), places = 2 * context.multiprocessors;
+  const int64_t blocks = ceil_div(tiles, kPlan.columns) * kPlan.columns;
+  if (blocks > places || 6 * blocks < 5 * places) return false;
+  const auto box_rows = static_cast<int>(ceil_div(ceil_div(p.m, kPlan.columns), 8) * 8);
+  const auto x = encode_tensor_map<2>(p.x, p.x_dtype, {p.k, p.m}, {p.x_stride}, {rows::kStageK, box_rows});
+  const auto weight = encode_tensor_map<2>(p.weight, p.weight_dtype, {p.k, p.n}, {p.k}, {rows::kStageK, kTile / 2});
+  if (!x || !weight) return false;
+  launch_rows<T, Half, kTile>(params, p, kPlan, {*x, *weight}, box_rows, tiles, context);
+  return true;
+}
+
+template <class T, class Half>
+bool launch_activated(const LinearActivationParams& p, Context& context) {
+  return launch_activated<T, Half, 48>(p, context) || launch_activated<T, Half, 64>(p, context) ||
+         launch_activated<T, Half, 80>(p, context) || launch_activated<T, Half, 96>(p, context);
+}
+
 }  // namespace
 
 bool rows_fit(const LinearParams& p, const Context& context) {
@@ -76,20 +108,6 @@ std::optional<RowsPlan> rows_plan(int64_t n, int64_t k, const Context& context) 
   }
   return {};
 }
-
-namespace {
-
-// Without splits of k: the narrowest tiles whose blocks are at the device at once, or the widest.
-RowsPlan chains_plan(int64_t n, const Context& context) {
-  RowsPlan plan = {.tile = 0, .columns = 2, .splits = 1};
-  for (const int tile : {32, 48, 72}) {
-    plan.tile = tile;
-    if (ceil_div(n, tile) <= 2 * context.multiprocessors) break;
-  }
-  return plan;
-}
-
-}  // namespace
 
 bool run_linear_chains(const LinearParams& p, Context& context) {
   LinearParams part = p;
@@ -126,32 +144,6 @@ bool run_linear_rows(const LinearParams& p, const RowsPlan& plan, Context& conte
   }
   (std::make_index_sequence<std::size(kRowTiles)>());
 }
-
-namespace {
-
-// False, with nothing launched, where pairs of blocks of this width do not fill the device once.
-template <class T, class Half, int kTile>
-bool launch_activated(const LinearActivationParams& params, Context& context) {
-  const LinearParams& p = params.linear;
-  constexpr RowsPlan kPlan = {.tile = kTile, .columns = 2, .splits = 1};
-  const int64_t tiles = ceil_div(params.activation.width, kTile / 2), places = 2 * context.multiprocessors;
-  const int64_t blocks = ceil_div(tiles, kPlan.columns) * kPlan.columns;
-  if (blocks > places || 6 * blocks < 5 * places) return false;
-  const auto box_rows = static_cast<int>(ceil_div(ceil_div(p.m, kPlan.columns), 8) * 8);
-  const auto x = encode_tensor_map<2>(p.x, p.x_dtype, {p.k, p.m}, {p.x_stride}, {rows::kStageK, box_rows});
-  const auto weight = encode_tensor_map<2>(p.weight, p.weight_dtype, {p.k, p.n}, {p.k}, {rows::kStageK, kTile / 2});
-  if (!x || !weight) return false;
-  launch_rows<T, Half, kTile>(params, p, kPlan, {*x, *weight}, box_rows, tiles, context);
-  return true;
-}
-
-template <class T, class Half>
-bool launch_activated(const LinearActivationParams& p, Context& context) {
-  return launch_activated<T, Half, 48>(p, context) || launch_activated<T, Half, 64>(p, context) ||
-         launch_activated<T, Half, 80>(p, context) || launch_activated<T, Half, 96>(p, context);
-}
-
-}  // namespace
 
 bool run_linear_rows_activation(const LinearActivationParams& params, Context& context) {
   if (!params.activation.up || !rows_fit(params.linear, context)) return false;
