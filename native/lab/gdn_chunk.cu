@@ -343,7 +343,8 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   const lab::Options options(argc, argv);
   Gpu gpu;
-  if (options.check && !check_all(gpu, options.quick)) std::printf("WRONG RESULTS\n");
+  const bool good = !options.check || check_all(gpu, options.quick);
+  if (!good) std::printf("WRONG RESULTS\n");
   if (options.time || !options.once.empty()) time_all(gpu, options);
-  return 0;
+  return good ? 0 : 1;
 }

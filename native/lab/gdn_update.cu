@@ -216,7 +216,8 @@ void time_all(const lab::Options& o) {
 
 int main(int argc, char** argv) {
   const lab::Options options(argc, argv);
-  if (options.check && !check_all()) std::printf("WRONG RESULTS\n");
+  const bool good = !options.check || check_all();
+  if (!good) std::printf("WRONG RESULTS\n");
   if (options.time) time_all(options);
-  return 0;
+  return good ? 0 : 1;
 }
