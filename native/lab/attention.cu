@@ -9,7 +9,7 @@ namespace {
 
 using lab::AttentionCase;
 using lab::AttentionProblem;
-using lab::context_on;
+using lab::context_of;
 using mamba::DType;
 using mamba::KvPages;
 using namespace mamba::cuda;
@@ -102,7 +102,7 @@ void check_all(bool quick, bool prefill, bool decode) {
     // As on a Hopper GPU, and as on one before.
     for (const int capability : {90, 80}) {
       check(capability == 90 ? "dispatch" : "before sm_90", c, random, [&](AttentionProblem& p, cudaStream_t stream) {
-        Context context = context_on(stream);
+        Context context = context_of(stream);
         context.capability = capability;
         paged ? run_paged_attention(p.paged(), context) : run_attention_varlen(p.varlen(), context);
       });
@@ -119,7 +119,7 @@ void check_all(bool quick, bool prefill, bool decode) {
       c.codes = version.codes;
       check(std::string(paged ? "decode " : "walk ") + version.name, c, random,
             [&](AttentionProblem& p, cudaStream_t stream) {
-              Context context = context_on(stream);
+              Context context = context_of(stream);
               if (!paged) {
                 if (!version.launch(attention::job_of(p.varlen()), p.tokens, context))
                   std::printf("FAILED no map\n"), ++failures;
@@ -169,7 +169,7 @@ void check_rope() {
                             codes ? 0.02f : 1,
                             codes ? DType::u8 : DType::bf16};
       auto* base = on.as<__nv_bfloat16>();
-      Context context = context_on(nullptr);
+      Context context = context_of(nullptr);
       run_rope_store_kv({tokens, heads, 2 * half, base, base + heads * head_dim, base + (heads + kv_heads) * head_dim,
                          width, width, width, positions_on.as<int32_t>(), slots_on.as<int32_t>(), freq_on.as<float>(),
                          1.25f, nullptr, nullptr, 0, pool, DType::bf16},
@@ -257,7 +257,7 @@ void time_prefill() {
         const auto job = attention::job_of(problem->varlen());
         const double us = median_us(
             [&] {
-              Context context = context_on(nullptr);
+              Context context = context_of(nullptr);
               walk.launch(job, problem->tokens, context);
             },
             runs);
@@ -270,7 +270,7 @@ void time_prefill() {
       problem = std::make_unique<AttentionProblem>(c, random);
       const double us = median_us(
           [&] {
-            Context context = context_on(nullptr);
+            Context context = context_of(nullptr);
             run_attention_varlen(problem->varlen(), context);
           },
           5);
@@ -312,7 +312,7 @@ void time_decode() {
       const auto time = [&](const char* version, const std::function<void(Context&)>& launch) {
         const double us = median_us(
             [&] {
-              Context context = context_on(nullptr);
+              Context context = context_of(nullptr);
               launch(context);
             },
             9);

@@ -6,6 +6,7 @@
 
 #include "cuda/attention.cuh"
 #include "cuda/kernels.h"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace lab {
@@ -14,20 +15,6 @@ using mamba::DType;
 using mamba::KvPages;
 using mamba::cuda::Context;
 using mamba::cuda::attention::Job;
-
-inline Context context_on(cudaStream_t stream) {
-  static const int multiprocessors = [] {
-    int count = 0;
-    LAB_CHECK(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0));
-    return count;
-  }();
-  return {.stream = stream,
-          .multiprocessors = multiprocessors,
-          .capability = 90,
-          .workspace = nullptr,
-          .workspace_bytes = 0,
-          .gemm_plans = nullptr};
-}
 
 struct AttentionCase {
   std::vector<std::pair<int, int>> rows;  // tokens of the step, tokens in the pages

@@ -6,6 +6,7 @@
 #include "cuda/experts_few.cuh"
 #include "cuda/gemm_plans.h"
 #include "cuda/kernels.h"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace {
@@ -387,18 +388,11 @@ void run_parts(const Shape& s, int tokens, lab::Bench& bench, cuda::Context& c) 
 
 int main() {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  cudaDeviceProp device;
-  LAB_CHECK(cudaGetDeviceProperties(&device, 0));
   lab::Bench bench;
-  Buffer workspace{cuda::kWorkspaceBytes};
+  const lab::Workspace workspace;
   cuda::GemmPlans plans;
-  cuda::Context c{.stream = bench.stream(),
-                  .multiprocessors = device.multiProcessorCount,
-                  .capability = 10 * device.major + device.minor,
-                  .workspace = workspace.data,
-                  .workspace_bytes = workspace.bytes,
-                  .gemm_plans = &plans,
-                  .early = false};
+  cuda::Context c = workspace.on(bench.stream());
+  c.gemm_plans = &plans;
   for (const Shape& s : kOdd) {
     for (const int tokens : {1, 3, 6}) run(s, tokens, bench, c);
   }

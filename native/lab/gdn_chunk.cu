@@ -3,11 +3,13 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <algorithm>
 #include <array>
 #include <mutex>
 
 #include "cuda/gdn_chunk.h"
 #include "cuda/kernels.h"
+#include "lab/context.cuh"
 #include "lab/gdn_problem.cuh"
 
 namespace {
@@ -30,17 +32,15 @@ struct Version {
 const std::vector<Version> kVersions = {{"dispatch", 0}, {"walk whole", kWhole}, {"walk 8", 8},
                                         {"walk 16", 16}, {"walk 32", 32},        {"walk 64", 64}};
 
+constexpr int kAllBlocks = 1 << 30;
+
 struct Gpu {
-  Buffer workspace{cuda::kWorkspaceBytes};
-  int multiprocessors = 132;
+  lab::Workspace workspace;
+  int most_blocks = kAllBlocks;  // with few of them each walks many items
   cuda::Context context(cudaStream_t stream) const {
-    return {.stream = stream,
-            .multiprocessors = multiprocessors,
-            .capability = 90,
-            .workspace = workspace.data,
-            .workspace_bytes = workspace.bytes,
-            .gemm_plans = nullptr,
-            .early = false};
+    cuda::Context context = workspace.on(stream);
+    context.multiprocessors = std::min(context.multiprocessors, most_blocks);
+    return context;
   }
 };
 
@@ -243,8 +243,8 @@ bool check_all(Gpu& gpu, bool quick) {
   const auto row = [&](const std::string& name, GdnShape shape, bool print = false) {
     good = check(name, shape, gpu, 100 + count++, print) && good;
   };
-  for (const int blocks : {132, 3}) {
-    gpu.multiprocessors = blocks;
+  for (const int blocks : {kAllBlocks, 3}) {
+    gpu.most_blocks = blocks;
     row("one token", {.lengths = {1}}, true);
     row("one chunk", {.lengths = {64}}, true);
     row("some", {.lengths = {40, 7, 65, 128, 200, 0, 64}}, true);
@@ -270,7 +270,7 @@ bool check_all(Gpu& gpu, bool quick) {
       }
     }
   }
-  gpu.multiprocessors = 132;
+  gpu.most_blocks = kAllBlocks;
   good = check_alone(gpu) && good;
   if (!quick) {
     good = check_long(gpu, 65536, GateKind::normal) && good;

@@ -6,6 +6,7 @@
 #include "cuda/grouped_linear.cu"
 #include "cuda/grouped_linear_walk.cuh"
 #include "cuda/tensor_map.h"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace mamba::cuda {
@@ -268,14 +269,9 @@ bool check_case(Problem& problem, const Version& version, Context& context) {
 
 int main(int argc, char** argv) {
   const lab::Options options(argc, argv);
-  cudaDeviceProp device;
-  LAB_CHECK(cudaGetDeviceProperties(&device, 0));
   lab::Bench bench;
-  Buffer workspace(kWorkspaceBytes);
-  Context context{};
-  context.stream = bench.stream(), context.multiprocessors = device.multiProcessorCount;
-  context.capability = 10 * device.major + device.minor;
-  context.workspace = workspace.data, context.workspace_bytes = kWorkspaceBytes;
+  const lab::Workspace workspace;
+  Context context = workspace.on(bench.stream());
   const auto b = DType::bf16, h = DType::f16, f = DType::f32;
   int failures = 0;
   if (options.check) {

@@ -1,25 +1,21 @@
 #pragma once
-// What linear.cu, linear_rows.cu and linear_walk.cu launch with: a context as the engine's stream has it.
+// What the labs of linear launch with: a context as the engine's stream has it, with the library's plans and staging.
 #include "cuda/gemm_plans.h"
 #include "cuda/staging.h"
-#include "lab/lab.cuh"
+#include "lab/context.cuh"
 
 namespace lab {
 
 struct LinearWorkspace {
-  Buffer scratch{mamba::cuda::kWorkspaceBytes};
+  Workspace workspace;
   mamba::cuda::GemmPlans plans;
   mamba::cuda::Staging staging;
-  mamba::cuda::Context context = {};
+  mamba::cuda::Context context = {};  // on a stream of its own
 
   LinearWorkspace() {
-    cudaDeviceProp device;
-    LAB_CHECK(cudaGetDeviceProperties(&device, 0));
-    LAB_CHECK(cudaStreamCreateWithFlags(&context.stream, cudaStreamNonBlocking));
-    context.multiprocessors = device.multiProcessorCount;
-    context.capability = 10 * device.major + device.minor;
-    context.workspace = scratch.data;
-    context.workspace_bytes = scratch.bytes;
+    cudaStream_t stream = nullptr;
+    LAB_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    context = workspace.on(stream);
     context.gemm_plans = &plans;
     context.staging = &staging;
   }

@@ -5,6 +5,7 @@
 
 #include "cuda/kernels.h"
 #include "cuda/moe_combine.h"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace {
@@ -218,12 +219,8 @@ void check_pointwise(cuda::Context& context, int64_t rows, int64_t width, DType 
 
 int main(int argc, char** argv) {
   const lab::Options options(argc, argv);
-  cudaDeviceProp device;
-  LAB_CHECK(cudaGetDeviceProperties(&device, 0));
   lab::Bench bench;
-  cuda::Context context{};
-  context.stream = bench.stream(), context.multiprocessors = device.multiProcessorCount;
-  context.capability = 10 * device.major + device.minor;
+  cuda::Context context = lab::context_of(bench.stream());
   const float some = 0;
   RouteParams soft{.tokens = 65,
                    .experts = 128,

@@ -40,6 +40,7 @@
 #include "cuda/embedding.cuh"
 #include "cuda/kernels.h"
 #include "cuda/norm.cuh"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 #include "ops/embedding.h"
 
@@ -48,20 +49,8 @@ namespace {
 using namespace mamba;
 using namespace mamba::cuda;
 using lab::Buffer;
+using lab::context_of;
 using lab::Host;
-
-Context context_on(cudaStream_t stream) {
-  int multiprocessors = 0;
-  LAB_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
-  Context context = {.stream = stream,
-                     .multiprocessors = multiprocessors,
-                     .capability = 90,
-                     .workspace = nullptr,
-                     .workspace_bytes = 0,
-                     .gemm_plans = nullptr};
-  context.early = true;
-  return context;
-}
 
 // How a row lies over threads: V vectors each; R rows a block, of one warp each.
 struct Spread {
@@ -110,7 +99,7 @@ LaunchShape shape_of(const Spread& l, int64_t rows, int64_t width, int64_t group
 }
 
 void launch_spread(const RmsNormParams& p, const Spread& l, cudaStream_t stream) {
-  Context context = context_on(stream);
+  Context context = context_of(stream, true);
   const LaunchShape shape = shape_of(l, p.rows, p.width, 1);
   with_vectors(l.vectors, [&]<int V>() {
     const auto with_residual = [&]<class R>() {
@@ -123,7 +112,7 @@ void launch_spread(const RmsNormParams& p, const Spread& l, cudaStream_t stream)
   });
 }
 void launch_spread(const GatedRmsNormParams& p, const Spread& l, cudaStream_t stream) {
-  Context context = context_on(stream);
+  Context context = context_of(stream, true);
   const LaunchShape shape = shape_of(l, p.rows, p.group_size, p.width / p.group_size);
   with_vectors(l.vectors, [&]<int V>() {
     l.early_weights ? launch(context, shape, gated_rms_norm_kernel<bf16, V, true>, p)
@@ -132,11 +121,11 @@ void launch_spread(const GatedRmsNormParams& p, const Spread& l, cudaStream_t st
 }
 
 void run_op(const RmsNormParams& p, cudaStream_t stream) {
-  Context context = context_on(stream);
+  Context context = context_of(stream, true);
   run_rms_norm(p, context);
 }
 void run_op(const GatedRmsNormParams& p, cudaStream_t stream) {
-  Context context = context_on(stream);
+  Context context = context_of(stream, true);
   run_gated_rms_norm(p, context);
 }
 
@@ -153,7 +142,7 @@ __global__ void __launch_bounds__(256)
 }
 
 void launch_flat(const EmbeddingParams& p, cudaStream_t stream) {
-  Context context = context_on(stream);
+  Context context = context_of(stream, true);
   const auto rows = static_cast<uint32_t>(p.tokens), vectors = static_cast<uint32_t>(p.hidden / 8);
   launch(context, {.grid = (rows * vectors + 255) / 256, .block = {256}}, flat_embedding_kernel,
          static_cast<const bf16*>(p.weight), p.ids, static_cast<bf16*>(p.out), rows, vectors);
@@ -315,7 +304,7 @@ void check_copy(int64_t rows, int64_t table_rows, int64_t width, int64_t extra, 
   Buffer out(static_cast<size_t>(rows * width) * size_of(to));
   for (const bool gather : {false, true}) {
     if (gather ? from != to : extra != 0) continue;
-    Context context = context_on(nullptr);
+    Context context = context_of(nullptr, true);
     out.poison();
     if (gather) {
       run_gather_rows({rows, table_rows, width, dtable.data, stride, dindex.as<int32_t>(), out.data, from}, context);
@@ -423,7 +412,7 @@ __global__ void empty_dependent_kernel() {
 
 void time_all(lab::Bench& bench, lab::Report& report) {
   lab::Times us = bench.time([&](cudaStream_t s) {
-    Context context = context_on(s);
+    Context context = context_of(s, true);
     for (int i = 0; i < kChain; ++i) launch(context, {.grid = 1, .block = {320}}, empty_dependent_kernel);
   });
   us.event /= kChain, us.clean /= kChain;
@@ -474,7 +463,7 @@ void time_all(lab::Bench& bench, lab::Report& report) {
         const EmbeddingParams e = {rows,     width,       source,     table.data, index.as<int32_t>(),
                                    out.data, DType::bf16, DType::bf16};
         const lab::Times us = bench.time([&](cudaStream_t s) {
-          Context context = context_on(s);
+          Context context = context_of(s, true);
           if (!gather) return run_embedding(e, context);
           run_gather_rows({rows, source, width, x.data, width, index.as<int32_t>(), out.data, DType::bf16}, context);
         });

@@ -81,6 +81,7 @@
 #include "cpu/sampling.h"
 #include "cuda/kernels.h"
 #include "cuda/sampling.cuh"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace {
@@ -101,15 +102,8 @@ const Version kVersions[] = {{"C1", {1, true}},          {"C2", {2, true}},     
                              {"before sm_90", {}, false}};
 
 Context context_of(const Version& v, cudaStream_t stream) {
-  int major = 0, minor = 0, multiprocessors = 0;
-  LAB_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
-  LAB_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
-  LAB_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
-  Context context{};
-  context.stream = stream;
-  context.multiprocessors = multiprocessors;
-  context.capability = v.clusters ? 10 * major + minor : 80;
-  context.early = true;
+  Context context = lab::context_of(stream, true);
+  if (!v.clusters) context.capability = 80;
   return context;
 }
 

@@ -31,6 +31,7 @@
 
 #include "cuda/kernels.h"
 #include "cuda/ssd_chunk_scan.h"
+#include "lab/context.cuh"
 #include "lab/lab.cuh"
 
 namespace {
@@ -471,25 +472,14 @@ std::vector<Version> versions() {
 
 class Gpu {
  public:
-  Gpu() : workspace_(cuda::kWorkspaceBytes) {
-    LAB_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-    cudaDeviceProp device;
-    LAB_CHECK(cudaGetDeviceProperties(&device, 0));
-    multiprocessors_ = device.multiProcessorCount, capability_ = 10 * device.major + device.minor;
-  }
-  cuda::Context context(cudaStream_t stream) const {
-    cuda::Context context{};
-    context.stream = stream, context.multiprocessors = multiprocessors_, context.capability = capability_;
-    context.workspace = workspace_.data, context.workspace_bytes = workspace_.bytes;
-    return context;
-  }
+  Gpu() { LAB_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+  cuda::Context context(cudaStream_t stream) const { return workspace_.on(stream); }
   cuda::Context context() const { return context(stream_); }
-  void poison_workspace() { workspace_.poison(); }
+  void poison_workspace() { workspace_.scratch.poison(); }
 
  private:
-  Buffer workspace_;
-  cudaStream_t stream_;
-  int multiprocessors_, capability_;
+  lab::Workspace workspace_;
+  cudaStream_t stream_ = nullptr;
 };
 
 // --- check -----------------------------------------------------------------------------------------------------------
