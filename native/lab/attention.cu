@@ -1,5 +1,6 @@
 // Attention over pages: check against float64 and time, of the op as the engine calls it (dispatch) and of the ladder.
 #include <array>
+#include <cstdlib>
 #include <memory>
 
 #include "lab/attention_ladder.cuh"
@@ -43,10 +44,7 @@ void check(const std::string& what, const AttentionCase& c, lab::Random& random,
   AttentionProblem problem(c, random);
   launch(problem, cudaStream_t{nullptr});
   const cudaError_t status = cudaDeviceSynchronize();
-  if (status != cudaSuccess) {
-    std::printf("FAILED %s, %s: %s\n", what.c_str(), text_of(c).c_str(), cudaGetErrorString(status));
-    std::exit(3);
-  }
+  if (status != cudaSuccess) throw lab::Failure(what + ", " + text_of(c) + ": " + cudaGetErrorString(status));
   report_check(what + ", " + text_of(c), problem.compare(random, 24));
   const lab::Host first = problem.out_on.download(c.dtype);
   for (int i = 0; i < 3; ++i) {

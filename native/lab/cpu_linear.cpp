@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -197,9 +198,10 @@ double time_ours(const Case& c, cpu::ThreadPool& pool) {
   run(0);
   const double error = worst_error(c), limit = c.types.error + (c.out_dtype == DType::bf16 ? 0x1p-8 : 0);
   if (error > limit) {
-    std::fprintf(stderr, "m=%ld n=%ld k=%ld: error %g above %g\n", static_cast<long>(c.m), static_cast<long>(c.n),
-                 static_cast<long>(c.k), error, limit);
-    std::exit(1);
+    char text[160];
+    std::snprintf(text, sizeof(text), "m=%ld n=%ld k=%ld: error %g above %g", static_cast<long>(c.m),
+                  static_cast<long>(c.n), static_cast<long>(c.k), error, limit);
+    throw std::runtime_error(text);
   }
   return best_time(c.copies, run);
 }

@@ -7,10 +7,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,14 +18,16 @@
 
 namespace lab {
 
-#define LAB_CHECK(call)                                                                               \
-  do {                                                                                                \
-    const cudaError_t status = (call);                                                                \
-    if (status != cudaSuccess) {                                                                      \
-      std::fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(status)); \
-      std::exit(2);                                                                                   \
-    }                                                                                                 \
-  } while (0)
+// Ends the program: nothing catches it.
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline void check(cudaError_t status, const char* call, const char* file, int line) {
+  if (status == cudaSuccess) return;
+  throw Failure(std::string(file) + ":" + std::to_string(line) + ": " + call + ": " + cudaGetErrorString(status));
+}
+#define LAB_CHECK(call) ::lab::check((call), #call, __FILE__, __LINE__)
 
 inline uint64_t mix(uint64_t z) {
   z += 0x9e3779b97f4a7c15ull;

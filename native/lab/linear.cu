@@ -102,6 +102,8 @@
 //
 // Through GemmPlans, prefill of m = 8192, TFLOP/s: in_proj, out_proj of 130m 695, 613; 2.7b 823, 820; 7b 690, 835. At
 // m = 32 and 64 it takes the times of Lt above.
+#include <cstdlib>
+
 #include "cuda/hopper_products.cuh"
 #include "cuda/kernels.h"
 #include "cuda/linear.cuh"
@@ -643,10 +645,7 @@ CUtensorMap map_x(const Skinny& p, int rows) {
   const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(p.x), sizes, strides, box,
                                  steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) {
-    std::fprintf(stderr, "cuTensorMapEncodeTiled: %d\n", static_cast<int>(result));
-    std::exit(2);
-  }
+  if (result != CUDA_SUCCESS) throw lab::Failure("cuTensorMapEncodeTiled: " + std::to_string(result));
   return map;
 }
 

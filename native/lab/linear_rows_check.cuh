@@ -192,8 +192,7 @@ bool check_case(const Case& c, uint64_t seed, Workspace& workspace, int64_t& run
     ++runs;
     return checks.pass(name_of(plan), [&](const LinearParams& p, Context& context) {
       if (!mamba::cuda::rows_fit(p, context) || !mamba::cuda::run_linear_rows(p, plan, context)) {
-        std::printf("FAILED %s: refused\n", name_of(plan).c_str());
-        std::exit(1);
+        throw lab::Failure(name_of(plan) + ": refused");
       }
     });
   };
