@@ -11,9 +11,6 @@
 
 namespace mamba::cuda {
 
-// How caches keep data: as usual, not in L1, or as the first to leave (the .cs of loads and stores).
-enum class Use { usual, no_l1, once };
-
 template <int Bytes>
 struct Word;
 template <>
@@ -48,24 +45,12 @@ struct alignas(V * sizeof(T) < 16 ? V * sizeof(T) : 16) Vec {
   };
 };
 
-template <int V, Use U = Use::usual, class T>
+template <int V, class T>
 __device__ __forceinline__ Vec<T, V> load(const T* from) {
   Vec<T, V> v;
   using W = typename Vec<T, V>::W;
 #pragma unroll
-  for (int i = 0; i < Vec<T, V>::kWords; ++i) {
-    const W* at = reinterpret_cast<const W*>(from) + i;
-    if constexpr (U == Use::once) {
-      v.words[i] = __ldcs(at);
-    } else if constexpr (U == Use::no_l1 && sizeof(W) == 16) {
-      asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(v.words[i].x), "=r"(v.words[i].y), "=r"(v.words[i].z), "=r"(v.words[i].w)
-                   : "l"(at)
-                   : "memory");
-    } else {
-      v.words[i] = *at;
-    }
-  }
+  for (int i = 0; i < Vec<T, V>::kWords; ++i) v.words[i] = reinterpret_cast<const W*>(from)[i];
   return v;
 }
 
@@ -79,18 +64,11 @@ __device__ __forceinline__ Vec<T, V> load_constant(const T* from) {
   return v;
 }
 
-template <int V, Use U = Use::usual, class T>
+template <int V, class T>
 __device__ __forceinline__ void store(T* to, const Vec<T, V>& v) {
   using W = typename Vec<T, V>::W;
 #pragma unroll
-  for (int i = 0; i < Vec<T, V>::kWords; ++i) {
-    W* at = reinterpret_cast<W*>(to) + i;
-    if constexpr (U == Use::once) {
-      __stcs(at, v.words[i]);
-    } else {
-      *at = v.words[i];
-    }
-  }
+  for (int i = 0; i < Vec<T, V>::kWords; ++i) reinterpret_cast<W*>(to)[i] = v.words[i];
 }
 
 template <class T, int V>
