@@ -1,5 +1,6 @@
 #pragma once
 // Checks of linear.cu: the ladder's versions, and run_linear and run_pack_linear_weight as the engine calls them.
+#include "lab/linear_versions.cuh"
 
 namespace {
 

@@ -1,6 +1,7 @@
 #pragma once
 // Times of linear.cu: versions alone, in chains of in_proj and out_proj, and in chains with the small kernels of a
 // layer.
+#include "lab/linear_check.cuh"
 #include "lab/linear_layers.cuh"
 
 namespace {
