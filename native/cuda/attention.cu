@@ -72,12 +72,11 @@ template <bool kPaged>
 void run(const Job& job, int64_t tiles, int64_t rows, Context& context) {
   if (tiles * job.pages.kv_heads * rows > kMostUnits)
     throw Error(ErrorCode::Argument, kPaged ? "paged_attention" : "attention_varlen", "too many tiles of queries");
-  const bool codes = job.pages.dtype == DType::u8, wide = job.dtype == DType::bf16;
-  const bool done =
-      tiled(job) && (wide    ? codes ? launch_channels<__nv_bfloat16, true, kPaged>(job, tiles, rows, context)
-                                     : launch_channels<__nv_bfloat16, false, kPaged>(job, tiles, rows, context)
-                        : codes ? launch_channels<__half, true, kPaged>(job, tiles, rows, context)
-                             : launch_channels<__half, false, kPaged>(job, tiles, rows, context));
+  const auto launch_of = [&]<class T>(T) {
+    return job.pages.dtype == DType::u8 ? launch_channels<T, true, kPaged>(job, tiles, rows, context)
+                                        : launch_channels<T, false, kPaged>(job, tiles, rows, context);
+  };
+  const bool done = tiled(job) && (job.dtype == DType::bf16 ? launch_of(__nv_bfloat16{}) : launch_of(__half{}));
   if (!done) launch_any<kPaged>(job, tiles, rows, context);
 }
 

@@ -31,7 +31,7 @@ void launch_route(const Route& p, Context& context) {
 }
 
 // False where the kernel does not take it.
-bool run_route(const LinearRouteParams& params, Context& context) {
+bool run_route_few(const LinearRouteParams& params, Context& context) {
   const LinearParams& linear = params.linear;
   const bool fits = !context.deterministic && context.clusters() && linear.m <= kFewTokens &&
                     linear.x_dtype == DType::bf16 && linear.weight_dtype == DType::bf16 && linear.k % 8 == 0 &&
@@ -82,7 +82,7 @@ bool bf16_products(const GroupedLinearParams& p) {
 }
 
 // False where the kernels do not take it.
-bool run_experts(const ExpertsParams& params, Context& context) {
+bool run_experts_few(const ExpertsParams& params, Context& context) {
   const GroupedLinearParams &up = params.up, &down = params.down;
   const bool small = up.n * up.k + down.n * down.k <= kLargeExpert;
   const bool fits = !context.deterministic && context.capability >= 90 && up.x_rows <= (small ? kFewTokens : 2) &&
@@ -136,7 +136,7 @@ bool run_experts(const ExpertsParams& params, Context& context) {
 }  // namespace few
 
 void run_linear_route(const LinearRouteParams& p, Context& context) {
-  if (few::run_route(p, context)) return;
+  if (few::run_route_few(p, context)) return;
   run_linear(p.linear, context);
   run_route(p.route, context);
 }
@@ -168,7 +168,7 @@ bool run_shared_combine(const ExpertsParams& p, Context& context) {
 }  // namespace
 
 void run_experts(const ExpertsParams& p, Context& context) {
-  if (few::run_experts(p, context)) return;
+  if (few::run_experts_few(p, context)) return;
   run_sort_by_expert(p.sort, context);
   run_grouped_linear(p.up, context);
   run_grouped_linear(p.down, context);

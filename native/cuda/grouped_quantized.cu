@@ -1,3 +1,4 @@
+// grouped_linear with weights of codes: which of grouped_quantized.cuh's two kernels takes it, and their launches.
 #include <algorithm>
 
 #include "cuda/grouped_quantized.cuh"

@@ -119,8 +119,9 @@ void run_activated(const LinearActivationParams& p, Context& context) {
 void run_linear_activation(const LinearActivationParams& p, Context& context) {
   // Which it is depends on the rows, and so do the roundings.
   if (!context.deterministic) {
-    if (fits(p, context))
+    if (fits(p, context)) {
       return p.linear.x_dtype == DType::bf16 ? run_activated<bf16>(p, context) : run_activated<f16>(p, context);
+    }
     if (run_linear_rows_activation(p, context) || context.gemm_plans->run(p, context)) return;
   }
   run_linear(p.linear, context);

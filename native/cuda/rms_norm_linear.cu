@@ -136,8 +136,9 @@ void run_rms_norm_linear(const RmsNormLinearParams& p, Context& context) {
   // Whether they fit depends on the rows, and their sums have another order than the product's alone.
   if (run_normed_quantized_ring(p, context)) return;
   const Shape shape(p.linear, context);
-  if (!context.deterministic && fits(p, shape, context))
+  if (!context.deterministic && fits(p, shape, context)) {
     return p.x_dtype == DType::f32 ? run_normed<float>(p, shape, context) : run_normed<bf16>(p, shape, context);
+  }
   run_rms_norm(p.norm(), context);
   run_linear(p.linear, context);
 }
