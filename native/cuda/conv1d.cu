@@ -26,6 +26,12 @@ constexpr int64_t kMostAlongY = 32768;
 // `n` blocks along y, and along z what y cannot hold.
 Grid grid_of(int64_t x, int64_t n) { return {x, std::min(n, kMostAlongY), ceil_div(n, kMostAlongY)}; }
 
+// A kernel that has a thread for each channel of n rows.
+template <class Params>
+void launch_any(const Params& p, int64_t n, void (*kernel)(Params), Context& context) {
+  launch(context, {.grid = grid_of(ceil_div(p.dim, conv::kAnyThreads), n), .block = conv::kAnyThreads}, kernel, p);
+}
+
 // f(an element of x, one of the state)
 template <class Params, class F>
 void with_types(const Params& p, F f) {
@@ -67,9 +73,7 @@ void launch_varlen(const CausalConv1dVarlenParams& p, Context& context) {
 
 void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, Context& context) {
   if (p.rows == 0 || p.dim == 0) return;
-  if (!tuned(p)) {
-    return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.rows), .block = 128}, conv::update_any_kernel, p);
-  }
+  if (!tuned(p)) return launch_any(p, p.rows, conv::update_any_kernel, context);
   with_types(p, [&](auto t, auto s) {
     using T = decltype(t);
     using S = decltype(s);
@@ -81,9 +85,7 @@ void run_causal_conv1d_update(const CausalConv1dUpdateParams& p, Context& contex
 
 void run_causal_conv1d_replay(const CausalConv1dReplayParams& p, Context& context) {
   if (p.rows == 0 || p.dim == 0) return;
-  if (!tuned(p)) {
-    return launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.rows), .block = 128}, conv::replay_any_kernel, p);
-  }
+  if (!tuned(p)) return launch_any(p, p.rows, conv::replay_any_kernel, context);
   constexpr int kThreads = 64;
   const Grid grid = grid_of(ceil_div(p.dim, kThreads * conv::kChannels), p.rows);
   with_types(p, [&](auto t, auto s) {
@@ -100,11 +102,9 @@ void run_causal_conv1d_varlen(const CausalConv1dVarlenParams& p, Context& contex
   if (tuned(p)) {
     with_types(p, [&](auto t, auto s) { launch_varlen<decltype(t), decltype(s)>(p, context); });
   } else {
-    launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.blocks), .block = 128}, conv::varlen_any_kernel, p);
+    launch_any(p, p.blocks, conv::varlen_any_kernel, context);
   }
-  if (p.snapshots > 0) {
-    launch(context, {.grid = grid_of(ceil_div(p.dim, 128), p.snapshots), .block = 128}, conv::keep_windows_kernel, p);
-  }
+  if (p.snapshots > 0) launch_any(p, p.snapshots, conv::keep_windows_kernel, context);
 }
 
 }  // namespace mamba::cuda

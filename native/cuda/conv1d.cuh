@@ -327,6 +327,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
 // --- any type, width 2 to 4, any alignment: a thread owns one channel ------------------------------------------------
 
+inline constexpr int kAnyThreads = 128;
+
 // A narrower filter is one of width 4 whose oldest taps and inputs are zero.
 struct Channel {
   float taps[kWidth], bias, window[kWidth];
@@ -372,8 +374,9 @@ struct Channel {
   }
 };
 
-static __global__ void __launch_bounds__(128) update_any_kernel(const __grid_constant__ CausalConv1dUpdateParams p) {
-  const int64_t c = int64_t{blockIdx.x} * 128 + threadIdx.x, row = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
+static __global__ void __launch_bounds__(kAnyThreads)
+    update_any_kernel(const __grid_constant__ CausalConv1dUpdateParams p) {
+  const int64_t c = int64_t{blockIdx.x} * kAnyThreads + threadIdx.x, row = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   const bool active = c < p.dim && row < p.rows;
   Channel channel;
   if (active) channel.load(p, c);
@@ -391,8 +394,9 @@ static __global__ void __launch_bounds__(128) update_any_kernel(const __grid_con
 }
 
 // A window that a snapshot asks for: inputs as they are, so that a sequence that goes on from one sees the same.
-static __global__ void __launch_bounds__(128) keep_windows_kernel(const __grid_constant__ CausalConv1dVarlenParams p) {
-  const int64_t c = int64_t{blockIdx.x} * 128 + threadIdx.x, i = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
+static __global__ void __launch_bounds__(kAnyThreads)
+    keep_windows_kernel(const __grid_constant__ CausalConv1dVarlenParams p) {
+  const int64_t c = int64_t{blockIdx.x} * kAnyThreads + threadIdx.x, i = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   const int64_t window = p.width - 1;
   let_next_start();
   wait_for_inputs();
@@ -406,8 +410,10 @@ static __global__ void __launch_bounds__(128) keep_windows_kernel(const __grid_c
 }
 
 // A block of tokens, as cut by the host.
-static __global__ void __launch_bounds__(128) varlen_any_kernel(const __grid_constant__ CausalConv1dVarlenParams p) {
-  const int64_t c = int64_t{blockIdx.x} * 128 + threadIdx.x, block = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
+static __global__ void __launch_bounds__(kAnyThreads)
+    varlen_any_kernel(const __grid_constant__ CausalConv1dVarlenParams p) {
+  const int64_t c = int64_t{blockIdx.x} * kAnyThreads + threadIdx.x,
+                block = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   const bool active = c < p.dim && block < p.blocks;
   Channel channel;
   if (active) channel.load(p, c);

@@ -61,8 +61,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // Any width, type and stride.
-static __global__ void __launch_bounds__(128) replay_any_kernel(const __grid_constant__ CausalConv1dReplayParams p) {
-  const int64_t c = int64_t{blockIdx.x} * 128 + threadIdx.x, row = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
+static __global__ void __launch_bounds__(kAnyThreads)
+    replay_any_kernel(const __grid_constant__ CausalConv1dReplayParams p) {
+  const int64_t c = int64_t{blockIdx.x} * kAnyThreads + threadIdx.x, row = int64_t{blockIdx.z} * gridDim.y + blockIdx.y;
   const bool active = c < p.dim && row < p.rows;
   Channel channel;
   if (active) channel.load(p, c);

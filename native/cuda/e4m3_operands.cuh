@@ -16,6 +16,9 @@
 
 namespace mamba::cuda::codes {
 
+// A block that quantizes rows of x; each thread takes eight values at a time, so a step of k is half a warp's.
+constexpr int kQuantizeThreads = 256, kStepThreads = kStep / 8, kQuantizeSteps = kQuantizeThreads / kStepThreads;
+
 struct RowsAsCodes {
   const void* x;  // [rows, k], row stride x_stride; both multiples of eight
   int64_t x_stride, rows, k;
@@ -45,23 +48,23 @@ __device__ __forceinline__ uint2 codes_of(const Vec<T, 8>& v, float inverse) {
   return {pairs[0] | uint32_t{pairs[1]} << 16, pairs[2] | uint32_t{pairs[3]} << 16};
 }
 
-// The scale of the codes of a row x [k], found by a block of 256 threads.
+// The scale of the codes of a row x [k], found by a block.
 template <class T>
 __device__ __forceinline__ float scale_of_row(const T* x, int k) {
-  __shared__ float most_of[8];
+  __shared__ float most_of[kQuantizeThreads / 32];
   float most = 0;
-  for (int i = threadIdx.x * 8; i < k; i += 256 * 8) most = fmaxf(most, largest(load<8>(x + i)));
+  for (int i = threadIdx.x * 8; i < k; i += kQuantizeThreads * 8) most = fmaxf(most, largest(load<8>(x + i)));
   most = warp_max(most);
   if (threadIdx.x % 32 == 0) most_of[threadIdx.x / 32] = most;
   __syncthreads();
 #pragma unroll
-  for (int warp = 0; warp < 8; ++warp) most = fmaxf(most, most_of[warp]);
+  for (int warp = 0; warp < kQuantizeThreads / 32; ++warp) most = fmaxf(most, most_of[warp]);
   return scale_of(most);
 }
 
 // A block for each row, eight values for a thread at a time.
 template <class T>
-__global__ void __launch_bounds__(256) quantize_rows_kernel(const __grid_constant__ RowsAsCodes p) {
+__global__ void __launch_bounds__(kQuantizeThreads) quantize_rows_kernel(const __grid_constant__ RowsAsCodes p) {
   const int width = static_cast<int>(steps_of(p.k)) * kStep, k = static_cast<int>(p.k);
   const T* x = static_cast<const T*>(p.x) + blockIdx.x * p.x_stride;
   uint8_t* codes = p.codes + int64_t{blockIdx.x} * width;
@@ -69,16 +72,16 @@ __global__ void __launch_bounds__(256) quantize_rows_kernel(const __grid_constan
   wait_for_inputs();
   const float scale = scale_of_row(x, k), inverse = 1 / scale;
   if (threadIdx.x == 0) p.scales[blockIdx.x] = scale;
-  for (int i = threadIdx.x * 8; i < width; i += 256 * 8) {
+  for (int i = threadIdx.x * 8; i < width; i += kQuantizeThreads * 8) {
     *reinterpret_cast<uint2*>(codes + i) = i < k ? codes_of(load<8>(x + i), inverse) : uint2{0, 0};
   }
 }
 
 // Half a warp for each step of a row.
 template <class T>
-__global__ void __launch_bounds__(256) quantize_steps_kernel(const __grid_constant__ RowsAsCodes p) {
-  const int64_t steps = steps_of(p.k), i = int64_t{blockIdx.x} * 16 + threadIdx.x / 16;
-  const int64_t row = i / steps, step = i % steps, at = step * kStep + threadIdx.x % 16 * 8;
+__global__ void __launch_bounds__(kQuantizeThreads) quantize_steps_kernel(const __grid_constant__ RowsAsCodes p) {
+  const int64_t steps = steps_of(p.k), i = int64_t{blockIdx.x} * kQuantizeSteps + threadIdx.x / kStepThreads;
+  const int64_t row = i / steps, step = i % steps, at = step * kStep + threadIdx.x % kStepThreads * 8;
   const bool inside = row < p.rows && at < p.k;
   let_next_start();
   wait_for_inputs();
@@ -86,10 +89,10 @@ __global__ void __launch_bounds__(256) quantize_steps_kernel(const __grid_consta
   if (inside) v = load<8>(static_cast<const T*>(p.x) + row * p.x_stride + at);
   float most = largest(v);
 #pragma unroll
-  for (int offset = 8; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, offset));
+  for (int offset = kStepThreads / 2; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, offset));
   if (row >= p.rows) return;
   const float scale = scale_of(most);
-  if (threadIdx.x % 16 == 0) p.scales[step * p.rows + row] = scale;
+  if (threadIdx.x % kStepThreads == 0) p.scales[step * p.rows + row] = scale;
   *reinterpret_cast<uint2*>(p.codes + row * steps * kStep + at) = codes_of(v, 1 / scale);
 }
 
@@ -101,10 +104,12 @@ struct RowsOfWeight {
   CodeScales::Share share;
 };
 
+constexpr int kOrderWarps = 8;
+
 // A warp for each block: a lane has 16 codes of a load, eight of each 32 of k, whose middle pairs change places.
-__global__ void __launch_bounds__(256) rows_of_weight_kernel(const __grid_constant__ RowsOfWeight p) {
+__global__ void __launch_bounds__(kOrderWarps * 32) rows_of_weight_kernel(const __grid_constant__ RowsOfWeight p) {
   constexpr int kBlockBytes = block_bytes(DType::e4m3);
-  const int64_t i = int64_t{blockIdx.x} * 8 + threadIdx.x / 32;
+  const int64_t i = int64_t{blockIdx.x} * kOrderWarps + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int64_t tile = i / p.steps, step = i % p.steps;
   const uint8_t* block = p.blocks + i * kBlockBytes;

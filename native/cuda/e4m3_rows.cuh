@@ -42,14 +42,14 @@ __device__ __forceinline__ void put_in_image(uint8_t* image, int row, int k, uin
 
 // A block for each row.
 template <class T>
-__global__ void __launch_bounds__(256) row_images_kernel(const __grid_constant__ Images p) {
+__global__ void __launch_bounds__(kQuantizeThreads) row_images_kernel(const __grid_constant__ Images p) {
   const int k = static_cast<int>(p.rows.k), width = static_cast<int>(steps_of(k)) * kStep;
   const T* x = static_cast<const T*>(p.rows.x) + blockIdx.x * p.rows.x_stride;
   let_next_start();
   wait_for_inputs();
   const float scale = scale_of_row(x, k), inverse = 1 / scale;
   if (threadIdx.x == 0) p.rows.scales[blockIdx.x] = scale;
-  for (int i = threadIdx.x * 8; i < width; i += 256 * 8) {
+  for (int i = threadIdx.x * 8; i < width; i += kQuantizeThreads * 8) {
     const uint2 codes = i < k ? codes_of(load<8>(x + i), inverse) : uint2{0, 0};
     put_in_image(p.rows.codes + int64_t{i / kStep} * p.image_rows * 128, blockIdx.x, i % kStep, codes);
   }
@@ -57,19 +57,20 @@ __global__ void __launch_bounds__(256) row_images_kernel(const __grid_constant__
 
 // Half a warp for each step of a row.
 template <class T>
-__global__ void __launch_bounds__(256) step_images_kernel(const __grid_constant__ Images p) {
-  const int steps = static_cast<int>(steps_of(p.rows.k)), i = blockIdx.x * 16 + static_cast<int>(threadIdx.x) / 16;
-  const int row = i / steps, step = i % steps, within = threadIdx.x % 16 * 8, at = step * kStep + within;
+__global__ void __launch_bounds__(kQuantizeThreads) step_images_kernel(const __grid_constant__ Images p) {
+  const int steps = static_cast<int>(steps_of(p.rows.k)),
+            i = blockIdx.x * kQuantizeSteps + static_cast<int>(threadIdx.x) / kStepThreads;
+  const int row = i / steps, step = i % steps, within = threadIdx.x % kStepThreads * 8, at = step * kStep + within;
   let_next_start();
   wait_for_inputs();
   Vec<T, 8> v = {};
   if (row < p.rows.rows && at < p.rows.k) v = load<8>(static_cast<const T*>(p.rows.x) + row * p.rows.x_stride + at);
   float most = largest(v);
 #pragma unroll
-  for (int offset = 8; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, offset));
+  for (int offset = kStepThreads / 2; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, offset));
   if (row >= p.rows.rows) return;
   const float scale = scale_of(most);
-  if (threadIdx.x % 16 == 0) p.rows.scales[step * p.image_rows + row] = scale;
+  if (threadIdx.x % kStepThreads == 0) p.rows.scales[step * p.image_rows + row] = scale;
   put_in_image(p.rows.codes + int64_t{step} * p.image_rows * 128, row, within, codes_of(v, 1 / scale));
 }
 

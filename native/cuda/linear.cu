@@ -18,6 +18,7 @@
 namespace mamba::cuda {
 namespace {
 
+constexpr int kThreads = 256;  // of the general kernel, and of those that go over elements
 constexpr int64_t kFewRows = 16;
 // Elements of a weight that stays in the L2 however often it is read. Such products are as fast as a launch.
 constexpr int64_t kSmallWeight = 64 << 10;
@@ -27,7 +28,7 @@ constexpr int64_t kLongestRow = 1 << 26;  // elements, for 32-bit offsets of byt
 // CUDA cores: a block has 16 Rows x 64 outputs, a thread Rows x 4 of them; 16 of k at a time lie in shared memory as
 // floats, the next 16 in registers. Bound by the products, a few TFLOP/s. Sums are taken in the order of k.
 template <int Rows>
-__global__ void __launch_bounds__(256) linear_general_kernel(const __grid_constant__ LinearParams p) {
+__global__ void __launch_bounds__(kThreads) linear_general_kernel(const __grid_constant__ LinearParams p) {
   constexpr int kTileM = 16 * Rows, kTileN = 64, kTileK = 16, kPad = 4;
   __shared__ __align__(16) float xs[kTileK][kTileM + kPad], ws[kTileK][kTileN + kPad];
   const int64_t first_m = int64_t{blockIdx.x} * kTileM, first_n = int64_t{blockIdx.y} * kTileN;
@@ -92,7 +93,7 @@ void run_general(const LinearParams& p, Context& context) {
     part.weight = static_cast<const char*>(p.weight) + n * p.k * static_cast<int64_t>(size_of(p.weight_dtype));
     part.out = static_cast<char*>(p.out) + n * static_cast<int64_t>(size_of(p.out_dtype));
     if (p.bias) part.bias = p.bias + n;
-    launch(context, {.grid = {tiles_m, ceil_div(part.n, 64)}, .block = 256}, linear_general_kernel<Rows>, part);
+    launch(context, {.grid = {tiles_m, ceil_div(part.n, 64)}, .block = kThreads}, linear_general_kernel<Rows>, part);
   }
 }
 
@@ -139,11 +140,12 @@ bool run_planned_rows(const LinearParams& p, bool fragments, Context& context) {
 }
 
 // --- library --------------------------------------------------------------------------------------------------------
-__global__ void __launch_bounds__(256) round_rows_kernel(const float* from, const __grid_constant__ LinearParams to) {
+__global__ void __launch_bounds__(kThreads)
+    round_rows_kernel(const float* from, const __grid_constant__ LinearParams to) {
   let_next_start();
   wait_for_inputs();
-  const int64_t step = int64_t{gridDim.x} * 256;
-  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < to.m * to.n; i += step) {
+  const int64_t step = int64_t{gridDim.x} * kThreads;
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < to.m * to.n; i += step) {
     write_out(to, i / to.n, i % to.n, from[i] + load_out(to, i / to.n, i % to.n));
   }
 }
@@ -164,18 +166,18 @@ bool run_library(const LinearParams& p, Context& context) {
     product.bias = nullptr, product.accumulate = false;
     product.out = floats, product.out_stride = p.n, product.out_dtype = DType::f32;
     if (!context.gemm_plans->run(product, context)) return false;
-    const int64_t blocks = std::min<int64_t>(ceil_div(part.m * part.n, 256), 16 * context.multiprocessors);
-    launch(context, {.grid = blocks, .block = 256}, round_rows_kernel, floats, part);
+    const int64_t blocks = std::min<int64_t>(ceil_div(part.m * part.n, kThreads), 16 * context.multiprocessors);
+    launch(context, {.grid = blocks, .block = kThreads}, round_rows_kernel, floats, part);
   }
   return true;
 }
 
 // --- packing --------------------------------------------------------------------------------------------------------
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(kThreads)
     convert_kernel(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t count) {
   let_next_start();
   wait_for_inputs();
-  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < count; i += int64_t{gridDim.x} * 256) {
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += int64_t{gridDim.x} * kThreads) {
     store_any(to, to_dtype, i, load_any(from, from_dtype, i));
   }
 }
@@ -231,9 +233,9 @@ void run_pack_linear_weight(const PackLinearWeightParams& p, Context& context) {
       const int64_t part = std::min(room, count - first);
       context.staging->copy(context.workspace, *p.src, static_cast<size_t>(first * src_size),
                             static_cast<size_t>(part * src_size), context.stream);
-      const int64_t blocks = std::min<int64_t>(ceil_div(part, 256), 16 * context.multiprocessors);
-      launch(context, {.grid = blocks, .block = 256, .early = false}, convert_kernel, context.workspace, p.src_dtype,
-             static_cast<char*>(p.dst) + first * dst_size, p.dst_dtype, part);
+      const int64_t blocks = std::min<int64_t>(ceil_div(part, kThreads), 16 * context.multiprocessors);
+      launch(context, {.grid = blocks, .block = kThreads, .early = false}, convert_kernel, context.workspace,
+             p.src_dtype, static_cast<char*>(p.dst) + first * dst_size, p.dst_dtype, part);
     }
   }
   const size_t bytes = static_cast<size_t>(count * dst_size);

@@ -11,8 +11,10 @@
 namespace mamba::cuda {
 namespace {
 
+constexpr unsigned kGeneralThreads = 256;
+
 // Any type, stride and alignment: one element at a time, the row read twice.
-__global__ void __launch_bounds__(256) rms_norm_general_kernel(const __grid_constant__ RmsNormParams p) {
+__global__ void __launch_bounds__(kGeneralThreads) rms_norm_general_kernel(const __grid_constant__ RmsNormParams p) {
   const int64_t row = int64_t{blockIdx.x} * blockDim.y + threadIdx.y;
   const int64_t end = row < p.rows ? p.width : 0;
   __shared__ WarpSums sums;
@@ -38,7 +40,8 @@ __global__ void __launch_bounds__(256) rms_norm_general_kernel(const __grid_cons
 }
 
 // Groups of all rows, one after another.
-__global__ void __launch_bounds__(256) gated_rms_norm_general_kernel(const __grid_constant__ GatedRmsNormParams p) {
+__global__ void __launch_bounds__(kGeneralThreads)
+    gated_rms_norm_general_kernel(const __grid_constant__ GatedRmsNormParams p) {
   const int64_t unit = int64_t{blockIdx.x} * blockDim.y + threadIdx.y, groups = p.width / p.group_size;
   const int64_t row = unit / groups, first = unit % groups * p.group_size;
   const int64_t end = row < p.rows ? p.group_size : 0;
@@ -103,7 +106,7 @@ Spread spread(bool tuned, int64_t rows, int64_t width, int64_t groups) {
       return s;
     }
   }
-  const unsigned threads = width <= 512 ? 32 : 256, each = 256 / threads;
+  const unsigned threads = width <= 512 ? 32 : kGeneralThreads, each = kGeneralThreads / threads;
   s.shape.block = {threads, each};
   s.shape.grid = ceil_div(rows * groups, each);
   return s;
@@ -137,8 +140,8 @@ void launch_rms_norm(const RmsNormParams& p, const Spread& s, Context& context) 
 template <class T, int L>
 void launch_gated_groups(const GatedRmsNormParams& p, int64_t units, Context& context) {
   constexpr int kEach = 4;
-  launch(context, {.grid = ceil_div(units, 256 / L * kEach), .block = 256}, gated_rms_norm_groups_kernel<T, L, kEach>,
-         p);
+  launch(context, {.grid = ceil_div(units, kGroupsThreads / L * kEach), .block = kGroupsThreads},
+         gated_rms_norm_groups_kernel<T, L, kEach>, p);
 }
 
 template <class T>

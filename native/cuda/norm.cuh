@@ -183,10 +183,13 @@ __global__ void __launch_bounds__(kNormThreads) gated_rms_norm_kernel(const __gr
   scale_and_store(static_cast<T*>(p.out) + row * p.width + first, values, weights, scale, width);
 }
 
+inline constexpr int kGroupsThreads = 256;
+
 // Many groups of 8 L channels: L lanes have one, and R of them, all of whose loads are in flight together.
 template <class T, int L, int R>
-__global__ void __launch_bounds__(256) gated_rms_norm_groups_kernel(const __grid_constant__ GatedRmsNormParams p) {
-  constexpr int kUnits = 256 / L;  // of a block at once
+__global__ void __launch_bounds__(kGroupsThreads)
+    gated_rms_norm_groups_kernel(const __grid_constant__ GatedRmsNormParams p) {
+  constexpr int kUnits = kGroupsThreads / L;  // of a block at once
   const auto groups = static_cast<uint32_t>(p.width / p.group_size);
   const uint32_t units = static_cast<uint32_t>(p.rows) * groups, channel = threadIdx.x % L * kNormVec;
   const uint32_t first = blockIdx.x * (kUnits * R) + threadIdx.x / L;

@@ -21,6 +21,7 @@ namespace mamba::cuda {
 namespace codes {
 namespace {
 
+constexpr int kThreads = 256, kPackThreads = 64;
 constexpr int64_t kFewRows = 16, kMostRows = 64;
 constexpr int64_t kLongestRow = 1 << 18;  // of which 128 fit into a scratch
 
@@ -66,10 +67,10 @@ void run_quantized(const LinearParams& p, Context& context) {
 
 // --- general --------------------------------------------------------------------------------------------------------
 // A warp for each output, over k. Bound by instructions.
-__global__ void __launch_bounds__(256) general_kernel(const __grid_constant__ LinearParams p, int64_t first_row) {
+__global__ void __launch_bounds__(kThreads) general_kernel(const __grid_constant__ LinearParams p, int64_t first_row) {
   let_next_start();
   wait_for_inputs();
-  const int64_t n = int64_t{blockIdx.x} * 8 + threadIdx.x / 32, m = first_row + blockIdx.y;
+  const int64_t n = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32, m = first_row + blockIdx.y;
   if (n >= p.n) return;
   float sum = 0;
   for (int64_t k = threadIdx.x % 32; k < p.k; k += 32) {
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(256) general_kernel(const __grid_constant__ Li
 void run_general(const LinearParams& p, Context& context) {
   for (int64_t first = 0; first < p.m; first += kMostBlocksYZ) {
     const int64_t rows = std::min(p.m - first, kMostBlocksYZ);
-    launch(context, {.grid = {ceil_div(p.n, 8), rows}, .block = 256}, general_kernel, p, first);
+    launch(context, {.grid = {ceil_div(p.n, kThreads / 32), rows}, .block = kThreads}, general_kernel, p, first);
   }
 }
 
@@ -107,12 +108,13 @@ LinearParams rows_of(const LinearParams& p, int64_t first, int64_t count) {
 // --- widened --------------------------------------------------------------------------------------------------------
 // Eight values of a row of the weight for each thread.
 template <class T>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(kThreads)
     widen_kernel(const void* weight, DType type, int64_t k, int64_t first, int64_t rows, T* to) {
   let_next_start();
   wait_for_inputs();
   const int64_t vectors = k / 8;
-  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < rows * vectors; i += int64_t{gridDim.x} * 256) {
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < rows * vectors;
+       i += int64_t{gridDim.x} * kThreads) {
     const int64_t row = i / vectors, at = i % vectors * 8;
     Vec<T, 8> values;
 #pragma unroll
@@ -127,8 +129,8 @@ void run_widened(const LinearParams& p, Context& context) {
   for (int64_t first = 0; first < p.n; first += room) {
     LinearParams part = columns_of(p, first, std::min(room, p.n - first));
     part.weight = context.weight_scratch, part.weight_dtype = p.x_dtype;
-    launch(context, {.grid = 16 * context.multiprocessors, .block = 256}, widen_kernel<T>, p.weight, p.weight_dtype,
-           p.k, first, part.n, static_cast<T*>(context.weight_scratch));
+    launch(context, {.grid = 16 * context.multiprocessors, .block = kThreads}, widen_kernel<T>, p.weight,
+           p.weight_dtype, p.k, first, part.n, static_cast<T*>(context.weight_scratch));
     context.early = false;  // what follows reads a weight early, and this one is new
     run_linear(part, context);
     context.early = false;  // and the next part may not be written before it was read
@@ -175,9 +177,10 @@ void launch_codes(const LinearParams& p, int batch, Context& context) {
   auto* codes = static_cast<uint8_t*>(context.codes_scratch);
   const Images x = {{p.x, p.x_stride, p.m, p.k, codes, reinterpret_cast<float*>(codes + steps * N * kStep)}, N};
   if constexpr (kStepScales) {
-    launch(context, {.grid = ceil_div(p.m * steps, 16), .block = 256}, step_images_kernel<T>, x);
+    launch(context, {.grid = ceil_div(p.m * steps, kQuantizeSteps), .block = kQuantizeThreads}, step_images_kernel<T>,
+           x);
   } else {
-    launch(context, {.grid = p.m, .block = 256}, row_images_kernel<T>, x);
+    launch(context, {.grid = p.m, .block = kQuantizeThreads}, row_images_kernel<T>, x);
   }
   const Walk walk = walk_of(p, N, kStepScales, batch, context);
   const int64_t tiles = ceil_div(p.n, kRows);
@@ -217,9 +220,10 @@ RowsAsCodes quantize_x(const LinearParams& p, CodeScales::Share share, Context& 
   auto* codes = static_cast<uint8_t*>(context.codes_scratch);
   const RowsAsCodes x = {p.x, p.x_stride, p.m, p.k, codes, reinterpret_cast<float*>(codes + p.m * steps * kStep)};
   if (share == CodeScales::Share::rows) {
-    launch(context, {.grid = p.m, .block = 256}, quantize_rows_kernel<T>, x);
+    launch(context, {.grid = p.m, .block = kQuantizeThreads}, quantize_rows_kernel<T>, x);
   } else {
-    launch(context, {.grid = ceil_div(p.m * steps, 16), .block = 256}, quantize_steps_kernel<T>, x);
+    launch(context, {.grid = ceil_div(p.m * steps, kQuantizeSteps), .block = kQuantizeThreads},
+           quantize_steps_kernel<T>, x);
   }
   return x;
 }
@@ -233,7 +237,7 @@ RowsOfWeight rows_of_weight(const LinearParams& p, CodeScales::Share share, Cont
                                codes,
                                reinterpret_cast<float*>(codes + p.n * steps * kStep),
                                share};
-  launch(context, {.grid = ceil_div(blocks, 8), .block = 256}, rows_of_weight_kernel, weight);
+  launch(context, {.grid = ceil_div(blocks, kOrderWarps), .block = kOrderWarps * 32}, rows_of_weight_kernel, weight);
   return weight;
 }
 
@@ -271,9 +275,10 @@ struct RowsOfCodes {
 };
 
 // A thread for each group of a row.
-__global__ void __launch_bounds__(64) quantize_kernel(const void* from, DType from_dtype, int64_t rows, int64_t k,
-                                                      int64_t group, DType type, float* values, RowsOfCodes to) {
-  const int64_t groups = groups_of(k, group), i = int64_t{blockIdx.x} * 64 + threadIdx.x;
+__global__ void __launch_bounds__(kPackThreads)
+    quantize_kernel(const void* from, DType from_dtype, int64_t rows, int64_t k, int64_t group, DType type,
+                    float* values, RowsOfCodes to) {
+  const int64_t groups = groups_of(k, group), i = int64_t{blockIdx.x} * kPackThreads + threadIdx.x;
   if (i >= rows * groups) return;
   const int64_t row = i / groups, first = i % groups * group, count = min(group, k - first);
   for (int64_t j = 0; j < count; ++j) values[row * k + first + j] = load_any(from, from_dtype, row * k + first + j);
@@ -284,9 +289,9 @@ __global__ void __launch_bounds__(64) quantize_kernel(const void* from, DType fr
 }
 
 // A thread for each row and step of a block; `tiles` whole tiles of rows, of which those past `rows` are zeros.
-__global__ void __launch_bounds__(64)
+__global__ void __launch_bounds__(kPackThreads)
     arrange_kernel(RowsOfCodes from, DType type, int64_t rows, int64_t k, int64_t group, int64_t tiles, uint8_t* to) {
-  const int64_t steps = steps_of(k), i = int64_t{blockIdx.x} * 64 + threadIdx.x;
+  const int64_t steps = steps_of(k), i = int64_t{blockIdx.x} * kPackThreads + threadIdx.x;
   if (i >= tiles * kRows * steps) return;
   const int64_t row = i / steps, step = i % steps, groups = groups_of(k, group);
   uint8_t* block = to + (row / kRows * steps + step) * block_bytes(type);
@@ -330,10 +335,10 @@ __global__ void __launch_bounds__(64)
 }
 
 // Codes to a plain row-major weight.
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(kThreads)
     dequantize_kernel(RowsOfCodes from, DType type, int64_t rows, int64_t k, int64_t group, void* to, DType to_dtype) {
   const int64_t groups = groups_of(k, group);
-  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < rows * k; i += int64_t{gridDim.x} * 256) {
+  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < rows * k; i += int64_t{gridDim.x} * kThreads) {
     const int64_t row = i / k, at = i % k;
     const uint8_t* codes = from.codes + row * code_bytes(type, k);
     const uint32_t code = bits(type) == 8 ? codes[at] : codes[at / 2] >> at % 2 * 4 & 15u;
@@ -416,16 +421,18 @@ void run_pack_quantized_weight(const PackLinearWeightParams& p, Context& context
       void* source = take(rows * source_bytes);
       auto* values = reinterpret_cast<float*>(take(4 * rows * p.k));
       copy(source, *p.src, source_bytes);
-      launch(context, {.grid = ceil_div(rows * groups, 64), .block = 64, .early = false}, quantize_kernel, source,
-             p.src_dtype, rows, p.k, p.group, type, values, canonical);
+      launch(context, {.grid = ceil_div(rows * groups, kPackThreads), .block = kPackThreads, .early = false},
+             quantize_kernel, source, p.src_dtype, rows, p.k, p.group, type, values, canonical);
     }
     if (to_codes) {
       const int64_t tiles = tiles_of(rows);
-      launch(context, {.grid = ceil_div(tiles * kRows * codes::steps_of(p.k), 64), .block = 64, .early = false},
-             arrange_kernel, canonical, type, rows, p.k, p.group, tiles,
-             static_cast<uint8_t*>(p.dst) + first / kRows * codes::steps_of(p.k) * block_bytes(type));
+      launch(
+          context,
+          {.grid = ceil_div(tiles * kRows * codes::steps_of(p.k), kPackThreads), .block = kPackThreads, .early = false},
+          arrange_kernel, canonical, type, rows, p.k, p.group, tiles,
+          static_cast<uint8_t*>(p.dst) + first / kRows * codes::steps_of(p.k) * block_bytes(type));
     } else {
-      launch(context, {.grid = 16 * context.multiprocessors, .block = 256, .early = false}, dequantize_kernel,
+      launch(context, {.grid = 16 * context.multiprocessors, .block = kThreads, .early = false}, dequantize_kernel,
              canonical, type, rows, p.k, p.group,
              static_cast<char*>(p.dst) + first * p.k * static_cast<int64_t>(size_of(p.dst_dtype)), p.dst_dtype);
     }
