@@ -50,7 +50,7 @@ cudaDataType type_of(DType dtype) {
 }
 
 // Handles that are destroyed at the end of their scope.
-template <class Handle, cublasStatus_t (*Destroy)(Handle)>
+template <class Handle, auto Destroy>
 struct Owned {
   Handle handle = nullptr;
   Owned() = default;
@@ -66,6 +66,8 @@ struct Owned {
 using Product = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
+using Event = Owned<cudaEvent_t, cudaEventDestroy>;
+using Memory = Owned<void*, cudaFree>;
 
 Layout layout(DType dtype, int64_t rows, int64_t columns, int64_t stride) {
   Layout made;
@@ -219,33 +221,36 @@ struct GemmPlans::Library {
   float milliseconds(const Run& run, Context& context) const {
     std::array<float, kRuns> times;
     if (!run()) return INFINITY;
-    cudaEvent_t begin, end;
-    mamba::cuda::check(cudaEventCreate(&begin), "event");
-    mamba::cuda::check(cudaEventCreate(&end), "event");
+    Event begin, end;
+    mamba::cuda::check(cudaEventCreate(&begin.handle), "event");
+    mamba::cuda::check(cudaEventCreate(&end.handle), "event");
     for (float& time : times) {
       mamba::cuda::check(cudaMemsetAsync(context.workspace, 0, context.workspace_bytes, context.stream), "memset");
-      mamba::cuda::check(cudaEventRecord(begin, context.stream), "event");
+      mamba::cuda::check(cudaEventRecord(begin.handle, context.stream), "event");
       run();
-      mamba::cuda::check(cudaEventRecord(end, context.stream), "event");
-      mamba::cuda::check(cudaEventSynchronize(end), "measurement of a product");
-      mamba::cuda::check(cudaEventElapsedTime(&time, begin, end), "measurement of a product");
+      mamba::cuda::check(cudaEventRecord(end.handle, context.stream), "event");
+      mamba::cuda::check(cudaEventSynchronize(end.handle), "measurement of a product");
+      mamba::cuda::check(cudaEventElapsedTime(&time, begin.handle, end.handle), "measurement of a product");
     }
-    cudaEventDestroy(begin);
-    cudaEventDestroy(end);
     std::nth_element(times.begin(), times.begin() + kRuns / 2, times.end());
     return times[kRuns / 2];
   }
 
-  // None where a deterministic stream's own kernel is faster than all.
+  // None where a deterministic stream's own kernel is faster than all; the first where there is no memory to measure
+  // in.
   std::optional<Way> fastest(LinearParams p, const CodeScales* scales, const std::vector<Way>& ways,
                              Context& context) const {
     const Operands operands(p, scales, p.m);
-    void* scratch = nullptr;  // what is added to would grow with each run
+    Memory scratch;  // what is added to would grow with each run
     if (p.accumulate) {
       const size_t bytes = static_cast<size_t>(p.m * stride_of_out(p)) * size_of(p.out_dtype);
-      mamba::cuda::check(cudaMalloc(&scratch, bytes), "memory to measure a product in");
-      mamba::cuda::check(cudaMemsetAsync(scratch, 0, bytes, context.stream), "memset");
-      p.out = scratch;
+      if (cudaMalloc(&scratch.handle, bytes) != cudaSuccess) {
+        cudaGetLastError();
+        scratch.handle = nullptr;
+        return ways.front();
+      }
+      mamba::cuda::check(cudaMemsetAsync(scratch.handle, 0, bytes, context.stream), "memset");
+      p.out = scratch.handle;
     }
     std::optional<Way> best;
     float least = INFINITY;
@@ -259,7 +264,6 @@ struct GemmPlans::Library {
       const float time = milliseconds(run, context);
       if (time < least) best = way, least = time;
     }
-    cudaFree(scratch);
     return best;
   }
 
@@ -302,11 +306,13 @@ struct GemmPlans::Library {
     if (shape.deterministic && capturing) return none;
     std::vector<Way> ways = candidates(p, scales, shape, context);
     if (shape.deterministic) keep_chains(p, shape, ways, context);
-    std::optional<Way>& chosen = plans[shape];
-    if (ways.empty()) return chosen;
-    if (shape.deterministic) return chosen = fastest(p, scales, ways, context);
-    chosen = ways.size() == 1 || capturing ? ways.front() : fastest(p, scales, ways, context);
-    return chosen;
+    std::optional<Way> chosen;
+    if (shape.deterministic ? !ways.empty() : ways.size() > 1 && !capturing) {
+      chosen = fastest(p, scales, ways, context);
+    } else if (!ways.empty()) {
+      chosen = ways.front();
+    }
+    return plans[shape] = chosen;
   }
 
   bool run_activation(const LinearActivationParams& p, Context& context) {
