@@ -7,31 +7,6 @@
 //
 // A cut is named by its tile's outputs (N), the blocks that share x (C) and those that share k (S). `library` is
 // GemmPlans::run, `op` what run_linear takes.
-#include <string>
-#include <vector>
-
-#include "cuda/hopper.cuh"
-#include "cuda/kernels.h"
-#include "cuda/linear_rows.cuh"
-#include "cuda/linear_rows.h"
-#include "lab/lab.cuh"
-#include "lab/linear_exact.cuh"
-#include "lab/linear_layers.cuh"
-#include "lab/linear_workspace.cuh"
-
-using lab::Buffer;
-using lab::Host;
-using mamba::DType;
-using mamba::LinearParams;
-using mamba::cuda::Context;
-using mamba::cuda::RowsPlan;
-using Workspace = lab::LinearWorkspace;
-
-std::string name_of(const RowsPlan& plan) {
-  return "N" + std::to_string(plan.tile) + " C" + std::to_string(plan.columns) + " S" + std::to_string(plan.splits);
-}
-
-#include "lab/linear_rows_check.cuh"
 #include "lab/linear_rows_time.cuh"
 
 int main(int argc, char** argv) {

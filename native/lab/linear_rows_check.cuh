@@ -1,8 +1,33 @@
 #pragma once
 // Checks of linear_rows.cu. Everything is on the device: inputs from a copy that a kernel ahead makes late, so that a
 // block that reads too early gets NaNs, and the product in float64.
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <string>
+#include <vector>
+
+#include "cuda/hopper.cuh"
+#include "cuda/kernels.h"
+#include "cuda/linear_rows.cuh"
+#include "cuda/linear_rows.h"
+#include "lab/lab.cuh"
+#include "lab/linear_exact.cuh"
+#include "lab/linear_workspace.cuh"
 
 namespace {
+
+using lab::Buffer;
+using lab::Host;
+using mamba::DType;
+using mamba::LinearParams;
+using mamba::cuda::Context;
+using mamba::cuda::RowsPlan;
+using Workspace = lab::LinearWorkspace;
+
+std::string name_of(const RowsPlan& plan) {
+  return "N" + std::to_string(plan.tile) + " C" + std::to_string(plan.columns) + " S" + std::to_string(plan.splits);
+}
 
 constexpr int64_t kGuard = 16;  // elements before and after out
 
@@ -152,7 +177,7 @@ struct Checks {
     return true;
   }
 
-  // `run(m, context)`.
+  // run_rows(params, context) is asked for all rows and for 17 of them.
   template <class Run>
   bool pass(const std::string& version, const Run& run_rows) const {
     const auto all = [&](Context& context) { run_rows(params(c.m), context); };
@@ -232,7 +257,7 @@ bool check_cuts(Workspace& workspace, int64_t& runs) {
 }
 
 // Addresses without memory, in a capture that is thrown away.
-bool check_captures(Workspace& workspace) {
+void check_captures(Workspace& workspace) {
   for (const uintptr_t base : {uintptr_t{4096}, uintptr_t{1} << 45}) {
     LinearParams p = {};
     p.m = 33, p.n = 2048, p.k = 1536, p.x = reinterpret_cast<void*>(base), p.x_stride = 1536;
@@ -249,7 +274,6 @@ bool check_captures(Workspace& workspace) {
     LAB_CHECK(cudaDeviceSynchronize());
     if (!launched) std::printf("note: no tensor map over %zx\n", static_cast<size_t>(base));
   }
-  return true;
 }
 
 bool check_all(bool quick, Workspace& workspace) {

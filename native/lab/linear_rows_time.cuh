@@ -1,6 +1,13 @@
 #pragma once
 // Times of linear_rows.cu: cuts alone, in chains of in_proj and out_proj, and in chains with the small kernels of a
 // layer.
+#include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lab/linear_layers.cuh"
+#include "lab/linear_rows_check.cuh"
 
 namespace {
 

@@ -1,36 +1,10 @@
 // linear for more than 64 rows (cuda/linear_walk.cuh): check, and times of how a product can be cut.
 // native/lab/README.md says how to build and run it.
-#include <cuda_bf16.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <string>
 #include <vector>
-
-#include "cuda/gemm_plans.h"
-#include "cuda/kernels.h"
-#include "cuda/launch.cuh"
-#include "cuda/linear_rows.h"
-#include "cuda/linear_walk.h"
-#include "cuda/vec.cuh"
-#include "lab/lab.cuh"
-#include "lab/linear_exact.cuh"
-#include "lab/linear_workspace.cuh"
-
-using lab::Buffer;
-using lab::Host;
-using mamba::DType;
-using mamba::LinearParams;
-using mamba::cuda::Context;
-using mamba::cuda::WalkPlan;
-using Workspace = lab::LinearWorkspace;
-
-std::string name_of(const WalkPlan& plan) {
-  const mamba::cuda::WalkTile& tile = mamba::cuda::walk_tiles()[static_cast<size_t>(plan.tile)];
-  return (tile.weight_left ? "W" : "x") + std::to_string(tile.left) + " " + std::to_string(tile.width) +
-         (plan.shares_x ? " x" : " W");
-}
 
 #include "lab/linear_walk_check.cuh"
 

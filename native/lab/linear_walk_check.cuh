@@ -1,8 +1,38 @@
 #pragma once
 // Checks of linear_walk.cu: every plan that fits a case against float64, on the device, in strided rows with guards,
 // twice after a kernel that writes its inputs late; without splits the bits are those of run_linear_chains().
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdio>
+#include <ctime>
+#include <functional>
+#include <string>
+
+#include "cuda/kernels.h"
+#include "cuda/launch.cuh"
+#include "cuda/linear_rows.h"
+#include "cuda/linear_walk.h"
+#include "cuda/vec.cuh"
+#include "lab/lab.cuh"
+#include "lab/linear_exact.cuh"
+#include "lab/linear_workspace.cuh"
 
 namespace {
+
+using lab::Buffer;
+using lab::Host;
+using mamba::DType;
+using mamba::LinearParams;
+using mamba::cuda::Context;
+using mamba::cuda::WalkPlan;
+using Workspace = lab::LinearWorkspace;
+
+std::string name_of(const WalkPlan& plan) {
+  const mamba::cuda::WalkTile& tile = mamba::cuda::walk_tiles()[static_cast<size_t>(plan.tile)];
+  return (tile.weight_left ? "W" : "x") + std::to_string(tile.left) + " " + std::to_string(tile.width) +
+         (plan.shares_x ? " x" : " W");
+}
 
 struct Case {
   int64_t m, n, k;
