@@ -29,7 +29,8 @@ bool tiled(const Job& job) {
 // Shared memory of a block; GPUs of 8.6, 8.9 and 12.x have less than 8.0.
 size_t shared_limit(const Context& context) {
   const int c = context.capability;
-  return static_cast<size_t>(c == 90 || c == 100 || c == 103 ? 227 : c == 80 || c == 87 ? 163 : 99) << 10;
+  if (c == 90 || c == 100 || c == 103) return kHopperShared;
+  return c == 80 || c == 87 ? size_t{163} << 10 : kLeastShared;
 }
 
 template <bool kPaged>

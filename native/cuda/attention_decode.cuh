@@ -453,7 +453,7 @@ bool launch_decode(const Job& job, int64_t items, Context& context) {
   const auto k = pool(pages.k, pages.k_page_stride), v = pool(pages.v, pages.v_page_stride);
   if (!k || !v) return false;
   const int64_t units = items * pages.kv_heads * ((job.query_len * job.group + 7) / 8);
-  const auto resident = static_cast<int64_t>((size_t{227} << 10) / (Shape::kShared + 1024));
+  const auto resident = static_cast<int64_t>(kHopperShared / (Shape::kShared + 1024));
   const auto blocks = std::min<int64_t>(context.multiprocessors * std::max<int64_t>(1, resident), units);
   // A row's team depends on the others.
   const bool teams = !context.deterministic;

@@ -59,7 +59,7 @@ void launch_all(const GdnChunkParams& p, const GdnCut& cut, Context& context) {
          prepare_kernel<T>, p, maps, scratch);
   const auto blocks = [&](int64_t items) { return std::min<int64_t>(items, context.multiprocessors); };
   const int64_t items = static_cast<int64_t>(layout.entries) * p.value_heads;
-  static_assert(sizeof(Walk<GdnPass::out>) <= 227 * 1024 && sizeof(Walk<GdnPass::states>) <= 227 * 1024);
+  static_assert(sizeof(Walk<GdnPass::out>) <= kHopperShared && sizeof(Walk<GdnPass::states>) <= kHopperShared);
   if (p.chunks >= 2 * cut.least) {
     launch(context, {.grid = blocks(2 * items), .block = kWalkThreads, .shared_bytes = sizeof(Walk<GdnPass::states>)},
            walk_kernel<T, GdnPass::states>, p, maps, scratch);

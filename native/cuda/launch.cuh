@@ -28,6 +28,9 @@ __device__ __forceinline__ void let_next_start() {
 #endif
 }
 
+// Shared memory that a block may have: on a Hopper GPU, and on each that kernels are compiled for.
+inline constexpr size_t kHopperShared = size_t{227} << 10, kLeastShared = size_t{99} << 10;
+
 // The most blocks of a launch along y, and along z.
 inline constexpr int64_t kMostBlocksYZ = 65535;
 

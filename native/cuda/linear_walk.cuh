@@ -40,7 +40,7 @@ struct Tile {
   static constexpr int kEach = kEachOf, kWidth = kWidthOf, kLeft = 64 * kEach * kWarpgroups;
   static constexpr int kRowsOfX = kWeightLeft ? kWidth : kLeft, kRowsOfWeight = kWeightLeft ? kLeft : kWidth;
   static constexpr uint32_t kLeftBytes = kLeft * kRowBytes, kStageBytes = (kLeft + kWidth) * kRowBytes;
-  static constexpr int kStages = (227 * 1024 - 256) / static_cast<int>(kStageBytes);
+  static constexpr int kStages = static_cast<int>((kHopperShared - 256) / kStageBytes);  // 256: barriers
   static constexpr size_t kShared = size_t{kStages} * kStageBytes + 2 * kStages * 8;
   static constexpr bool kGates = !kWeightLeft && kWidth <= 192;  // rows of the weight may be a gate's
 };

@@ -146,7 +146,6 @@ bool codes_fit(const LinearParams& p, const Context& context) {
 // A tile for each warp where that is enough; warpgroups that are left share k, and so do two blocks whose tiles one
 // warpgroup has, if no share of k is shorter than two steps.
 Walk walk_of(const LinearParams& p, int image_rows, bool step_scales, int batch, const Context& context) {
-  constexpr uint32_t kMemory = 227 << 10;
   const auto up = [](int64_t a, int64_t b) { return static_cast<int>((a + b - 1) / b); };
   const int all = up(p.n, kRows), steps = static_cast<int>(steps_of(p.k));
   Walk walk = {};
@@ -162,7 +161,7 @@ Walk walk_of(const LinearParams& p, int image_rows, bool step_scales, int batch,
   walk.rings = walk.x + walk.splits * walk.stages * stage;
   const uint32_t sums = pairs ? walk.groups * 4 * image_rows / 2 * kRows * sizeof(float) : 0;
   const int rings = walk.used * walk.splits;
-  const uint32_t room = (kMemory - 1024 - walk.rings - sums) / rings;  // for each
+  const uint32_t room = (uint32_t{kHopperShared} - 1024 - walk.rings - sums) / rings;  // for each
   walk.batch = std::min<int>(batch, room / (2 * (kBlockBytes + 8)));
   walk.depth = room / (walk.batch * (kBlockBytes + 8));
   walk.sums = walk.rings + rings * walk.depth * walk.batch * kBlockBytes;

@@ -402,7 +402,7 @@ inline size_t sample_shared_bytes(int64_t vocab, int cluster) {
   return sizeof(SampleShared) + static_cast<size_t>(each + 1) * 16;
 }
 inline size_t most_shared_bytes(const Context& context) {
-  return static_cast<size_t>(context.hopper() ? 227 : context.capability == 80 ? 163 : 99) << 10;
+  return context.hopper() ? kHopperShared : context.capability == 80 ? size_t{163} << 10 : kLeastShared;
 }
 
 // Blocks of a cluster (1 before sm_90), and whether its row stays in shared memory (which must hold it).

@@ -73,7 +73,7 @@ CUtensorMap encode_map(const void* base, DType dtype, int64_t channels, int64_t 
 template <class T, int kN>
 void launch_walk(const SsdChunkScanParams& p, int segments, Context& context) {
   using namespace scan;
-  static_assert(sizeof(Shared<kN>) <= 227 * 1024);
+  static_assert(sizeof(Shared<kN>) <= kHopperShared);
   const ScanMaps maps = {encode_map(p.x, p.dtype, p.head_dim, p.heads, p.tokens, p.x_stride, kTokens),
                          encode_map(p.b, p.dtype, p.state_size, p.groups, p.tokens, p.b_stride, kTokens),
                          encode_map(p.c, p.dtype, p.state_size, p.groups, p.tokens, p.c_stride, kTokens),
@@ -110,7 +110,7 @@ void launch_tiles(const SsdChunkScanParams& p, int segments, Context& context) {
   };
   const ScanSplit split = split_of(p, segments, context);
   const auto launch_pass = [&](auto* kernel, int parts) {
-    static_assert(sizeof(Tiles<kN, kP, kStages>) <= (kN * kP > 128 * 64 ? 227 : 99) * 1024);
+    static_assert(sizeof(Tiles<kN, kP, kStages>) <= (kN * kP > 128 * 64 ? kHopperShared : kLeastShared));
     launch(context,
            {.grid = p.sequences * p.heads * ceil_div(p.head_dim, kP) * parts,
             .block = kTilesThreads,
