@@ -1,23 +1,8 @@
 import fc from "fast-check";
-import type { ToolEvent, ToolParser } from "../../../../src/server/openai/tools/events";
 import { createParser, detectFormat, forcedParser, type ToolFormat } from "../../../../src/server/openai/tools/formats";
+import { parsed } from "./parsed";
 
-/** Events with neighbours of a kind joined: what no cut of the text may change. */
-function joined(events: readonly ToolEvent[]): string[] {
-  const parts: string[][] = [];
-  for (const event of events) {
-    const last = parts.at(-1);
-    if (event.kind !== "call" && last?.[0] === event.kind) last[1] += event.text;
-    else parts.push([event.kind, event.kind === "call" ? event.name : event.text]);
-  }
-  return parts.map(([kind, text]) => `${kind}: ${text}`);
-}
-
-function parse(parser: ToolParser, pieces: readonly string[]): string[] {
-  return joined([...pieces.flatMap((piece) => parser.push(piece)), ...parser.end()]);
-}
-
-const whole = (format: ToolFormat, text: string) => parse(createParser(format), [text]);
+const whole = (format: ToolFormat, text: string) => parsed(createParser(format), [text]);
 const call = (name: string, args: string) => [`call: ${name}`, `arguments: ${args}`];
 
 describe.each<[ToolFormat, (inner: string) => string]>([
@@ -112,8 +97,8 @@ describe("several calls and text", () => {
   });
 
   it("reads what a constraint brought about", () => {
-    expect(parse(forcedParser("required"), [`[${f},`, g, "]"])).toEqual(both);
-    expect(parse(forcedParser({ name: "f" }), ['{"a"', "", ": 1}"])).toEqual(call("f", '{"a": 1}'));
+    expect(parsed(forcedParser("required"), [`[${f},`, g, "]"])).toEqual(both);
+    expect(parsed(forcedParser({ name: "f" }), ['{"a"', "", ": 1}"])).toEqual(call("f", '{"a": 1}'));
   });
 });
 
@@ -164,8 +149,8 @@ describe("any text, however it is cut", () => {
           const pieces: string[] = [];
           while (characters.length > 0) pieces.push(characters.splice(0, sizes.next().value!).join(""));
           const expected = whole(format, parts.join(""));
-          expect(parse(createParser(format), pieces)).toEqual(expected);
-          expect(parse(createParser(format), [...parts.join("")])).toEqual(expected);
+          expect(parsed(createParser(format), pieces)).toEqual(expected);
+          expect(parsed(createParser(format), [...parts.join("")])).toEqual(expected);
         },
       ),
       { numRuns: 2000 },
@@ -198,7 +183,7 @@ describe("any text, however it is cut", () => {
   ])("takes time in proportion to its length: %s", (_, text) => {
     const pieces = text.match(/[\s\S]{1,3}/g)!;
     // In quadratic time this would take minutes.
-    for (const format of formats) expect(parse(createParser(format), pieces)).not.toEqual([]);
+    for (const format of formats) expect(parsed(createParser(format), pieces)).not.toEqual([]);
   });
 });
 

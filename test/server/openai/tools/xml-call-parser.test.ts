@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import type { Tool } from "../../../../src/server/openai/schemas/tools";
 import { createParser, detectFormat } from "../../../../src/server/openai/tools/formats";
+import { parsed } from "./parsed";
 
 const tools: readonly Tool[] = [
   {
@@ -22,17 +23,7 @@ const tools: readonly Tool[] = [
   },
 ];
 
-/** Events with neighbours of a kind joined: what no cut of the text may change. */
-function parse(pieces: readonly string[]): string[] {
-  const parser = createParser("qwen3_coder", tools);
-  const parts: [string, string][] = [];
-  for (const event of [...pieces.flatMap((piece) => parser.push(piece)), ...parser.end()]) {
-    const last = parts.at(-1);
-    if (event.kind !== "call" && last?.[0] === event.kind) last[1] += event.text;
-    else parts.push([event.kind, event.kind === "call" ? event.name : event.text]);
-  }
-  return parts.map(([kind, text]) => `${kind}: ${text}`);
-}
+const parse = (pieces: readonly string[]) => parsed(createParser("qwen3_coder", tools), pieces);
 
 const parameter = (key: string, value: string) => `<parameter=${key}>\n${value}\n</parameter>\n`;
 const call = (...parameters: string[]) => `<tool_call>\n<function=f>\n${parameters.join("")}</function>\n</tool_call>`;
