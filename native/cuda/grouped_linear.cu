@@ -27,10 +27,12 @@ constexpr int64_t kFewRows = 64;
 // --- general --------------------------------------------------------------------------------------------------------
 // CUDA cores: a block has 16 rows x 64 columns of out, a thread one row and four columns; 16 of k at a time lie in
 // shared memory as floats. Sums are taken in the order of k.
+constexpr int kGeneralRows = 16, kGeneralColumns = 64, kGeneralThreads = kGeneralRows * kGeneralColumns / 4;
+
 template <bool kGated>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(kGeneralThreads)
     general_kernel(const __grid_constant__ GroupedLinearParams p, int64_t expert_bytes, int first_tile) {
-  constexpr int kM = 16, kN = 64, kK = 16, kPad = 4, kProducts = kGated ? 2 : 1;
+  constexpr int kM = kGeneralRows, kN = kGeneralColumns, kK = 16, kPad = 4, kProducts = kGated ? 2 : 1;
   __shared__ __align__(16) float xs[kK][kM + kPad], ws[kProducts][kK][kN + kPad];
   let_next_start();
   wait_for_inputs();
@@ -77,10 +79,9 @@ __global__ void __launch_bounds__(256)
 }
 
 void run_general(const GroupedLinearParams& p, int64_t expert_bytes, Context& context) {
-  const int64_t columns = ceil_div(p.columns, 64);
-  const int64_t tiles = most_tiles(p, 16);
+  const int64_t columns = ceil_div(p.columns, kGeneralColumns), tiles = most_tiles(p, kGeneralRows);
   for (int64_t first = 0; first < tiles; first += kMostBlocksYZ) {
-    launch(context, {.grid = {columns, std::min(tiles - first, kMostBlocksYZ)}, .block = 256},
+    launch(context, {.grid = {columns, std::min(tiles - first, kMostBlocksYZ)}, .block = kGeneralThreads},
            p.gated ? general_kernel<true> : general_kernel<false>, p, expert_bytes, static_cast<int>(first));
   }
 }

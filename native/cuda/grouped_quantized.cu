@@ -43,8 +43,8 @@ void run_grouped_quantized(const GroupedLinearParams& p, Context& context) {
   }
   const int64_t tiles = most_tiles(p, 8);
   for (int64_t first = 0; first < tiles; first += kMostBlocksYZ) {
-    const Grid grid(ceil_div(p.columns, 8), std::min(tiles - first, kMostBlocksYZ));
-    launch(context, {.grid = grid, .block = 256},
+    const Grid grid(ceil_div(p.columns, kGeneralWarps), std::min(tiles - first, kMostBlocksYZ));
+    launch(context, {.grid = grid, .block = kGeneralWarps * 32},
            p.gated ? quantized_general_kernel<true> : quantized_general_kernel<false>, p, expert_bytes,
            static_cast<int>(first));
   }

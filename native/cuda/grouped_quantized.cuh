@@ -57,8 +57,10 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
 }
 
 // A warp for each output, over k: floats, an odd k, no alignment, a gate whose halves share a tile.
+constexpr int kGeneralWarps = 8;
+
 template <bool kGated>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(kGeneralWarps * 32)
     quantized_general_kernel(const __grid_constant__ GroupedLinearParams p, int64_t expert_bytes, int first_tile) {
   constexpr int kProducts = kGated ? 2 : 1;
   let_next_start();
@@ -66,7 +68,7 @@ __global__ void __launch_bounds__(256)
   Rows tile;
   if (!find_tile(p, first_tile + static_cast<int>(blockIdx.y), 8, tile)) return;
   const char* weight = weight_of(p, tile.expert, expert_bytes);
-  const int64_t n = int64_t{blockIdx.x} * 8 + threadIdx.x / 32;
+  const int64_t n = int64_t{blockIdx.x} * kGeneralWarps + threadIdx.x / 32;
   if (n >= p.columns) return;
   for (int row = tile.begin; row < tile.begin + tile.count; ++row) {
     const int64_t x = row_of_x(p, row) * p.x_stride;

@@ -58,8 +58,9 @@ void launch_tiles(const SsdReplayParams& p, Context& context) {
 template <class T, class S>
 void run(const SsdReplayParams& p, Context& context) {
   if (!tuned(p)) {
-    const Grid grid(ceil_div(p.heads * p.head_dim, 4), p.rows);
-    return launch(context, {.grid = grid, .block = 128}, state_update::replay_any_kernel<T, S>, p);
+    const Grid grid(ceil_div(p.heads * p.head_dim, state_update::kAnyWarps), p.rows);
+    return launch(context, {.grid = grid, .block = state_update::kAnyWarps * 32}, state_update::replay_any_kernel<T, S>,
+                  p);
   }
   const int64_t bytes = p.rows * p.heads * p.head_dim * p.state_size * static_cast<int64_t>(sizeof(S));
   state_update::with_layout<S>(p.state_size, [&]<int kLanes, int kPieces>() {

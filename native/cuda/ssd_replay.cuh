@@ -179,9 +179,9 @@ __global__ void __launch_bounds__(Warps * 32, Blocks)
 // --- any shape and strides: a warp owns one channel, its lanes stride along N ----------------------------------------
 
 template <class T, class S>
-__global__ void __launch_bounds__(128) replay_any_kernel(const __grid_constant__ SsdReplayParams p) {
+__global__ void __launch_bounds__(kAnyWarps * 32) replay_any_kernel(const __grid_constant__ SsdReplayParams p) {
   constexpr int kMost = kMostReplayTokens;
-  const int64_t row = blockIdx.y, channel = int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
+  const int64_t row = blockIdx.y, channel = int64_t{blockIdx.x} * kAnyWarps + threadIdx.x / 32;
   const int lane = threadIdx.x % 32, tokens = static_cast<int>(p.tokens_per_row);
   let_next_start();
   wait_for_inputs();

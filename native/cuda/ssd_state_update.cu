@@ -54,8 +54,8 @@ void launch_by_size(const SsdStateUpdateParams& p, Context& context) {
 template <class T, class S>
 void run(const SsdStateUpdateParams& p, Context& context) {
   if (!state_update::tuned(p)) {
-    const Grid grid(ceil_div(p.heads * p.head_dim, 4), p.rows);
-    return launch(context, {.grid = grid, .block = 128}, state_update::any_kernel<T, S>, p);
+    const Grid grid(ceil_div(p.heads * p.head_dim, state_update::kAnyWarps), p.rows);
+    return launch(context, {.grid = grid, .block = state_update::kAnyWarps * 32}, state_update::any_kernel<T, S>, p);
   }
   constexpr int kManyWarps = sizeof(S) == 2 ? 1 : 2;
   state_update::with_layout<S>(p.state_size, [&]<int kLanes, int kPieces>() {

@@ -278,9 +278,11 @@ __global__ void __launch_bounds__(Warps * 32)
 
 // --- any type, shape, strides, tied or not: a warp owns one channel, its lanes stride along N ------------------------
 
+constexpr int kAnyWarps = 4;
+
 template <class T, class S>
-__global__ void __launch_bounds__(128) any_kernel(const __grid_constant__ Params p) {
-  const int64_t row = blockIdx.y, channel = int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
+__global__ void __launch_bounds__(kAnyWarps * 32) any_kernel(const __grid_constant__ Params p) {
+  const int64_t row = blockIdx.y, channel = int64_t{blockIdx.x} * kAnyWarps + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   let_next_start();
   wait_for_inputs();

@@ -82,8 +82,8 @@ void launch_tiles(const Params& p, Context& context) {
 
 template <class T, class S>
 void launch_any(const Params& p, Context& context) {
-  const Grid grid((p.heads * p.head_dim + 3) / 4, p.rows);
-  launch(context, {.grid = grid, .block = 128}, any_kernel<T, S>, p);
+  const Grid grid((p.heads * p.head_dim + kAnyWarps - 1) / kAnyWarps, p.rows);
+  launch(context, {.grid = grid, .block = kAnyWarps * 32}, any_kernel<T, S>, p);
 }
 
 }  // namespace mamba::cuda::state_update
