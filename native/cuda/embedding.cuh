@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(kCopyThreads) gather_rows_kernel(const Word* x
 }
 
 // A thread a token.
-__global__ void __launch_bounds__(kPlaceThreads)
+static __global__ void __launch_bounds__(kPlaceThreads)
     place_drawn_tokens_kernel(const __grid_constant__ PlaceDrawnTokensParams p) {
   let_next_start();
   wait_for_inputs();

@@ -9,14 +9,6 @@
 #include "lab/context.cuh"
 #include "lab/lab.cuh"
 
-namespace mamba::cuda {
-
-size_t linear_weight_bytes(int64_t n, int64_t k, DType dtype, int64_t) {  // as linear.cu has it
-  return static_cast<size_t>((n + 31) / 32 * 32 * k) * size_of(dtype);
-}
-
-}  // namespace mamba::cuda
-
 namespace {
 
 using namespace mamba;
