@@ -1,5 +1,4 @@
 import { EngineError } from "../errors";
-import { elementsOf } from "../tensor/shape";
 import {
   dummiesOf,
   isQuantized,
@@ -10,6 +9,7 @@ import {
   type WeightDescriptor,
 } from "./descriptor";
 import type { ReadPart } from "./part";
+import { joinedFloats } from "./quantized-rows";
 
 /** Neighbours that can be one matrix, in order: a checkpoint may have some projections of an input as codes only. */
 export function runsOf(weights: readonly MatrixDescriptor[]): MatrixDescriptor[] {
@@ -75,15 +75,7 @@ function concatPlain(weights: readonly WeightDescriptor[]): WeightDescriptor {
   if ("dummy" in first.source) return { ...joined, source: { dummy: weights.flatMap(dummiesOf) } };
   if ("parts" in first.source) return { ...joined, source: { parts: weights.flatMap(partsOf) } };
   const bytes = weights.reduce((sum, weight) => sum + storedBytes(weight), 0);
-  const values = (read: ReadPart) => {
-    const all = new Float32Array(elementsOf(joined.shape));
-    let at = 0;
-    for (const { source } of weights) {
-      const part = "values" in source ? source.values(read) : new Float32Array(0);
-      all.set(part, at);
-      at += part.length;
-    }
-    return all;
-  };
+  const values = (read: ReadPart) =>
+    joinedFloats(weights.map(({ source }) => ("values" in source ? source.values(read) : new Float32Array(0))));
   return { ...joined, source: { values, bytes } };
 }

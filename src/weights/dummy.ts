@@ -103,14 +103,18 @@ export function copyDummies<A extends Float32Array | Uint16Array>(
   out: A,
 ): void {
   forRuns(parts, elementBytes, (part, start, at, count) => {
-    const drawn = drawnOf(part);
-    for (let done = 0; done < count; ) {
-      const first = (start + done) % DUMMY_PERIOD;
-      const piece = drawn.subarray(first, first + count - done);
-      out.set(piece, at + done);
-      done += piece.length;
-    }
+    copyPeriods(drawnOf(part), start, out.subarray(at, at + count) as A);
   });
+}
+
+/** Elements start, start + 1, ... of a sequence, of which `period` holds one period. */
+export function copyPeriods<A extends Float32Array | Uint16Array | Uint8Array>(period: A, start: number, out: A): void {
+  for (let done = 0; done < out.length; ) {
+    const first = (start + done) % period.length;
+    const piece = period.subarray(first, first + out.length - done);
+    out.set(piece, done);
+    done += piece.length;
+  }
 }
 
 /** Copies the first `period` elements over and over to the end. */

@@ -93,7 +93,8 @@ function joinedBytes(parts: readonly (FilePart | Uint8Array)[]): Uint8Array {
   return Buffer.concat(parts.map((part) => (ArrayBuffer.isView(part) ? part : readPart(part))));
 }
 
-function joinedFloats(parts: readonly Float32Array[]): Float32Array {
+/** One below the other; of one alone, that one. */
+export function joinedFloats(parts: readonly Float32Array[]): Float32Array {
   const [first = new Float32Array(0)] = parts;
   if (parts.length === 1) return first;
   const joined = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));

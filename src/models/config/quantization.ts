@@ -21,19 +21,23 @@ const modelOptAlgorithms = [
 ] as const;
 
 /** How compressed-tensors rounds one side of a product. */
-const args = z
-  .object({ type: orElse(text(), "int"), num_bits: orElse(size(64), 8) }, { error: "an object with type and num_bits" })
-  .nullish();
+export const roundedSide = z.object(
+  { type: orElse(text(), "int"), num_bits: orElse(size(64), 8) },
+  { error: "an object with type and num_bits" },
+);
+const args = roundedSide.nullish();
+
+export function isFp8(side: z.infer<typeof args>): boolean {
+  return side?.type === "float" && side.num_bits === 8;
+}
 
 const groupsError = "objects of weights and input_activations";
 const group = z.object({ weights: args, input_activations: args }, { error: groupsError });
 
-const blockError = "two sizes of a block, rows and columns";
+export const blockSizes = z.tuple([size(2 ** 20), size(2 ** 20)], { error: "two sizes of a block, rows and columns" });
+
 const fields = z.object({
-  weight_block_size: orElse(
-    z.tuple([size(2 ** 20), size(2 ** 20)], { error: blockError }),
-    usualSettings.fp8Block as [number, number],
-  ),
+  weight_block_size: orElse(blockSizes, usualSettings.fp8Block as [number, number]),
   checkpoint_format: orElse(text(), ""),
   activation_scheme: orElse(text(), ""),
   config_groups: orElse(z.record(z.string(), group, { error: groupsError }), {}),
@@ -48,7 +52,6 @@ export function readQuantization(dir: string): QuantizationSettings {
   if (declared === null) return usualSettings;
   const { method, file } = declared;
   const { weight_block_size, checkpoint_format, activation_scheme, config_groups } = file.fields(fields);
-  const isFp8 = (side: z.infer<typeof args>) => side?.type === "float" && side.num_bits === 8;
   const groups = Object.values(config_groups).filter(({ weights }) => isFp8(weights));
   return {
     fp8Block: weight_block_size,

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import type { CodesForm, CodesOf } from "../../weights/dummy-codes";
-import { flag, integer, orElse, size, text } from "./fields";
+import { flag, integer, orElse, text } from "./fields";
 import type { ConfigFile } from "./json-file";
-import { declaredQuantization, type QuantizationMethod } from "./quantization";
+import { blockSizes, declaredQuantization, isFp8, type QuantizationMethod, roundedSide } from "./quantization";
 
 const fp8 = (quantizeX: boolean, group: number | null = null): CodesForm => ({ codes: "e4m3", group, quantizeX });
 const nvfp4: CodesForm = { codes: "e2m1", group: 16, quantizeX: false };
@@ -25,19 +25,13 @@ const names = z.array(text().refine(isPattern, { error: "a regular expression af
 });
 const noNames = orElse(names, []);
 
-const block = z.tuple([size(2 ** 20), size(2 ** 20)], { error: "two sizes of a block, rows and columns" });
-
 const layersError = "an object of names of modules, each with a quant_algo";
 const groupError = "an object of targets, weights and input_activations";
-const side = z.object(
-  { type: orElse(text(), "int"), num_bits: orElse(size(64), 8) },
-  { error: "an object with type and num_bits" },
-);
 const groupSize = integer(-1, 2 ** 20, "how many columns share a scale, or -1 for all");
 
 const fields = {
   fp8: z.object({
-    weight_block_size: block.nullish(),
+    weight_block_size: blockSizes.nullish(),
     modules_to_not_convert: noNames,
     ignored_layers: noNames,
   }),
@@ -62,8 +56,8 @@ const fields = {
       z.object(
         {
           targets: orElse(names, ["Linear"]),
-          weights: side.extend({ group_size: groupSize.nullish(), block_structure: block.nullish() }),
-          input_activations: side.nullish(),
+          weights: roundedSide.extend({ group_size: groupSize.nullish(), block_structure: blockSizes.nullish() }),
+          input_activations: roundedSide.nullish(),
         },
         { error: groupError },
       ),
@@ -96,9 +90,8 @@ const readers: Readonly<Record<QuantizationMethod, (file: ConfigFile) => CodesOf
     const { config_groups, ignore } = file.fields(fields.compressedTensors);
     const groups = Object.entries(config_groups).map(([key, { targets, weights, input_activations }]) => {
       const { type, num_bits, group_size, block_structure } = weights;
-      const quantizeX = input_activations?.type === "float" && input_activations.num_bits === 8;
       const forms: Readonly<Record<string, CodesForm>> = {
-        "float 8": fp8(quantizeX, block_structure?.[1]),
+        "float 8": fp8(isFp8(input_activations), block_structure?.[1]),
         "float 4": nvfp4,
         "int 8": integers("i8", group_size),
         "int 4": integers("u4", group_size),

@@ -22,7 +22,11 @@ export const packedIntegers: WeightFormat = (module, [n, k]) => {
   const weight = packed ?? module.get("weight");
   if (weight?.dtype !== "I32" && weight?.dtype !== "I8") return null;
   const isInt4 = packed !== null && packed.shape[1] === Math.ceil(k / inWord);
-  expectTensor(weight, [packed === null ? "I8" : "I32"], [n, packed === null ? k : Math.ceil(k / (isInt4 ? 8 : 4))]);
+  expectTensor(
+    weight,
+    [packed === null ? "I8" : "I32"],
+    [n, packed === null ? k : Math.ceil(k / (isInt4 ? inWord : 4))],
+  );
   const scale = needTensor(module, "weight_scale", weight);
   const groups = scale.shape[1] ?? 1;
   if (!scaleTypes.includes(scale.dtype) || scale.shape[0] !== n || groups < 1 || groups > k) {

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { loadModelConfig } from "../../../src/models/config";
 import { engineError, makeTestDir, type TestDir } from "../../weights/files";
 import { huggingFace, loadFrom, stateSpaces, withChanges, withMixer } from "./configs";
+import { common, ssm } from "./golden-parts";
 
 const root = join(__dirname, "../../..");
 
@@ -16,34 +17,16 @@ const load = (config: string | object, generation?: string | object) => loadFrom
 describe("configs in this repository", () => {
   test("golden, as transformers writes it", () => {
     expect(loadModelConfig(join(root, "test/golden/mamba2"))).toEqual({
+      ...common,
       modelType: "mamba2",
-      vocabSize: 256,
-      hiddenSize: 64,
       numLayers: 2,
       normEps: 1e-5,
       tieWordEmbeddings: true,
       residualInFp32: true,
       ssm: {
-        heads: 2,
-        headDim: 64,
-        groups: 1,
-        stateSize: 128,
-        convKernel: 4,
-        chunkSize: 256,
-        inner: 128,
-        convDim: 384,
-        inProjBias: false,
-        outProjBias: false,
-        convBias: true,
-        dtMin: 0,
-        dtMax: Number.POSITIVE_INFINITY,
+        ...ssm,
         norm: { groups: 1, eps: 1e-5, beforeGate: false },
       },
-      torchDtype: "bfloat16",
-      bosTokenId: 0,
-      eosTokenIds: [1],
-      padTokenId: 0,
-      generationDefaults: {},
     });
   });
 

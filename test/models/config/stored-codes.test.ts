@@ -1,5 +1,5 @@
-import { readStoredCodes } from "../../src/models/config/stored-codes";
-import { engineError, makeTestDir, type TestDir } from "./files";
+import { readStoredCodes } from "../../../src/models/config/stored-codes";
+import { engineError, makeTestDir, type TestDir } from "../../weights/files";
 
 let dir: TestDir;
 beforeEach(() => {
