@@ -31,7 +31,7 @@ describeInBrowser("generating on the web page", (site) => {
     const { model, page, answers } = await site.openFake({ delayMs: 20, naturalLength: 4000 });
     await site.send("Go on");
     await until(() => model.running === 1);
-    await answers.filter({ hasText: / / }).waitFor();
+    await answers.filter({ hasText: /\w+ \w+/ }).waitFor();
     await stop(page);
     await site.settled();
     await until(() => model.running === 0);
